@@ -1,0 +1,20 @@
+//! The words of the field: ids, units, time, tracks and layers.
+//!
+//! Owns: the newtypes that every other crate speaks in. Imports nothing.
+//! Not here: anything that is LiveKit's (`wire`), RTP's (`rtp`) or a decision (`sfu`, `policy`).
+#![forbid(unsafe_code)]
+
+mod id;
+mod rate;
+mod sensitive;
+mod time;
+mod track;
+
+pub use id::{
+    Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,
+    TrackSid, WorkerId,
+};
+pub use rate::DataRate;
+pub use sensitive::Sensitive;
+pub use time::Timestamp;
+pub use track::{Codec, Encryption, Layer, Quality, TrackKind, TrackSource};

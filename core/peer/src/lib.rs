@@ -1,0 +1,2 @@
+//! peer
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! rtp
+#![forbid(unsafe_code)]

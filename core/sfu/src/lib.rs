@@ -1,0 +1,2 @@
+//! sfu
+#![forbid(unsafe_code)]
