@@ -1,0 +1,1 @@
+//! The field's words and LiveKit's enums, each as the other.

@@ -1,0 +1,1 @@
+//! Data packets: what a sender may send, to whom, and what the server writes into it.

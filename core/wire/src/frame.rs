@@ -1,0 +1,1 @@
+//! One signalling frame, protobuf or JSON.

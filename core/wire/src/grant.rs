@@ -1,0 +1,1 @@
+//! What a token grants, and what its holder may do.

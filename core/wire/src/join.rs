@@ -1,0 +1,1 @@
+//! The query of a join and the request in it.

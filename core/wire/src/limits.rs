@@ -1,0 +1,1 @@
+//! Bounds on everything that a remote party can make this crate do.

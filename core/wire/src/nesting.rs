@@ -1,0 +1,1 @@
+//! How deeply a JSON text nests, found without parsing it.

@@ -1,0 +1,1 @@
+//! Tokens: LiveKit's JWT, verified and minted.
