@@ -1,2 +1,12 @@
-//! sfu
+//! One node's rooms: participants, publications, subscriptions, forwarding, layer choice, bandwidth.
+//!
+//! Owns: [`Control`], one instance that decides who receives what, and [`Forward`], one per worker that
+//! moves packets. Imports `model` and `rtp` only: LiveKit's messages are translated in `edge`.
+//! Start with `message`, then `control/mod.rs`, then `forward/mod.rs`.
 #![forbid(unsafe_code)]
+
+mod message;
+
+pub use message::{
+    Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec,
+};

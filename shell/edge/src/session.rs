@@ -1,0 +1,59 @@
+//! What the HTTP side and the hub say to each other about one signalling connection.
+//!
+//! A session is one participant's signalling connection. It is admitted by the hub before the
+//! WebSocket upgrade, so that every refusal is an HTTP status; it ends with [`ToHub::Closed`].
+
+use tokio::sync::{mpsc, oneshot};
+use wire::proto;
+
+/// One signalling connection, never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Who wants in, with everything already verified and parsed by the HTTP side.
+#[derive(Debug)]
+pub struct Knock {
+    /// From the token: identity, room, grants, id. Verified.
+    pub token: wire::VerifiedToken,
+    /// From the query, inflated and decoded; bounded by `wire::limits`.
+    pub join: proto::JoinRequest,
+    /// Answers are encoded as the client's first frame is; the hub does not care.
+    pub outbox: mpsc::Sender<Outgoing>,
+}
+
+/// Why the hub refuses: becomes an HTTP status before the upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: the join request or its offer does not parse; the text says which part, never its content.
+    BadRequest(&'static str),
+    /// 401: the token does not allow it.
+    NotAllowed(&'static str),
+    /// 404: no such room and rooms are not made on the fly.
+    NoRoom,
+    /// 503: the node is full or stopping.
+    Unavailable(&'static str),
+}
+
+/// To the hub, over one bounded channel shared by all connections.
+#[derive(Debug)]
+pub enum ToHub {
+    /// A client knocks. On `Ok` the outbox already holds the first messages (JoinResponse first).
+    Knock(Box<Knock>, oneshot::Sender<Result<SessionId, Refusal>>),
+    /// A decoded signalling message.
+    Request(SessionId, Box<proto::SignalRequest>),
+    /// The WebSocket is gone, for whatever reason. The participant may resume.
+    Closed(SessionId),
+    /// From a media worker.
+    Worker(crate::worker::FromWorker),
+    /// The process stops: every participant is told to leave (`SERVER_SHUTDOWN`).
+    Stop(oneshot::Sender<()>),
+}
+
+/// From the hub to one connection. The outbox is bounded: a reader too slow for it is cut.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A signalling message.
+    Response(std::sync::Arc<proto::SignalResponse>),
+    /// Close the WebSocket with this code once everything before it is written.
+    Close(u16, &'static str),
+}
