@@ -5,10 +5,19 @@
 //! Not here: whose packet it is and where it goes (`sfu`), sockets (`edge`), DTLS and ICE (`peer`).
 #![forbid(unsafe_code)]
 
+mod av1;
+pub mod codec;
 pub mod extension;
+mod h264;
+mod h265;
 pub mod limits;
+pub mod nack;
 pub mod packet;
 pub mod reception;
 pub mod rtcp;
+pub mod rtx;
 pub mod sequence;
 pub mod srtp;
+pub mod twcc;
+pub mod vp8;
+pub mod vp9;

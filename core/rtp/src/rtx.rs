@@ -1,0 +1,191 @@
+//! Retransmission: the RTX payload, and what one subscription sent and may send again.
+//!
+//! Owns: the map from outgoing sequence numbers to whatever finds the packet again, and how often each was resent.
+//! Guarantees: one allocation at the start; a packet is resent at most [`limits::RESEND_TRIES_MAX`] times, never twice within
+//! a round trip, so that a flood of NACKs cannot become a flood of packets.
+//! Not here: the packets themselves (the shared history of `sfu`), pacing over all subscriptions.
+//! Source: RFC 4588 §4.
+
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::limits::{RESEND_RING_MAX, RESEND_TRIES_MAX};
+
+/// Bytes of the original sequence number before the original payload.
+pub const OSN_LEN: usize = 2;
+
+/// The original sequence number and payload of an RTX packet's payload.
+///
+/// `None` when it is too short to carry a number. An empty rest is padding: a probe, not a repair.
+#[must_use]
+pub fn parse(payload: &[u8]) -> Option<(u16, &[u8])> {
+    let (osn, rest) = payload.split_first_chunk::<OSN_LEN>()?;
+    Some((u16::from_be_bytes(*osn), rest))
+}
+
+/// What goes before the original payload in an RTX packet.
+#[must_use]
+pub const fn header(original_seq: u16) -> [u8; OSN_LEN] {
+    original_seq.to_be_bytes()
+}
+
+/// Resends closer than this to the last one are refused even when the round trip is shorter.
+const SPACING_MIN: Duration = Duration::from_millis(10);
+/// Resends further apart than this are granted even when the round trip seems longer.
+const SPACING_MAX: Duration = Duration::from_millis(500);
+
+/// `tries` of a slot that holds nothing.
+const VACANT: u8 = u8::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot<T> {
+    value: T,
+    /// Milliseconds, wrapping, of the last resend; meaningful when `tries > 0`.
+    resent: u32,
+    seq: u16,
+    tries: u8,
+}
+
+/// The answer to a request for one sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend<T> {
+    /// Send it now; counted as sent.
+    Granted(T),
+    /// A copy is still on its way.
+    TooSoon,
+    /// Was resent as often as allowed.
+    Exhausted,
+    /// Never sent, or too long ago.
+    Unknown,
+}
+
+/// What one subscription sent lately, by outgoing sequence number.
+///
+/// `T` finds the packet again: a history slot, what was rewritten in it.
+#[derive(Clone, Debug)]
+pub struct ResendRing<T> {
+    slots: Box<[Slot<T>]>,
+}
+
+impl<T: Copy + Default> ResendRing<T> {
+    /// Holds the last `capacity` packets: rounded up to a power of two, at most [`RESEND_RING_MAX`]. The one allocation.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.clamp(1, RESEND_RING_MAX).next_power_of_two();
+        let vacant = Slot { value: T::default(), resent: 0, seq: 0, tries: VACANT };
+        Self { slots: vec![vacant; capacity].into_boxed_slice() }
+    }
+
+    /// Notes that `value` went out as `seq`.
+    pub fn sent(&mut self, seq: u16, value: T) {
+        if let Some(slot) = self.slot(seq) {
+            *slot = Slot { value, resent: 0, seq, tries: 0 };
+        }
+    }
+
+    /// Judges a request for `seq`; a grant counts as a resend at `now`.
+    pub fn resend(&mut self, seq: u16, now: Timestamp, rtt: Duration) -> Resend<T> {
+        let now = wrapped_millis(now);
+        let Some(slot) = self.slot(seq) else { return Resend::Unknown };
+        if slot.tries == VACANT || slot.seq != seq {
+            return Resend::Unknown;
+        }
+        if slot.tries >= RESEND_TRIES_MAX {
+            return Resend::Exhausted;
+        }
+        let spacing = rtt.clamp(SPACING_MIN, SPACING_MAX).as_millis();
+        if slot.tries > 0 && u128::from(now.wrapping_sub(slot.resent)) < spacing {
+            return Resend::TooSoon;
+        }
+        slot.tries += 1;
+        slot.resent = now;
+        Resend::Granted(slot.value)
+    }
+
+    fn slot(&mut self, seq: u16) -> Option<&mut Slot<T>> {
+        let index = usize::from(seq) & (self.slots.len() - 1);
+        self.slots.get_mut(index)
+    }
+}
+
+fn wrapped_millis(now: Timestamp) -> u32 {
+    u32::try_from(now.as_millis() & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(80);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn the_original_number_comes_before_the_payload() {
+        assert_eq!(parse(&[0x12, 0x34, 0xaa, 0xbb]), Some((0x1234, &[0xaa, 0xbb][..])));
+        assert_eq!(parse(&[0x12, 0x34]), Some((0x1234, &[][..])));
+        assert_eq!(parse(&[0x12]), None);
+        assert_eq!(header(0x1234), [0x12, 0x34]);
+    }
+
+    #[test]
+    fn a_packet_is_resent_once_a_round_trip_and_not_for_ever() {
+        let mut ring = ResendRing::new(16);
+        ring.sent(65_535, 7u32);
+        assert_eq!(ring.resend(65_535, at(0), RTT), Resend::Granted(7));
+        assert_eq!(ring.resend(65_535, at(79), RTT), Resend::TooSoon);
+        let granted = (1..100)
+            .filter(|round| ring.resend(65_535, at(round * 80), RTT) == Resend::Granted(7))
+            .count();
+        assert_eq!(granted + 1, usize::from(RESEND_TRIES_MAX));
+        assert_eq!(ring.resend(65_535, at(100_000), RTT), Resend::Exhausted);
+    }
+
+    #[test]
+    fn what_was_never_sent_or_was_overwritten_is_unknown() {
+        let mut ring = ResendRing::new(16);
+        assert_eq!(ring.resend(0, at(0), RTT), Resend::Unknown);
+        ring.sent(3, 1u32);
+        ring.sent(19, 2);
+        assert_eq!(ring.resend(3, at(0), RTT), Resend::Unknown);
+        assert_eq!(ring.resend(19, at(0), RTT), Resend::Granted(2));
+        assert_eq!(ring.resend(35, at(0), RTT), Resend::Unknown);
+    }
+
+    #[test]
+    fn a_number_used_again_starts_afresh() {
+        let mut ring = ResendRing::new(16);
+        ring.sent(3, 1u32);
+        ring.resend(3, at(5), RTT);
+        ring.sent(3, 9);
+        assert_eq!(ring.resend(3, at(6), RTT), Resend::Granted(9));
+    }
+
+    #[test]
+    fn the_capacity_is_bounded() {
+        assert_eq!(ResendRing::<u32>::new(usize::MAX).slots.len(), RESEND_RING_MAX);
+        assert_eq!(ResendRing::<u32>::new(0).slots.len(), 1);
+        assert_eq!(ResendRing::<u32>::new(500).slots.len(), 512);
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_packets_are_found_whatever_their_numbers(first: u16, count in 1u16..2000) {
+            let mut ring = ResendRing::new(512);
+            for distance in 0..count {
+                let seq = first.wrapping_add(distance);
+                ring.sent(seq, seq);
+            }
+            for distance in 0..count {
+                let seq = first.wrapping_add(distance);
+                let expected = if count - distance <= 512 { Resend::Granted(seq) } else { Resend::Unknown };
+                prop_assert_eq!(ring.resend(seq, at(0), RTT), expected);
+            }
+        }
+    }
+}
