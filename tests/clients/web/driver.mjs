@@ -1,0 +1,213 @@
+/**
+ * A person at the call page: opens a link in real Chromium, clicks what a person clicks, and reads
+ * what the page and the browser say.
+ *
+ * Environment: `INCAMERA_URL` (where the page and the signalling are, default
+ * http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET` (default devkey, secret),
+ * `INCAMERA_CHROMIUM` (default /usr/bin/chromium).
+ */
+import { createHmac, randomBytes } from 'node:crypto'
+import { chromium } from 'playwright-core'
+
+export const SERVER = (process.env.INCAMERA_URL ?? 'http://127.0.0.1:7880').replace(/\/$/, '')
+const API_KEY = process.env.INCAMERA_KEY ?? 'devkey'
+const API_SECRET = process.env.INCAMERA_SECRET ?? 'secret'
+
+/** The background-networking flags keep Chromium from looking up hosts that it cannot reach. */
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--auto-select-desktop-capture-source=Entire screen',
+  '--autoplay-policy=no-user-gesture-required',
+  // Pages in the background are not slowed: here every person looks at theirs.
+  '--disable-background-timer-throttling',
+  '--disable-renderer-backgrounding',
+  '--disable-backgrounding-occluded-windows',
+]
+
+/** Starts one browser for a scenario. People in it share nothing but the process. */
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    args: FLAGS,
+  })
+}
+
+/** A LiveKit join token, minted by hand: this harness uses no code of the project. */
+export function mintToken(room, identity, { video = {}, ttlSeconds = 3600, ...claims } = {}) {
+  const now = Math.floor(Date.now() / 1000)
+  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const grant = { roomJoin: true, room, canPublish: true, canSubscribe: true, canPublishData: true, ...video }
+  const body = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({
+    iss: API_KEY,
+    sub: identity,
+    name: identity,
+    nbf: now - 10,
+    exp: now + ttlSeconds,
+    video: grant,
+    ...claims,
+  })}`
+  return `${body}.${createHmac('sha256', API_SECRET).update(body).digest('base64url')}`
+}
+
+export const freshRoom = (name) => `${name}-${randomBytes(4).toString('hex')}`
+export const freshKey = () => randomBytes(32).toString('base64url')
+
+/** A link to the call page; `options` are further fields of the fragment. */
+export function linkTo({ server = SERVER, token, key, ...options }) {
+  const fields = { token, key, ...options }
+  const fragment = Object.entries(fields).map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+  return `${server}/call#${fragment.join('&')}`
+}
+
+export class Person {
+  /**
+   * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
+   * publishes nothing never consents to anything.
+   */
+  static async open(browser, { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...link }) {
+    const own = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context })
+    const page = await own.newPage()
+    const person = new Person(page, identity)
+    page.on('console', (message) => {
+      if (message.type() === 'error') person.consoleErrors.push(`${message.text()} (${message.location().url})`)
+    })
+    page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
+    const token = mintToken(room, identity)
+    await page.goto(linkTo({ server, token, key, publish, audio, ...link }))
+    await page.getByRole('button', { name: 'Join' }).waitFor()
+    if (publish !== 'none' || audio !== '0') await person.consent(publish !== 'none')
+    return person
+  }
+
+  constructor(page, identity) {
+    this.page = page
+    this.identity = identity
+    this.consoleErrors = []
+  }
+
+  /** Turns the consent switch on, and waits for one's own picture if there is to be one. */
+  async consent(hasCamera) {
+    await this.page.getByRole('switch', { name: /camera and microphone/i }).check()
+    if (hasCamera) await this.page.locator('.preview video').waitFor()
+    await this.page.locator('button.join:enabled').waitFor()
+  }
+
+  /** Presses Join and waits until the call is on the screen. */
+  async join() {
+    await this.page.getByRole('button', { name: 'Join' }).click()
+    await this.page.locator('.call, .notice').waitFor({ timeout: 15_000 })
+    const { screen } = await this.facts()
+    if (screen !== 'call') throw new Error(`${this.identity} could not join: ${await this.page.innerText('body')}`)
+  }
+
+  press(button) {
+    return this.page.getByRole('button', { name: button, exact: false }).click()
+  }
+
+  facts() {
+    return this.page.evaluate(() => window.incamera.facts())
+  }
+
+  tracks() {
+    return this.page.evaluate(() => window.incamera.tracks())
+  }
+
+  /** What this person receives of another: sums over the tracks of one source. */
+  async receives(from, source) {
+    const tracks = await this.tracks()
+    const track = tracks.find((candidate) => candidate.identity === from && candidate.source === source)
+    const rtp = track?.rtp.find((entry) => entry.type === 'inbound-rtp') ?? {}
+    return {
+      exists: track !== undefined,
+      trackSid: track?.trackSid,
+      isEncrypted: track?.isEncrypted ?? false,
+      framesDecoded: rtp.framesDecoded ?? 0,
+      width: rtp.frameWidth ?? 0,
+      height: rtp.frameHeight ?? 0,
+      freezeSeconds: rtp.totalFreezesDuration ?? 0,
+      audioEnergy: rtp.totalAudioEnergy ?? 0,
+      emitted: rtp.jitterBufferEmittedCount ?? 0,
+      packets: rtp.packetsReceived ?? 0,
+    }
+  }
+
+  /** The layers this person sends of a source: `rid` and size of those that encode. */
+  async sends(source) {
+    const tracks = await this.tracks()
+    const track = tracks.find((candidate) => candidate.isMine && candidate.source === source)
+    return (track?.rtp ?? [])
+      .filter((entry) => entry.type === 'outbound-rtp')
+      .map((entry) => ({ rid: entry.rid ?? '', width: entry.frameWidth ?? 0, frames: entry.framesEncoded ?? 0 }))
+  }
+
+  /** The moment `what` happened last, on the page's clock, or undefined. */
+  async moment(what, who) {
+    const { moments } = await this.facts()
+    return moments.findLast((moment) => moment.what === what && (who === undefined || moment.who === who))?.atMs
+  }
+
+  async close() {
+    await this.page.context().close()
+  }
+}
+
+/** Asks until the answer is truthy; fails saying what was waited for and what was seen last. */
+export async function until(what, timeoutMs, ask, everyMs = 100) {
+  const giveUpAt = Date.now() + timeoutMs
+  for (;;) {
+    const answer = await ask()
+    if (answer) return answer
+    if (Date.now() > giveUpAt) throw new Error(`${what}: not within ${timeoutMs} ms`)
+    await sleep(everyMs)
+  }
+}
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+export function check(condition, what) {
+  if (!condition) throw new Error(what)
+  console.log(`  ok: ${what}`)
+}
+
+/** Runs one scenario: prints a verdict, sets the exit code, always closes the browser. */
+export async function scenario(name, act) {
+  console.log(`${name} against ${SERVER}`)
+  const browser = await launch()
+  const people = []
+  const open = async (options) => {
+    const person = await Person.open(browser, options)
+    people.push(person)
+    return person
+  }
+  try {
+    await act(open, browser)
+    console.log(`PASS ${name}`)
+  } catch (error) {
+    process.exitCode = 1
+    console.error(`FAIL ${name}: ${error.message}`)
+    for (const person of people) await report(person)
+  } finally {
+    await browser.close()
+  }
+}
+
+/** What a person's page knew when the scenario failed. */
+async function report(person) {
+  try {
+    const { moments, ...facts } = await person.facts()
+    console.error(`  ${person.identity}: ${JSON.stringify(facts)}`)
+    console.error(`    moments: ${moments.map(({ what, who }) => (who ? `${what} of ${who}` : what)).join(', ')}`)
+    for (const line of person.consoleErrors.slice(-5)) console.error(`    console: ${line.slice(0, 300)}`)
+  } catch (error) {
+    console.error(`  ${person.identity}: page gone (${String(error).slice(0, 120)})`)
+  }
+}

@@ -1,0 +1,39 @@
+/** Two people, end-to-end encrypted: within ten seconds of Join both see and hear each other. */
+import { check, freshKey, freshRoom, scenario, until } from './driver.mjs'
+
+const WITHIN_MS = 10_000
+
+await scenario('two_pages', async (open) => {
+  const call = { room: freshRoom('two-pages'), key: freshKey() }
+  const ada = await open({ ...call, identity: 'ada', publish: '720p', audio: '1' })
+  const ben = await open({ ...call, identity: 'ben', publish: '180p', audio: '1' })
+  const pressedAt = Date.now()
+  await Promise.all([ada.join(), ben.join()])
+
+  await Promise.all([seesAndHears(ada, ben, pressedAt), seesAndHears(ben, ada, pressedAt)])
+
+  for (const person of [ada, ben]) {
+    const { lock } = await person.facts()
+    check(lock.level === 'sealed', `${person.identity}'s lock is closed (${lock.label})`)
+    check((await person.page.url()).includes('#') === false, `${person.identity}'s address bar holds no key`)
+    check(person.consoleErrors.length === 0, `${person.identity}'s console is clean ${person.consoleErrors}`)
+  }
+
+  await ada.press('Chat')
+  await ada.page.getByLabel('Message', { exact: true }).fill('Can you read this?')
+  await ada.page.keyboard.press('Enter')
+  await ben.press('Chat')
+  await ben.page.getByText('Can you read this?').waitFor({ timeout: 5_000 })
+  check(true, 'ben reads what ada wrote')
+})
+
+async function seesAndHears(person, other, pressedAt) {
+  const left = () => WITHIN_MS - (Date.now() - pressedAt)
+  await until(`${person.identity} decodes 100 frames of ${other.identity}`, left(), async () => {
+    return (await person.receives(other.identity, 'camera')).framesDecoded > 100
+  })
+  await until(`${person.identity} hears ${other.identity}`, Math.max(left(), 500), async () => {
+    return (await person.receives(other.identity, 'microphone')).audioEnergy > 0.0001
+  })
+  check(true, `${person.identity} sees and hears ${other.identity} after ${Date.now() - pressedAt} ms`)
+}

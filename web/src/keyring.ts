@@ -1,0 +1,159 @@
+/**
+ * Decides which channel keys are held, which one encrypts, and when an old one is dropped.
+ *
+ * Owns: rotation. A fresh random key takes the next epoch; it is announced under the old key,
+ * held at once by all who hear it, used after a moment so that nobody receives what they cannot
+ * open yet, and the old key is dropped some seconds after that.
+ * Guarantees: an announcement for an epoch that has passed changes nothing, so a server that
+ * replays one gains nothing; two people rotating at once end with the same key.
+ * Not here: sending, timers and cryptography. Time is an argument, answers are steps to take.
+ */
+
+/** Between hearing of a key and encrypting with it: lets the announcement reach everybody. */
+export const USE_AFTER_MS = 1_000
+/** How long the old key still opens what was sealed with it, counted from the new key's use. */
+export const ACCEPT_OLD_MS = 10_000
+/** Slots of the worker's key ring (LiveKit's default on every platform). */
+export const RING_SIZE = 16
+
+const KEY_LENGTH_MIN = 16
+const KEY_LENGTH_MAX = 1024
+
+/** What travels to the others, sealed under the old key. */
+export interface Announcement {
+  readonly epoch: number
+  readonly key: string
+}
+
+export type Step =
+  | { readonly do: 'hold'; readonly index: number; readonly key: string }
+  | { readonly do: 'use'; readonly index: number; readonly epoch: number; readonly key: string }
+  | { readonly do: 'drop'; readonly index: number }
+
+interface HeldKey extends Announcement {
+  readonly useAtMs: number
+  used: boolean
+  dropAtMs: number | undefined
+}
+
+export class KeyRing {
+  /** In order of epoch; the last is the newest. Never empty. */
+  #held: HeldKey[]
+
+  constructor(epoch: number, key: string) {
+    this.#held = [{ epoch, key, useAtMs: 0, used: true, dropAtMs: undefined }]
+  }
+
+  /** The epoch that encrypts. */
+  get epoch(): number {
+    return this.#used().epoch
+  }
+
+  /** The key that encrypts. */
+  get key(): string {
+    return this.#used().key
+  }
+
+  /** True from the announcement of a key until it is used. */
+  get rotating(): boolean {
+    return !this.#newest().used
+  }
+
+  /** When `advance` has something to do next. */
+  get wakeAtMs(): number | undefined {
+    const times = this.#held.flatMap((held) => [
+      held.used ? Infinity : held.useAtMs,
+      held.dropAtMs ?? Infinity,
+    ])
+    const soonest = Math.min(...times)
+    return soonest === Infinity ? undefined : soonest
+  }
+
+  /** The announcement that would make `key` the next one. Changes nothing until `admit`ted. */
+  next(key: string): Announcement {
+    return { epoch: this.#newest().epoch + 1, key }
+  }
+
+  /** Takes an announcement, one's own or another's that was opened with a held key. */
+  admit(announcement: Announcement, nowMs: number): Step[] {
+    const newest = this.#newest()
+    const { epoch, key } = announcement
+    // Epochs a whole ring apart would share a slot. This also bounds how many keys are held.
+    const oldest = this.#held[0] ?? newest
+    if (epoch - oldest.epoch >= RING_SIZE || epoch < newest.epoch) return []
+    if (epoch === newest.epoch) {
+      if (!this.#wins(key, newest, nowMs)) return []
+      this.#held.pop()
+      const older = this.#held.at(-1)
+      if (older) older.dropAtMs = undefined
+    }
+    this.#held.push({ epoch, key, useAtMs: nowMs + USE_AFTER_MS, used: false, dropAtMs: undefined })
+    return [{ do: 'hold', index: indexOf(epoch), key }]
+  }
+
+  /** Uses and drops what is due. */
+  advance(nowMs: number): Step[] {
+    const steps: Step[] = []
+    const newest = this.#newest()
+    if (!newest.used && newest.useAtMs <= nowMs) {
+      newest.used = true
+      steps.push({ do: 'use', index: indexOf(newest.epoch), epoch: newest.epoch, key: newest.key })
+      for (const older of this.#held) {
+        if (older !== newest) older.dropAtMs ??= nowMs + ACCEPT_OLD_MS
+      }
+    }
+    for (const held of this.#held) {
+      if ((held.dropAtMs ?? Infinity) <= nowMs)
+        steps.push({ do: 'drop', index: indexOf(held.epoch) })
+    }
+    this.#held = this.#held.filter((held) => (held.dropAtMs ?? Infinity) > nowMs)
+    return steps
+  }
+
+  #used(): HeldKey {
+    return this.#held.findLast((held) => held.used) ?? this.#newest()
+  }
+
+  #newest(): HeldKey {
+    const newest = this.#held.at(-1)
+    if (newest === undefined) throw new Error('the ring always holds a key')
+    return newest
+  }
+
+  /** Of two keys announced for one epoch the lesser wins, while the epoch is young. */
+  #wins(key: string, newest: HeldKey, nowMs: number): boolean {
+    const isYoung = newest.useAtMs > 0 && nowMs < newest.useAtMs + ACCEPT_OLD_MS
+    return isYoung && key < newest.key
+  }
+}
+
+/** The slot of an epoch. */
+export function indexOf(epoch: number): number {
+  return epoch % RING_SIZE
+}
+
+/** A fresh random channel key: 256 bits as base64url text. */
+export function randomKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(32))
+  return btoa(String.fromCharCode(...bytes))
+    .replace(/\+/g, '-')
+    .replace(/\//g, '_')
+    .replace(/=/g, '')
+}
+
+/** Reads an announcement off the wire; `undefined` if it is none. */
+export function parseAnnouncement(bytes: Uint8Array): Announcement | undefined {
+  try {
+    const { epoch, key } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
+    const isEpoch = typeof epoch === 'number' && Number.isSafeInteger(epoch) && epoch >= 0
+    const isKey =
+      typeof key === 'string' && key.length >= KEY_LENGTH_MIN && key.length <= KEY_LENGTH_MAX
+    return isEpoch && isKey ? { epoch, key } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+export function encodeAnnouncement(announcement: Announcement): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify(announcement))
+}

@@ -1,0 +1,123 @@
+/**
+ * The call page, from link to farewell.
+ *
+ * Takes the invitation out of the address bar before anything else, then shows one screen after the
+ * other: lobby, call, notice.
+ */
+import './style/base.css'
+import './style/lobby.css'
+import './style/call.css'
+import { setLogLevel } from 'livekit-client'
+import { Call } from './call.ts'
+import { Facade } from './facade.ts'
+import {
+  forget,
+  type Invitation,
+  InvitationError,
+  keep,
+  kept,
+  parseFragment,
+  readClaims,
+} from './invitation.ts'
+import { CallView } from './view/call_view.ts'
+import { type JoinChoice, Lobby } from './view/lobby.ts'
+import { howToGetALink, type NoticeAction, noticeView } from './view/notice.ts'
+import { callEnd, joinFailure, type Notice } from './words.ts'
+
+const facade = Facade.install()
+let isInCall = false
+
+setLogLevel('warn')
+window.addEventListener('hashchange', () => {
+  // A second link opened in the same tab. A running call keeps its own.
+  if (location.hash === '') return
+  if (isInCall) clearAddressBar()
+  else start()
+})
+start()
+
+function start(): void {
+  try {
+    const invitation = takeInvitation()
+    if (invitation) showLobby(invitation)
+    else showNotice(NO_LINK, undefined, howToGetALink())
+  } catch (error) {
+    const text = error instanceof InvitationError ? error.message : 'The link could not be read.'
+    showNotice(
+      { title: 'This link is incomplete', text, mayRetry: false },
+      undefined,
+      howToGetALink(),
+    )
+  }
+}
+
+/** The invitation in the address bar, else the one kept for this tab. */
+function takeInvitation(): Invitation | undefined {
+  const fragment = location.hash
+  if (fragment.length <= 1) return kept()
+  clearAddressBar()
+  const invitation = parseFragment(fragment)
+  if (invitation) keep(invitation)
+  return invitation
+}
+
+function clearAddressBar(): void {
+  history.replaceState(null, '', location.pathname + location.search)
+}
+
+function showLobby(invitation: Invitation): void {
+  const claims = readClaims(invitation.token)
+  if (!claims) {
+    forget()
+    throw new InvitationError('Its token is damaged.')
+  }
+  const lobby = new Lobby(invitation, claims, (choice) => {
+    void join({ ...invitation, name: choice.name }, choice).finally(() => lobby.close())
+  })
+  show('lobby', lobby.view, `${claims.room} · Incamera`)
+}
+
+async function join(invitation: Invitation, { devices }: JoinChoice): Promise<void> {
+  const call = new Call(invitation)
+  const tracks = [devices.microphone, devices.camera].flatMap((track) => track ?? [])
+  const again: NoticeAction = { label: 'Try again', act: () => start() }
+  facade.follow('joining', call)
+  const fail = (notice: Notice) => {
+    isInCall = false
+    devices.close()
+    if (!notice.mayRetry) forget()
+    showNotice(notice, notice.mayRetry ? again : undefined)
+  }
+  try {
+    await call.connect(location.origin)
+  } catch (error) {
+    await call.leave()
+    fail(joinFailure(error))
+    return
+  }
+  isInCall = true
+  const view = new CallView(call)
+  call.on('end', (reason) => {
+    view.close()
+    fail(callEnd(reason))
+  })
+  show('call', view.view, `${call.room.name} · Incamera`)
+  await view.publish(tracks)
+}
+
+const NO_LINK: Notice = {
+  title: 'You need a link to join',
+  text: 'Rooms here are private: there is no list of them, and no way in without an invitation.',
+  mayRetry: false,
+}
+
+function showNotice(notice: Notice, action?: NoticeAction, more?: Node): void {
+  show('notice', noticeView(notice, action, more), `${notice.title} · Incamera`)
+}
+
+function show(name: string, view: HTMLElement, title: string): void {
+  document.title = title
+  document.getElementById('app')?.replaceChildren(view)
+  view.querySelector<HTMLElement>('h1[tabindex]')?.focus({ preventScroll: true })
+  facade.follow(name)
+}

@@ -1,0 +1,88 @@
+/**
+ * Tells who can be decrypted and who cannot.
+ *
+ * The worker reports failures, a handful a minute and never a success; the browser's statistics
+ * show successes. Somebody is in trouble when a failure was reported and, a second later, still
+ * nothing of theirs is being decoded.
+ */
+import type { RemoteParticipant } from 'livekit-client'
+import type { Trouble } from '../lock.ts'
+
+interface Record {
+  failure: Trouble | undefined
+  trouble: Trouble | undefined
+  /** Decoded so far, by track: frames of video, samples of audio. */
+  readonly decoded: Map<string, number>
+}
+
+export class Receipt {
+  readonly #records = new Map<string, Record>()
+
+  /** The worker could not open something of this person. */
+  failed(identity: string, error: Error): void {
+    // The worker sends `CryptorErrorReason: text`; the reason is its only machine-readable part.
+    if (error.message.startsWith('InvalidKey')) this.#of(identity).failure = 'key-differs'
+    else if (error.message.startsWith('MissingKey')) this.#of(identity).failure = 'key-unknown'
+  }
+
+  troubleOf(identity: string): Trouble | undefined {
+    return this.#records.get(identity)?.trouble
+  }
+
+  forget(identity: string): void {
+    this.#records.delete(identity)
+  }
+
+  /** Looks at what has been decoded since the last look. Returns whether any verdict changed. */
+  async look(people: Iterable<RemoteParticipant>): Promise<boolean> {
+    const verdicts = await Promise.all([...people].map((person) => this.#judge(person)))
+    return verdicts.includes(true)
+  }
+
+  async #judge(person: RemoteParticipant): Promise<boolean> {
+    const record = this.#of(person.identity)
+    const before = record.trouble
+    if (await hasDecodedMore(person, record.decoded)) {
+      record.failure = undefined
+      record.trouble = undefined
+    } else {
+      record.trouble = record.failure
+    }
+    return record.trouble !== before
+  }
+
+  #of(identity: string): Record {
+    const record = this.#records.get(identity) ?? {
+      failure: undefined,
+      trouble: undefined,
+      decoded: new Map<string, number>(),
+    }
+    this.#records.set(identity, record)
+    return record
+  }
+}
+
+async function hasDecodedMore(
+  person: RemoteParticipant,
+  decoded: Map<string, number>,
+): Promise<boolean> {
+  let hasMore = false
+  for (const publication of person.trackPublications.values()) {
+    const report = await publication.track?.getRTCStatsReport()
+    for (const entry of (report?.values() ?? []) as Iterable<InboundStats>) {
+      if (entry.type !== 'inbound-rtp') continue
+      // Concealment fills gaps with samples of its own; what left the jitter buffer was real.
+      const count = entry.framesDecoded ?? entry.jitterBufferEmittedCount ?? 0
+      if (count > (decoded.get(entry.id) ?? 0)) hasMore = true
+      decoded.set(entry.id, count)
+    }
+  }
+  return hasMore
+}
+
+interface InboundStats {
+  readonly id: string
+  readonly type: string
+  readonly framesDecoded?: number
+  readonly jitterBufferEmittedCount?: number
+}

@@ -1,0 +1,355 @@
+/** The page during a call: header with the lock, stage, chat, controls. */
+import { ConnectionState, Track } from 'livekit-client'
+import type { Call } from '../call.ts'
+import { element, setAttribute, setText } from '../dom.ts'
+import type { OwnTrack } from '../media/devices.ts'
+import { deviceFailure, listOf } from '../words.ts'
+import { brand } from './brand.ts'
+import { ChatPanel } from './chat_panel.ts'
+import { EncryptionDialog, HelpDialog } from './dialogs.ts'
+import { type IconName, icon, setIcon } from './icons.ts'
+import { Stage } from './stage.ts'
+
+const SHORTCUTS = [
+  ['M', 'Microphone on or off'],
+  ['V', 'Camera on or off'],
+  ['S', 'Share your screen, or stop'],
+  ['C', 'Chat'],
+  ['G', 'Grid or speaker view'],
+  ['E', 'Encryption'],
+  ['?', 'This help'],
+] as const
+
+const WARNING_SHOWN_MS = 8_000
+
+export class CallView {
+  readonly view: HTMLElement
+
+  readonly #call: Call
+  readonly #stage: Stage
+  readonly #chat: ChatPanel
+  readonly #encryption: EncryptionDialog
+  readonly #help = new HelpDialog(SHORTCUTS)
+  readonly #lock: HTMLButtonElement
+  readonly #lockImage = icon('lock')
+  readonly #lockText = element('span')
+  readonly #people = element('p', { class: 'people muted' })
+  readonly #banner = element('p', { class: 'banner', role: 'status' })
+  readonly #alarm = element('p', { class: 'hidden-text', role: 'alert' })
+  readonly #spoken = element('p', { class: 'hidden-text', 'aria-live': 'polite' })
+  readonly #sounds = element('div', { hidden: true })
+  readonly #soundButton: HTMLButtonElement
+  readonly #buttons: Record<'microphone' | 'camera' | 'screen' | 'layout' | 'chat', ControlButton>
+  readonly #attached = new Map<Track, HTMLMediaElement>()
+  readonly #keydown = (event: KeyboardEvent) => this.#shortcut(event)
+  #frame = 0
+  #unread = 0
+  #warning = ''
+
+  constructor(call: Call) {
+    this.#call = call
+    this.#stage = new Stage(() => this.#show())
+    this.#chat = new ChatPanel(call, () => this.#toggleChat())
+    this.#encryption = new EncryptionDialog(call)
+    this.#lock = element(
+      'button',
+      { class: 'lock', type: 'button', click: () => this.#openEncryption() },
+      this.#lockImage,
+      this.#lockText,
+    )
+    this.#soundButton = element(
+      'button',
+      {
+        class: 'primary sound',
+        type: 'button',
+        hidden: true,
+        click: () => void call.room.startAudio(),
+      },
+      'Turn on sound',
+    )
+    this.#buttons = {
+      microphone: new ControlButton(
+        'Microphone',
+        'M',
+        () => void this.#toggle(Track.Source.Microphone),
+      ),
+      camera: new ControlButton('Camera', 'V', () => void this.#toggle(Track.Source.Camera)),
+      screen: new ControlButton(
+        'Share screen',
+        'S',
+        () => void this.#toggle(Track.Source.ScreenShare),
+      ),
+      layout: new ControlButton('Speaker view', 'G', () => this.#toggleLayout()),
+      chat: new ControlButton('Chat', 'C', () => this.#toggleChat()),
+    }
+    this.view = this.#build()
+    call.on('change', () => this.#schedule())
+    call.on('say', (sentence) => this.#say(sentence))
+    call.on('chat', (line) => {
+      this.#chat.add(line)
+      if (!line.isMine && this.#chat.view.hidden) this.#unread += 1
+      this.#schedule()
+    })
+    document.addEventListener('keydown', this.#keydown)
+    this.#show()
+  }
+
+  /** Publishes what was opened in the lobby; says so if the room does not allow it. */
+  async publish(tracks: readonly OwnTrack[]): Promise<void> {
+    try {
+      await this.#call.publish(tracks)
+    } catch (error) {
+      this.#warn(
+        `You can see and hear, but not be seen: ${error instanceof Error ? error.message : error}`,
+      )
+    }
+  }
+
+  /** Takes everything down; the call itself goes on or has ended. */
+  close(): void {
+    cancelAnimationFrame(this.#frame)
+    document.removeEventListener('keydown', this.#keydown)
+    this.#stage.close()
+    for (const [track, audio] of this.#attached) track.detach(audio)
+    this.#attached.clear()
+    this.view.remove()
+  }
+
+  #build(): HTMLElement {
+    const { microphone, camera, screen, layout, chat } = this.#buttons
+    const leave = element(
+      'button',
+      {
+        class: 'control leave',
+        type: 'button',
+        'aria-label': 'Leave',
+        click: () => void this.#call.leave(),
+      },
+      icon('leave'),
+      element('span', { class: 'control-label' }, 'Leave'),
+    )
+    const help = element(
+      'button',
+      {
+        class: 'quiet help',
+        type: 'button',
+        'aria-label': 'Keyboard help',
+        click: () => this.#help.view.showModal(),
+      },
+      icon('help'),
+    )
+    return element(
+      'div',
+      { class: 'call' },
+      element(
+        'header',
+        { class: 'bar' },
+        brand(),
+        element('div', { class: 'room' }, element('h1', {}, this.#call.room.name), this.#people),
+        this.#lock,
+        help,
+      ),
+      element('main', { class: 'middle' }, this.#stage.view, this.#chat.view),
+      this.#banner,
+      this.#soundButton,
+      element(
+        'nav',
+        { class: 'controls', 'aria-label': 'Call controls' },
+        microphone.view,
+        camera.view,
+        screen.view,
+        layout.view,
+        chat.view,
+        leave,
+      ),
+      this.#sounds,
+      this.#alarm,
+      this.#spoken,
+      this.#encryption.view,
+      this.#help.view,
+    )
+  }
+
+  /** Many things change at once; one look a frame is enough. */
+  #schedule(): void {
+    cancelAnimationFrame(this.#frame)
+    this.#frame = requestAnimationFrame(() => this.#show())
+  }
+
+  #show(): void {
+    const { room } = this.#call
+    this.#stage.show(this.#call.pictures())
+    this.#showControls()
+    this.#showLock()
+    this.#showSounds()
+    const others = [...room.remoteParticipants.values()].map(({ identity }) =>
+      this.#call.nameOf(identity),
+    )
+    setText(this.#people, others.length ? `You and ${listOf(others)}` : 'Nobody else is here yet')
+    const isReconnecting =
+      room.state === ConnectionState.Reconnecting ||
+      room.state === ConnectionState.SignalReconnecting
+    const banner = isReconnecting ? 'Connection interrupted. Reconnecting…' : this.#warning
+    setText(this.#banner, banner)
+    setAttribute(this.#banner, 'hidden', banner === '')
+    setAttribute(this.#soundButton, 'hidden', room.canPlaybackAudio)
+    setAttribute(this.view, 'data-state', room.state)
+  }
+
+  #showControls(): void {
+    const { microphone, camera, screen, layout, chat } = this.#buttons
+    const { me } = this.#call
+    microphone.show(me.isMicrophoneEnabled, me.isMicrophoneEnabled ? 'microphone' : 'microphoneOff')
+    camera.show(me.isCameraEnabled, me.isCameraEnabled ? 'camera' : 'cameraOff')
+    screen.show(me.isScreenShareEnabled, 'screen')
+    const isSpeaker = this.#stage.layout === 'speaker'
+    layout.show(isSpeaker, isSpeaker ? 'grid' : 'speaker')
+    chat.show(!this.#chat.view.hidden, 'chat')
+    chat.badge(this.#unread)
+  }
+
+  #showLock(): void {
+    const { level, label } = this.#call.lock()
+    setAttribute(this.#lock, 'data-level', level)
+    setAttribute(this.#lock, 'aria-label', `Encryption: ${label}`)
+    setText(this.#lockText, label)
+    setIcon(this.#lockImage, level === 'broken' ? 'lockOpen' : 'lock')
+    setText(this.#alarm, level === 'broken' ? label : '')
+    if (this.#encryption.view.open) this.#encryption.show()
+  }
+
+  #showSounds(): void {
+    const wanted = new Set(this.#call.sounds())
+    for (const [track, audio] of this.#attached) {
+      if (wanted.has(track)) continue
+      track.detach(audio)
+      audio.remove()
+      this.#attached.delete(track)
+    }
+    for (const track of wanted) {
+      if (this.#attached.has(track)) continue
+      const audio = track.attach()
+      this.#sounds.append(audio)
+      this.#attached.set(track, audio)
+    }
+  }
+
+  async #toggle(source: Track.Source): Promise<void> {
+    const { me } = this.#call
+    try {
+      if (source === Track.Source.Microphone) await me.setMicrophoneEnabled(!me.isMicrophoneEnabled)
+      else if (source === Track.Source.Camera) await me.setCameraEnabled(!me.isCameraEnabled)
+      else await me.setScreenShareEnabled(!me.isScreenShareEnabled)
+    } catch (error) {
+      this.#warn(deviceFailure(error))
+    }
+    this.#schedule()
+  }
+
+  #toggleLayout(): void {
+    this.#stage.layout = this.#stage.layout === 'grid' ? 'speaker' : 'grid'
+    this.#schedule()
+  }
+
+  #toggleChat(): void {
+    const willOpen = this.#chat.view.hidden
+    setAttribute(this.#chat.view, 'hidden', !willOpen)
+    if (willOpen) {
+      this.#unread = 0
+      this.#chat.focus()
+    } else {
+      this.#buttons.chat.view.focus()
+    }
+    this.#schedule()
+  }
+
+  #openEncryption(): void {
+    this.#encryption.show()
+    this.#encryption.view.showModal()
+  }
+
+  /** Shows a sentence for a while. */
+  #warn(sentence: string): void {
+    this.#warning = sentence
+    setTimeout(() => {
+      this.#warning = ''
+      this.#schedule()
+    }, WARNING_SHOWN_MS)
+    this.#schedule()
+  }
+
+  #say(sentence: string): void {
+    setText(this.#spoken, sentence)
+  }
+
+  #shortcut(event: KeyboardEvent): void {
+    const isWriting =
+      event.target instanceof HTMLElement && event.target.matches('input, select, textarea')
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat
+    if (event.key === 'Escape' && !this.#chat.view.hidden) this.#toggleChat()
+    if (isWriting || !isPlain || !this.#help.shortcutsOn || document.querySelector('dialog[open]'))
+      return
+    const act = this.#actionOf(event.key.toLowerCase())
+    if (!act) return
+    event.preventDefault()
+    act()
+  }
+
+  #actionOf(key: string): (() => void) | undefined {
+    switch (key) {
+      case 'm':
+        return () => void this.#toggle(Track.Source.Microphone)
+      case 'v':
+        return () => void this.#toggle(Track.Source.Camera)
+      case 's':
+        return () => void this.#toggle(Track.Source.ScreenShare)
+      case 'c':
+        return () => this.#toggleChat()
+      case 'g':
+        return () => this.#toggleLayout()
+      case 'e':
+        return () => this.#openEncryption()
+      case '?':
+        return () => this.#help.view.showModal()
+      default:
+        return undefined
+    }
+  }
+}
+
+/** A button of the bar below, with its shortcut. */
+class ControlButton {
+  readonly view: HTMLButtonElement
+  readonly #image = icon('microphone')
+  readonly #badge = element('span', { class: 'badge', hidden: true })
+  readonly #label: string
+
+  constructor(label: string, key: string, act: () => void) {
+    this.#label = label
+    this.view = element(
+      'button',
+      {
+        class: 'control',
+        type: 'button',
+        'aria-label': label,
+        'aria-keyshortcuts': key,
+        title: `${label} (${key})`,
+        click: act,
+      },
+      this.#image,
+      element('span', { class: 'control-label' }, label),
+      this.#badge,
+    )
+  }
+
+  show(isOn: boolean, image: IconName): void {
+    setAttribute(this.view, 'aria-pressed', String(isOn))
+    setIcon(this.#image, image)
+  }
+
+  badge(count: number): void {
+    setAttribute(this.#badge, 'hidden', count === 0)
+    setText(this.#badge, String(count))
+    setAttribute(this.view, 'aria-label', count ? `${this.#label}, ${count} unread` : this.#label)
+  }
+}

@@ -1,0 +1,91 @@
+/** The chat beside the stage: sealed messages, newest last. */
+import type { Call, ChatLine } from '../call.ts'
+import { element, setText } from '../dom.ts'
+import { icon } from './icons.ts'
+
+export class ChatPanel {
+  readonly view: HTMLElement
+
+  readonly #call: Call
+  readonly #lines = element('ol', {
+    class: 'lines',
+    'aria-live': 'polite',
+    tabindex: '0',
+    'aria-label': 'Messages',
+  })
+  readonly #input: HTMLInputElement
+  readonly #problem = element('p', { class: 'problem', role: 'alert' })
+
+  constructor(call: Call, close: () => void) {
+    this.#call = call
+    this.#input = element('input', {
+      'aria-label': 'Message',
+      placeholder: 'Write to everyone',
+      maxlength: 4000,
+      autocomplete: 'off',
+    })
+    this.view = element(
+      'aside',
+      { class: 'chat', 'aria-label': 'Chat', hidden: true },
+      element(
+        'header',
+        {},
+        element('h2', {}, 'Chat'),
+        element(
+          'button',
+          { class: 'quiet', type: 'button', 'aria-label': 'Close chat', click: close },
+          icon('close'),
+        ),
+      ),
+      element('p', { class: 'muted small' }, 'Encrypted like the call. Not kept anywhere.'),
+      this.#lines,
+      this.#problem,
+      element(
+        'form',
+        {
+          submit: (event) => {
+            event.preventDefault()
+            void this.#send()
+          },
+        },
+        this.#input,
+        element('button', { class: 'primary', type: 'submit', 'aria-label': 'Send' }, icon('send')),
+      ),
+    )
+  }
+
+  focus(): void {
+    this.#input.focus()
+  }
+
+  add(line: ChatLine): void {
+    const time = new Date(line.atMs).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+    this.#lines.append(
+      element(
+        'li',
+        { class: line.isMine ? 'mine' : '' },
+        element(
+          'span',
+          { class: 'who' },
+          line.isMine ? 'You' : this.#call.nameOf(line.from),
+          ' ',
+          element('time', {}, time),
+        ),
+        element('span', { class: 'said' }, line.text),
+      ),
+    )
+    this.#lines.scrollTop = this.#lines.scrollHeight
+  }
+
+  async #send(): Promise<void> {
+    const text = this.#input.value
+    this.#input.value = ''
+    setText(this.#problem, '')
+    try {
+      await this.#call.sayToAll(text)
+    } catch {
+      this.#input.value = text
+      setText(this.#problem, 'The message could not be sent. Try again.')
+    }
+  }
+}

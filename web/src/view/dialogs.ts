@@ -1,0 +1,168 @@
+/** The two dialogs of a call: encryption, and help. */
+import type { Call } from '../call.ts'
+import { element, setAttribute, setText } from '../dom.ts'
+import { cipherName, sentenceOf } from '../lock.ts'
+import { icon } from './icons.ts'
+import { switchInput } from './switch.ts'
+
+export class EncryptionDialog {
+  readonly view: HTMLDialogElement
+
+  readonly #call: Call
+  readonly #state = element('p', { class: 'state' })
+  readonly #issues = element('ul', { class: 'issues' })
+  readonly #number = element('output', { class: 'safety' })
+  readonly #epoch = element('dd')
+  readonly #rotate: HTMLButtonElement
+  readonly #copied = element('p', { class: 'muted small', role: 'status' })
+
+  constructor(call: Call) {
+    this.#call = call
+    this.#rotate = element(
+      'button',
+      { class: 'primary', type: 'button', click: () => void this.#startRotation() },
+      icon('rotate'),
+      element('span', {}, 'Change the key'),
+    )
+    this.view = dialog(
+      'Encryption',
+      this.#state,
+      this.#issues,
+      element(
+        'dl',
+        {},
+        element('dt', {}, 'Cipher'),
+        element(
+          'dd',
+          {},
+          cipherName(call.invitation.cipher),
+          call.invitation.cipher === 256
+            ? ', between browsers only'
+            : ', frame by frame, in this page',
+        ),
+        element('dt', {}, 'Key'),
+        this.#epoch,
+        element('dt', {}, 'Safety number'),
+        element('dd', {}, this.#number),
+      ),
+      element(
+        'p',
+        { class: 'muted small' },
+        'Everybody with the same key sees the same safety number. Read it aloud to compare.',
+      ),
+      element(
+        'div',
+        { class: 'actions' },
+        this.#rotate,
+        element(
+          'button',
+          { class: 'secondary', type: 'button', click: () => void this.#copy() },
+          'Copy the key',
+        ),
+      ),
+      this.#copied,
+      element(
+        'p',
+        { class: 'muted small' },
+        'A new random key is sent to everybody here, sealed with the old one. Links handed out before no longer open what is said after it.',
+      ),
+    )
+  }
+
+  show(): void {
+    const lock = this.#call.lock()
+    setAttribute(this.view, 'data-level', lock.level)
+    setText(this.#state, STATE_WORDS[lock.level])
+    this.#issues.replaceChildren(
+      ...lock.issues.map((issue) => element('li', {}, sentenceOf(issue))),
+    )
+    setText(
+      this.#epoch,
+      `Number ${this.#call.epoch + 1}${this.#call.isRotating ? ', changing…' : ''}`,
+    )
+    this.#rotate.disabled = this.#call.isRotating || lock.level === 'pending'
+    void this.#call.safetyNumber().then((number) => setText(this.#number, number))
+  }
+
+  async #startRotation(): Promise<void> {
+    this.#rotate.disabled = true
+    try {
+      await this.#call.rotate()
+      setText(this.#copied, '')
+    } catch {
+      setText(this.#copied, 'The key could not be changed. Try again.')
+    }
+    this.show()
+  }
+
+  async #copy(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(this.#call.invitationTail())
+      setText(
+        this.#copied,
+        'Copied. Put it behind the # of a link with a token, and send it over a channel you trust.',
+      )
+    } catch {
+      setText(this.#copied, 'The browser did not allow copying.')
+    }
+  }
+}
+
+const STATE_WORDS = {
+  pending: 'Encryption is starting.',
+  sealed:
+    'Everything is encrypted from device to device. The server carries it and cannot open it.',
+  broken: 'Not everything in this call is private:',
+} as const
+
+/** Explains the keys, and lets people turn them off who speak to their computer. */
+export class HelpDialog {
+  readonly view: HTMLDialogElement
+  shortcutsOn = true
+
+  constructor(shortcuts: readonly (readonly [string, string])[]) {
+    const { row } = switchInput(
+      'Keyboard shortcuts',
+      'Single keys, when you are not writing.',
+      true,
+      (isOn) => {
+        this.shortcutsOn = isOn
+      },
+    )
+    this.view = dialog(
+      'Keyboard',
+      row,
+      element(
+        'dl',
+        { class: 'keys' },
+        ...shortcuts.flatMap(([key, words]) => [
+          element('dt', {}, element('kbd', {}, key)),
+          element('dd', {}, words),
+        ]),
+      ),
+    )
+  }
+}
+
+function dialog(title: string, ...children: Node[]): HTMLDialogElement {
+  const id = `dialog-${title.toLowerCase()}`
+  const view = element(
+    'dialog',
+    { 'aria-labelledby': id },
+    element(
+      'header',
+      {},
+      element('h2', { id }, title),
+      element(
+        'button',
+        { class: 'quiet', type: 'button', 'aria-label': 'Close', click: () => view.close() },
+        icon('close'),
+      ),
+    ),
+    ...children,
+  )
+  view.addEventListener('click', (event) => {
+    if (event.target === view) view.close()
+  })
+  return view
+}

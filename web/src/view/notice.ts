@@ -1,0 +1,50 @@
+/** A page that says one thing: no link, could not join, left, removed. */
+import { element } from '../dom.ts'
+import type { Notice } from '../words.ts'
+import { brand } from './brand.ts'
+
+export interface NoticeAction {
+  readonly label: string
+  readonly act: () => void
+}
+
+export function noticeView(
+  { title, text }: Notice,
+  action?: NoticeAction,
+  more?: Node,
+): HTMLElement {
+  return element(
+    'main',
+    { class: 'notice' },
+    brand(),
+    element(
+      'section',
+      { class: 'card', role: 'alert' },
+      element('h1', { tabindex: '-1' }, title),
+      element('p', {}, text),
+      more,
+      action &&
+        element('button', { class: 'primary', type: 'button', click: action.act }, action.label),
+    ),
+  )
+}
+
+/** For somebody who came without a link. */
+export function howToGetALink(): HTMLElement {
+  return element(
+    'div',
+    { class: 'how' },
+    element(
+      'p',
+      {},
+      'Whoever invites you sends a link. It carries your ticket and the key of the room behind a #, which browsers never send to a server.',
+    ),
+    element(
+      'p',
+      {},
+      'Running Incamera on this machine? ',
+      element('code', {}, 'cargo xtask demo'),
+      ' prints two links that are ready to open.',
+    ),
+  )
+}

@@ -1,0 +1,104 @@
+/** Turns what the client library reports into words for people. Pure. */
+import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client'
+
+/** A title, what it means, and whether trying again can help. */
+export interface Notice {
+  readonly title: string
+  readonly text: string
+  readonly mayRetry: boolean
+}
+
+/** Why joining failed. */
+export function joinFailure(error: unknown): Notice {
+  if (error instanceof ConnectionError) {
+    switch (error.reason) {
+      case ConnectionErrorReason.NotAllowed:
+        return {
+          title: 'This link does not let you in',
+          text: 'Its token was refused: it has expired, was meant for another server, or does not allow this room. Ask for a new link.',
+          mayRetry: false,
+        }
+      case ConnectionErrorReason.ServerUnreachable:
+      case ConnectionErrorReason.ServiceNotFound:
+      case ConnectionErrorReason.WebSocket:
+      case ConnectionErrorReason.Timeout:
+        return {
+          title: 'The room cannot be reached',
+          text: 'The server did not answer. Check your connection and try again.',
+          mayRetry: true,
+        }
+      case ConnectionErrorReason.LeaveRequest:
+      case ConnectionErrorReason.InternalError:
+      case ConnectionErrorReason.Cancelled:
+        break
+    }
+  }
+  return {
+    title: 'Joining did not work',
+    text: error instanceof Error ? error.message : 'The connection could not be made.',
+    mayRetry: true,
+  }
+}
+
+/** Why a call that was running has ended. */
+export function callEnd(reason: DisconnectReason | undefined): Notice {
+  switch (reason) {
+    case DisconnectReason.CLIENT_INITIATED:
+      return {
+        title: 'You have left',
+        text: 'The key is forgotten on this device.',
+        mayRetry: false,
+      }
+    case DisconnectReason.DUPLICATE_IDENTITY:
+      return {
+        title: 'You joined from somewhere else',
+        text: 'The same link was opened in another window or on another device, and the call went on there.',
+        mayRetry: false,
+      }
+    case DisconnectReason.PARTICIPANT_REMOVED:
+      return {
+        title: 'You were removed',
+        text: 'Somebody in charge of this room has removed you.',
+        mayRetry: false,
+      }
+    case DisconnectReason.ROOM_DELETED:
+    case DisconnectReason.ROOM_CLOSED:
+      return {
+        title: 'The room was closed',
+        text: 'The call has ended for everybody.',
+        mayRetry: false,
+      }
+    case DisconnectReason.SERVER_SHUTDOWN:
+      return { title: 'The server is going down', text: 'Try again in a moment.', mayRetry: true }
+    default:
+      return {
+        title: 'The connection was lost',
+        text: 'It could not be restored. Check your network and join again.',
+        mayRetry: true,
+      }
+  }
+}
+
+/** Why a camera, a microphone or a screen could not be opened. */
+export function deviceFailure(error: unknown): string {
+  const name = error instanceof DOMException || error instanceof Error ? error.name : ''
+  switch (name) {
+    case 'NotAllowedError':
+      return 'The browser did not allow it. Allow camera and microphone for this page, then try again.'
+    case 'NotFoundError':
+    case 'OverconstrainedError':
+      return 'No such device was found.'
+    case 'NotReadableError':
+      return 'Another program is using the device.'
+    default:
+      return 'The device could not be opened.'
+  }
+}
+
+/** "Ada", "Ada and Ben", "Ada, Ben and 3 others". */
+export function listOf(names: readonly string[]): string {
+  const [first = '', second, ...more] = names
+  if (second === undefined) return first
+  if (more.length === 0) return `${first} and ${second}`
+  return `${first}, ${second} and ${more.length} ${more.length === 1 ? 'other' : 'others'}`
+}
