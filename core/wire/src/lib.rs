@@ -15,6 +15,7 @@ mod join;
 mod key;
 pub mod limits;
 mod nesting;
+pub mod sdp;
 mod token;
 
 pub use livekit_protocol as proto;
