@@ -1,4 +1,19 @@
-//! (coming)
+//! Every bound that a remote party can drive, with its reckoning.
+
+// SRTP.
+
+/// Packets behind the highest that SRTP still accepts, each once: 0.8 s of a 10 Mbit/s picture, 20 s of sound.
+pub const REPLAY_WINDOW_PACKETS: usize = 1024;
+/// The window as 64-bit words, one more because the highest word is only partly used.
+pub const REPLAY_WINDOW_WORDS: usize = REPLAY_WINDOW_PACKETS / 64 + 1;
+/// Streams of one session that have a replay window: 64 m-lines of three layers with their retransmissions.
+/// 160 bytes each, 60 KiB at most for SRTP and for SRTCP; a usual peer has ten.
+pub const SRTP_STREAMS_MAX: usize = 64 * 3 * 2;
+
+// RTCP.
+
+/// Report blocks of one report: the count is five bits.
+pub const REPORT_BLOCKS_MAX: usize = 31;
 
 // Repair.
 

@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(HEADER.to_bytes(), packet[..12]);
         assert_eq!((header.header_len, header.csrc_count, header.extension), (12, 0, None));
         assert_eq!(header.payload_range(&packet), Ok(12..13));
-        assert_eq!(header.extension_data(&packet), []);
+        assert!(header.extension_data(&packet).is_empty());
     }
 
     #[test]

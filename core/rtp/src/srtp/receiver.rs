@@ -1,0 +1,103 @@
+//! Opens what we receive. Source: RFC 3711 §3.3 and §3.4.
+
+use std::fmt;
+
+use super::cipher::{Cipher, Kind};
+use super::replay::ReplayTable;
+use super::{DtlsRole, KeyingMaterial, Profile, SrtpError};
+use crate::packet::RtpHeader;
+
+/// The receiving half of a session, with a replay window per stream.
+pub struct SrtpReceiver {
+    profile: Profile,
+    rtp: Cipher,
+    rtcp: Cipher,
+    rtp_streams: ReplayTable,
+    rtcp_streams: ReplayTable,
+}
+
+/// An authentic packet: the datagram starts with its header and plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unprotected {
+    /// Its header, as it was on the wire.
+    pub header: RtpHeader,
+    /// Bytes of payload and padding behind the header.
+    pub plaintext_len: usize,
+    /// Rollover counter and sequence number: rises through wraps, so nobody else needs to unroll.
+    pub index: u64,
+}
+
+impl Unprotected {
+    /// Bytes of the datagram that are the plaintext packet.
+    #[inline]
+    #[must_use]
+    pub const fn packet_len(&self) -> usize {
+        self.header.header_len + self.plaintext_len
+    }
+}
+
+impl SrtpReceiver {
+    /// Derives the keys under which the peer writes; `role` is our side of the handshake.
+    ///
+    /// # Errors
+    /// None for a [`KeyingMaterial`] that was built; the type cannot say so.
+    pub fn new(material: &KeyingMaterial, role: DtlsRole) -> Result<Self, SrtpError> {
+        let peer = match role {
+            DtlsRole::Server => DtlsRole::Client,
+            DtlsRole::Client => DtlsRole::Server,
+        };
+        let (profile, master) = (material.profile(), material.master(peer));
+        Ok(Self {
+            profile,
+            rtp: Cipher::new(profile, master, Kind::Rtp)?,
+            rtcp: Cipher::new(profile, master, Kind::Rtcp)?,
+            rtp_streams: ReplayTable::default(),
+            rtcp_streams: ReplayTable::default(),
+        })
+    }
+
+    /// What was negotiated.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Opens an SRTP packet in place.
+    ///
+    /// # Errors
+    /// All the peer's or the network's: malformed, replayed, too old, not authentic. State is as before; the
+    /// datagram's content may be destroyed.
+    #[inline]
+    pub fn unprotect_rtp(&mut self, datagram: &mut [u8]) -> Result<Unprotected, SrtpError> {
+        let header = RtpHeader::parse(datagram)?;
+        let slot = self.rtp_streams.find(header.ssrc);
+        let index = self.rtp_streams.estimate(slot, header.sequence);
+        self.rtp_streams.check(slot, index)?;
+        let plaintext_len = self.rtp.open_rtp(datagram, header.header_len, header.ssrc, index)?;
+        self.rtp_streams.accept(slot, header.ssrc, index);
+        Ok(Unprotected { header, plaintext_len, index })
+    }
+
+    /// Opens an SRTCP packet in place. Returns the length of the compound packet at the datagram's start.
+    ///
+    /// # Errors
+    /// As [`Self::unprotect_rtp`], and where the packet is not encrypted.
+    pub fn unprotect_rtcp(&mut self, datagram: &mut [u8]) -> Result<usize, SrtpError> {
+        let Some([_, _, _, _, s0, s1, s2, s3]) = datagram.first_chunk::<8>() else {
+            return Err(SrtpError::Truncated(datagram.len()));
+        };
+        let ssrc = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
+        let index = self.rtcp.rtcp_index(datagram)?;
+        let slot = self.rtcp_streams.find(ssrc);
+        self.rtcp_streams.check(slot, index.into())?;
+        let len = self.rtcp.open_rtcp(datagram, ssrc, index)?;
+        self.rtcp_streams.accept(slot, ssrc, index.into());
+        Ok(len)
+    }
+}
+
+impl fmt::Debug for SrtpReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SrtpReceiver").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
