@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod av1;
+pub mod bwe;
 pub mod codec;
 pub mod extension;
 mod h264;

@@ -14,6 +14,8 @@ pub struct PacketResult {
     pub arrival: Option<i64>,
     /// Its bytes as given to [`SendHistory::sent`].
     pub size: u16,
+    /// It was reported lost before and has arrived after all.
+    pub was_lost: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,10 +73,11 @@ impl SendHistory {
             return None;
         }
         let size = slot.size & !LOST;
+        let was_lost = slot.size & LOST != 0;
         slot.size = if arrival.is_some() { 0 } else { slot.size | LOST };
         let age = wrapped_micros(now).wrapping_sub(slot.at);
         let sent = Timestamp::from_micros(now.as_micros().saturating_sub(u64::from(age)));
-        Some(PacketResult { sent, arrival, size })
+        Some(PacketResult { sent, arrival, size, was_lost })
     }
 }
 

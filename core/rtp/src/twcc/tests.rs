@@ -155,10 +155,12 @@ fn a_packet_is_told_of_once_as_lost_and_once_as_received() {
     };
     let lost = [0, 153, 0, 1, 0, 0, 0, 0, 0, 1];
     let sent = at(5_000_000_000);
-    assert_eq!(results(&mut history, &lost), [PacketResult { sent, arrival: None, size: 1200 }]);
+    let result = PacketResult { sent, arrival: None, size: 1200, was_lost: false };
+    assert_eq!(results(&mut history, &lost), [result]);
     assert_eq!(results(&mut history, &lost), []);
     let arrival = Some(4_057_090 * 64_000 + 37_000);
-    assert_eq!(results(&mut history, &CHROMIUM_RUN), [PacketResult { sent, arrival, size: 1200 }]);
+    let result = PacketResult { arrival, was_lost: true, ..result };
+    assert_eq!(results(&mut history, &CHROMIUM_RUN), [result]);
     assert_eq!(results(&mut history, &CHROMIUM_RUN), []);
 }
 
