@@ -228,7 +228,9 @@ export class Call {
     publication: TrackPublication | undefined,
   ): Picture {
     const trouble = participant.isLocal ? undefined : this.#troubleOf(participant)
-    const track = publication?.isMuted || trouble !== undefined ? undefined : publication?.track
+    // What cannot be decrypted shows nothing, but stays attached: the client pauses what is not.
+    const isHidden = publication?.isMuted || trouble === 'not-encrypted'
+    const track = isHidden ? undefined : publication?.track
     return { id: `${participant.identity}/${source}`, participant, source, track, trouble }
   }
 

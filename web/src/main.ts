@@ -24,6 +24,12 @@ import { type JoinChoice, Lobby } from './view/lobby.ts'
 import { howToGetALink, type NoticeAction, noticeView } from './view/notice.ts'
 import { callEnd, joinFailure, type Notice } from './words.ts'
 
+const NO_LINK: Notice = {
+  title: 'You need a link to join',
+  text: 'Rooms here are private: there is no list of them, and no way in without an invitation.',
+  mayRetry: false,
+}
+
 const facade = Facade.install()
 let isInCall = false
 
@@ -42,9 +48,9 @@ function start(): void {
     if (invitation) showLobby(invitation)
     else showNotice(NO_LINK, undefined, howToGetALink())
   } catch (error) {
-    const text = error instanceof InvitationError ? error.message : 'The link could not be read.'
+    if (!(error instanceof InvitationError)) throw error
     showNotice(
-      { title: 'This link is incomplete', text, mayRetry: false },
+      { title: 'This link is incomplete', text: error.message, mayRetry: false },
       undefined,
       howToGetALink(),
     )
@@ -103,12 +109,6 @@ async function join(invitation: Invitation, { devices }: JoinChoice): Promise<vo
   })
   show('call', view.view, `${call.room.name} · Incamera`)
   await view.publish(tracks)
-}
-
-const NO_LINK: Notice = {
-  title: 'You need a link to join',
-  text: 'Rooms here are private: there is no list of them, and no way in without an invitation.',
-  mayRetry: false,
 }
 
 function showNotice(notice: Notice, action?: NoticeAction, more?: Node): void {

@@ -46,7 +46,7 @@ export function callEnd(reason: DisconnectReason | undefined): Notice {
     case DisconnectReason.CLIENT_INITIATED:
       return {
         title: 'You have left',
-        text: 'The key is forgotten on this device.',
+        text: 'The key is forgotten on this device. You can close this window.',
         mayRetry: false,
       }
     case DisconnectReason.DUPLICATE_IDENTITY:

@@ -73,7 +73,7 @@ export class Person {
    * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
    * publishes nothing never consents to anything.
    */
-  static async open(browser, { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...link }) {
+  static async open(browser, { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...fields }) {
     const own = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context })
     const page = await own.newPage()
     const person = new Person(page, identity)
@@ -82,7 +82,11 @@ export class Person {
     })
     page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
     const token = mintToken(room, identity)
-    await page.goto(linkTo({ server, token, key, publish, audio, ...link }))
+    const link = linkTo({ server, token, key, publish, audio, ...fields })
+    // Playwright's own message would print the link, and with it token and key.
+    await page.goto(link).catch(() => {
+      throw new Error(`no page at ${server ?? SERVER}/call`)
+    })
     await page.getByRole('button', { name: 'Join' }).waitFor()
     if (publish !== 'none' || audio !== '0') await person.consent(publish !== 'none')
     return person

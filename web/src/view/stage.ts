@@ -48,6 +48,7 @@ export class Stage {
       tile.show(picture, picture.id === this.#pinned)
       setAttribute(tile.view, 'data-large', picture.id === large)
     }
+    this.#order(pictures)
     setAttribute(this.view, 'data-layout', this.#layout)
     setAttribute(this.view, 'data-count', pictures.length)
     this.#measure()
@@ -75,6 +76,15 @@ export class Stage {
     return tile
   }
 
+  /** Moves only what is out of place: a moved video may flicker. */
+  #order(pictures: readonly Picture[]): void {
+    for (const [place, { id }] of pictures.entries()) {
+      const { view } = this.#tileOf(id)
+      const there = this.#list.children[place]
+      if (there !== view) this.#list.insertBefore(view, there ?? null)
+    }
+  }
+
   #togglePin(id: string): void {
     const isPinned = this.#pinned === id
     this.#pinned = isPinned ? undefined : id
@@ -94,15 +104,13 @@ export class Stage {
   #measure(): void {
     const { width, height } = this.#list.getBoundingClientRect()
     const count = Math.max(1, this.#tiles.size)
-    let best = { columns: 1, width: 0 }
+    let tileWidth = 0
     for (let columns = 1; columns <= count; columns++) {
       const rows = Math.ceil(count / columns)
       const byWidth = (width - GAP_PX * (columns - 1)) / columns
       const byHeight = ((height - GAP_PX * (rows - 1)) / rows) * TILE_RATIO
-      const tileWidth = Math.min(byWidth, byHeight)
-      if (tileWidth > best.width) best = { columns, width: tileWidth }
+      tileWidth = Math.max(tileWidth, Math.min(byWidth, byHeight))
     }
-    this.#list.style.setProperty('--columns', String(best.columns))
-    this.#list.style.setProperty('--tile-width', `${Math.floor(best.width)}px`)
+    this.#list.style.setProperty('--tile-width', `${Math.floor(tileWidth)}px`)
   }
 }

@@ -1,0 +1,125 @@
+/**
+ * axe-core finds nothing on any screen, light and dark, phone and desktop; and everything can be
+ * done from the keyboard.
+ */
+import axe from 'axe-core'
+import { check, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
+
+const SIZES = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 800 } }
+const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
+
+await scenario('accessibility', async (open, browser) => {
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    for (const colorScheme of ['light', 'dark']) {
+      const look = { viewport, colorScheme, reducedMotion: 'reduce' }
+      await withoutLink(browser, look, `${size}, ${colorScheme}`)
+      await inCall(open, look, `${size}, ${colorScheme}`)
+    }
+  }
+  await byKeyboardAlone(open)
+})
+
+async function withoutLink(browser, look, name) {
+  const context = await browser.newContext(look)
+  const page = await context.newPage()
+  await page.goto(`${SERVER}/call`)
+  await page.getByText('You need a link').waitFor()
+  await clean(page, `no link (${name})`)
+  await context.close()
+}
+
+async function inCall(open, context, name) {
+  const call = { room: freshRoom('accessibility'), key: freshKey(), publish: '180p', audio: '1' }
+  const ada = await open({ ...call, identity: 'ada', publish: 'none', audio: '0', context })
+  await clean(ada.page, `lobby (${name})`)
+  await ada.consent(false)
+  await sleep(300)
+  await clean(ada.page, `lobby with consent (${name})`)
+  await ada.join()
+  const ben = await open({ ...call, identity: 'ben' })
+  await ben.join()
+  await until('ada sees ben', 15_000, async () => (await ada.receives('ben', 'camera')).framesDecoded > 0)
+  await clean(ada.page, `call (${name})`)
+  await fits(ada.page, name)
+  await ada.press('Chat')
+  await ada.page.getByLabel('Message', { exact: true }).fill('Hello')
+  await ada.page.keyboard.press('Enter')
+  await ada.page.getByText('Hello', { exact: true }).waitFor()
+  await clean(ada.page, `chat (${name})`)
+  await ada.press('Close chat')
+  await ada.press('Encryption')
+  await clean(ada.page, `encryption (${name})`)
+  await ada.page.keyboard.press('Escape')
+  await ben.close()
+  const eve = await open({ ...call, key: freshKey(), identity: 'eve' })
+  await eve.join()
+  await ada.page.getByRole('button', { name: /Cannot decrypt eve/ }).waitFor({ timeout: 10_000 })
+  await clean(ada.page, `broken lock (${name})`)
+  await eve.close()
+  await ada.press('Leave')
+  await ada.page.getByText('You have left').waitFor()
+  await clean(ada.page, `left (${name})`)
+  await ada.close()
+}
+
+async function byKeyboardAlone(open) {
+  const ada = await open({ room: freshRoom('keyboard'), key: freshKey(), identity: 'ada', publish: 'none', audio: '0' })
+  const press = (key) => ada.page.keyboard.press(key)
+  const focused = () => ada.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent)
+  await tabTo(ada, (name) => name === 'Join')
+  await press('Enter')
+  await ada.page.locator('.call').waitFor()
+  await press('m')
+  await ada.page.getByRole('button', { name: 'Microphone', pressed: true }).waitFor({ timeout: 5_000 })
+  await press('v')
+  await ada.page.getByRole('button', { name: 'Camera', pressed: true }).waitFor({ timeout: 5_000 })
+  await press('m')
+  await ada.page.getByRole('button', { name: 'Microphone', pressed: false }).waitFor({ timeout: 5_000 })
+  await press('c')
+  await ada.page.keyboard.type('m is a letter here')
+  await press('Enter')
+  await ada.page.getByText('m is a letter here').waitFor()
+  await press('Escape')
+  check((await focused()) === 'Chat', 'closing the chat gives the focus back')
+  await press('?')
+  await ada.page.getByRole('dialog', { name: 'Keyboard' }).waitFor()
+  await press('Escape')
+  await tabTo(ada, (name) => name === 'Leave')
+  await press('Enter')
+  await ada.page.getByText('You have left').waitFor()
+  check((await ada.page.evaluate(() => sessionStorage.length)) === 0, 'leaving forgets token and key')
+}
+
+async function tabTo(person, isIt) {
+  for (let presses = 0; presses < 40; presses++) {
+    await person.page.keyboard.press('Tab')
+    const name = await person.page.evaluate(
+      () => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '',
+    )
+    if (isIt(name)) return check(true, `the Tab key reaches ${name}`)
+  }
+  throw new Error('the Tab key does not reach it')
+}
+
+/** Nothing sticks out sideways, and every control is big enough for a finger. */
+async function fits(page, name) {
+  const problems = await page.evaluate(() => {
+    const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is wider than the window'] : []
+    const small = [...document.querySelectorAll('.controls button, .lock')]
+      .filter((button) => {
+        const { width, height, left, right, bottom } = button.getBoundingClientRect()
+        return width < 44 || height < 44 || left < 0 || right > innerWidth || bottom > innerHeight
+      })
+      .map((button) => `${button.getAttribute('aria-label')} is too small or cut off`)
+    return [...wide, ...small]
+  })
+  check(problems.length === 0, `everything fits (${name}) ${problems}`)
+}
+
+/** axe runs from the driver's side: the page's policy would not let the page load it. */
+async function clean(page, name) {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate((tags) => window.axe.run(document, { runOnly: tags }), TAGS)
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' ; ')}`)
+  check(found.length === 0, `${name}: axe finds nothing ${found.join('\n    ')}`)
+}

@@ -1,0 +1,37 @@
+/**
+ * One person at the page, driven from outside: for scenarios of other languages.
+ *
+ * `node page.mjs <room> <identity> <key> [publish] [audio] [seconds]` joins, prints one line of JSON
+ * a second (what is received and sent), and leaves after the time is over or stdin closes.
+ */
+import { launch, Person, sleep } from './driver.mjs'
+
+const [room, identity, key, publish = '180p', audio = '1', seconds = '60'] = process.argv.slice(2)
+const browser = await launch()
+let isOver = false
+process.stdin.on('end', () => { isOver = true }).resume()
+try {
+  const person = await Person.open(browser, { room, identity, key, publish, audio })
+  await person.join()
+  const endAt = Date.now() + Number(seconds) * 1_000
+  while (!isOver && Date.now() < endAt) {
+    const { lock, state, others } = await person.facts()
+    const received = (await person.tracks()).filter(({ isMine }) => !isMine).map(factsOf)
+    console.log(JSON.stringify({ state, lock: lock.level, label: lock.label, others, received }))
+    await sleep(1_000)
+  }
+} finally {
+  await browser.close()
+}
+process.exit(0)
+
+function factsOf({ identity: from, source, isEncrypted, rtp }) {
+  const entry = rtp.find(({ type }) => type === 'inbound-rtp') ?? {}
+  return {
+    from,
+    source,
+    isEncrypted,
+    framesDecoded: entry.framesDecoded ?? 0,
+    audioEnergy: entry.totalAudioEnergy ?? 0,
+  }
+}

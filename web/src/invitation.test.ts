@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest'
+import { forget, InvitationError, keep, kept, parseFragment, readClaims } from './invitation.ts'
+
+const unsigned = (claims: object) => {
+  const bytes = new TextEncoder().encode(JSON.stringify(claims))
+  const body = btoa(String.fromCharCode(...bytes))
+  return `head.${body.replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '')}.signature`
+}
+
+describe('a fragment', () => {
+  it('is no invitation when empty', () => {
+    expect(parseFragment('')).toBeUndefined()
+    expect(parseFragment('#')).toBeUndefined()
+  })
+
+  it('needs only a token and a key', () => {
+    expect(parseFragment('#token=a.b.c&key=secret')).toEqual({
+      token: 'a.b.c',
+      key: 'secret',
+      epoch: 0,
+      cipher: 128,
+      name: undefined,
+      camera: '720p',
+      microphone: true,
+    })
+  })
+
+  it('may say all the rest', () => {
+    const text = '#token=t&key=k&cipher=256&epoch=3&name=Ada%20L.&publish=180p&audio=0'
+    expect(parseFragment(text)).toEqual({
+      token: 't',
+      key: 'k',
+      epoch: 3,
+      cipher: 256,
+      name: 'Ada L.',
+      camera: '180p',
+      microphone: false,
+    })
+  })
+
+  it('keeps plus and equals signs of a key', () => {
+    expect(parseFragment('#key=a+b/c==&token=t')?.key).toBe('a+b/c==')
+    expect(parseFragment('#key=a%2Bb%3D&token=t')?.key).toBe('a+b=')
+  })
+
+  const refused: [string, RegExp][] = [
+    ['#token=t', /no key/],
+    ['#key=k', /no token/],
+    ['#token=&key=k', /no token/],
+    ['#token=t&key=k&cipher=64', /cipher must be one of 128, 256/],
+    ['#token=t&key=k&publish=4k', /publish must be one of/],
+    ['#token=t&key=k&epoch=-1', /whole number/],
+    ['#token=t&key=k&epoch=1e99', /whole number/],
+    ['#token=t&key=%E0%A4', /damaged/],
+    [`#token=t&key=${'k'.repeat(1025)}`, /too long/],
+  ]
+  it.each(refused)('%.40s is refused', (text, message) => {
+    expect(() => parseFragment(text)).toThrow(InvitationError)
+    expect(() => parseFragment(text)).toThrow(message)
+  })
+})
+
+describe('claims', () => {
+  it('name the holder and the room', () => {
+    const token = unsigned({
+      sub: 'ada',
+      name: 'Ada Ł.',
+      video: { room: 'r', canUpdateOwnMetadata: true },
+    })
+    expect(readClaims(token)).toEqual({
+      identity: 'ada',
+      name: 'Ada Ł.',
+      room: 'r',
+      mayRename: true,
+    })
+  })
+
+  it('fall back to the identity', () => {
+    expect(readClaims(unsigned({ sub: 'ada' }))).toEqual({
+      identity: 'ada',
+      name: 'ada',
+      room: '',
+      mayRename: false,
+    })
+  })
+
+  it.each(['', 'nonsense', 'a.b.c', 'a.!.c', unsigned([]).replace('.', '')])(
+    '%j holds none',
+    (token) => {
+      expect(readClaims(token)).toBeUndefined()
+    },
+  )
+})
+
+it('an invitation is kept until it is forgotten', () => {
+  const storage = new Map<string, string>()
+  const fake = {
+    getItem: (name: string) => storage.get(name) ?? null,
+    setItem: (name: string, value: string) => storage.set(name, value),
+    removeItem: (name: string) => storage.delete(name),
+  } as unknown as Storage
+  const invitation = parseFragment('#token=t&key=k')
+  if (!invitation) throw new Error('unreachable')
+  keep(invitation, fake)
+  expect(kept(fake)).toEqual({ ...invitation, name: undefined })
+  forget(fake)
+  expect(kept(fake)).toBeUndefined()
+  expect(storage.size).toBe(0)
+})

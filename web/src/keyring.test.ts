@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest'
+import {
+  ACCEPT_OLD_MS,
+  encodeAnnouncement,
+  KeyRing,
+  parseAnnouncement,
+  RING_SIZE,
+  randomKey,
+  USE_AFTER_MS,
+} from './keyring.ts'
+
+const FIRST = 'the first channel key'
+const SECOND = 'another channel key, quite fresh'
+const LESSER = 'a channel key that sorts before the others'
+
+describe('rotating', () => {
+  it('holds the new key at once, uses it a moment later, drops the old one after ten seconds', () => {
+    const ring = new KeyRing(0, FIRST)
+    expect(ring.admit(ring.next(SECOND), 1_000)).toEqual([{ do: 'hold', index: 1, key: SECOND }])
+    expect([ring.key, ring.epoch, ring.rotating]).toEqual([FIRST, 0, true])
+    expect(ring.wakeAtMs).toBe(1_000 + USE_AFTER_MS)
+
+    expect(ring.advance(1_000 + USE_AFTER_MS - 1)).toEqual([])
+    expect(ring.advance(1_000 + USE_AFTER_MS)).toEqual([
+      { do: 'use', index: 1, epoch: 1, key: SECOND },
+    ])
+    expect([ring.key, ring.epoch, ring.rotating]).toEqual([SECOND, 1, false])
+
+    const dropAt = 1_000 + USE_AFTER_MS + ACCEPT_OLD_MS
+    expect(ring.wakeAtMs).toBe(dropAt)
+    expect(ring.advance(dropAt - 1)).toEqual([])
+    expect(ring.advance(dropAt)).toEqual([{ do: 'drop', index: 0 }])
+    expect(ring.wakeAtMs).toBeUndefined()
+  })
+
+  it('wraps around the worker’s ring', () => {
+    const ring = new KeyRing(RING_SIZE - 1, FIRST)
+    expect(ring.admit(ring.next(SECOND), 0)).toEqual([{ do: 'hold', index: 0, key: SECOND }])
+  })
+
+  it('catches up with an epoch it has not heard of', () => {
+    const ring = new KeyRing(0, FIRST)
+    expect(ring.admit({ epoch: 3, key: SECOND }, 0)).toEqual([
+      { do: 'hold', index: 3, key: SECOND },
+    ])
+  })
+})
+
+describe('an announcement', () => {
+  it('that is replayed changes nothing', () => {
+    const ring = new KeyRing(0, FIRST)
+    const old = ring.next(SECOND)
+    ring.admit(old, 0)
+    ring.advance(USE_AFTER_MS)
+    ring.admit(ring.next(LESSER), 60_000)
+    ring.advance(60_000 + USE_AFTER_MS)
+    expect(ring.admit(old, 120_000)).toEqual([])
+    expect(ring.key).toBe(LESSER)
+  })
+
+  it('for an epoch whose slot is still held is refused, so held keys are bounded', () => {
+    const ring = new KeyRing(0, FIRST)
+    expect(ring.admit({ epoch: RING_SIZE, key: SECOND }, 0)).toEqual([])
+    for (let epoch = 1; epoch < 100; epoch++) ring.admit({ epoch, key: SECOND }, 0)
+    expect(ring.next(SECOND).epoch).toBe(RING_SIZE)
+  })
+
+  it('of the first key cannot replace it', () => {
+    const ring = new KeyRing(0, FIRST)
+    expect(ring.admit({ epoch: 0, key: LESSER }, 1_000)).toEqual([])
+  })
+})
+
+describe('two people rotating at once', () => {
+  it('end with the same key, whichever they hear first', () => {
+    for (const order of [
+      [SECOND, LESSER],
+      [LESSER, SECOND],
+    ]) {
+      const ring = new KeyRing(0, FIRST)
+      for (const key of order) ring.admit({ epoch: 1, key }, 0)
+      ring.advance(USE_AFTER_MS)
+      expect(ring.key).toBe(LESSER)
+    }
+  })
+
+  it('do so even when the other is heard after the first is in use, and never lose the old key', () => {
+    const ring = new KeyRing(0, FIRST)
+    ring.admit({ epoch: 1, key: SECOND }, 0)
+    ring.advance(USE_AFTER_MS)
+    const heardAt = USE_AFTER_MS + ACCEPT_OLD_MS - 10
+    expect(ring.admit({ epoch: 1, key: LESSER }, heardAt)).toEqual([
+      { do: 'hold', index: 1, key: LESSER },
+    ])
+    expect(ring.advance(heardAt + 20)).toEqual([])
+    expect(ring.advance(heardAt + USE_AFTER_MS)).toEqual([
+      { do: 'use', index: 1, epoch: 1, key: LESSER },
+    ])
+  })
+})
+
+describe('on the wire', () => {
+  it('an announcement survives', () => {
+    const announcement = { epoch: 7, key: randomKey() }
+    expect(parseAnnouncement(encodeAnnouncement(announcement))).toEqual(announcement)
+  })
+
+  const broken = ['', 'null', '[]', '{}', '{"epoch":1}', '{"epoch":-1,"key":"0123456789abcdef"}']
+  const odd = [
+    '{"epoch":1.5,"key":"0123456789abcdef"}',
+    '{"epoch":1,"key":"short"}',
+    '{"epoch":1,"key":7}',
+  ]
+  it.each([...broken, ...odd])('%s is none', (text) => {
+    expect(parseAnnouncement(new TextEncoder().encode(text))).toBeUndefined()
+  })
+
+  it('random keys are 256 bits of text, and differ', () => {
+    expect(randomKey()).toMatch(/^[A-Za-z0-9_-]{43}$/)
+    expect(randomKey()).not.toBe(randomKey())
+  })
+})
