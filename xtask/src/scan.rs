@@ -1,0 +1,113 @@
+//! What a server's log must not say.
+//!
+//! Owns: the search for tokens, secrets, named values and client addresses in a finished log.
+//! Guarantees: a finding is reported by line and kind; the value itself is not repeated.
+//! Not here: preventing it; that is `model::Sensitive` and the log's own style.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::server::{API_SECRET, Ports};
+
+/// How every JSON Web Token begins: `{"` in base64.
+const TOKEN_START: &str = "eyJ";
+
+/// Reports each line of `log` that holds a token, the API secret, one of `sensitive`, or an
+/// address that is not the server's own.
+///
+/// A client is on loopback too, so a loopback address is the server's only with one of `ports`
+/// (or with no port, as the address that it advertises).
+pub(crate) fn findings(log: &str, ports: Ports, sensitive: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, line) in log.lines().enumerate() {
+        let mut report = |kind: &str| found.push(format!("log line {}: {kind}", index + 1));
+        if line.contains(TOKEN_START) {
+            report("a token");
+        }
+        if holds_word(line, API_SECRET) {
+            report("the API secret");
+        }
+        for (number, value) in sensitive.iter().enumerate() {
+            if holds_word(line, value) {
+                report(&format!("sensitive value {}", number + 1));
+            }
+        }
+        if words(line).any(|word| is_foreign_address(word, ports)) {
+            report("an address of a client");
+        }
+    }
+    found
+}
+
+/// Whether `line` holds `value`, and not as a part of a longer word: "ben" is not in "benches".
+fn holds_word(line: &str, value: &str) -> bool {
+    line.match_indices(value).any(|(start, _)| {
+        let before = line.get(..start).and_then(|text| text.chars().next_back());
+        let after = line.get(start + value.len()..).and_then(|text| text.chars().next());
+        ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+    })
+}
+
+/// The pieces of `line` that could be an address, with or without a port.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|letter: char| !(letter.is_ascii_alphanumeric() || ".:[]".contains(letter)))
+        .map(|word| word.trim_matches(['.', ':']))
+        .filter(|word| !word.is_empty())
+}
+
+fn is_foreign_address(word: &str, ports: Ports) -> bool {
+    if let Ok(address) = word.parse::<std::net::SocketAddr>() {
+        let is_ours = is_local(address.ip()) && [ports.http, ports.udp].contains(&address.port());
+        return !is_ours;
+    }
+    // A bare `::` or `a::b` is a Rust path far more often than an address.
+    word.parse::<Ipv4Addr>().is_ok_and(|address| !is_local(address.into()))
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address == Ipv4Addr::LOCALHOST || address.is_unspecified(),
+        IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST || address.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORTS: Ports = Ports { http: 7880, udp: 7882 };
+
+    fn check(line: &str, expect: usize) {
+        assert_eq!(findings(line, PORTS, &["alice", "k-3f9a"]).len(), expect, "{line}");
+    }
+
+    #[test]
+    fn ordinary_lines_pass() {
+        check("INFO listening http=127.0.0.1:7880 udp=127.0.0.1:7882", 0);
+        check("INFO advertising 127.0.0.1", 0);
+        check("2026-11-24T13:00:00.123456Z INFO edge::http: joined participant=PA_x", 0);
+        check("INFO incamera 0.1.0", 0);
+        check("DEBUG the malice of benches", 0);
+    }
+
+    #[test]
+    fn secrets_and_people_are_found() {
+        check("WARN bad token eyJhbGciOiJIUzI1NiJ9", 1);
+        check("INFO key secret", 1);
+        check("INFO joined identity=alice", 1);
+        check("INFO key k-3f9a of alice", 2);
+    }
+
+    #[test]
+    fn addresses_of_clients_are_found() {
+        check("INFO from 127.0.0.1:50312", 1);
+        check("INFO from 10.0.0.7.", 1);
+        check("INFO from [::1]:50312", 1);
+        check("INFO from 192.0.2.4:7880", 1);
+    }
+
+    #[test]
+    fn a_finding_does_not_repeat_the_value() {
+        let found = findings("identity=alice", PORTS, &["alice"]);
+        assert!(found.iter().all(|finding| !finding.contains("alice")), "{found:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! Black-box scenarios: the vendors' own clients against the server as it is shipped.
+//!
+//! Owns: the table of scenarios; running one with a server, a time limit and a log scan.
+//! Guarantees: a scenario sees the server only as an address; it ends in its time with all that it
+//! started; the server ends gracefully and its log says nothing that it must not.
+//! Not here: what a scenario does (`tests/clients/`), building clients (`setup`).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::ci::Count;
+use crate::command::{Group, Log, find, root};
+use crate::server::{self, API_KEY, API_SECRET, Server};
+use crate::{scan, setup};
+
+pub(crate) const HELP: &str = "
+Usage: cargo xtask test [NAME…] [--list]
+
+Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev` on free
+ports of 127.0.0.1, then its script runs with a time limit. It passes when the script ends with 0,
+the server ends gracefully after SIGTERM, and the server's log holds no token, key, secret,
+identity or client address.
+
+A script finds in its environment:
+  INCAMERA_URL        http://127.0.0.1:PORT of its server
+  INCAMERA_KEY        devkey
+  INCAMERA_SECRET     secret
+  INCAMERA_BIN        the server's binary, for `incamera token create`
+  INCAMERA_CHROMIUM   the browser
+  INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
+                      not hold (identities, channel keys); tokens are looked for without being named
+
+A new scenario is a file in tests/clients/web/ (.mjs) or tests/clients/python/ (.py) and a row in
+xtask/src/scenario.rs. Logs stay in target/xtask/scenario/.
+";
+
+/// One behaviour, seen from outside.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Below `tests/clients/`; the ending says what runs it.
+    pub(crate) script: &'static str,
+    /// From the start of the script; the server's start and end are not counted.
+    pub(crate) limit: Duration,
+}
+
+const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
+    Scenario { name, script, limit: Duration::from_secs(limit_s) }
+}
+
+/// Every scenario, cheapest first.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("two_pages", "web/two_pages.mjs", 60),
+    scenario("wrong_key", "web/wrong_key.mjs", 60),
+    scenario("late_joiner", "web/late_joiner.mjs", 60),
+    scenario("layer_change", "web/layer_change.mjs", 90),
+    scenario("rotate_key", "web/rotate_key.mjs", 90),
+    scenario("resume", "web/resume.mjs", 60),
+    scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    scenario("accessibility", "web/accessibility.mjs", 120),
+];
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    if arguments.iter().any(|argument| argument == "--list") {
+        for scenario in SCENARIOS {
+            println!("{:<24}{:>4} s  {}", scenario.name, scenario.limit.as_secs(), scenario.script);
+        }
+        return Ok(());
+    }
+    let chosen = choose(arguments)?;
+    setup::everything()?;
+    println!("building the page and the server …");
+    let log = Log::create("build")?;
+    setup::build_page(&log)
+        .and_then(|()| server::build(&log))
+        .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
+    let count = run_all(&chosen);
+    println!("{count}");
+    if count.failed == 0 { Ok(()) } else { Err("a scenario failed".into()) }
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+    if names.is_empty() {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    let one = |name: &String| {
+        let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+        found.ok_or_else(|| format!("there is no scenario `{name}`; see cargo xtask test --list"))
+    };
+    names.iter().map(one).collect()
+}
+
+/// Runs `scenarios` one after the other and prints a line for each.
+pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
+    let mut count = Count::default();
+    for scenario in scenarios {
+        let start = Instant::now();
+        let outcome = run_one(scenario);
+        let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
+        println!("  {verdict} {:<28}{:6.1} s", scenario.name, start.elapsed().as_secs_f32());
+        match outcome {
+            Ok(()) => count.passed += 1,
+            Err(failure) => {
+                count.failed += 1;
+                println!("{failure}");
+            }
+        }
+    }
+    count
+}
+
+fn run_one(scenario: &Scenario) -> Result<(), Failure> {
+    let name = scenario.name;
+    let server = Server::start(Log::create(&format!("scenario/{name}.server"))?)?;
+    let ports = server.ports();
+    let client_log = Log::create(&format!("scenario/{name}.client"))?;
+    let sensitive = Log::create(&format!("scenario/{name}.sensitive"))?;
+    let (program, script) = command_of(scenario.script);
+    let mut client = Group::start(&program, &[&script], |command| {
+        command
+            .env("INCAMERA_URL", format!("http://127.0.0.1:{}", ports.http))
+            .env("INCAMERA_KEY", API_KEY)
+            .env("INCAMERA_SECRET", API_SECRET)
+            .env("INCAMERA_BIN", server::binary())
+            .env("INCAMERA_SENSITIVE", sensitive.path())
+            .stdout(client_log.sink()?)
+            .stderr(client_log.sink()?);
+        if let Some(chromium) = find(setup::CHROMIUM) {
+            command.env("INCAMERA_CHROMIUM", chromium);
+        }
+        Ok(())
+    })?;
+    let ended = client.wait(scenario.limit)?;
+    drop(client);
+    let server_log =
+        server.stop().map_err(|failure| format!("{failure}\n{}", client_log.shown()))?;
+    judge(scenario, ended, &client_log)
+        .and_then(|()| {
+            let named = sensitive.read();
+            let named: Vec<&str> = named.lines().filter(|line| !line.is_empty()).collect();
+            let found = scan::findings(&server_log.read(), ports, &named);
+            if found.is_empty() { Ok(()) } else { Err(format!("too much is logged: {found:?}")) }
+        })
+        .map_err(|failure| format!("{failure}\n{}", server_log.shown()))
+}
+
+/// Whether the script ended well and in time.
+fn judge(scenario: &Scenario, ended: Option<ExitStatus>, client_log: &Log) -> Result<(), Failure> {
+    let failure = match ended {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) => format!("the script ended with {status}"),
+        None => format!("not done within {} s", scenario.limit.as_secs()),
+    };
+    Err(format!("{failure}\n{}", client_log.shown()))
+}
+
+/// What runs `script`, and the script's path.
+fn command_of(script: &str) -> (PathBuf, String) {
+    let program = match Path::new(script).extension().and_then(|ending| ending.to_str()) {
+        Some("py") => setup::venv().join("bin/python"),
+        _ => find(&["node"]).unwrap_or_else(|| "node".into()),
+    };
+    let path = root().join("tests/clients").join(script);
+    (program, path.to_string_lossy().into_owned())
+}

@@ -1,0 +1,134 @@
+//! The server under test: `incamera dev` on ports of its own.
+//!
+//! Owns: building it, starting it, knowing when it is ready, ending it.
+//! Guarantees: a server that does not end by itself after SIGTERM is a failure, never a leftover.
+//! Not here: what its log may say (`scan`).
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Failure;
+use crate::command::{Group, Log, cargo, target, until};
+
+/// Far above the 60 ms that a start takes, for a machine that is busy compiling.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// What the server has to say goodbye to its clients and to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// The key pair of `incamera dev`.
+pub(crate) const API_KEY: &str = "devkey";
+/// The secret half of `API_KEY`: public, and therefore only for `incamera dev`.
+pub(crate) const API_SECRET: &str = "secret";
+
+/// Where the built server is.
+pub(crate) fn binary() -> PathBuf {
+    target().join("release/incamera")
+}
+
+/// Builds the server as it runs in daily use.
+pub(crate) fn build(log: &Log) -> Result<(), Failure> {
+    log.run(cargo().args(["build", "--release", "--locked", "--package", "incamera"]))
+}
+
+/// A running server.
+pub(crate) struct Server {
+    group: Group,
+    log: Log,
+    ports: Ports,
+}
+
+/// The two ports of one server, on 127.0.0.1.
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) http: u16,
+    pub(crate) udp: u16,
+}
+
+impl Ports {
+    /// Two ports that were free a moment ago.
+    pub(crate) fn free() -> Result<Self, Failure> {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+        match (tcp, udp) {
+            (Ok(tcp), Ok(udp)) => Ok(Self { http: tcp.port(), udp: udp.port() }),
+            (Err(error), _) | (_, Err(error)) => Err(format!("no free port: {error}")),
+        }
+    }
+
+    /// Says which of the two is taken, if one is.
+    pub(crate) fn must_be_free(self) -> Result<(), Failure> {
+        let taken = |port: u16, option: &str, error| {
+            format!("port {port} is taken ({error}): end what uses it, or choose with {option}")
+        };
+        TcpListener::bind((Ipv4Addr::LOCALHOST, self.http))
+            .map_err(|error| taken(self.http, "--port", error))?;
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, self.udp))
+            .map_err(|error| taken(self.udp, "--udp-port", error))?;
+        Ok(())
+    }
+
+    /// The options that give the server these ports.
+    pub(crate) fn options(self) -> [String; 4] {
+        ["--http-port".into(), self.http.to_string(), "--udp-port".into(), self.udp.to_string()]
+    }
+}
+
+impl Server {
+    /// Starts `incamera dev` and returns when it answers; its log goes to `log`.
+    pub(crate) fn start(log: Log) -> Result<Self, Failure> {
+        let ports = Ports::free()?;
+        let options = ports.options();
+        let mut arguments = vec!["dev"];
+        arguments.extend(options.iter().map(String::as_str));
+        let group = Group::start(&binary(), &arguments, |command| {
+            command.stdout(log.sink()?).stderr(log.sink()?).env_remove("RUST_LOG");
+            Ok(())
+        })?;
+        let mut server = Self { group, log, ports };
+        let outcome = until(READY_WITHIN, || match server.group.ended() {
+            Ok(Some(status)) => Some(Err(format!("incamera dev ended at its start: {status}"))),
+            Err(failure) => Some(Err(failure)),
+            Ok(None) => is_healthy(ports.http).then_some(Ok(())),
+        });
+        match outcome {
+            Some(Ok(())) => Ok(server),
+            Some(Err(failure)) => Err(format!("{failure}\n{}", server.log.shown())),
+            None => Err(format!("incamera dev did not answer\n{}", server.log.shown())),
+        }
+    }
+
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Ends the server the way an operator does, and returns its log.
+    pub(crate) fn stop(mut self) -> Result<Log, Failure> {
+        if let Some(status) = self.group.ended()? {
+            return Err(format!("the server died: {status}\n{}", self.log.shown()));
+        }
+        self.group.signal("TERM");
+        match self.group.wait(END_WITHIN)? {
+            Some(status) if status.success() => Ok(self.log),
+            Some(status) => Err(format!("the server ended with {status}\n{}", self.log.shown())),
+            None => Err(format!("the server did not end after SIGTERM\n{}", self.log.shown())),
+        }
+    }
+}
+
+/// Whether `GET /` answers 200, as LiveKit's clients and load balancers ask it.
+fn is_healthy(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let patience = Duration::from_secs(1);
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(&status == b"HTTP/1.1 200")
+    };
+    ask().unwrap_or(false)
+}

@@ -1,0 +1,433 @@
+//! The rules of the house that no compiler knows: run by `cargo xtask ci --only tidy`.
+//!
+//! Owns: who may import whom, what no file may say, which licences may come in, that the
+//! documents tell the truth about names.
+//! Guarantees: a failure names the file and the rule.
+//! Not here: what clippy can hold (`core/clippy.toml`, the lint table).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::command::{cargo, root};
+use crate::scenario::SCENARIOS;
+
+/// A crate of ours and what it may import of ours. A new crate is a new row.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("wire", &["model"]),
+    ("rtp", &["model"]),
+    ("peer", &["model", "rtp"]),
+    ("sfu", &["model", "rtp"]),
+    ("edge", &["peer", "sfu", "rtp", "wire", "model"]),
+    ("incamera", &["edge", "wire", "model"]),
+    ("sim", &["sfu", "rtp", "model"]),
+    ("benches", &["wire", "peer", "sfu", "rtp", "model"]),
+    ("load", &["wire", "peer", "rtp", "model"]),
+    ("xtask", &[]),
+];
+
+/// What no core may reach, however far away.
+const NOT_IN_CORE: &[&str] = &["tokio", "mio", "socket2", "async-std", "smol", "rand"];
+
+/// What the binary that faces clients may not reach: frame decryption, recording, storage.
+const NOT_IN_SERVER: &[&str] = &["e2ee", "mux", "recorder", "store", "livekit"];
+
+/// Crates that bring WebRTC, and the only crate of ours that may name them.
+const WEBRTC: (&[&str], &str) = (&["str0m", "dimpl"], "peer");
+
+/// The only files that may hold `unsafe`.
+const UNSAFE: &[&str] = &["shell/edge/src/sys.rs"];
+
+/// What no Rust file may say, and why. Split, so that this file does not say it.
+const BANNED: &[(&str, &str)] = &[
+    (concat!("todo", "!("), "finish it or leave it out"),
+    (concat!("unimplemented", "!("), "finish it or leave it out"),
+    (concat!("dbg", "!("), "a trace of debugging"),
+    (concat!("TO", "DO"), "finish it or file an issue"),
+    (concat!("FIX", "ME"), "fix it"),
+    (concat!("#[ign", "ore"), "a test that does not run is no test"),
+    (concat!("#[should", "_panic"), "assert on the error"),
+    (concat!("#[al", "low("), "#[expect(lint, reason = \"…\")] instead"),
+    (concat!("#![al", "low("), "#![expect(lint, reason = \"…\")] instead"),
+];
+
+/// What no text file may say: a path of one machine, an index of one workplace.
+const BANNED_EVERYWHERE: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/ro", "ot/"),
+    concat!("--index", "-url"),
+    concat!("--extra-index", "-url"),
+];
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn printed(command: &mut Command) -> String {
+    let output = command.current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every file of the work tree that git knows or would add, sorted.
+fn files() -> Vec<String> {
+    let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
+    let names: BTreeSet<String> =
+        printed(Command::new("git").args(list)).lines().map(str::to_owned).collect();
+    names.into_iter().filter(|name| root().join(name).is_file()).collect()
+}
+
+fn rust_files() -> impl Iterator<Item = (String, String)> {
+    files().into_iter().filter(|name| name.ends_with(".rs")).map(|name| {
+        let text = read(&name);
+        (name, text)
+    })
+}
+
+fn metadata(arguments: &[&str]) -> Value {
+    let text =
+        printed(cargo().args(["metadata", "--format-version", "1", "--locked"]).args(arguments));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn packages(metadata: &Value) -> &[Value] {
+    metadata["packages"].as_array().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The names of all crates that `package` links, itself included.
+fn linked(package: &str) -> BTreeSet<String> {
+    let tree = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    printed(cargo().args(tree).args(["--package", package]))
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Folder (`core`, `shell`, …) and name of each crate of ours.
+fn our_crates() -> Vec<(String, String)> {
+    let metadata = metadata(&["--no-deps"]);
+    let place = |package: &Value| {
+        let manifest = Path::new(text(&package["manifest_path"]));
+        let folder = manifest.strip_prefix(root()).unwrap().parent().unwrap();
+        (folder.to_string_lossy().into_owned(), text(&package["name"]).to_owned())
+    };
+    packages(&metadata).iter().map(place).collect()
+}
+
+fn assert_none(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn imports_follow_the_table() {
+    let mut problems = Vec::new();
+    for package in packages(&metadata(&["--no-deps"])) {
+        let name = text(&package["name"]);
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(row, _)| *row == name) else {
+            problems.push(format!("{name} has no row in MAY_IMPORT (xtask/src/tidy.rs)"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let imported = text(&dependency["name"]);
+            if !dependency["path"].is_null() && !allowed.contains(&imported) {
+                problems.push(format!("{name} may not import {imported}"));
+            }
+            if WEBRTC.0.contains(&imported) && name != WEBRTC.1 {
+                problems.push(format!("{name} names {imported}; only {} may", WEBRTC.1));
+            }
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn cores_reach_no_io() {
+    let mut problems = Vec::new();
+    for (folder, name) in our_crates() {
+        if folder.starts_with("core/") {
+            let linked = linked(&name);
+            for banned in NOT_IN_CORE.iter().filter(|banned| linked.contains(**banned)) {
+                // str0m draws ids and DTLS keys by itself: the named exception to purity.
+                if !(name == "peer" && *banned == "rand") {
+                    problems
+                        .push(format!("{name} reaches {banned}: cargo tree -p {name} -i {banned}"));
+                }
+            }
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn the_server_links_no_media_decryption() {
+    let linked = linked("incamera");
+    assert!(linked.contains("edge"), "cargo tree listed {linked:?}");
+    for banned in NOT_IN_SERVER {
+        assert!(!linked.contains(*banned), "incamera links {banned}");
+    }
+}
+
+#[test]
+fn cores_forbid_unsafe_code_and_the_rest_keeps_it_in_one_place() {
+    let mut problems = Vec::new();
+    for (folder, _) in our_crates() {
+        if folder.starts_with("core/") {
+            let path = format!("{folder}/src/lib.rs");
+            if !read(&path).contains("#![forbid(unsafe_code)]") {
+                problems.push(format!("{path} lacks #![forbid(unsafe_code)]"));
+            }
+        }
+    }
+    for (name, text) in rust_files() {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let words = [concat!("unsafe", " {"), concat!("unsafe", " fn"), concat!("unsafe", " impl")];
+        let is_unsafe = code.into_iter().any(|line| words.iter().any(|word| line.contains(word)));
+        if is_unsafe && !UNSAFE.contains(&name.as_str()) {
+            problems.push(format!("{name} holds unsafe code; only {UNSAFE:?} may"));
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn rust_files_open_with_a_header_and_keep_to_the_width() {
+    let mut problems = Vec::new();
+    for (name, text) in rust_files() {
+        if !text.starts_with("//! ") {
+            problems.push(format!("{name} does not open with a //! header"));
+        }
+        for (index, line) in text.lines().enumerate() {
+            if line.chars().count() > 100 && !line.contains("://") && !line.contains('"') {
+                problems.push(format!("{name}:{} is wider than 100 columns", index + 1));
+            }
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn nothing_banned_is_said() {
+    let mut problems = Vec::new();
+    for (name, text) in rust_files() {
+        for (index, line) in text.lines().enumerate() {
+            for (banned, reason) in BANNED.iter().filter(|(banned, _)| line.contains(banned)) {
+                problems.push(format!("{name}:{}: `{banned}`: {reason}", index + 1));
+            }
+        }
+    }
+    for name in files() {
+        // Not text: nothing to read.
+        let Ok(text) = std::fs::read_to_string(root().join(&name)) else { continue };
+        for (index, line) in text.lines().enumerate() {
+            for banned in BANNED_EVERYWHERE.iter().filter(|banned| line.contains(**banned)) {
+                problems.push(format!("{name}:{}: `{banned}` is of one machine", index + 1));
+            }
+            if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
+                problems.push(format!("{name}:{}: omit-lockfile-registry-resolved", index + 1));
+            }
+        }
+    }
+    assert_none(&problems);
+}
+
+/// The quoted strings of the list `key = [ … ]` in `deny.toml`.
+fn list_in_deny(key: &str) -> Vec<String> {
+    let file = read("deny.toml");
+    let (_, rest) = file.split_once(&format!("\n{key} = [")).unwrap();
+    let (list, _) = rest.split_once("\n]").unwrap();
+    let lines = list.lines().map(|line| line.split('#').next().unwrap_or_default());
+    lines.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// Whether one way through an SPDX expression needs only licences of `allowed`.
+fn is_allowed(expression: &str, allowed: &[String]) -> bool {
+    // Crates published long ago write `A/B` for `A OR B`.
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let mut place = 0;
+    any_of(&words, &mut place, allowed) && place == words.len()
+}
+
+fn any_of(words: &[&str], place: &mut usize, allowed: &[String]) -> bool {
+    let mut is_good = all_of(words, place, allowed);
+    while words.get(*place) == Some(&"OR") {
+        *place += 1;
+        is_good |= all_of(words, place, allowed);
+    }
+    is_good
+}
+
+fn all_of(words: &[&str], place: &mut usize, allowed: &[String]) -> bool {
+    let mut is_good = licence(words, place, allowed);
+    while words.get(*place) == Some(&"AND") {
+        *place += 1;
+        is_good &= licence(words, place, allowed);
+    }
+    is_good
+}
+
+fn licence(words: &[&str], place: &mut usize, allowed: &[String]) -> bool {
+    let Some(word) = words.get(*place) else { return false };
+    *place += 1;
+    if *word == "(" {
+        let is_good = any_of(words, place, allowed);
+        *place += 1;
+        return is_good;
+    }
+    if words.get(*place) == Some(&"WITH") {
+        let with = format!("{word} WITH {}", words.get(*place + 1).unwrap_or(&""));
+        *place += 2;
+        return allowed.contains(&with);
+    }
+    allowed.iter().any(|licence| licence == word)
+}
+
+#[test]
+fn licences_are_read_as_spdx() {
+    let allowed = ["MIT".to_owned(), "ISC".to_owned(), "Apache-2.0 WITH LLVM-exception".to_owned()];
+    for (expression, expect) in [
+        ("MIT", true),
+        ("GPL-3.0", false),
+        ("MIT/Apache-2.0", true),
+        ("GPL-3.0 OR MIT", true),
+        ("ISC AND (GPL-3.0 OR MIT)", true),
+        ("ISC AND GPL-3.0", false),
+        ("Apache-2.0 WITH LLVM-exception", true),
+        ("Apache-2.0 WITH other", false),
+        ("", false),
+        ("(MIT", false),
+    ] {
+        assert_eq!(is_allowed(expression, &allowed), expect, "{expression}");
+    }
+}
+
+#[test]
+fn dependencies_have_licences_that_we_accept() {
+    let allowed = list_in_deny("allow");
+    let mut problems = Vec::new();
+    let metadata = metadata(&[]);
+    for package in packages(&metadata) {
+        let (name, licence) = (text(&package["name"]), text(&package["license"]));
+        if !is_allowed(licence, &allowed) {
+            problems.push(format!("{name}: `{licence}` is not in deny.toml"));
+        }
+    }
+    assert_none(&problems);
+}
+
+#[test]
+fn dependencies_come_from_one_registry() {
+    for line in read("Cargo.lock").lines().filter(|line| line.starts_with("source = ")) {
+        assert!(line.contains("rust-lang/crates.io-index"), "{line}");
+    }
+}
+
+#[test]
+fn the_map_names_every_crate() {
+    let map = read("ARCHITECTURE.md");
+    for (folder, name) in our_crates() {
+        assert!(map.contains(&format!("`{folder}`")), "ARCHITECTURE.md does not name {name}");
+    }
+    assert!(map.lines().count() <= 250, "ARCHITECTURE.md is longer than 250 lines");
+}
+
+/// An invariant names its tests as `path::to/file.rs` → `test_name`.
+#[test]
+fn every_test_that_the_map_names_exists() {
+    let map = read("ARCHITECTURE.md");
+    let mut named = 0;
+    let mut problems = Vec::new();
+    for (file, test) in map.lines().flat_map(tests_named) {
+        named += 1;
+        let path = root().join(file);
+        let is_there = std::fs::read_to_string(path).is_ok_and(|text| {
+            text.contains(&format!("fn {test}(")) || text.contains(&format!("\"{test}\""))
+        });
+        if !is_there {
+            problems.push(format!("ARCHITECTURE.md names {file} → {test}, which is not there"));
+        }
+    }
+    assert!(named > 5, "only {named} tests found in ARCHITECTURE.md");
+    assert_none(&problems);
+}
+
+fn tests_named(line: &str) -> Vec<(&str, &str)> {
+    let pieces: Vec<&str> = line.split('`').collect();
+    let triples = pieces.windows(3);
+    triples
+        .filter_map(|triple| match triple {
+            [file, " → ", test] => Some((*file, *test)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn decision_records_are_short_and_numbered() {
+    let records: Vec<String> =
+        files().into_iter().filter(|name| name.starts_with("docs/decisions/")).collect();
+    assert!(!records.is_empty());
+    for (index, name) in records.iter().enumerate() {
+        let number = format!("docs/decisions/{:04}-", index + 1);
+        assert!(name.starts_with(&number), "{name} should start with {number}");
+        let lines = read(name).lines().count();
+        assert!(lines <= 25, "{name} has {lines} lines, 25 is the most");
+    }
+}
+
+#[test]
+fn every_scenario_script_is_in_the_table_and_there() {
+    let mut problems = Vec::new();
+    for scenario in SCENARIOS {
+        if !root().join("tests/clients").join(scenario.script).is_file() {
+            problems
+                .push(format!("{} names {}, which is not there", scenario.name, scenario.script));
+        }
+    }
+    for name in files() {
+        let Some(script) = name.strip_prefix("tests/clients/") else { continue };
+        // Scripts lie flat; what they share lies in a folder or is listed.
+        let is_script = matches!(script.split_once('/'), Some(("web", file)) if file.ends_with(".mjs"))
+            || matches!(script.split_once('/'), Some(("python", file)) if file.ends_with(".py"));
+        let is_shared = script.split('/').count() > 2 || SHARED_BY_SCENARIOS.contains(&script);
+        if is_script && !is_shared && SCENARIOS.iter().all(|scenario| scenario.script != script) {
+            problems.push(format!("{name} has no row in xtask/src/scenario.rs"));
+        }
+    }
+    assert_none(&problems);
+}
+
+/// What scenarios import; everything else beside them is a scenario.
+const SHARED_BY_SCENARIOS: &[&str] =
+    &["web/driver.mjs", "web/page.mjs", "web/signal_proxy.mjs", "web/all.mjs"];
+
+#[test]
+fn the_readme_names_the_versions_that_ci_runs() {
+    let readme = read("README.md");
+    let page: Value = serde_json::from_str(&read("web/package.json")).unwrap();
+    let mut pinned =
+        vec![format!("livekit-client {}", text(&page["dependencies"]["livekit-client"]))];
+    let requirements = read("tests/clients/python/requirements.txt");
+    for line in requirements.lines().filter(|line| line.starts_with("livekit")) {
+        pinned.push(line.replace("==", " "));
+    }
+    for version in pinned {
+        assert!(readme.contains(&version), "README.md does not name `{version}`");
+    }
+}
+
+#[test]
+fn ci_has_one_definition() {
+    let script = read(".ci/run");
+    let commands: Vec<&str> =
+        script.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    assert_eq!(commands, ["exec cargo xtask ci"]);
+}
