@@ -205,8 +205,8 @@ fn rust_files_open_with_a_header_and_keep_to_the_width() {
             problems.push(format!("{name} does not open with a //! header"));
         }
         for (index, line) in text.lines().enumerate() {
-            if line.chars().count() > 100 && !line.contains("://") && !line.contains('"') {
-                problems.push(format!("{name}:{} is wider than 100 columns", index + 1));
+            if line.chars().count() > 120 && !line.contains("://") && !line.contains('"') {
+                problems.push(format!("{name}:{} is wider than 120 columns", index + 1));
             }
         }
     }
@@ -345,7 +345,7 @@ fn every_test_that_the_map_names_exists() {
     let map = read("ARCHITECTURE.md");
     let mut named = 0;
     let mut problems = Vec::new();
-    for (file, test) in map.lines().flat_map(tests_named) {
+    for (file, test) in tests_named(&map) {
         named += 1;
         let path = root().join(file);
         let is_there = std::fs::read_to_string(path).is_ok_and(|text| {
@@ -359,12 +359,12 @@ fn every_test_that_the_map_names_exists() {
     assert_none(&problems);
 }
 
-fn tests_named(line: &str) -> Vec<(&str, &str)> {
-    let pieces: Vec<&str> = line.split('`').collect();
+fn tests_named(map: &str) -> Vec<(&str, &str)> {
+    let pieces: Vec<&str> = map.split('`').collect();
     let triples = pieces.windows(3);
     triples
         .filter_map(|triple| match triple {
-            [file, " → ", test] => Some((*file, *test)),
+            [file, arrow, test] if arrow.trim() == "→" => Some((*file, *test)),
             _ => None,
         })
         .collect()
