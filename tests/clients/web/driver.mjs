@@ -102,6 +102,7 @@ export class Person {
   async consent(hasCamera) {
     await this.page.getByRole('switch', { name: /camera and microphone/i }).check()
     if (hasCamera) await this.page.locator('.preview video').waitFor()
+    await this.page.locator('.pickers').waitFor()
     await this.page.locator('button.join:enabled').waitFor()
   }
 

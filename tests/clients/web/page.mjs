@@ -2,22 +2,33 @@
  * One person at the page, driven from outside: for scenarios of other languages.
  *
  * `node page.mjs <room> <identity> <key> [publish] [audio] [seconds]` joins, prints one line of JSON
- * a second (what is received and sent), and leaves after the time is over or stdin closes.
+ * a second (what is received and what has been said), and leaves after the time is over or stdin
+ * closes. Every line of stdin is written into the chat.
  */
+import { createInterface } from 'node:readline'
 import { launch, Person, sleep } from './driver.mjs'
 
 const [room, identity, key, publish = '180p', audio = '1', seconds = '60'] = process.argv.slice(2)
 const browser = await launch()
+const toSay = []
 let isOver = false
-process.stdin.on('end', () => { isOver = true }).resume()
+createInterface({ input: process.stdin })
+  .on('line', (line) => toSay.push(line))
+  .on('close', () => { isOver = true })
 try {
   const person = await Person.open(browser, { room, identity, key, publish, audio })
   await person.join()
+  await person.press('Chat')
   const endAt = Date.now() + Number(seconds) * 1_000
   while (!isOver && Date.now() < endAt) {
+    for (const line of toSay.splice(0)) {
+      await person.page.getByLabel('Message', { exact: true }).fill(line)
+      await person.page.keyboard.press('Enter')
+    }
+    const said = await person.page.locator('.said').allTextContents()
     const { lock, state, others } = await person.facts()
     const received = (await person.tracks()).filter(({ isMine }) => !isMine).map(factsOf)
-    console.log(JSON.stringify({ state, lock: lock.level, label: lock.label, others, received }))
+    console.log(JSON.stringify({ state, lock: lock.level, label: lock.label, others, received, said }))
     await sleep(1_000)
   }
 } finally {

@@ -46,6 +46,8 @@ export class Lobby {
   readonly #name: HTMLInputElement | undefined
   readonly #consent: HTMLInputElement
   readonly #joinButton: HTMLButtonElement
+  /** Devices being opened. Joining waits for them, so that nobody joins without their voice. */
+  #opening = 0
   #meter: { context: AudioContext; stop: () => void } | undefined
 
   constructor(invitation: Invitation, claims: Claims, join: (choice: JoinChoice) => void) {
@@ -196,6 +198,7 @@ export class Lobby {
   }
 
   async #attempt<Opened>(open: () => Promise<Opened>): Promise<Opened | undefined> {
+    this.#opening += 1
     this.#joinButton.disabled = true
     try {
       return await open()
@@ -203,7 +206,8 @@ export class Lobby {
       setText(this.#problem, deviceFailure(error))
       return undefined
     } finally {
-      this.#joinButton.disabled = false
+      this.#opening -= 1
+      this.#joinButton.disabled = this.#opening > 0
     }
   }
 

@@ -1,0 +1,101 @@
+"""What the Python scenarios share: the environment, tokens, rooms, waiting, and verdicts.
+
+Environment: `INCAMERA_URL` (default http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET`
+(default devkey, secret). A scenario exits with 0, or with 1 and a sentence saying what was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import secrets
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Awaitable, Callable
+
+from livekit import api, rtc
+
+# The development secret is short; that is what it is for.
+warnings.filterwarnings("ignore", message="The HMAC key is")
+
+SERVER = os.environ.get("INCAMERA_URL", "http://127.0.0.1:7880").rstrip("/")
+SIGNAL = SERVER.replace("http", "ws", 1)
+API_KEY = os.environ.get("INCAMERA_KEY", "devkey")
+API_SECRET = os.environ.get("INCAMERA_SECRET", "secret")
+
+
+def mint(
+    room: str,
+    identity: str,
+    *,
+    key: str = API_KEY,
+    secret: str = API_SECRET,
+    ttl_s: int = 3600,
+    grants: api.VideoGrants | None = None,
+) -> str:
+    """A join token, made by LiveKit's own server library."""
+    return (
+        api.AccessToken(key, secret)
+        .with_identity(identity)
+        .with_name(identity)
+        .with_ttl(datetime.timedelta(seconds=ttl_s))
+        .with_grants(grants or api.VideoGrants(room_join=True, room=room))
+        .to_jwt()
+    )
+
+
+def fresh_room(name: str) -> str:
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def fresh_key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+async def join(room_name: str, identity: str, *, key: str | None = None) -> rtc.Room:
+    """Joins a room; with `key`, end-to-end encrypted under that text."""
+    return await enter(rtc.Room(), room_name, identity, key=key)
+
+
+async def enter(room: rtc.Room, room_name: str, identity: str, *, key: str | None = None) -> rtc.Room:
+    """As `join`, for a room that has been given its handlers before."""
+    options = rtc.RoomOptions(auto_subscribe=True)
+    if key is not None:
+        provider = rtc.KeyProviderOptions(shared_key=key.encode(), ratchet_window_size=0)
+        options.encryption = rtc.E2EEOptions(key_provider_options=provider)
+    await asyncio.wait_for(room.connect(SIGNAL, mint(room_name, identity), options), 15)
+    return room
+
+
+async def until(what: str, timeout_s: float, ask: Callable[[], object]) -> None:
+    """Waits until `ask` answers something true; says what was waited for if it never does."""
+    give_up_at = time.monotonic() + timeout_s
+    while not ask():
+        if time.monotonic() > give_up_at:
+            raise AssertionError(f"{what}: not within {timeout_s:g} s")
+        await asyncio.sleep(0.05)
+
+
+def check(condition: object, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)
+    print(f"  ok: {what}", flush=True)
+
+
+def scenario(name: str, act: Callable[[], Awaitable[None]], *, timeout_s: float = 120) -> None:
+    """Runs one scenario and ends the process with its verdict."""
+    print(f"{name} against {SERVER}", flush=True)
+    code = 0
+    try:
+        asyncio.run(asyncio.wait_for(act(), timeout_s))
+        print(f"PASS {name}", flush=True)
+    except Exception as error:
+        code = 1
+        if not isinstance(error, AssertionError):
+            traceback.print_exc()
+        print(f"FAIL {name}: {error or type(error).__name__}", file=sys.stderr, flush=True)
+    # The wheel's native threads may outlive the loop; the verdict is known.
+    os._exit(code)

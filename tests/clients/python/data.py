@@ -1,0 +1,115 @@
+"""Everything that data channels carry: reliable, lossy, addressed, RPC, text and byte streams."""
+
+import asyncio
+import os
+
+from client import check, fresh_room, join, scenario, until
+from livekit import rtc
+
+RELIABLE_COUNT = 200
+LOSSY_COUNT = 50
+# Larger than one message of a data channel, so it travels in chunks.
+LARGE_BYTES = 300_000
+
+
+async def act() -> None:
+    name = fresh_room("data")
+    ada, ben, cy = await join(name, "ada"), await join(name, "ben"), await join(name, "cy")
+    await until("all see all", 10, lambda: all(len(r.remote_participants) == 2 for r in (ada, ben, cy)))
+    await packets(ada, ben, cy)
+    await calls(ada, ben)
+    await streams(ada, ben)
+
+
+async def packets(ada: rtc.Room, ben: rtc.Room, cy: rtc.Room) -> None:
+    heard: dict[str, list[rtc.DataPacket]] = {"ben": [], "cy": []}
+    ben.on("data_received", heard["ben"].append)
+    cy.on("data_received", heard["cy"].append)
+
+    for number in range(RELIABLE_COUNT):
+        await ada.local_participant.publish_data(f"{number}", reliable=True, topic="count")
+    await until("ben has all reliable packets", 10, lambda: len(heard["ben"]) >= RELIABLE_COUNT)
+    numbers = [int(packet.data) for packet in heard["ben"]]
+    check(numbers == list(range(RELIABLE_COUNT)), f"{RELIABLE_COUNT} reliable packets arrive once each, in order")
+    packet = heard["ben"][0]
+    check(packet.participant and packet.participant.identity == "ada", "a packet names its sender")
+    check(packet.topic == "count", "a packet keeps its topic")
+
+    heard["ben"].clear()
+    for number in range(LOSSY_COUNT):
+        await ada.local_participant.publish_data(f"{number}", reliable=False)
+        await asyncio.sleep(0.005)
+    await until("ben has lossy packets", 5, lambda: len(heard["ben"]) >= LOSSY_COUNT * 0.9)
+    lossy = all(packet.kind == rtc.DataPacketKind.KIND_LOSSY for packet in heard["ben"])
+    check(lossy, f"{len(heard['ben'])} of {LOSSY_COUNT} lossy packets arrive, as lossy")
+
+    await asyncio.sleep(0.3)
+    for packets_heard in heard.values():
+        packets_heard.clear()
+    await ada.local_participant.publish_data("psst", destination_identities=["cy"])
+    await until("cy is addressed", 5, lambda: heard["cy"])
+    await asyncio.sleep(0.3)
+    check(not heard["ben"], "ben does not hear what is meant for cy")
+
+
+async def calls(ada: rtc.Room, ben: rtc.Room) -> None:
+    async def greet(call: rtc.RpcInvocationData) -> str:
+        return f"{call.caller_identity} said {call.payload}"
+
+    async def refuse(_call: rtc.RpcInvocationData) -> str:
+        raise rtc.RpcError(code=101, message="no", data="really")
+
+    ben.local_participant.register_rpc_method("greet", greet)
+    ben.local_participant.register_rpc_method("refuse", refuse)
+    me = ada.local_participant
+    answer = await me.perform_rpc(destination_identity="ben", method="greet", payload="hello")
+    check(answer == "ada said hello", "a remote procedure answers")
+    for method, code in (("refuse", 101), ("nothing", rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD)):
+        try:
+            await me.perform_rpc(destination_identity="ben", method=method, payload="")
+        except rtc.RpcError as error:
+            check(error.code == code, f"calling `{method}` fails with code {code}")
+        else:
+            raise AssertionError(f"calling `{method}` should fail")
+    long = "x" * 14_000
+    answer = await me.perform_rpc(destination_identity="ben", method="greet", payload=long)
+    check(answer.endswith(long), "a long payload passes")
+
+
+async def streams(ada: rtc.Room, ben: rtc.Room) -> None:
+    texts: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+    blobs: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def read_text(reader: rtc.TextStreamReader, sender: str) -> None:
+        texts.put_nowait((sender, reader.info.topic, await reader.read_all()))
+
+    async def read_bytes(reader: rtc.ByteStreamReader, _sender: str) -> None:
+        blobs.put_nowait((reader.info.name, b"".join([chunk async for chunk in reader])))
+
+    ben.register_text_stream_handler(
+        "letter", lambda reader, sender: tasks.add(asyncio.create_task(read_text(reader, sender)))
+    )
+    ben.register_byte_stream_handler(
+        "parcel", lambda reader, sender: tasks.add(asyncio.create_task(read_bytes(reader, sender)))
+    )
+    letter = "Grüße aus dem Raum. " * 5_000
+    await ada.local_participant.send_text(letter, topic="letter")
+    sender, topic, text = await asyncio.wait_for(texts.get(), 10)
+    check((sender, topic) == ("ada", "letter") and text == letter, f"a text stream of {len(letter)} letters arrives")
+
+    writer = await ada.local_participant.stream_text(topic="letter")
+    for word in ("in ", "three ", "parts"):
+        await writer.write(word)
+    await writer.aclose()
+    check((await asyncio.wait_for(texts.get(), 10))[2] == "in three parts", "a text stream may grow")
+
+    parcel = os.urandom(LARGE_BYTES)
+    out = await ada.local_participant.stream_bytes("parcel.bin", total_size=LARGE_BYTES, topic="parcel")
+    await out.write(parcel)
+    await out.aclose()
+    name, received = await asyncio.wait_for(blobs.get(), 20)
+    check(name == "parcel.bin" and received == parcel, f"a byte stream of {LARGE_BYTES} bytes arrives whole")
+
+
+scenario("data", act)

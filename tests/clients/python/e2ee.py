@@ -1,0 +1,109 @@
+"""A Python client and a Chromium page in one encrypted room, sharing a text as the key.
+
+Needs node and the packages of ../web.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from client import check, enter, fresh_key, fresh_room, scenario, until
+from livekit import rtc
+from media import AUDIBLE, Watcher, pitch_of, publish_audio, publish_video
+
+PAGE = Path(__file__).parent.parent / "web" / "page.mjs"
+
+
+class Page:
+    """A person at the call page, in a process of their own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.facts: dict = {}
+        self._task = asyncio.create_task(self._read())
+
+    @classmethod
+    async def open(cls, room: str, identity: str, key: str) -> Page:
+        return cls(
+            await asyncio.create_subprocess_exec(
+                "node", str(PAGE), room, identity, key, "180p", "1", "90",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        )
+
+    def receives(self, source: str) -> dict:
+        tracks = self.facts.get("received", [])
+        return next((track for track in tracks if track["source"] == source), {})
+
+    def say(self, text: str) -> None:
+        self._process.stdin.write(f"{text}\n".encode())
+
+    async def close(self) -> None:
+        self._process.stdin.close()
+        await asyncio.wait_for(self._process.wait(), 20)
+
+    async def _read(self) -> None:
+        async for line in self._process.stdout:
+            self.facts = json.loads(line)
+
+
+async def act() -> None:
+    name, key = fresh_room("e2ee"), fresh_key()
+    wheel = rtc.Room()
+    watcher = Watcher(wheel)
+    heard: list[rtc.DataPacket] = []
+    wheel.on("data_received", heard.append)
+    await enter(wheel, name, "wheel", key=key)
+    tasks = [await publish_audio(wheel, 1), await publish_video(wheel, 4)]
+    page = await Page.open(name, "page", key)
+
+    await until("the page decodes the wheel's video", 30, lambda: page.receives("camera").get("framesDecoded", 0) > 30)
+    await until("the page hears the wheel", 10, lambda: page.receives("microphone").get("audioEnergy", 0) > 0.001)
+    check(page.facts["lock"] == "sealed", f"the page's lock is closed ({page.facts['label']})")
+
+    video = lambda: [track for track in watcher.chroma if track in watcher.frames and watcher.frames[track] > 30]
+    await until("the wheel decodes the page's video", 20, video)
+    blue, red = watcher.chroma[video()[0]]
+    check(blue < 110 and red < 110, f"and sees Chromium's green test picture (chroma {blue:.0f}, {red:.0f})")
+    await until("the wheel hears the page", 10, lambda: any(v > AUDIBLE for v in watcher.loudness.values()))
+    check(True, "and hears its beeps")
+
+    await wheel.local_participant.publish_data(
+        json.dumps({"id": "1", "timestamp": 0, "message": "from the wheel"}), topic="lk-chat-topic"
+    )
+    await until("the page shows what the wheel wrote", 5, lambda: "from the wheel" in page.facts.get("said", []))
+    page.say("from the page")
+    await until("the wheel reads what the page wrote", 5, lambda: any(b"from the page" in p.data for p in heard))
+    check(True, "chat passes both ways, encrypted")
+
+    eve = rtc.Room()
+    eve_watcher = Watcher(eve)
+    overheard: list[rtc.DataPacket] = []
+    eve.on("data_received", overheard.append)
+    await enter(eve, name, "eve", key=fresh_key())
+    await until("eve is subscribed to all", 10, lambda: _subscribed(eve) == 4)
+    # The wheel attaches its cryptor a moment after the track: until then ciphertext sounds as noise.
+    await asyncio.sleep(1.5)
+    noise = dict(eve_watcher.frames)
+    page.say("not for eve")
+    await asyncio.sleep(4)
+    check(eve_watcher.frames == noise, "another key decodes nothing")
+    check(not eve_watcher.luma, "sees nothing")
+    tone = eve_watcher.pitch.get("audio-1", 0)
+    check(abs(tone - pitch_of(1)) > 20, "hears nothing of the tone")
+    check(not overheard, "and reads nothing")
+
+    await page.close()
+    for task in tasks:
+        task.cancel()
+
+
+def _subscribed(room: rtc.Room) -> int:
+    publications = [p for person in room.remote_participants.values() for p in person.track_publications.values()]
+    return sum(1 for publication in publications if publication.track is not None)
+
+
+scenario("e2ee", act)
