@@ -381,6 +381,15 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_round_of_the_window_is_not_remembered() {
+        let mut generator = NackGenerator::new();
+        for seq in (0..2 * NACK_WINDOW).filter(|seq| *seq != NACK_WINDOW + 5) {
+            generator.received(seq, at(0));
+        }
+        assert_eq!(generator.received(NACK_WINDOW + 5, at(1)), Arrival::Reordered);
+    }
+
+    #[test]
     fn two_successive_old_numbers_are_a_restart() {
         let mut generator = after(&[30_000, 30_002]);
         assert_eq!(generator.received(5, at(1)), Arrival::Stale);

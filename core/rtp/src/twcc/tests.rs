@@ -123,6 +123,31 @@ fn a_pause_longer_than_a_delta_splits_the_feedback() {
 }
 
 #[test]
+fn what_a_delta_cannot_span_is_not_called_lost() {
+    let mut recorder = FeedbackRecorder::new();
+    recorder.received(1, at(0));
+    recorder.received(3, at(1000));
+    recorder.received(2, at(9_000_000));
+    let told: Vec<_> =
+        drain(&mut recorder, at(9_100_000)).iter().map(|fci| statuses(fci)).collect();
+    assert_eq!(
+        told,
+        [[(1, Some(0))], [(2, Some(9_000_000))], [(3, Some(1000))]].map(|status| status.to_vec())
+    );
+}
+
+#[test]
+fn scattered_losses_take_one_bit_each() {
+    let mut recorder = FeedbackRecorder::new();
+    for seq in (0..14).step_by(2) {
+        recorder.received(seq, at(0));
+    }
+    let expected =
+        [0, 0, 0, 13, 0, 0, 0, 0, 0b1010_1010, 0b1010_1010, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(drain(&mut recorder, at(100_000)), [expected]);
+}
+
+#[test]
 fn many_packets_are_reported_early() {
     let mut recorder = FeedbackRecorder::new();
     for seq in 0..127 {
