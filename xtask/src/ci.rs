@@ -75,22 +75,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         let log = Log::create(&format!("ci/{}", step.name))?;
         let outcome = (step.run)(&log);
         times.push((step.name, start.elapsed()));
-        match outcome {
-            Ok(count) => {
-                total.passed += count.passed;
-                total.failed += count.failed;
-                println!("{}: {count}", step.name);
-                if count.failed > 0 {
-                    stopped = Some(step.name);
-                    break;
-                }
-            }
+        let count = match outcome {
+            Ok(count) => count,
             Err(failure) => {
-                total.failed += 1;
-                println!("{}\n{}: {failure}", log.shown(), step.name);
-                stopped = Some(step.name);
-                break;
+                println!("{failure}");
+                Count { passed: 0, failed: 1 }
             }
+        };
+        total.passed += count.passed;
+        total.failed += count.failed;
+        println!("{}: {count}", step.name);
+        if count.failed > 0 {
+            println!("{}", log.shown());
+            stopped = Some(step.name);
+            break;
         }
     }
     println!();
@@ -161,9 +159,10 @@ fn tests(log: &Log, packages: &[&str]) -> Result<Count, Failure> {
     let outcome = log.run(cargo().args(["test", "--locked", "--no-fail-fast"]).args(packages));
     let count = counted(&log.read());
     match outcome {
-        Err(failure) => Err(format!("{failure} ({count})")),
+        // What does not compile has no failed test to count.
+        Err(failure) if count.failed == 0 => Err(failure),
         Ok(()) if count.passed == 0 => Err("no test ran".into()),
-        Ok(()) => Ok(count),
+        Ok(()) | Err(_) => Ok(count),
     }
 }
 

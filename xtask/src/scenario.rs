@@ -51,6 +51,11 @@ const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Sce
 
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("tokens", "python/tokens.py", 60),
+    scenario("join", "python/join.py", 60),
+    scenario("data", "python/data.py", 90),
+    scenario("publish", "python/publish.py", 90),
+    scenario("e2ee", "python/e2ee.py", 120),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),

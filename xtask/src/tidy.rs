@@ -405,20 +405,51 @@ fn every_scenario_script_is_in_the_table_and_there() {
     assert_none(&problems);
 }
 
-/// What scenarios import; everything else beside them is a scenario.
-const SHARED_BY_SCENARIOS: &[&str] =
-    &["web/driver.mjs", "web/page.mjs", "web/signal_proxy.mjs", "web/all.mjs"];
+/// What scenarios import, and what runs them without us; all beside them is a scenario.
+const SHARED_BY_SCENARIOS: &[&str] = &[
+    "python/all.py",
+    "python/client.py",
+    "python/media.py",
+    "web/all.mjs",
+    "web/driver.mjs",
+    "web/page.mjs",
+    "web/signal_proxy.mjs",
+];
+
+#[test]
+fn every_path_in_the_map_exists() {
+    let map = read("ARCHITECTURE.md");
+    let starts = ["core/", "shell/", "bin/", "xtask/", "docs/", "tests/", "web/"];
+    let ends = ["/", ".rs", ".toml", ".mjs", ".py"];
+    let mut problems = Vec::new();
+    for path in map.split('`').filter(|piece| !piece.contains(char::is_whitespace)) {
+        let is_path = starts.iter().any(|start| path.starts_with(start))
+            && ends.iter().any(|end| path.ends_with(end));
+        if is_path && !root().join(path).exists() {
+            problems.push(format!("ARCHITECTURE.md names {path}, which is not there"));
+        }
+    }
+    assert_none(&problems);
+}
 
 #[test]
 fn the_readme_names_the_versions_that_ci_runs() {
     let readme = read("README.md");
-    let page: Value = serde_json::from_str(&read("web/package.json")).unwrap();
-    let mut pinned =
-        vec![format!("livekit-client {}", text(&page["dependencies"]["livekit-client"]))];
-    let requirements = read("tests/clients/python/requirements.txt");
-    for line in requirements.lines().filter(|line| line.starts_with("livekit")) {
-        pinned.push(line.replace("==", " "));
+    let mut pinned = Vec::new();
+    for file in ["web/package.json", "tests/clients/web/package.json"] {
+        let package: Value = serde_json::from_str(&read(file)).unwrap();
+        for (name, version) in package["dependencies"].as_object().unwrap() {
+            if name.starts_with("livekit") {
+                pinned.push(format!("{name} {}", text(version)));
+            }
+        }
     }
+    for line in read("tests/clients/python/requirements.txt").lines() {
+        if line.starts_with("livekit==") || line.starts_with("livekit-api==") {
+            pinned.push(line.replace("==", " "));
+        }
+    }
+    assert!(pinned.len() >= 3, "{pinned:?}");
     for version in pinned {
         assert!(readme.contains(&version), "README.md does not name `{version}`");
     }
