@@ -57,9 +57,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         println!("  {person}:  {}\n", link(options.ports, &token, &key));
     }
     let mut server = Command::new(binary());
-    server.arg("dev").args(options.ports.options());
+    server.arg("dev").args(options.ports.options()).stdout(Stdio::null());
     if options.is_quiet {
-        server.env("RUST_LOG", "warn");
+        server.args(["--log", "warn"]);
     }
     // One process to end, by Ctrl-C or SIGTERM, and its exit code is ours.
     Err(format!("cannot run the server: {}", server.exec()))

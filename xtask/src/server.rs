@@ -7,6 +7,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::Failure;
@@ -17,6 +18,9 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the server has to say goodbye to its clients and to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everything that our crates have to say; the log may hold nothing sensitive at any level.
+const LOG_FILTER: &str = "info,edge=debug";
 
 /// The key pair of `incamera dev`.
 pub(crate) const API_KEY: &str = "devkey";
@@ -81,10 +85,11 @@ impl Server {
     pub(crate) fn start(log: Log) -> Result<Self, Failure> {
         let ports = Ports::free()?;
         let options = ports.options();
-        let mut arguments = vec!["dev"];
+        let mut arguments = vec!["dev", "--log", LOG_FILTER];
         arguments.extend(options.iter().map(String::as_str));
         let group = Group::start(&binary(), &arguments, |command| {
-            command.stdout(log.sink()?).stderr(log.sink()?).env_remove("RUST_LOG");
+            // Standard output greets the developer with the secret that everybody knows.
+            command.stdout(Stdio::null()).stderr(log.sink()?);
             Ok(())
         })?;
         let mut server = Self { group, log, ports };
