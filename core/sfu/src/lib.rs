@@ -5,8 +5,9 @@
 //! Start with `message`, then `control/mod.rs`, then `forward/mod.rs`.
 #![forbid(unsafe_code)]
 
+pub mod control;
+pub mod limits;
 mod message;
 
-pub use message::{
-    Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec,
-};
+pub use control::Control;
+pub use message::{Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec};

@@ -5,7 +5,7 @@
 //! reads the other's state, so everything that one must know of the other is here.
 
 use model::{Codec, Layer, PeerId, RoomId, SubscriptionId, TrackId, TrackKind, WorkerId};
-use rtp::ExtensionMap;
+use rtp::extension::ExtensionMap;
 
 /// From Control to the Forward of one worker. Order matters and is kept by the shell.
 #[derive(Clone, Debug)]

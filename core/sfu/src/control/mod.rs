@@ -1,0 +1,542 @@
+//! Decides who receives what: rooms, participants, publications, subscriptions, permissions.
+//!
+//! Owns: [`Control`], one per node. It is asked ([`Control::join`], [`Control::publish`],
+//! [`Control::update_profile`]) where a client waits for yes or no, told ([`Control::handle`]) of
+//! everything else, and drained with [`Control::poll`] after each call.
+//! Guarantees: the same seed and inputs give the same outputs; a participant's version only grows;
+//! whatever concerns a participant that is gone, or never was, has no effect.
+//! Not here: LiveKit's messages and sessions (`edge`), SDP (`wire`), packets (`forward`).
+//! Source: LiveKit `pkg/rtc/room.go`, `participant.go`, `subscriptionmanager.go`.
+
+mod dynacast;
+mod entropy;
+mod participant;
+mod presence;
+mod publication;
+mod publishing;
+mod quality;
+mod room;
+mod speaker;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+pub use participant::{
+    Allowance, AllowanceEntry, Allowed, DepartureReason, Join, Participant, Permission, Profile,
+    ProfileChange, Sources, State, Visibility,
+};
+pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
+pub use quality::{ConnectionQuality, Score};
+pub use room::Room;
+pub use speaker::Speaker;
+pub use subscription::{Placement, Settings, Subscription, Want};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use model::{
+    Identity, ParticipantSid, PeerId, Quality, RoomId, RoomName, SubscriptionId, Timestamp,
+    TrackId, TrackSid, WorkerId,
+};
+
+use crate::{Instruction, Report};
+use entropy::Entropy;
+
+/// What Control is built with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Media workers, at least one; named from 0.
+    pub workers: u8,
+    /// Participants of one room on one worker before the room spreads to another.
+    pub spill_at: usize,
+    /// Participants on this node.
+    pub participants_max: usize,
+    /// Participants in a room that says nothing else.
+    pub room_participants_max: usize,
+    /// From joining to active.
+    pub join_within: Duration,
+    /// How long a room outlives its last participant.
+    pub departure: Duration,
+}
+
+/// What Control is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A timer of [`Control::next_timeout`] may have run out.
+    Timeout,
+    /// The participant's offer was taken.
+    Offered(PeerId),
+    /// Its peer is connected.
+    Connected(PeerId),
+    /// It goes, or must go.
+    Depart(PeerId, DepartureReason),
+    /// The media of an announced track is negotiated, or differently negotiated.
+    Started {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// How it arrives.
+        media: Media,
+    },
+    /// A track is no longer published.
+    Ended {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+    },
+    /// The publisher mutes or unmutes.
+    Mute {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// Muted?
+        muted: bool,
+    },
+    /// The publisher's picture has another size.
+    Resize {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// The largest layer's size.
+        size: Size,
+    },
+    /// Something of a track that only clients understand has changed: others are told.
+    Touch(PeerId),
+    /// The participant wants a track or does not.
+    Wish {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// Wants it?
+        wanted: bool,
+    },
+    /// What it wants of a track.
+    Settings {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// That.
+        settings: Settings,
+    },
+    /// Who may receive its tracks.
+    Allow(PeerId, Allowance),
+    /// What it may do from now on.
+    Permit(PeerId, Permission),
+    /// A subscription got a section.
+    Placed(SubscriptionId, Placement),
+    /// A subscription lost its section.
+    Displaced(SubscriptionId),
+    /// From a worker.
+    Report(Report),
+}
+
+/// What Control wants done, in order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// For the Forward of a worker.
+    Instruct(WorkerId, Instruction),
+    /// What others can see of a participant has changed.
+    ParticipantChanged(PeerId),
+    /// A participant is gone from its room. Its peer must go too.
+    Departed(Box<Departure>),
+    /// What participants can see of a room has changed.
+    RoomChanged(RoomId),
+    /// A room is no more.
+    RoomClosed(RoomId),
+    /// A subscription needs a section at its receiver; it had none or had it in another codec.
+    Wanted(SubscriptionId),
+    /// The receiver's section for a track is not needed any more.
+    Unwanted {
+        /// The receiver.
+        peer: PeerId,
+        /// The track.
+        track: TrackSid,
+    },
+    /// The track has its first subscriber ever: tell the publisher.
+    FirstSubscriber(TrackId),
+    /// Tell the publisher the highest quality that anybody wants.
+    QualityWanted {
+        /// Of which track.
+        track: TrackId,
+        /// That.
+        quality: Quality,
+    },
+    /// Who began or ceased to speak, or changed in loudness.
+    Speakers {
+        /// Whom to tell.
+        to: PeerId,
+        /// Changes only, loudest first.
+        speakers: Vec<Speaker>,
+    },
+    /// How well participants are connected.
+    Qualities {
+        /// Whom to tell.
+        to: PeerId,
+        /// Those it receives, and itself.
+        scores: Vec<(PeerId, Score)>,
+    },
+    /// A subscription stopped or goes on, for want of bandwidth.
+    StreamState {
+        /// The receiver.
+        to: PeerId,
+        /// What it receives.
+        track: TrackId,
+        /// Paused?
+        paused: bool,
+    },
+    /// A publisher allows or forbids a participant to receive a track.
+    Allowed {
+        /// Whom to tell.
+        to: PeerId,
+        /// Which track.
+        track: TrackId,
+        /// Allowed?
+        allowed: bool,
+    },
+    /// A track is not published any more. Told to the publisher only if the network ended it.
+    Unpublished {
+        /// The publisher.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// Its name for clients.
+        sid: TrackSid,
+        /// The publisher's name for it.
+        cid: Box<str>,
+        /// Tell the publisher.
+        tell: bool,
+    },
+}
+
+/// A participant that is gone.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    /// Its peer.
+    pub peer: PeerId,
+    /// From where.
+    pub room: RoomId,
+    /// Its name for clients.
+    pub sid: ParticipantSid,
+    /// Who.
+    pub identity: Identity,
+    /// Its last version, above all before.
+    pub version: u32,
+    /// Whether others knew of it.
+    pub visibility: Visibility,
+    /// Why.
+    pub reason: DepartureReason,
+}
+
+/// Why somebody may not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Name, metadata or attributes exceed [`crate::limits`].
+    #[error("profile too large")]
+    ProfileTooLarge,
+    /// Nobody made the room and this join may not.
+    #[error("no such room")]
+    NoRoom,
+    /// As many as it holds are there.
+    #[error("room is full")]
+    RoomFull,
+    /// As many as it holds are here.
+    #[error("node is full")]
+    NodeFull,
+}
+
+/// Why a track may not be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No permission for this source.
+    #[error("not allowed to publish")]
+    NotAllowed,
+    /// [`crate::limits::PENDING_MAX`] or [`crate::limits::PUBLICATIONS_MAX`].
+    #[error("too many tracks")]
+    TooMany,
+    /// The cid is empty, too long or in use.
+    #[error("bad cid")]
+    BadCid,
+}
+
+/// Why a profile stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// No permission.
+    #[error("not allowed to change the profile")]
+    NotAllowed,
+    /// It would exceed [`crate::limits`].
+    #[error("profile too large")]
+    TooLarge,
+}
+
+/// What may be due. A timer that no longer matters when it fires has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Join(PeerId),
+    Close(RoomId),
+    Speakers(RoomId),
+    Quality(RoomId),
+    Dynacast(TrackId),
+}
+
+/// One node's rooms and who is in them.
+#[derive(Debug)]
+pub struct Control {
+    config: Config,
+    entropy: Entropy,
+    rooms: BTreeMap<RoomId, Room>,
+    names: BTreeMap<RoomName, RoomId>,
+    participants: BTreeMap<PeerId, Participant>,
+    tracks: BTreeMap<TrackId, Publication>,
+    subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    outputs: VecDeque<Output>,
+    rooms_made: u32,
+    peers_made: u32,
+    tracks_made: u32,
+    subscriptions_made: u32,
+}
+
+impl Control {
+    /// An empty node.
+    #[must_use]
+    pub const fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            entropy: Entropy::new(seed),
+            rooms: BTreeMap::new(),
+            names: BTreeMap::new(),
+            participants: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            rooms_made: 0,
+            peers_made: 0,
+            tracks_made: 0,
+            subscriptions_made: 0,
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle`] with [`Input::Timeout`], if nothing comes before.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one input. Drain [`Self::poll`] afterwards.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        match input {
+            Input::Timeout => self.fire(now),
+            Input::Offered(peer) => self.advance(peer, State::Joined),
+            Input::Connected(peer) => self.advance(peer, State::Active),
+            Input::Depart(peer, reason) => self.depart(now, peer, reason),
+            Input::Started { peer, track, media } => self.start(now, peer, track, media),
+            Input::Ended { peer, track } => {
+                if self.is_publisher(peer, track) {
+                    self.unpublish(now, track, false);
+                }
+            }
+            Input::Mute { peer, track, muted } => self.mute(now, peer, track, muted),
+            Input::Resize { peer, track, size } => self.resize(now, peer, track, size),
+            Input::Touch(peer) => self.touch(peer),
+            Input::Wish { peer, track, wanted } => self.wish(now, peer, track, wanted),
+            Input::Settings { peer, track, settings } => self.set(now, peer, track, settings),
+            Input::Allow(peer, allowance) => self.allow(now, peer, allowance),
+            Input::Permit(peer, permission) => self.permit(now, peer, permission),
+            Input::Placed(subscription, placement) => self.place(subscription, placement),
+            Input::Displaced(subscription) => self.unplace(subscription),
+            Input::Report(report) => self.hear(now, report),
+        }
+    }
+
+    /// A room by its name in this process.
+    #[must_use]
+    pub fn room(&self, room: RoomId) -> Option<&Room> {
+        self.rooms.get(&room)
+    }
+
+    /// A participant by its peer.
+    #[must_use]
+    pub fn participant(&self, peer: PeerId) -> Option<&Participant> {
+        self.participants.get(&peer)
+    }
+
+    /// A participant by its names.
+    #[must_use]
+    pub fn find(&self, room: &RoomName, identity: &Identity) -> Option<&Participant> {
+        let room = self.names.get(room).and_then(|room| self.rooms.get(room))?;
+        room.participants.get(identity).and_then(|peer| self.participants.get(peer))
+    }
+
+    /// Everyone in a room, hidden ones included.
+    pub fn participants(&self, room: RoomId) -> impl Iterator<Item = &Participant> {
+        self.rooms
+            .get(&room)
+            .into_iter()
+            .flat_map(|room| room.participants.values())
+            .filter_map(|peer| self.participants.get(peer))
+    }
+
+    /// All participants of the node.
+    pub fn everyone(&self) -> impl Iterator<Item = &Participant> {
+        self.participants.values()
+    }
+
+    /// A publication, pending or live.
+    #[must_use]
+    pub fn publication(&self, track: TrackId) -> Option<&Publication> {
+        self.tracks.get(&track)
+    }
+
+    /// A subscription.
+    #[must_use]
+    pub fn subscription(&self, subscription: SubscriptionId) -> Option<&Subscription> {
+        self.subscriptions.get(&subscription)
+    }
+
+    /// Rooms that there are.
+    #[must_use]
+    pub fn rooms_len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    fn instruct(&mut self, worker: WorkerId, instruction: Instruction) {
+        self.outputs.push_back(Output::Instruct(worker, instruction));
+    }
+
+    /// Others can see that the participant has changed.
+    fn touch(&mut self, peer: PeerId) {
+        if let Some(participant) = self.participants.get_mut(&peer) {
+            participant.version += 1;
+            self.outputs.push_back(Output::ParticipantChanged(peer));
+        }
+    }
+
+    fn is_publisher(&self, peer: PeerId, track: TrackId) -> bool {
+        self.tracks.get(&track).is_some_and(|publication| publication.peer == peer)
+    }
+
+    fn fire(&mut self, now: Timestamp) {
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > now {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Join(peer) => self.check_joined(now, peer),
+                Timer::Close(room) => self.check_empty(now, room),
+                Timer::Speakers(room) => self.tell_speakers(now, room),
+                Timer::Quality(room) => self.tell_quality(now, room),
+                Timer::Dynacast(track) => self.weigh_dynacast(now, track),
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Timestamp, report: Report) {
+        match report {
+            Report::LayerLive { track, spatial: _, codec } => self.change_codec(track, codec),
+            Report::Level { track, level } => self.hear_level(now, track, level),
+            Report::Bandwidth { subscription, paused } => {
+                if let Some(held) = self.subscriptions.get(&subscription) {
+                    let (to, track) = (held.peer, held.track);
+                    self.outputs.push_back(Output::StreamState { to, track, paused });
+                }
+            }
+            Report::Quality { peer, loss_up, loss_down, rtt_ms } => {
+                self.hear_quality(now, peer, Score::of(loss_up.max(loss_down), rtt_ms));
+            }
+        }
+    }
+
+    fn hear_level(&mut self, now: Timestamp, track: TrackId, level: Option<f32>) {
+        let Some(publication) = self.tracks.get(&track) else {
+            return;
+        };
+        let level = level.filter(|_| !publication.muted);
+        let (peer, id) = (publication.peer, publication.room);
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        if let Some(at) = room.speakers.hear(now, peer, track, level) {
+            self.timers.insert((at, Timer::Speakers(id)));
+        }
+    }
+
+    fn hear_quality(&mut self, now: Timestamp, peer: PeerId, score: Score) {
+        let Some(participant) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        let before = participant.score.replace(score);
+        let id = participant.room;
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        let changed = before.is_none_or(|before| before.quality != score.quality);
+        if changed && room.quality_due.is_none() {
+            let at = room.quality_next.max(now);
+            room.quality_due = Some(at);
+            self.timers.insert((at, Timer::Quality(id)));
+        }
+    }
+
+    fn tell_speakers(&mut self, now: Timestamp, id: RoomId) {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        if room.speakers.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let mut news: BTreeMap<PeerId, Vec<Speaker>> = BTreeMap::new();
+        for speaker in room.speakers.changes(now) {
+            for to in self.audience(speaker.peer) {
+                news.entry(to).or_default().push(speaker);
+            }
+        }
+        for (to, speakers) in news {
+            self.outputs.push_back(Output::Speakers { to, speakers });
+        }
+    }
+
+    fn tell_quality(&mut self, now: Timestamp, id: RoomId) {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        room.quality_due = None;
+        room.quality_next = now + quality::INTERVAL;
+        let mut news: BTreeMap<PeerId, Vec<(PeerId, Score)>> = BTreeMap::new();
+        let peers: Vec<PeerId> = room.participants.values().copied().collect();
+        for peer in peers {
+            let Some(score) = self.participants.get(&peer).and_then(|held| held.score) else {
+                continue;
+            };
+            for to in self.audience(peer) {
+                news.entry(to).or_default().push((peer, score));
+            }
+        }
+        for (to, scores) in news {
+            self.outputs.push_back(Output::Qualities { to, scores });
+        }
+    }
+
+    /// The participant itself and those who receive something of it.
+    fn audience(&self, peer: PeerId) -> BTreeSet<PeerId> {
+        let tracks = self.participants.get(&peer).into_iter().flat_map(|held| &held.tracks);
+        tracks
+            .filter_map(|track| self.tracks.get(track))
+            .flat_map(|publication| publication.subscribers.keys().copied())
+            .chain([peer])
+            .collect()
+    }
+}

@@ -1,0 +1,287 @@
+//! One identity's presence in one room: state, profile, permission, and what it wants to receive.
+//!
+//! Owns: [`Participant`] and the records that it is built from. A participant has one peer for life and
+//! is named by it inside the process; clients name it by its sid.
+//! Not here: what a change of it causes (`control`), LiveKit's message about it (`edge`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use model::{
+    Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
+    TrackSid, TrackSource,
+};
+
+use super::quality::Score;
+use super::subscription::Settings;
+
+/// Who wants in, and with what rights. Verified by the caller.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Which room; made if it is not there and `may_create_room` holds.
+    pub room: RoomName,
+    /// Who. A participant of the same identity in that room is removed.
+    pub identity: Identity,
+    /// How it presents itself.
+    pub profile: Profile,
+    /// What it may do.
+    pub permission: Permission,
+    /// Whether others learn of it.
+    pub visibility: Visibility,
+    /// Receives every track without asking.
+    pub auto_subscribe: bool,
+    /// The client says what it shows; until it does, the smallest layer is enough.
+    pub adaptive_stream: bool,
+    /// The token or the configuration lets this join make the room.
+    pub may_create_room: bool,
+    /// Participants that the room holds at most, if the room is made by this join.
+    pub room_participants_max: Option<usize>,
+}
+
+/// Whether others learn of a participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// They do.
+    Visible,
+    /// Nobody is told of it, and nobody receives its tracks.
+    Hidden,
+}
+
+/// How a participant presents itself. Never printed: it identifies a person.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Display name, at most [`crate::limits::NAME_MAX`] bytes.
+    pub name: String,
+    /// The application's, opaque, at most [`crate::limits::METADATA_MAX`] bytes.
+    pub metadata: String,
+    /// The application's, at most [`crate::limits::ATTRIBUTES_MAX`] bytes together.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Profile(…)")
+    }
+}
+
+impl Profile {
+    /// The profile with `change` applied; `None` when it would exceed a limit.
+    pub(super) fn with(&self, change: ProfileChange) -> Option<Self> {
+        let mut profile = self.clone();
+        if let Some(name) = change.name {
+            profile.name = name;
+        }
+        if let Some(metadata) = change.metadata {
+            profile.metadata = metadata;
+        }
+        for (key, value) in change.attributes {
+            if value.is_empty() {
+                profile.attributes.remove(&key);
+            } else {
+                profile.attributes.insert(key, value);
+            }
+        }
+        profile.is_within_limits().then_some(profile)
+    }
+
+    pub(super) fn is_within_limits(&self) -> bool {
+        let attributes: usize = self.attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+        self.name.len() <= crate::limits::NAME_MAX
+            && self.metadata.len() <= crate::limits::METADATA_MAX
+            && attributes <= crate::limits::ATTRIBUTES_MAX
+    }
+}
+
+/// What of a profile changes. Never printed.
+#[derive(Clone, Default)]
+pub struct ProfileChange {
+    /// A new name.
+    pub name: Option<String>,
+    /// New metadata.
+    pub metadata: Option<String>,
+    /// Attributes to set; an empty value removes one.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for ProfileChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProfileChange(…)")
+    }
+}
+
+/// What a participant may do. On the wire: `ParticipantPermission`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Receive others' tracks.
+    pub subscribe: bool,
+    /// Publish tracks.
+    pub publish: Sources,
+    /// Send data packets.
+    pub publish_data: bool,
+    /// Change its own profile.
+    pub update_profile: bool,
+}
+
+/// Sources of which tracks may be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// None.
+    None,
+    /// These.
+    Only(BTreeSet<TrackSource>),
+    /// All.
+    Any,
+}
+
+impl Sources {
+    /// Whether a track of `source` may be published.
+    #[must_use]
+    pub fn allow(&self, source: TrackSource) -> bool {
+        match self {
+            Self::None => false,
+            Self::Only(sources) => sources.contains(&source),
+            Self::Any => true,
+        }
+    }
+}
+
+/// Where a participant stands. On the wire: `ParticipantInfo.State`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Admitted, no offer seen.
+    Joining,
+    /// Its offer was taken.
+    Joined,
+    /// Its peer is connected.
+    Active,
+    /// Gone.
+    Disconnected,
+}
+
+/// Who may receive a participant's tracks, as it said itself. On the wire: `SubscriptionPermission`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Allowance {
+    /// Everyone.
+    #[default]
+    Everyone,
+    /// These, at most [`crate::limits::ALLOWANCES_MAX`] entries and tracks in all.
+    Only(Vec<AllowanceEntry>),
+}
+
+/// One participant that may receive tracks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowanceEntry {
+    /// Who.
+    pub who: Allowed,
+    /// Which tracks; `None` for all.
+    pub tracks: Option<BTreeSet<TrackSid>>,
+}
+
+/// How a publisher names a participant that it allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// By presence.
+    Sid(ParticipantSid),
+    /// By name.
+    Identity(Identity),
+}
+
+impl Allowance {
+    pub(super) fn allows(&self, subscriber: &Participant, track: &TrackSid) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Only(entries) => entries.iter().any(|entry| {
+                let named = match &entry.who {
+                    Allowed::Sid(sid) => *sid == subscriber.sid,
+                    Allowed::Identity(identity) => *identity == subscriber.identity,
+                };
+                named && entry.tracks.as_ref().is_none_or(|tracks| tracks.contains(track))
+            }),
+        }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Everyone => 0,
+            Self::Only(entries) => {
+                entries.iter().map(|entry| 1 + entry.tracks.as_ref().map_or(0, BTreeSet::len)).sum()
+            }
+        }
+    }
+}
+
+/// Why a participant is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepartureReason {
+    /// It said so.
+    Left,
+    /// Its identity joined again.
+    Duplicate,
+    /// Its peer did not connect in time.
+    JoinTimeout,
+    /// Its peer failed.
+    PeerLost,
+    /// Its session and ours disagree: it must join afresh.
+    Mismatch,
+    /// The network put it out.
+    Removed,
+    /// The node stops.
+    Shutdown,
+}
+
+/// One identity's presence in one room.
+#[derive(Debug)]
+pub struct Participant {
+    /// Its peer, and its name in this process.
+    pub peer: PeerId,
+    /// Where.
+    pub room: RoomId,
+    /// Its name for clients.
+    pub sid: ParticipantSid,
+    /// Who.
+    pub identity: Identity,
+    /// Where it stands.
+    pub state: State,
+    /// Grows with every change that others can see; clients ignore what is older.
+    pub version: u32,
+    /// How it presents itself.
+    pub profile: Profile,
+    /// What it may do now.
+    pub permission: Permission,
+    /// Whether others learn of it.
+    pub visibility: Visibility,
+    /// Its publications, pending ones included, oldest first.
+    pub tracks: BTreeSet<TrackId>,
+    /// What it receives or waits to receive.
+    pub subscriptions: BTreeMap<TrackId, SubscriptionId>,
+    /// Its last measured connection.
+    pub(super) score: Option<Score>,
+    pub(super) auto_subscribe: bool,
+    pub(super) adaptive_stream: bool,
+    /// Tracks that it said it wants or does not want; entries go with their tracks.
+    pub(super) wishes: BTreeMap<TrackId, bool>,
+    /// What it said about tracks; entries go with their tracks.
+    pub(super) settings: BTreeMap<TrackId, Settings>,
+    pub(super) allowance: Allowance,
+    /// When it must be active.
+    pub(super) join_deadline: Timestamp,
+}
+
+impl Participant {
+    /// Whether others learn of it.
+    #[must_use]
+    pub fn is_visible(&self) -> bool {
+        self.visibility == Visibility::Visible
+    }
+
+    /// Whether it wants `track`, as far as it has a say.
+    pub(super) fn wishes(&self, track: TrackId) -> bool {
+        self.wishes.get(&track).copied().unwrap_or(self.auto_subscribe)
+    }
+
+    /// Its settings for `track`, or what holds without any.
+    pub(super) fn settings(&self, track: TrackId) -> Settings {
+        let unsaid = if self.adaptive_stream { Settings::SMALLEST } else { Settings::LARGEST };
+        self.settings.get(&track).copied().unwrap_or(unsaid)
+    }
+}

@@ -1,0 +1,237 @@
+//! Coming and going: admission, placement on a worker, departure, the life of a room.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, Timestamp,
+    TrackId, WorkerId,
+};
+
+use super::speaker::Speakers;
+use super::{
+    Allowance, Control, Departure, DepartureReason, Join, JoinError, Output, Participant,
+    Permission, ProfileChange, ProfileError, Room, State, Timer,
+};
+use crate::Instruction;
+
+impl Control {
+    /// Lets somebody in and gives the peer that will be its.
+    ///
+    /// # Errors
+    /// [`JoinError`]; nothing has changed then.
+    pub fn join(&mut self, now: Timestamp, join: Join) -> Result<PeerId, JoinError> {
+        if !join.profile.is_within_limits() {
+            return Err(JoinError::ProfileTooLarge);
+        }
+        let known = self.names.get(&join.room).copied();
+        if known.is_none() && !join.may_create_room {
+            return Err(JoinError::NoRoom);
+        }
+        let duplicate = known
+            .and_then(|room| self.rooms.get(&room))
+            .and_then(|room| room.participants.get(&join.identity))
+            .copied();
+        let leaving = usize::from(duplicate.is_some());
+        if self.participants.len() - leaving >= self.config.participants_max {
+            return Err(JoinError::NodeFull);
+        }
+        let full = known
+            .and_then(|room| self.rooms.get(&room))
+            .is_some_and(|room| room.participants.len() - leaving >= room.participants_max);
+        if full {
+            return Err(JoinError::RoomFull);
+        }
+        if let Some(old) = duplicate {
+            self.depart(now, old, DepartureReason::Duplicate);
+        }
+        let room = match known {
+            Some(room) => room,
+            None => self.make_room(join.room.clone(), join.room_participants_max),
+        };
+        Ok(self.admit(now, room, join))
+    }
+
+    /// Changes the profile of a participant at its own wish.
+    ///
+    /// # Errors
+    /// [`ProfileError`]; nothing has changed then.
+    pub fn update_profile(
+        &mut self,
+        peer: PeerId,
+        change: ProfileChange,
+    ) -> Result<(), ProfileError> {
+        let participant = self.participants.get_mut(&peer);
+        let participant = participant.filter(|held| held.permission.update_profile);
+        let participant = participant.ok_or(ProfileError::NotAllowed)?;
+        participant.profile = participant.profile.with(change).ok_or(ProfileError::TooLarge)?;
+        self.touch(peer);
+        Ok(())
+    }
+
+    fn make_room(&mut self, name: RoomName, participants_max: Option<usize>) -> RoomId {
+        let room = RoomId(self.rooms_made);
+        self.rooms_made = self.rooms_made.wrapping_add(1);
+        self.names.insert(name.clone(), room);
+        let held = Room {
+            room,
+            sid: RoomSid::from_entropy(self.entropy.sid()),
+            name,
+            participants: BTreeMap::new(),
+            participants_max: participants_max
+                .unwrap_or(usize::MAX)
+                .min(self.config.room_participants_max),
+            speakers: Speakers::default(),
+            closes_at: None,
+            quality_due: None,
+            quality_next: Timestamp::ZERO,
+        };
+        self.rooms.insert(room, held);
+        room
+    }
+
+    fn admit(&mut self, now: Timestamp, room: RoomId, join: Join) -> PeerId {
+        let peer = PeerId { worker: self.choose_worker(room), index: self.peers_made };
+        self.peers_made = self.peers_made.wrapping_add(1);
+        let join_deadline = now + self.config.join_within;
+        if let Some(held) = self.rooms.get_mut(&room) {
+            held.participants.insert(join.identity.clone(), peer);
+            held.closes_at = None;
+        }
+        let participant = Participant {
+            peer,
+            room,
+            sid: ParticipantSid::from_entropy(self.entropy.sid()),
+            identity: join.identity,
+            state: State::Joining,
+            version: 1,
+            profile: join.profile,
+            permission: join.permission,
+            visibility: join.visibility,
+            tracks: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
+            score: None,
+            auto_subscribe: join.auto_subscribe,
+            adaptive_stream: join.adaptive_stream,
+            wishes: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            allowance: Allowance::default(),
+            join_deadline,
+        };
+        self.participants.insert(peer, participant);
+        self.timers.insert((join_deadline, Timer::Join(peer)));
+        self.instruct(peer.worker, Instruction::AddPeer { peer, room });
+        self.outputs.push_back(Output::ParticipantChanged(peer));
+        self.outputs.push_back(Output::RoomChanged(room));
+        self.reconcile_receiver(now, peer);
+        peer
+    }
+
+    /// A room stays on one worker while it is small, so that its packets cross no ring.
+    fn choose_worker(&self, room: RoomId) -> WorkerId {
+        let mut loads = vec![(0usize, 0usize); usize::from(self.config.workers.max(1))];
+        for participant in self.participants.values() {
+            let load = loads.get_mut(usize::from(participant.peer.worker.0));
+            if let Some((here, all)) = load {
+                *all += 1;
+                *here += usize::from(participant.room == room);
+            }
+        }
+        let workers = || (0u8..).map(WorkerId).zip(loads.iter().copied());
+        workers()
+            .find(|(_, (here, _))| (1..self.config.spill_at).contains(here))
+            .or_else(|| workers().min_by_key(|(_, (_, all))| *all))
+            .map_or(WorkerId(0), |(worker, _)| worker)
+    }
+
+    /// A participant's state only goes forward.
+    pub(super) fn advance(&mut self, peer: PeerId, state: State) {
+        let participant = self.participants.get_mut(&peer);
+        if let Some(participant) = participant.filter(|held| held.state < state) {
+            participant.state = state;
+            self.touch(peer);
+        }
+    }
+
+    pub(super) fn depart(&mut self, now: Timestamp, peer: PeerId, reason: DepartureReason) {
+        let Some(participant) = self.participants.get(&peer) else {
+            return;
+        };
+        let subscriptions: Vec<SubscriptionId> =
+            participant.subscriptions.values().copied().collect();
+        let tracks: Vec<TrackId> = participant.tracks.iter().copied().collect();
+        for subscription in subscriptions {
+            self.unsubscribe(now, subscription);
+        }
+        for track in tracks {
+            self.unpublish(now, track, false);
+        }
+        let Some(participant) = self.participants.remove(&peer) else {
+            return;
+        };
+        self.timers.remove(&(participant.join_deadline, Timer::Join(peer)));
+        self.instruct(peer.worker, Instruction::RemovePeer { peer });
+        let room = participant.room;
+        self.outputs.push_back(Output::Departed(Box::new(Departure {
+            peer,
+            room,
+            sid: participant.sid,
+            identity: participant.identity.clone(),
+            version: participant.version + 1,
+            visibility: participant.visibility,
+            reason,
+        })));
+        self.vacate(now, room, peer, &participant.identity);
+    }
+
+    fn vacate(&mut self, now: Timestamp, id: RoomId, peer: PeerId, identity: &Identity) {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        room.participants.remove(identity);
+        room.speakers.forget(peer);
+        if room.participants.is_empty() {
+            let at = now + self.config.departure;
+            room.closes_at = Some(at);
+            self.timers.insert((at, Timer::Close(id)));
+        } else {
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
+    }
+
+    pub(super) fn check_joined(&mut self, now: Timestamp, peer: PeerId) {
+        let late = self.participants.get(&peer).is_some_and(|held| held.state < State::Active);
+        if late {
+            self.depart(now, peer, DepartureReason::JoinTimeout);
+        }
+    }
+
+    pub(super) fn check_empty(&mut self, now: Timestamp, id: RoomId) {
+        let due = self.rooms.get(&id).and_then(|room| room.closes_at);
+        if due.is_none_or(|at| at > now) {
+            return;
+        }
+        if let Some(room) = self.rooms.remove(&id) {
+            self.names.remove(&room.name);
+            self.outputs.push_back(Output::RoomClosed(id));
+        }
+    }
+
+    pub(super) fn permit(&mut self, now: Timestamp, peer: PeerId, permission: Permission) {
+        let Some(participant) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        participant.permission = permission;
+        let tracks: Vec<TrackId> = participant.tracks.iter().copied().collect();
+        for track in tracks {
+            let allowed =
+                self.participants.get(&peer).zip(self.tracks.get(&track)).is_some_and(
+                    |(publisher, held)| publisher.permission.publish.allow(held.source),
+                );
+            if !allowed {
+                self.unpublish(now, track, true);
+            }
+        }
+        self.touch(peer);
+        self.reconcile_receiver(now, peer);
+    }
+}

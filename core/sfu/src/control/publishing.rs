@@ -1,0 +1,237 @@
+//! Tracks from announcement to end, and what subscribers say about them.
+
+use std::collections::BTreeMap;
+
+use model::{PeerId, SubscriptionId, Timestamp, TrackId, TrackSid};
+
+use super::dynacast::Dynacast;
+use super::{
+    Allowance, Announcement, Control, Media, Output, Participant, Publication, PublishError,
+    Settings, Size, Timer, Want,
+};
+use crate::{Instruction, TrackSpec, limits};
+
+impl Control {
+    /// Notes a track that a participant will publish.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing has changed then.
+    pub fn publish(
+        &mut self,
+        peer: PeerId,
+        announcement: Announcement,
+    ) -> Result<TrackId, PublishError> {
+        let participant = self.participants.get(&peer).ok_or(PublishError::NotAllowed)?;
+        if !participant.permission.publish.allow(announcement.source) {
+            return Err(PublishError::NotAllowed);
+        }
+        let held = || participant.tracks.iter().filter_map(|track| self.tracks.get(track));
+        if announcement.cid.is_empty()
+            || announcement.cid.len() > limits::CID_MAX
+            || held().any(|publication| publication.cid == announcement.cid)
+        {
+            return Err(PublishError::BadCid);
+        }
+        let pending = held().filter(|publication| !publication.is_live()).count();
+        if pending >= limits::PENDING_MAX || participant.tracks.len() >= limits::PUBLICATIONS_MAX {
+            return Err(PublishError::TooMany);
+        }
+        let room = participant.room;
+        let track = TrackId(self.tracks_made);
+        self.tracks_made = self.tracks_made.wrapping_add(1);
+        let mut layers = announcement.layers;
+        layers.truncate(limits::STREAMS_MAX);
+        layers.sort_by_key(|layer| layer.quality);
+        let (kind, source) = (announcement.kind, announcement.source);
+        let publication = Publication {
+            track,
+            sid: TrackSid::for_track(kind, source, self.entropy.sid()),
+            peer,
+            room,
+            cid: announcement.cid,
+            kind,
+            source,
+            encryption: announcement.encryption,
+            muted: announcement.muted,
+            size: announcement.size,
+            layers,
+            media: None,
+            subscribers: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            was_subscribed: false,
+            dynacast: Dynacast::new(),
+        };
+        self.tracks.insert(track, publication);
+        if let Some(participant) = self.participants.get_mut(&peer) {
+            participant.tracks.insert(track);
+        }
+        Ok(track)
+    }
+
+    /// The media is negotiated: the room learns of the track and receives it.
+    pub(super) fn start(&mut self, now: Timestamp, peer: PeerId, track: TrackId, media: Media) {
+        let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
+            return;
+        };
+        let mut media = media;
+        media.streams.truncate(limits::STREAMS_MAX);
+        if media.streams.is_empty() || media.codec.kind() != publication.kind {
+            return;
+        }
+        let spec = TrackSpec {
+            track,
+            room: publication.room,
+            peer,
+            kind: publication.kind,
+            mid: media.mid.clone(),
+            streams: media.streams.clone(),
+        };
+        let muted = publication.muted;
+        let before = publication.media.replace(media);
+        if before.is_some() {
+            return;
+        }
+        self.instruct(peer.worker, Instruction::AddTrack(spec));
+        if muted {
+            self.instruct(peer.worker, Instruction::MuteTrack { track, muted });
+        }
+        self.touch(peer);
+        let room = self.participants.get(&peer).map(|held| held.room);
+        self.outputs.extend(room.map(Output::RoomChanged));
+        self.reconcile_track(now, track);
+        self.weigh_dynacast(now, track);
+    }
+
+    /// Ends a publication, pending or live. `tell` the publisher if it was not its wish.
+    pub(super) fn unpublish(&mut self, now: Timestamp, track: TrackId, tell: bool) {
+        let Some(publication) = self.tracks.get(&track) else {
+            return;
+        };
+        let (peer, room, was_live) = (publication.peer, publication.room, publication.is_live());
+        let subscriptions: Vec<SubscriptionId> =
+            publication.subscribers.values().copied().collect();
+        for subscription in subscriptions {
+            self.unsubscribe(now, subscription);
+        }
+        let Some(publication) = self.tracks.remove(&track) else {
+            return;
+        };
+        for participant in self.rooms.get(&room).into_iter().flat_map(|r| r.participants.values()) {
+            if let Some(participant) = self.participants.get_mut(participant) {
+                participant.wishes.remove(&track);
+                participant.settings.remove(&track);
+            }
+        }
+        if let Some(publisher) = self.participants.get_mut(&peer) {
+            publisher.tracks.remove(&track);
+        }
+        let (sid, cid) = (publication.sid, publication.cid);
+        if was_live {
+            self.instruct(peer.worker, Instruction::RemoveTrack { track });
+        }
+        self.outputs.push_back(Output::Unpublished { peer, track, sid, cid, tell });
+        if !was_live {
+            return;
+        }
+        if let Some(room) = self.rooms.get_mut(&room) {
+            if let Some(at) = room.speakers.hear(now, peer, track, None) {
+                self.timers.insert((at, Timer::Speakers(room.room)));
+            }
+            self.outputs.push_back(Output::RoomChanged(room.room));
+        }
+        self.touch(peer);
+    }
+
+    pub(super) fn mute(&mut self, now: Timestamp, peer: PeerId, track: TrackId, muted: bool) {
+        let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
+            return;
+        };
+        if publication.muted == muted {
+            return;
+        }
+        publication.muted = muted;
+        if !publication.is_live() {
+            return;
+        }
+        self.instruct(peer.worker, Instruction::MuteTrack { track, muted });
+        self.touch(peer);
+        if muted {
+            self.hear_level(now, track, None);
+        }
+    }
+
+    pub(super) fn resize(&mut self, now: Timestamp, peer: PeerId, track: TrackId, size: Size) {
+        let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
+            return;
+        };
+        publication.size = size;
+        let subscribers: Vec<PeerId> = publication.subscribers.keys().copied().collect();
+        if publication.is_live() {
+            self.touch(peer);
+        }
+        for subscriber in subscribers {
+            self.apply_settings(now, subscriber, track);
+        }
+    }
+
+    pub(super) fn wish(&mut self, now: Timestamp, peer: PeerId, track: TrackId, wanted: bool) {
+        let Some(participant) = self.visible_track(peer, track) else {
+            return;
+        };
+        participant.wishes.insert(track, wanted);
+        if wanted && participant.adaptive_stream {
+            // An adaptive client that subscribes anew says again what it shows only when it sees a
+            // picture, so a pause of before must not outlast the subscription.
+            participant
+                .settings
+                .retain(|held, settings| *held != track || settings.want != Want::Nothing);
+        }
+        self.reconcile(now, peer, track);
+    }
+
+    pub(super) fn set(&mut self, now: Timestamp, peer: PeerId, track: TrackId, settings: Settings) {
+        let Some(participant) = self.visible_track(peer, track) else {
+            return;
+        };
+        participant.settings.insert(track, settings);
+        self.apply_settings(now, peer, track);
+    }
+
+    /// The participant, if the track is another's in its room. Keeps its maps as small as the room.
+    fn visible_track(&mut self, peer: PeerId, track: TrackId) -> Option<&mut Participant> {
+        let publication = self.tracks.get(&track)?;
+        let participant = self.participants.get_mut(&peer)?;
+        (publication.room == participant.room && publication.peer != peer).then_some(participant)
+    }
+
+    pub(super) fn allow(&mut self, now: Timestamp, peer: PeerId, allowance: Allowance) {
+        if allowance.size() > limits::ALLOWANCES_MAX {
+            return;
+        }
+        let Some(publisher) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        let before = std::mem::replace(&mut publisher.allowance, allowance);
+        for (to, track, allowed) in self.allowance_changes(peer, &before) {
+            self.outputs.push_back(Output::Allowed { to, track, allowed });
+            self.reconcile(now, to, track);
+        }
+    }
+
+    fn allowance_changes(&self, peer: PeerId, before: &Allowance) -> Vec<(PeerId, TrackId, bool)> {
+        let Some(publisher) = self.participants.get(&peer) else {
+            return Vec::new();
+        };
+        let others = || self.participants(publisher.room).filter(|other| other.peer != peer);
+        let mut changes = Vec::new();
+        for publication in publisher.tracks.iter().filter_map(|track| self.tracks.get(track)) {
+            for other in others() {
+                let allowed = publisher.allowance.allows(other, &publication.sid);
+                if allowed != before.allows(other, &publication.sid) {
+                    changes.push((other.peer, publication.track, allowed));
+                }
+            }
+        }
+        changes
+    }
+}

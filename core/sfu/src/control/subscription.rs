@@ -1,0 +1,342 @@
+//! One participant's wish for, and state of, receiving one publication.
+//!
+//! Owns: the difference between what should be received and what is, and what follows from it: sections
+//! to negotiate, instructions to workers, relays between them.
+//! Guarantees: a relay runs exactly while the other worker has a placed subscription.
+//! Source: LiveKit `pkg/rtc/subscriptionmanager.go`, `subscribedtrack.go`.
+
+use model::{
+    Codec, Layer, PeerId, Quality, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+};
+use rtp::extension::ExtensionMap;
+
+use super::dynacast::Decision;
+use super::publication::Size;
+use super::{Control, Output, Timer};
+use crate::{Instruction, SubscriptionSpec};
+
+/// What a participant wants of one track. On the wire: `UpdateTrackSettings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The picture.
+    pub want: Want,
+    /// Pictures per second; 0 for all.
+    pub fps: u32,
+}
+
+/// Which picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// None: the subscription is paused.
+    Nothing,
+    /// Of this quality.
+    Quality(Quality),
+    /// Large enough for this.
+    Size(Size),
+}
+
+impl Settings {
+    /// All that there is.
+    pub const LARGEST: Self = Self { want: Want::Quality(Quality::High), fps: 0 };
+    /// The smallest picture.
+    pub const SMALLEST: Self = Self { want: Want::Quality(Quality::Low), fps: 0 };
+}
+
+/// Where a subscription arrives, once negotiated with its receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The codec negotiated for it.
+    pub codec: Codec,
+    /// The receiver's payload type for it.
+    pub payload_type: u8,
+    /// Same for retransmissions.
+    pub rtx_payload_type: Option<u8>,
+    /// The SSRC announced to the receiver.
+    pub ssrc: u32,
+    /// Same for retransmissions.
+    pub rtx_ssrc: u32,
+    /// Header extensions that the receiver takes.
+    pub extensions: ExtensionMap,
+}
+
+/// A subscription that exists: placed, or waiting for a section.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Its name in this process.
+    pub subscription: SubscriptionId,
+    /// Who receives.
+    pub peer: PeerId,
+    /// What.
+    pub track: TrackId,
+    /// Where; `None` until the receiver's next answer.
+    pub(super) placement: Option<Placement>,
+    /// What its worker was told.
+    pub(super) limit: Option<Layer>,
+}
+
+impl Control {
+    /// Brings one pair in line with what should be.
+    pub(super) fn reconcile(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+        let held = self
+            .participants
+            .get(&peer)
+            .and_then(|subscriber| subscriber.subscriptions.get(&track))
+            .copied();
+        match (self.should_receive(peer, track), held) {
+            (true, None) => self.subscribe(now, peer, track),
+            (false, Some(subscription)) => self.unsubscribe(now, subscription),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Brings all pairs of one track in line.
+    pub(super) fn reconcile_track(&mut self, now: Timestamp, track: TrackId) {
+        let Some(room) = self.tracks.get(&track).and_then(|held| self.rooms.get(&held.room)) else {
+            return;
+        };
+        let peers: Vec<PeerId> = room.participants.values().copied().collect();
+        for peer in peers {
+            self.reconcile(now, peer, track);
+        }
+    }
+
+    /// Brings all pairs of one participant, as receiver, in line.
+    pub(super) fn reconcile_receiver(&mut self, now: Timestamp, peer: PeerId) {
+        for track in self.tracks_around(peer) {
+            self.reconcile(now, peer, track);
+        }
+    }
+
+    /// Tracks of the participant's room that are others'.
+    fn tracks_around(&self, peer: PeerId) -> Vec<TrackId> {
+        let room = self.participants.get(&peer).and_then(|held| self.rooms.get(&held.room));
+        let Some(room) = room else {
+            return Vec::new();
+        };
+        room.participants
+            .values()
+            .filter(|other| **other != peer)
+            .filter_map(|other| self.participants.get(other))
+            .flat_map(|other| other.tracks.iter().copied())
+            .collect()
+    }
+
+    fn should_receive(&self, peer: PeerId, track: TrackId) -> bool {
+        let (Some(subscriber), Some(publication)) =
+            (self.participants.get(&peer), self.tracks.get(&track))
+        else {
+            return false;
+        };
+        let Some(publisher) = self.participants.get(&publication.peer) else {
+            return false;
+        };
+        publication.is_live()
+            && publication.peer != peer
+            && publication.room == subscriber.room
+            && publisher.is_visible()
+            && subscriber.permission.subscribe
+            && subscriber.wishes(track)
+            && publisher.allowance.allows(subscriber, &publication.sid)
+    }
+
+    fn subscribe(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+        let subscription = SubscriptionId(self.subscriptions_made);
+        self.subscriptions_made = self.subscriptions_made.wrapping_add(1);
+        let (Some(subscriber), Some(publication)) =
+            (self.participants.get_mut(&peer), self.tracks.get_mut(&track))
+        else {
+            return;
+        };
+        subscriber.subscriptions.insert(track, subscription);
+        publication.subscribers.insert(peer, subscription);
+        let held = Subscription { subscription, peer, track, placement: None, limit: None };
+        self.subscriptions.insert(subscription, held);
+        self.outputs.push_back(Output::Wanted(subscription));
+        let publisher = publication.peer;
+        if !std::mem::replace(&mut publication.was_subscribed, true) {
+            self.outputs.push_back(Output::FirstSubscriber(track));
+        }
+        self.weigh_dynacast(now, track);
+        self.tell_about(peer, publisher);
+    }
+
+    /// What a new receiver should know of a publisher at once: that it speaks.
+    fn tell_about(&mut self, peer: PeerId, publisher: PeerId) {
+        let room = self.participants.get(&publisher).and_then(|held| self.rooms.get(&held.room));
+        if let Some(speaker) = room.and_then(|room| room.speakers.told(publisher)) {
+            self.outputs.push_back(Output::Speakers { to: peer, speakers: vec![speaker] });
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, now: Timestamp, subscription: SubscriptionId) {
+        self.unplace(subscription);
+        let Some(held) = self.subscriptions.remove(&subscription) else {
+            return;
+        };
+        if let Some(subscriber) = self.participants.get_mut(&held.peer) {
+            subscriber.subscriptions.remove(&held.track);
+        }
+        if let Some(publication) = self.tracks.get_mut(&held.track) {
+            publication.subscribers.remove(&held.peer);
+            let sid = publication.sid.clone();
+            self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
+        }
+        self.weigh_dynacast(now, held.track);
+    }
+
+    /// The receiver's answer has a section for the subscription.
+    pub(super) fn place(&mut self, subscription: SubscriptionId, placement: Placement) {
+        let Some(held) = self.subscriptions.get(&subscription) else {
+            return;
+        };
+        if held.placement.as_ref() == Some(&placement) {
+            return;
+        }
+        self.unplace(subscription);
+        let Some(held) = self.subscriptions.get_mut(&subscription) else {
+            return;
+        };
+        let (Some(subscriber), Some(publication)) =
+            (self.participants.get(&held.peer), self.tracks.get(&held.track))
+        else {
+            return;
+        };
+        let limit = publication.limit(subscriber.settings(held.track));
+        held.limit = limit;
+        held.placement = Some(placement.clone());
+        let (track, peer) = (held.track, held.peer);
+        self.open_relay(track, peer.worker);
+        let spec = SubscriptionSpec {
+            subscription,
+            track,
+            peer,
+            codec: placement.codec,
+            payload_type: placement.payload_type,
+            rtx_payload_type: placement.rtx_payload_type,
+            ssrc: placement.ssrc,
+            rtx_ssrc: placement.rtx_ssrc,
+            extensions: placement.extensions,
+            limit,
+        };
+        self.instruct(peer.worker, Instruction::Subscribe(spec));
+    }
+
+    /// The subscription has no section any more; it may get another.
+    pub(super) fn unplace(&mut self, subscription: SubscriptionId) {
+        let Some(held) = self.subscriptions.get_mut(&subscription) else {
+            return;
+        };
+        if held.placement.take().is_none() {
+            return;
+        }
+        let (track, worker) = (held.track, held.peer.worker);
+        self.instruct(worker, Instruction::Unsubscribe { subscription });
+        self.close_relay(track, worker);
+    }
+
+    fn open_relay(&mut self, track: TrackId, to: WorkerId) {
+        let Some(publication) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        let from = publication.peer.worker;
+        if from == to {
+            return;
+        }
+        let count = publication.relays.entry(to).or_default();
+        *count += 1;
+        if *count > 1 {
+            return;
+        }
+        let (room, kind) = (publication.room, publication.kind);
+        self.instruct(to, Instruction::AddRelayedTrack { track, room, kind, from });
+        self.instruct(from, Instruction::Relay { track, to, on: true });
+    }
+
+    fn close_relay(&mut self, track: TrackId, to: WorkerId) {
+        let Some(publication) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        let from = publication.peer.worker;
+        let Some(count) = publication.relays.get_mut(&to) else {
+            return;
+        };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        publication.relays.remove(&to);
+        self.instruct(from, Instruction::Relay { track, to, on: false });
+        self.instruct(to, Instruction::RemoveTrack { track });
+    }
+
+    /// The publisher sends another codec than its receivers negotiated: they negotiate again.
+    pub(super) fn change_codec(&mut self, track: TrackId, codec: Codec) {
+        let Some(publication) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        let Some(media) = publication.media.as_mut().filter(|media| media.codec != codec) else {
+            return;
+        };
+        if publication.kind != TrackKind::Video || codec.kind() != TrackKind::Video {
+            return;
+        }
+        media.codec = codec;
+        let peer = publication.peer;
+        let subscriptions: Vec<SubscriptionId> =
+            publication.subscribers.values().copied().collect();
+        self.touch(peer);
+        for subscription in subscriptions {
+            self.unplace(subscription);
+            self.outputs.push_back(Output::Wanted(subscription));
+        }
+    }
+
+    /// What `peer` wants of `track` may have changed.
+    pub(super) fn apply_settings(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+        let (Some(subscriber), Some(publication)) =
+            (self.participants.get(&peer), self.tracks.get(&track))
+        else {
+            return;
+        };
+        let limit = publication.limit(subscriber.settings(track));
+        let held = publication.subscribers.get(&peer).and_then(|id| self.subscriptions.get_mut(id));
+        let Some(held) = held else {
+            return;
+        };
+        if held.placement.is_some() && held.limit != limit {
+            held.limit = limit;
+            let subscription = held.subscription;
+            self.instruct(peer.worker, Instruction::Limit { subscription, layer: limit });
+        }
+        self.weigh_dynacast(now, track);
+    }
+
+    /// Tells the publisher of the highest quality that anybody wants, when it is time.
+    pub(super) fn weigh_dynacast(&mut self, now: Timestamp, track: TrackId) {
+        let Some(publication) = self.tracks.get(&track) else {
+            return;
+        };
+        if publication.kind != TrackKind::Video || !publication.is_live() {
+            return;
+        }
+        let wanted = publication
+            .subscribers
+            .keys()
+            .filter_map(|peer| self.participants.get(peer))
+            .map(|subscriber| publication.quality(subscriber.settings(track)))
+            .max()
+            .unwrap_or(Quality::Off);
+        let Some(publication) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        match publication.dynacast.weigh(now, wanted) {
+            Decision::Keep => {}
+            Decision::Tell(quality) => {
+                self.outputs.push_back(Output::QualityWanted { track, quality });
+            }
+            Decision::Wait(at) => {
+                self.timers.insert((at, Timer::Dynacast(track)));
+            }
+        }
+    }
+}
