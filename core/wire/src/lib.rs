@@ -7,15 +7,18 @@
 //! Source: LiveKit `protocol/`, its protobuf types taken from the crate `livekit-protocol` as [`proto`].
 #![forbid(unsafe_code)]
 
-mod convert;
-mod data;
-mod frame;
-mod grant;
-mod join;
-mod key;
+mod claims;
+pub mod convert;
+pub mod data;
+pub mod frame;
+pub mod grant;
+pub mod join;
+pub mod key;
 pub mod limits;
-mod nesting;
+pub mod negotiation;
 pub mod sdp;
-mod token;
+mod shape;
+pub mod token;
 
 pub use livekit_protocol as proto;
+pub use shape::ShapeError;

@@ -34,9 +34,55 @@ pub const ICE_UFRAG_LEN: std::ops::RangeInclusive<usize> = 4..=256;
 pub const ICE_PWD_LEN: std::ops::RangeInclusive<usize> = 22..=256;
 /// The SCTP port of every WebRTC client, and ours.
 pub const SCTP_PORT: u16 = 5000;
-/// Bytes of a data channel message that a peer takes who does not say (RFC 8841 §6.1).
+/// Bytes of a data channel message that a peer takes who does not say (RFC 8841 §6.1), and that we take:
+/// LiveKit's clients send no message above 64,000.
 pub const SCTP_MESSAGE_DEFAULT: u64 = 64 << 10;
 /// Tracks announced by AddTrack whose section has not been offered yet (LiveKit: 20).
 pub const ANNOUNCED_MAX: usize = 20;
-/// Subscriptions of one session, placed or waiting for a section.
-pub const SUBSCRIPTIONS_MAX: usize = 4096;
+
+// Joins and tokens.
+
+/// Bytes of a request line, which carries the token of browsers and the join request of everybody. The
+/// wheel's join request is 2.1 kB in it.
+pub const REQUEST_LINE_MAX: usize = 16 << 10;
+/// Bytes of a token. In a browser it shares the request line; by itself it may fill as much.
+pub const TOKEN_MAX: usize = 16 << 10;
+/// Bytes of an inflated join request (LiveKit: the same). The wheel's has 14 kB.
+pub const JOIN_REQUEST_MAX: usize = 1 << 20;
+/// Bytes of an identity, a room's name and a participant's name (LiveKit: the same).
+pub const NAME_MAX: usize = 256;
+/// Bytes of a participant's metadata (LiveKit: the same).
+pub const METADATA_MAX: usize = 512 << 10;
+/// Bytes of a participant's attributes, keys and values together (LiveKit: the same).
+pub const ATTRIBUTES_MAX: usize = 64 << 10;
+/// Bytes of the name of an API key.
+pub const KEY_NAME_MAX: usize = 256;
+/// Bytes that the secret of a key must have: as many as HS256 puts out (RFC 7518 §3.2).
+pub const SECRET_LEN_MIN: usize = 32;
+/// Seconds by which clocks may differ (LiveKit: the same).
+pub const CLOCK_LEEWAY_S: u64 = 60;
+/// The latest second that a token may name, the end of the year 9999. Milliseconds given for seconds lie
+/// beyond it, and would make a token that never ends.
+pub const DATE_MAX: u64 = 253_402_300_799;
+
+// Signalling.
+
+/// Bytes of a signalling message (LiveKit: the same).
+pub const FRAME_MAX: usize = 2 << 20;
+/// Depth of arrays and objects in any JSON text. The deepest that a client sends has seven.
+pub const JSON_DEPTH_MAX: usize = 16;
+/// Depth to which protobuf messages are searched for fields: the deepest that may come has six.
+pub const PROTO_DEPTH_MAX: usize = 16;
+/// Fields or JSON values of a message, over all depths. An empty element of a list takes two bytes in a
+/// message and up to [`ELEMENT_SIZE_MAX`] in memory, so that without a bound 2 MiB would become a gigabyte;
+/// with it they stay under 16 MiB. A room of 3,000 people with two tracks each needs 6,000 sids.
+pub const FIELDS_MAX: usize = 16 << 10;
+/// Bytes in memory of the largest element of a list that a client may send.
+pub const ELEMENT_SIZE_MAX: usize = 1 << 10;
+
+// Data.
+
+/// Bytes of a data packet: what [`SCTP_MESSAGE_DEFAULT`] promises to take.
+pub const DATA_PACKET_MAX: usize = 64 << 10;
+/// Participants that one data packet may be addressed to.
+pub const DESTINATIONS_MAX: usize = 1024;

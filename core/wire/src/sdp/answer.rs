@@ -14,8 +14,6 @@ use crate::limits;
 /// An answer. Prints as its text.
 #[derive(Clone, Debug)]
 pub struct Answer<'a> {
-    /// Identifies the session in `o=`; below 2^63.
-    pub session: u64,
     /// Counts the answers of the session.
     pub version: u64,
     /// Our end of the transport.
@@ -91,8 +89,8 @@ impl fmt::Display for Answer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "v=0\r\no=- {} {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n",
-            self.session, self.version
+            "v=0\r\no=- 1 {} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n",
+            self.version
         )?;
         let accepted = || self.sections.iter().filter(|section| section.body.is_accepted());
         if accepted().next().is_some() {

@@ -307,9 +307,9 @@ struct FormatDraft {
 struct Draft {
     /// `None` for data channels.
     kind: Option<TrackKind>,
-    zero_port: bool,
+    /// The port is not zero, or the section is bundle-only.
+    open: bool,
     known_protocol: bool,
-    bundle_only: bool,
     rtcp_mux: bool,
     mid: Option<Mid>,
     direction: Option<Direction>,
@@ -337,7 +337,7 @@ impl Draft {
         else {
             return Err(Fault::Malformed);
         };
-        let mut draft = Self { zero_port: port == "0", ..Self::default() };
+        let mut draft = Self { open: port != "0", ..Self::default() };
         draft.kind = match kind {
             "audio" => Some(TrackKind::Audio),
             "video" => Some(TrackKind::Video),
@@ -372,7 +372,7 @@ impl Draft {
         }
         match name {
             "mid" => self.mid = Some(Mid::new(value).ok_or(Fault::Malformed)?),
-            "bundle-only" => self.bundle_only = true,
+            "bundle-only" => self.open = true,
             "rtcp-mux" => self.rtcp_mux = true,
             "rtpmap" => self.rtpmap(value)?,
             "fmtp" => self.fmtp(value)?,
@@ -510,9 +510,8 @@ impl Draft {
             .bundle
             .as_ref()
             .is_some_and(|mids| mids.iter().any(|listed| **listed == *mid.as_str()));
-        let open = !self.zero_port || self.bundle_only;
         let muxed = self.rtcp_mux || self.kind.is_none();
-        let rejected = !(open && bundled && muxed && self.known_protocol);
+        let rejected = !(self.open && bundled && muxed && self.known_protocol);
         let body = match (self.kind, self.data) {
             (Some(kind), _) => SectionBody::Media(self.media(kind, session.direction)),
             (None, data) => SectionBody::Data(data.unwrap_or(DataOffer {

@@ -1,0 +1,248 @@
+//! Which section of a single peer connection carries what, across all offers of a session.
+//!
+//! The client always offers and we always answer (LiveKit's single-PC mode). [`Negotiation`] matches
+//! what the client sends to what it announced (`AddTrack`), places subscriptions into sections that
+//! the client left open for receiving, and says how many more it must offer.
+//! Guarantees: an offer is taken whole or not at all; a section that carried one track is answered
+//! once without it before it carries another, because browsers report a new track only when a section
+//! starts to receive; every video section lists every accepted codec, because livekit-client reads its
+//! payload types for end-to-end encryption from the first one alone.
+//! Not here: SDP syntax (`sdp`), ids of offers (the caller echoes them), who may publish or subscribe.
+//! Source: LiveKit `pkg/rtc/transport.go`, `participant.go`; RFC 8829 §5.3.
+
+mod answering;
+mod choice;
+mod publishing;
+mod subscribing;
+
+pub use choice::{AcceptedCodecs, OpusOptions};
+pub use publishing::{AnnounceError, Announcement, PublicationEnd, PublicationSection};
+pub use subscribing::{Requirement, Subscription, SubscriptionSection};
+
+use model::{Codec, TrackKind, TrackSid};
+
+use crate::sdp::{
+    IceCredentials, LocalTransport, MediaOffer, Mid, Offer, RemoteTransport, Section, SectionBody,
+};
+use publishing::Inbound;
+use subscribing::Outbound;
+
+/// The state of one session's single peer connection.
+#[derive(Debug)]
+pub struct Negotiation {
+    local: LocalTransport,
+    accepted: AcceptedCodecs,
+    remote: Option<RemoteTransport>,
+    /// One for each section of the last offer.
+    slots: Vec<Slot>,
+    /// Announced and not matched, oldest first.
+    announced: Vec<Announcement>,
+    /// Subscribed and without a section, oldest first.
+    waiting: Vec<Subscription>,
+    /// Sections asked for and not offered yet.
+    asked: Requirement,
+    /// Subscriptions changed in a way that only another offer brings to the client.
+    offer_due: bool,
+    /// Answers given.
+    answers: u64,
+}
+
+/// What one section carries.
+#[derive(Debug)]
+struct Slot {
+    mid: Mid,
+    /// `None` for data channels.
+    kind: Option<TrackKind>,
+    /// Neither side has rejected it. A closed place may return under another mid.
+    open: bool,
+    /// The client would receive in it.
+    receives: bool,
+    /// The codecs that it offers and we could use.
+    codecs: Vec<Codec>,
+    inbound: Option<Inbound>,
+    outbound: Outbound,
+}
+
+impl Slot {
+    fn new(section: &Section) -> Self {
+        let kind = match &section.body {
+            SectionBody::Media(media) => Some(media.kind),
+            SectionBody::Data(_) => None,
+        };
+        Self {
+            mid: section.mid.clone(),
+            kind,
+            open: true,
+            receives: false,
+            codecs: Vec::new(),
+            inbound: None,
+            outbound: Outbound::Free,
+        }
+    }
+
+    fn describes(&self, section: &Section) -> bool {
+        self.mid == section.mid && self.kind == Self::new(section).kind
+    }
+}
+
+/// Why an offer does not continue this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NegotiationError {
+    /// Another certificate: another client, or an attack.
+    #[error("certificate fingerprint changed")]
+    FingerprintChanged,
+    /// A section that is neither rejected nor new has another mid or kind.
+    #[error("sections reordered")]
+    SectionsReordered,
+    /// Sections have gone.
+    #[error("fewer sections than before")]
+    FewerSections,
+}
+
+/// What an offer changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer's SDP.
+    pub answer: String,
+    /// `SessionDescription.mid_to_track_id`: every section in which we send.
+    pub mid_to_track_id: Vec<(Mid, TrackSid)>,
+    /// Sections in which the client began to send.
+    pub started: Vec<PublicationSection>,
+    /// Sections in which it goes on sending, differently described.
+    pub changed: Vec<PublicationSection>,
+    /// Sections in which it ceased to send.
+    pub ended: Vec<PublicationEnd>,
+    /// Subscriptions that got a section, or whose section is now described differently.
+    pub placed: Vec<SubscriptionSection>,
+    /// Subscriptions that lost their section because the client closed it; they wait for another.
+    pub displaced: Vec<TrackSid>,
+    /// Subscriptions dropped because the client offers no format for them.
+    pub unsupported: Vec<TrackSid>,
+    /// Mids free for other subscriptions from the next offer on.
+    pub freed: Vec<Mid>,
+    /// The client's end of the transport.
+    pub remote: RemoteTransport,
+    /// The client's ICE credentials are new (in the first offer: no restart).
+    pub ice_restart: bool,
+    /// The client wants data channels.
+    pub data: bool,
+}
+
+impl Negotiation {
+    /// A session that has seen no offer.
+    #[must_use]
+    pub const fn new(local: LocalTransport, accepted: AcceptedCodecs) -> Self {
+        Self {
+            local,
+            accepted,
+            remote: None,
+            slots: Vec::new(),
+            announced: Vec::new(),
+            waiting: Vec::new(),
+            asked: Requirement { audios: 0, videos: 0 },
+            offer_due: false,
+            answers: 0,
+        }
+    }
+
+    /// Whether `offer` restarts ICE: then [`Self::renew_ice`] first, then [`Self::offer`].
+    #[must_use]
+    pub fn restarts_ice(&self, offer: &Offer) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.ice != offer.transport.ice)
+    }
+
+    /// Sets our credentials for the answers to come (RFC 8839 §4.4.1.1.1: a restart changes both ends').
+    pub fn renew_ice(&mut self, ice: IceCredentials) {
+        self.local.ice = ice;
+    }
+
+    /// Takes the client's offer and answers it.
+    ///
+    /// # Errors
+    ///
+    /// [`NegotiationError`] if the offer does not continue this session; nothing has changed then.
+    pub fn offer(&mut self, offer: &Offer) -> Result<Outcome, NegotiationError> {
+        self.check(offer)?;
+        let mut outcome = Outcome {
+            answer: String::new(),
+            mid_to_track_id: Vec::new(),
+            started: Vec::new(),
+            changed: Vec::new(),
+            ended: Vec::new(),
+            placed: Vec::new(),
+            displaced: Vec::new(),
+            unsupported: Vec::new(),
+            freed: Vec::new(),
+            remote: offer.transport.clone(),
+            ice_restart: self.restarts_ice(offer),
+            data: false,
+        };
+        self.remote = Some(offer.transport.clone());
+        self.take_sections(offer, &mut outcome);
+        self.match_publications(offer, &mut outcome);
+        self.place_subscriptions(offer, &mut outcome);
+        self.write_answer(offer, &mut outcome);
+        self.release_drained(&mut outcome);
+        Ok(outcome)
+    }
+
+    /// Whether the offer continues what was.
+    fn check(&self, offer: &Offer) -> Result<(), NegotiationError> {
+        let known = self.remote.as_ref().map(|remote| &remote.fingerprint);
+        if known.is_some_and(|known| *known != offer.transport.fingerprint) {
+            return Err(NegotiationError::FingerprintChanged);
+        }
+        if offer.sections.len() < self.slots.len() {
+            return Err(NegotiationError::FewerSections);
+        }
+        let kept = self
+            .slots
+            .iter()
+            .zip(&offer.sections)
+            .all(|(slot, section)| !slot.open || slot.describes(section));
+        if kept { Ok(()) } else { Err(NegotiationError::SectionsReordered) }
+    }
+
+    /// Brings the slots in line with the offered sections; what cannot go on in its section leaves it.
+    fn take_sections(&mut self, offer: &Offer, outcome: &mut Outcome) {
+        for (index, section) in offer.sections.iter().enumerate() {
+            match self.slots.get_mut(index) {
+                Some(slot) if slot.describes(section) => {}
+                Some(slot) => *slot = Slot::new(section),
+                None => self.slots.push(Slot::new(section)),
+            }
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
+            slot.open = !section.rejected;
+            let Some(media) = media_of(section) else {
+                outcome.data |= slot.open;
+                continue;
+            };
+            let receives = slot.open && media.direction.receives();
+            if receives && !slot.receives {
+                self.asked.satisfy(media.kind);
+            }
+            slot.receives = receives;
+            slot.codecs = choice::offered_codecs(media);
+            if !(slot.open && media.direction.sends()) {
+                outcome.ended.extend(slot.inbound.take().map(Inbound::end));
+            }
+            if receives {
+                continue;
+            }
+            if let Outbound::Carries(carried) = std::mem::take(&mut slot.outbound) {
+                outcome.displaced.push(carried.subscription.track.clone());
+                self.waiting.insert(0, carried.subscription);
+            }
+        }
+    }
+}
+
+/// The media of a section, if it is of that sort.
+fn media_of(section: &Section) -> Option<&MediaOffer> {
+    match &section.body {
+        SectionBody::Media(media) => Some(media),
+        SectionBody::Data(_) => None,
+    }
+}
