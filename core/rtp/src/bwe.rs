@@ -176,7 +176,7 @@ impl Estimator {
             if is_far || now.since(self.cut) > self.rtt.min(RESPONSE) {
                 self.cut_to(BACKOFF * delivered, now);
             }
-        } else if !self.probe.explains(now, self.rtt) && now.since(self.cut) > self.rtt + RESPONSE {
+        } else if now.since(self.cut) > self.rtt + RESPONSE {
             // What is delivered says little about the path: go down step by step.
             self.cut_to(BACKOFF * self.estimate.max(delivered), now);
         }

@@ -66,8 +66,6 @@ pub(super) struct Probe {
     /// Of the next failure.
     pause: Duration,
     succeeded: Option<Timestamp>,
-    /// End of the last probe, to tell its queue from a real one.
-    last_end: Timestamp,
 }
 
 impl Default for Probe {
@@ -78,7 +76,6 @@ impl Default for Probe {
             not_before: Timestamp::ZERO,
             pause: PAUSE_FAILED,
             succeeded: None,
-            last_end: Timestamp::ZERO,
         }
     }
 }
@@ -106,7 +103,6 @@ impl Probe {
             last_arrival: 0,
             is_over: false,
         });
-        self.last_end = now + PROBE_DURATION;
         Some(rate)
     }
 
@@ -161,11 +157,6 @@ impl Probe {
         } else {
             self.not_before = self.not_before.max(now + PAUSE_FAILED);
         }
-    }
-
-    /// Whether a queue seen now may be of our own making.
-    pub(super) fn explains(&self, now: Timestamp, rtt: Duration) -> bool {
-        now.since(self.last_end) < rtt + PROBE_DURATION && self.last_end > Timestamp::ZERO
     }
 
     fn fail(&mut self, now: Timestamp) {

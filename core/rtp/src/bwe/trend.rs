@@ -185,6 +185,19 @@ mod tests {
         let (mut trend, mut arrival) = (Trend::default(), 7_000_000);
         feed(&mut trend, &mut arrival, 200, 0);
         assert_eq!(trend.usage(), Usage::Normal);
+        assert!(trend.threshold < THRESHOLD_MIN + 0.01, "and makes the threshold sensitive");
+    }
+
+    #[test]
+    fn delay_that_grows_more_slowly_is_no_overuse_yet() {
+        let mut trend = Trend { last_slope: 0.2, ..Trend::default() };
+        for slope in [0.2, 0.19, 0.18] {
+            trend.judge(slope, 20.0, 20.0);
+            trend.last_slope = slope;
+            assert_eq!(trend.usage(), Usage::Normal);
+        }
+        trend.judge(0.18, 20.0, 20.0);
+        assert_eq!(trend.usage(), Usage::Over);
     }
 
     #[test]
