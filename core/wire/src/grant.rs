@@ -1,1 +1,280 @@
-//! What a token grants, and what its holder may do.
+//! What a token grants, and what its holder may do because of it.
+//!
+//! Owns: LiveKit's grants as tokens carry them; [`Permission`], in which every option is decided.
+//! Guarantees: an option that is absent gets LiveKit's default; a source nobody knows grants nothing.
+//! Not here: the rest of a token (`claims`), what operators change later (`sfu`).
+//! Source: LiveKit `protocol/auth/grants.go`.
+
+use std::collections::BTreeSet;
+
+use model::TrackSource;
+use serde::{Deserialize, Serialize};
+
+use crate::claims::null_is_absent;
+use crate::{convert, proto};
+
+/// The rights that concern rooms. Absent options differ from `false`: see [`Self::permission`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the names are LiveKit's and say it")]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
+pub struct VideoGrant {
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub room_create: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub room_list: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub room_record: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub room_admin: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub room_join: bool,
+    /// The room that `room_join` and `room_admin` are for.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
+    pub room: String,
+    /// The room that the participant may be forwarded or moved to.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "String::is_empty")]
+    pub destination_room: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_publish: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_subscribe: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_publish_data: Option<bool>,
+    /// Sources in LiveKit's lower case; empty is the same as absent.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "Vec::is_empty")]
+    pub can_publish_sources: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_update_own_metadata: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_subscribe_metrics: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_manage_agent_session: Option<bool>,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub ingress_admin: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub hidden: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub recorder: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub agent: bool,
+}
+
+/// The rights that concern telephony.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SipGrant {
+    /// To manage trunks and rules.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub admin: bool,
+    /// To call out.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub call: bool,
+}
+
+/// The rights that concern agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "the names are LiveKit's and say it")]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
+pub struct AgentGrant {
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub admin: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub simulation_admin: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub database_admin: bool,
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub dispatch_admin: bool,
+}
+
+/// The right to use models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InferenceGrant {
+    /// To use them.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub perform: bool,
+}
+
+/// The right to report measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObservabilityGrant {
+    /// To report them.
+    #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_false")]
+    pub write: bool,
+}
+
+/// Which tracks a participant may publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// None.
+    Nothing,
+    /// Those from these sources. Never empty.
+    Only(BTreeSet<TrackSource>),
+    /// All.
+    Anything,
+}
+
+/// What a participant may do now: every option of a grant decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "rights are independent of each other")]
+pub struct Permission {
+    /// Which tracks it may publish.
+    pub publish: Publish,
+    /// Whether it may send data packets.
+    pub publish_data: bool,
+    /// Whether it may receive tracks.
+    pub subscribe: bool,
+    /// Whether it may receive others' measurements.
+    pub subscribe_metrics: bool,
+    /// Whether it may change its own name, metadata and attributes.
+    pub update_own_metadata: bool,
+    /// Whether it may control an agent's session.
+    pub manage_agent_session: bool,
+    /// Others are not told of it.
+    pub hidden: bool,
+    /// It records; others are told that the room is being recorded.
+    pub recorder: bool,
+    /// It is an agent.
+    pub agent: bool,
+}
+
+impl VideoGrant {
+    /// Decides the options: publish and subscribe default to yes, data to whether tracks may be published,
+    /// everything else to no.
+    #[must_use]
+    pub fn permission(&self) -> Permission {
+        let can_publish = self.can_publish.unwrap_or(true);
+        Permission {
+            publish: if can_publish { self.publish() } else { Publish::Nothing },
+            publish_data: self.can_publish_data.unwrap_or(can_publish),
+            subscribe: self.can_subscribe.unwrap_or(true),
+            subscribe_metrics: self.can_subscribe_metrics.unwrap_or(false),
+            update_own_metadata: self.can_update_own_metadata.unwrap_or(false),
+            manage_agent_session: self.can_manage_agent_session.unwrap_or(false),
+            hidden: self.hidden,
+            recorder: self.recorder,
+            agent: self.agent,
+        }
+    }
+
+    fn publish(&self) -> Publish {
+        if self.can_publish_sources.is_empty() {
+            return Publish::Anything;
+        }
+        let known = self.can_publish_sources.iter().filter_map(|name| convert::source_named(name));
+        let sources: BTreeSet<_> = known.collect();
+        if sources.is_empty() { Publish::Nothing } else { Publish::Only(sources) }
+    }
+}
+
+impl Permission {
+    /// Whether a track from `source` may be published.
+    #[must_use]
+    pub fn may_publish(&self, source: TrackSource) -> bool {
+        match &self.publish {
+            Publish::Nothing => false,
+            Publish::Only(sources) => sources.contains(&source),
+            Publish::Anything => true,
+        }
+    }
+}
+
+impl From<&Permission> for proto::ParticipantPermission {
+    #[expect(deprecated, reason = "older clients read `recorder` and `agent`")]
+    fn from(permission: &Permission) -> Self {
+        let can_publish_sources = match &permission.publish {
+            Publish::Nothing | Publish::Anything => Vec::new(),
+            Publish::Only(sources) => {
+                sources.iter().map(|source| convert::source_to_wire(*source).into()).collect()
+            }
+        };
+        Self {
+            can_subscribe: permission.subscribe,
+            can_publish: permission.publish != Publish::Nothing,
+            can_publish_data: permission.publish_data,
+            can_publish_sources,
+            hidden: permission.hidden,
+            recorder: permission.recorder,
+            can_update_metadata: permission.update_own_metadata,
+            agent: permission.agent,
+            can_subscribe_metrics: permission.subscribe_metrics,
+            can_manage_agent_session: permission.manage_agent_session,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(json: &str) -> VideoGrant {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn an_empty_grant_publishes_and_subscribes_and_nothing_else() {
+        let permission = grant("{}").permission();
+        assert_eq!(
+            permission,
+            Permission {
+                publish: Publish::Anything,
+                publish_data: true,
+                subscribe: true,
+                subscribe_metrics: false,
+                update_own_metadata: false,
+                manage_agent_session: false,
+                hidden: false,
+                recorder: false,
+                agent: false,
+            }
+        );
+    }
+
+    #[test]
+    fn data_follows_publish_unless_it_is_said() {
+        let check = |json: &str, publish: Publish, data: bool| {
+            let permission = grant(json).permission();
+            assert_eq!((permission.publish, permission.publish_data), (publish, data), "{json}");
+        };
+        check(r#"{"canPublish":false}"#, Publish::Nothing, false);
+        check(r#"{"canPublish":false,"canPublishData":true}"#, Publish::Nothing, true);
+        check(r#"{"canPublish":true,"canPublishData":false}"#, Publish::Anything, false);
+        check(r#"{"canPublish":null,"canPublishData":null}"#, Publish::Anything, true);
+    }
+
+    #[test]
+    fn sources_narrow_what_may_be_published() {
+        let only = grant(r#"{"canPublishSources":["camera","SCREEN_SHARE","nonsense"]}"#);
+        let permission = only.permission();
+        assert!(permission.may_publish(TrackSource::Camera));
+        assert!(!permission.may_publish(TrackSource::ScreenShare));
+        assert!(!permission.may_publish(TrackSource::Unknown));
+        let wire = proto::ParticipantPermission::from(&permission);
+        assert!(wire.can_publish);
+        assert_eq!(wire.can_publish_sources, vec![i32::from(proto::TrackSource::Camera)]);
+    }
+
+    #[test]
+    fn sources_that_nobody_knows_grant_nothing_and_do_not_read_as_everything() {
+        let permission = grant(r#"{"canPublishSources":["nonsense"]}"#).permission();
+        assert!(!permission.may_publish(TrackSource::Camera));
+        assert!(!proto::ParticipantPermission::from(&permission).can_publish);
+        let never = grant(r#"{"canPublish":false,"canPublishSources":["camera"]}"#).permission();
+        assert!(!never.may_publish(TrackSource::Camera));
+    }
+
+    #[test]
+    fn rights_of_the_wrong_type_are_refused() {
+        for json in [r#"{"roomJoin":"true"}"#, r#"{"roomJoin":1}"#, r#"{"hidden":[]}"#] {
+            assert!(serde_json::from_str::<VideoGrant>(json).is_err(), "{json}");
+        }
+    }
+}

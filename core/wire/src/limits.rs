@@ -82,7 +82,8 @@ pub const ELEMENT_SIZE_MAX: usize = 1 << 10;
 
 // Data.
 
-/// Bytes of a data packet: what [`SCTP_MESSAGE_DEFAULT`] promises to take.
+/// Bytes of a data packet: what [`SCTP_MESSAGE_DEFAULT`] promises to take. An empty element of a list takes
+/// two of them and at most 256 in memory: 8 MiB while one packet is looked at.
 pub const DATA_PACKET_MAX: usize = 64 << 10;
 /// Participants that one data packet may be addressed to.
 pub const DESTINATIONS_MAX: usize = 1024;

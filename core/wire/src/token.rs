@@ -1,1 +1,299 @@
-//! Tokens: LiveKit's JWT, verified and minted.
+//! Tokens: LiveKit's JSON Web Tokens, verified and minted.
+//!
+//! Owns: the compact form, signatures, dates, the ids of tokens, refresh tokens.
+//! Guarantees: no claim is believed before the signature holds under the key that the token names and that
+//! key's own algorithm; every token ends; a refresh token grants what its original granted, carries its id
+//! and ends with it; no error holds any part of a token.
+//! Not here: revocation (its lists hold [`TokenId`]s), what a token admits to (`join`).
+//! Source: RFC 7515, RFC 7519; LiveKit `protocol/auth/{accesstoken,verifier}.go`.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use serde::{Deserialize, Serialize};
+
+pub use crate::claims::Claims;
+use crate::claims::Date;
+use crate::key::{ProjectKey, ProjectKeys, REFRESH_ISSUER, Signer};
+use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
+use crate::shape::{self, ShapeError};
+
+/// A token that is not believed. Each is the sender's fault and means the HTTP status 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`TOKEN_MAX`].
+    #[error("the token is too long")]
+    TooLong,
+    /// Not three parts of base64url, or not JSON of the right types in them, or a claim said twice.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Its JSON would cost too much to parse.
+    #[error("the token is malformed: {0}")]
+    Shape(ShapeError),
+    /// The header demands an extension (`crit`), and there is none that we understand.
+    #[error("the token needs an extension")]
+    Extension,
+    /// No issuer.
+    #[error("the token does not name its API key")]
+    NoIssuer,
+    /// The issuer is no API key of ours. Also for a refresh token whose original's key is gone.
+    #[error("the token is signed by an unknown API key")]
+    UnknownKey,
+    /// The header's algorithm is not the key's: `none`, another family's, or none that exists.
+    #[error("the token is signed with an algorithm that its key does not use")]
+    WrongAlgorithm,
+    /// The signature does not hold.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// No `exp`: such a token would be good for ever.
+    #[error("the token has no expiry")]
+    NoExpiry,
+    /// Past `exp` by more than [`CLOCK_LEEWAY_S`].
+    #[error("the token has expired")]
+    Expired,
+    /// Before `nbf` by more than [`CLOCK_LEEWAY_S`].
+    #[error("the token is not valid yet")]
+    NotYetValid,
+}
+
+/// The name of one token, of fixed size and safe to print: a digest.
+///
+/// A token that has a `jti` is named by it and its issuer, so that two issuers cannot name each other's;
+/// one that has none by what its signature covers. A refresh token has its original's id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId([u8; 32]);
+
+impl TokenId {
+    /// The id of the tokens that `issuer` named `jti`.
+    #[must_use]
+    pub fn of_jti(issuer: &str, jti: &str) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"jti\0");
+        context.update(&u64::try_from(issuer.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(issuer.as_bytes());
+        context.update(jti.as_bytes());
+        Self::from_digest(&context.finish())
+    }
+
+    /// `signed` is header and claims without the signature, of which some algorithms allow several.
+    fn of_signed(signed: &str) -> Self {
+        Self::from_digest(&digest::digest(&digest::SHA256, signed.as_bytes()))
+    }
+
+    fn from_digest(digest: &digest::Digest) -> Self {
+        let mut id = [0; 32];
+        for (to, from) in id.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Self(id)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenId({self})")
+    }
+}
+
+/// Who minted a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// The customer's back end, with a project key.
+    Original,
+    /// This network, from an original.
+    Refresh,
+}
+
+/// A token that is believed.
+#[derive(Clone, Debug)]
+pub struct VerifiedToken {
+    /// What it says.
+    pub claims: Claims,
+    /// Its name; the original's for a refresh token.
+    pub id: TokenId,
+    /// The API key that minted it; that minted the original for a refresh token.
+    pub issuer: Box<str>,
+    /// Who minted it.
+    pub kind: TokenKind,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typ: Option<String>,
+    #[serde(skip_serializing)]
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+/// The one claim that is read before the signature is checked.
+#[derive(Deserialize)]
+struct Issuer {
+    iss: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<Date>,
+    exp: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incamera: Option<Origin>,
+    #[serde(flatten)]
+    claims: Claims,
+}
+
+/// What a refresh token keeps of its original.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    issuer: Box<str>,
+    /// The original's [`TokenId`] in base64url.
+    id: String,
+}
+
+/// Verifies `token` at the Unix second `now`. O(its length).
+///
+/// # Errors
+/// See [`TokenError`]; nothing of the token is in it.
+pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken, TokenError> {
+    if token.len() > TOKEN_MAX {
+        return Err(TokenError::TooLong);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+    let header: Header = parse(&decode(header)?)?;
+    let payload = decode(payload)?;
+    let issuer = parse::<Issuer>(&payload)?.iss.ok_or(TokenError::NoIssuer)?;
+
+    let signer = keys.signer(&issuer).ok_or(TokenError::UnknownKey)?;
+    if header.alg != signer.algorithm().name() {
+        return Err(TokenError::WrongAlgorithm);
+    }
+    if header.crit.is_some() {
+        return Err(TokenError::Extension);
+    }
+    if !signer.verify(signed.as_bytes(), &decode(signature)?) {
+        return Err(TokenError::BadSignature);
+    }
+
+    let payload: Payload = parse(&payload)?;
+    believe(keys, payload, &issuer, signed, now)
+}
+
+/// Judges what is signed: dates, and for a refresh token its origin.
+fn believe(
+    keys: &ProjectKeys,
+    payload: Payload,
+    issuer: &str,
+    signed: &str,
+    now: u64,
+) -> Result<VerifiedToken, TokenError> {
+    let Date(expires_at) = payload.exp.ok_or(TokenError::NoExpiry)?;
+    if now >= expires_at.saturating_add(CLOCK_LEEWAY_S) {
+        return Err(TokenError::Expired);
+    }
+    let not_before = payload.nbf.map(|Date(second)| second);
+    if not_before.is_some_and(|second| now.saturating_add(CLOCK_LEEWAY_S) < second) {
+        return Err(TokenError::NotYetValid);
+    }
+
+    let jti = payload.jti.filter(|jti| !jti.is_empty());
+    let (kind, issuer, id) = if issuer == REFRESH_ISSUER {
+        let origin = payload.incamera.ok_or(TokenError::Malformed)?;
+        keys.project(&origin.issuer).ok_or(TokenError::UnknownKey)?;
+        let id = decode(&origin.id)?.try_into().map_err(|_| TokenError::Malformed)?;
+        (TokenKind::Refresh, origin.issuer, TokenId(id))
+    } else {
+        let id = match &jti {
+            Some(jti) => TokenId::of_jti(issuer, jti),
+            None => TokenId::of_signed(signed),
+        };
+        (TokenKind::Original, issuer.into(), id)
+    };
+
+    let identity = payload.sub.filter(|sub| !sub.is_empty()).or_else(|| jti.clone());
+    let claims = Claims {
+        identity: identity.unwrap_or_default(),
+        token_name: jti,
+        not_before,
+        expires_at,
+        ..payload.claims
+    };
+    Ok(VerifiedToken { claims, id, issuer, kind })
+}
+
+/// Mints a token. It names `key` as its issuer; all else is as `claims` say.
+#[must_use]
+pub fn mint(key: &ProjectKey, claims: &Claims) -> String {
+    sign(&key.signer(), claims, None)
+}
+
+/// Mints a refresh token: the same claims, the same id, the same end.
+///
+/// None if it would be longer than a token may be, which takes an original of nearly that length; its
+/// holder then goes on using the original.
+#[must_use]
+pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
+    let origin =
+        Origin { issuer: token.issuer.clone(), id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()) };
+    let text = sign(&keys.refresh_signer(), &token.claims, Some(origin));
+    (text.len() <= TOKEN_MAX).then_some(text)
+}
+
+fn sign(signer: &Signer<'_>, claims: &Claims, incamera: Option<Origin>) -> String {
+    let header = Header {
+        alg: signer.algorithm().name().to_owned(),
+        typ: Some("JWT".to_owned()),
+        crit: None,
+    };
+    let payload = Payload {
+        iss: Some(signer.issuer.to_owned()),
+        sub: Some(claims.identity.clone()).filter(|sub| !sub.is_empty()),
+        jti: claims.token_name.clone(),
+        nbf: claims.not_before.map(Date),
+        exp: Some(Date(claims.expires_at)),
+        incamera,
+        claims: claims.clone(),
+    };
+    let mut token = format!("{}.{}", encode(&header), encode(&payload));
+    let signature = signer.sign(token.as_bytes());
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+    token
+}
+
+fn encode(part: &impl Serialize) -> String {
+    let json = serde_json::to_vec(part).expect("text, numbers and maps with text for keys print");
+    URL_SAFE_NO_PAD.encode(json)
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+    shape::check_json(json).map_err(TokenError::Shape)?;
+    serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! How deeply a JSON text nests, found without parsing it.

@@ -1,0 +1,324 @@
+use std::collections::BTreeMap;
+
+use base64::engine::general_purpose::URL_SAFE;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::grant::VideoGrant;
+use crate::key::RefreshKey;
+use crate::limits::{DATE_MAX, JSON_DEPTH_MAX};
+
+const NOW: u64 = 1_800_000_000;
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn key() -> ProjectKey {
+    ProjectKey::hs256("project", SECRET).unwrap()
+}
+
+fn keys() -> ProjectKeys {
+    ProjectKeys::new(RefreshKey::new(&[7; 32]), [key()]).unwrap()
+}
+
+/// A token of any header and claims with a right HMAC over them.
+fn forge(header: &str, claims: &str) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key().signer().sign(signed.as_bytes()));
+    format!("{signed}.{signature}")
+}
+
+fn sign_claims(claims: &str) -> String {
+    forge(r#"{"alg":"HS256","typ":"JWT"}"#, claims)
+}
+
+fn refuse(token: &str) -> TokenError {
+    verify(&keys(), token, NOW).unwrap_err()
+}
+
+fn claims() -> Claims {
+    Claims {
+        identity: "alice".into(),
+        expires_at: NOW + 3600,
+        name: "Alice".into(),
+        metadata: "{\"a\":1}".into(),
+        attributes: BTreeMap::from([("k".into(), "v".into())]),
+        room_config: Some(json!({"emptyTimeout": 300, "agents": [{"agentName": "echo"}]})),
+        video: Some(VideoGrant {
+            room_join: true,
+            room: "room".into(),
+            can_publish: Some(false),
+            ..VideoGrant::default()
+        }),
+        ..Claims::default()
+    }
+}
+
+#[test]
+fn a_minted_token_verifies_to_what_it_was_minted_from() {
+    let verified = verify(&keys(), &mint(&key(), &claims()), NOW).unwrap();
+    assert!(verified.claims == claims());
+    assert_eq!((&*verified.issuer, verified.kind), ("project", TokenKind::Original));
+}
+
+#[test]
+fn signatures_of_other_keys_are_refused() {
+    let other = ProjectKey::hs256("project", b"another secret of the same length").unwrap();
+    assert_eq!(refuse(&mint(&other, &claims())), TokenError::BadSignature);
+    let stranger = ProjectKey::hs256("stranger", SECRET).unwrap();
+    assert_eq!(refuse(&mint(&stranger, &claims())), TokenError::UnknownKey);
+    let token = mint(&key(), &claims());
+    assert_eq!(refuse(&token[..token.rfind('.').unwrap() + 1]), TokenError::BadSignature);
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let cut = URL_SAFE_NO_PAD.encode(&URL_SAFE_NO_PAD.decode(signature).unwrap()[..31]);
+    assert_eq!(refuse(&format!("{signed}.{cut}")), TokenError::BadSignature);
+}
+
+#[test]
+fn the_header_names_the_algorithm_of_the_key_or_the_token_is_refused() {
+    let claims = json!({"iss": "project", "sub": "a", "exp": NOW + 9}).to_string();
+    let algorithms = [
+        "none", "None", "NONE", "", "hs256", "HS384", "HS512", "RS256", "PS256", "ES256", "EdDSA",
+        "HS256 ",
+    ];
+    for algorithm in algorithms {
+        let token = forge(&json!({"alg": algorithm}).to_string(), &claims);
+        assert_eq!(refuse(&token), TokenError::WrongAlgorithm, "{algorithm}");
+        let unsigned = &token[..=token.rfind('.').unwrap()];
+        assert_eq!(refuse(unsigned), TokenError::WrongAlgorithm, "{algorithm}");
+    }
+    let critical = forge(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims);
+    assert_eq!(refuse(&critical), TokenError::Extension);
+    let headers = [
+        "{}",
+        r#"{"typ":"JWT"}"#,
+        r#"{"alg":null}"#,
+        r#"{"alg":["HS256"]}"#,
+        r#"{"alg":"none","alg":"HS256"}"#,
+        "",
+        "7",
+    ];
+    for header in headers {
+        assert_eq!(refuse(&forge(header, &claims)), TokenError::Malformed, "{header}");
+    }
+}
+
+#[test]
+fn dates_are_kept_with_a_minute_of_leeway() {
+    let at = |exp: u64, nbf: u64, now: u64| {
+        let token = sign_claims(&json!({"iss": "project", "exp": exp, "nbf": nbf}).to_string());
+        verify(&keys(), &token, now).map(|token| token.claims.expires_at)
+    };
+    assert_eq!(at(NOW, NOW, NOW + 59), Ok(NOW));
+    assert_eq!(at(NOW, NOW, NOW + 60), Err(TokenError::Expired));
+    assert_eq!(at(NOW + 99, NOW, NOW - 60), Ok(NOW + 99));
+    assert_eq!(at(NOW + 99, NOW, NOW - 61), Err(TokenError::NotYetValid));
+    assert_eq!(at(DATE_MAX, 0, u64::MAX), Err(TokenError::Expired));
+    assert_eq!(at(DATE_MAX, 0, 0), Ok(DATE_MAX));
+}
+
+#[test]
+fn an_expiry_is_there_and_is_a_date() {
+    let with = |exp: &str| sign_claims(&format!(r#"{{"iss":"project","sub":"a"{exp}}}"#));
+    assert_eq!(refuse(&with("")), TokenError::NoExpiry);
+    assert_eq!(refuse(&with(r#","exp":null"#)), TokenError::NoExpiry);
+    let no_dates = [
+        "-1",
+        "-1.5",
+        "1e300",
+        "1e999",
+        "18446744073709551615",
+        "99999999999999999999999",
+        "253402300800",
+        "\"1900000000\"",
+        "true",
+        "[1]",
+        "{}",
+        "NaN",
+        "1900000000000",
+    ];
+    for exp in no_dates {
+        assert_eq!(refuse(&with(&format!(r#","exp":{exp}"#))), TokenError::Malformed, "{exp}");
+    }
+    let verified = verify(&keys(), &with(r#","exp":1800000007.9"#), NOW).unwrap();
+    assert_eq!(verified.claims.expires_at, 1_800_000_007);
+    assert_eq!(
+        verify(&keys(), &with(r#","exp":1.9e9"#), NOW).unwrap().claims.expires_at,
+        1_900_000_000
+    );
+    assert_eq!(refuse(&with(r#","exp":1900000000,"nbf":-1"#)), TokenError::Malformed);
+}
+
+#[test]
+fn claims_said_twice_are_refused() {
+    let rest = r#""exp":1900000000"#;
+    let twice = [
+        r#""iss":"project","sub":"a","sub":"b""#,
+        r#""iss":"project","exp":1900000000"#,
+        r#""iss":"project","iss":"project""#,
+        r#""iss":"project","name":"a","name":"b""#,
+        r#""iss":"project","video":{},"video":{"roomAdmin":true}"#,
+        r#""iss":"project","video":{"room":"a","room":"b"}"#,
+    ];
+    for claims in twice {
+        let token = sign_claims(&format!("{{{claims},{rest}}}"));
+        assert_eq!(refuse(&token), TokenError::Malformed, "{claims}");
+    }
+}
+
+#[test]
+fn claims_nobody_knows_are_ignored_and_null_is_absent() {
+    let token = sign_claims(
+        r#"{"iss":"project","sub":"a","exp":1900000000,"agentEndpoint":{"call":true},"x":[[]],
+        "name":null,"metadata":null,"attributes":null,"video":{"roomJoin":null,"room":null},
+        "roomConfig":null,"sip":null,"kindDetails":null,"nbf":null,"jti":null,"iat":17.5}"#,
+    );
+    let claims = verify(&keys(), &token, NOW).unwrap().claims;
+    assert_eq!(claims.video, Some(VideoGrant::default()));
+    assert_eq!((&*claims.name, claims.room_config.is_none()), ("", true));
+}
+
+#[test]
+fn the_identity_is_sub_else_jti() {
+    let identity = |claims: Value| {
+        verify(&keys(), &sign_claims(&claims.to_string()), NOW).unwrap().claims.identity
+    };
+    assert_eq!(identity(json!({"iss": "project", "exp": NOW, "sub": "s", "jti": "j"})), "s");
+    assert_eq!(identity(json!({"iss": "project", "exp": NOW, "jti": "j"})), "j");
+    assert_eq!(identity(json!({"iss": "project", "exp": NOW, "sub": "", "jti": "j"})), "j");
+    assert_eq!(identity(json!({"iss": "project", "exp": NOW})), "");
+}
+
+#[test]
+fn malformed_tokens_are_refused() {
+    let good = mint(&key(), &claims());
+    let padded = {
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        format!("{signed}.{}", URL_SAFE.encode(raw))
+    };
+    let tokens = ["", ".", "..", "a.b", "...", &format!("{good}.x"), &format!(" {good}"), &padded];
+    for token in tokens {
+        assert_eq!(refuse(token), TokenError::Malformed, "{token}");
+    }
+    assert_eq!(refuse(&format!("Bearer {good}")), TokenError::Malformed);
+    assert_eq!(refuse(&sign_claims("{} {}")), TokenError::Malformed);
+    assert_eq!(refuse(&sign_claims("[]")), TokenError::Malformed);
+    assert_eq!(refuse(&sign_claims(r#"{"exp":1900000000}"#)), TokenError::NoIssuer);
+    let trailing = sign_claims(r#"{"iss":"project","exp":1900000000}x"#);
+    assert_eq!(refuse(&trailing), TokenError::Malformed);
+}
+
+#[test]
+fn long_and_deep_tokens_are_refused_before_they_are_parsed() {
+    let long = Claims { metadata: "m".repeat(TOKEN_MAX), ..claims() };
+    assert_eq!(refuse(&mint(&key(), &long)), TokenError::TooLong);
+    let deep = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        sign_claims(&format!(r#"{{"iss":"project","exp":1900000000,"x":{open}{close}}}"#))
+    };
+    assert!(verify(&keys(), &deep(JSON_DEPTH_MAX - 1), NOW).is_ok());
+    assert_eq!(refuse(&deep(JSON_DEPTH_MAX)), TokenError::Shape(ShapeError::TooDeep));
+}
+
+#[test]
+fn a_refresh_token_is_its_original_again() {
+    let keys = keys();
+    let original = verify(&keys, &mint(&key(), &claims()), NOW).unwrap();
+    let mut token = mint_refresh(&keys, &original).unwrap();
+    for _ in 0..3 {
+        let refreshed = verify(&keys, &token, NOW + 3600).unwrap();
+        assert_eq!(refreshed.kind, TokenKind::Refresh);
+        assert_eq!((refreshed.id, &refreshed.issuer), (original.id, &original.issuer));
+        assert!(refreshed.claims == original.claims);
+        token = mint_refresh(&keys, &refreshed).unwrap();
+    }
+    assert_eq!(verify(&keys, &token, NOW + 3660).unwrap_err(), TokenError::Expired);
+}
+
+#[test]
+fn refresh_tokens_die_with_the_key_of_their_original() {
+    let keys = keys();
+    let original = verify(&keys, &mint(&key(), &claims()), NOW).unwrap();
+    let token = mint_refresh(&keys, &original).unwrap();
+    let without = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
+    assert_eq!(verify(&without, &token, NOW).unwrap_err(), TokenError::UnknownKey);
+    let elsewhere = ProjectKeys::new(RefreshKey::new(&[8; 32]), [key()]).unwrap();
+    assert_eq!(verify(&elsewhere, &token, NOW).unwrap_err(), TokenError::BadSignature);
+}
+
+#[test]
+fn project_keys_cannot_mint_refresh_tokens() {
+    let id = URL_SAFE_NO_PAD.encode([1; 32]);
+    let origin = json!({"issuer": "project", "id": id});
+    let exp = NOW + 9;
+    let forged = json!({"iss": REFRESH_ISSUER, "exp": exp, "incamera": origin});
+    assert_eq!(refuse(&sign_claims(&forged.to_string())), TokenError::BadSignature);
+    let claimed = json!({"iss": "project", "exp": exp, "incamera": origin});
+    let verified = verify(&keys(), &sign_claims(&claimed.to_string()), NOW).unwrap();
+    assert_eq!(verified.kind, TokenKind::Original);
+    assert_ne!(verified.id.as_bytes(), &[1; 32]);
+}
+
+#[test]
+fn a_refresh_token_that_would_be_too_long_is_not_minted() {
+    let keys = keys();
+    let mut long = claims();
+    while mint(&key(), &long).len() < TOKEN_MAX - 64 {
+        long.metadata.push_str(&"m".repeat(16));
+    }
+    let original = verify(&keys, &mint(&key(), &long), NOW).unwrap();
+    assert_eq!(mint_refresh(&keys, &original), None);
+}
+
+#[test]
+fn ids_name_tokens_and_do_not_depend_on_who_asks() {
+    let id = |claims: Value| verify(&keys(), &sign_claims(&claims.to_string()), NOW).unwrap().id;
+    let named = json!({"iss": "project", "exp": NOW + 1, "jti": "t1"});
+    assert_eq!(id(named), TokenId::of_jti("project", "t1"));
+    assert_eq!(
+        id(json!({"iss": "project", "exp": NOW + 2, "jti": "t1"})),
+        TokenId::of_jti("project", "t1")
+    );
+    assert_ne!(TokenId::of_jti("projectt", "1"), TokenId::of_jti("project", "t1"));
+    assert_ne!(
+        id(json!({"iss": "project", "exp": NOW + 1})),
+        id(json!({"iss": "project", "exp": NOW + 2}))
+    );
+    let printed = TokenId::of_jti("", "").to_string();
+    assert_eq!(printed.len(), 64);
+}
+
+#[test]
+fn nothing_of_a_token_is_printed() {
+    let token = mint(&key(), &Claims { identity: "secret-person".into(), ..claims() });
+    let verified = verify(&keys(), &token, NOW).unwrap();
+    assert!(!format!("{verified:?}").contains("secret-person"));
+    let token = sign_claims(r#"{"iss":"project","exp":1900000000,"video":{"roomJoin":"secret"}}"#);
+    let error = refuse(&token);
+    assert!(!format!("{error} {error:?}").contains("secret"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_refused(text in ".{0,300}") {
+        prop_assert!(verify(&keys(), &text, NOW).is_err());
+    }
+
+    #[test]
+    fn any_signed_bytes_end_in_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let signed = format!(
+            "{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#), URL_SAFE_NO_PAD.encode(bytes));
+        let signature = URL_SAFE_NO_PAD.encode(key().signer().sign(signed.as_bytes()));
+        drop(verify(&keys(), &format!("{signed}.{signature}"), NOW));
+    }
+
+    #[test]
+    fn a_token_with_one_character_changed_is_refused(at in any::<usize>(), to in "[A-Za-z0-9._-]") {
+        let token = mint(&key(), &claims());
+        let at = at % token.len();
+        let mut changed = token.clone();
+        changed.replace_range(at..=at, &to);
+        prop_assume!(changed != token);
+        prop_assert!(verify(&keys(), &changed, NOW).is_err());
+    }
+}
