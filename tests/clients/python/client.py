@@ -1,7 +1,8 @@
 """What the Python scenarios share: the environment, tokens, rooms, waiting, and verdicts.
 
 Environment: `INCAMERA_URL` (default http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET`
-(default devkey, secret). A scenario exits with 0, or with 1 and a sentence saying what was wrong.
+(default devkey, secret), `INCAMERA_SENSITIVE` (a file to which every key is added that no log may
+hold). A scenario exits with 0, or with 1 and a sentence saying what was wrong.
 """
 
 from __future__ import annotations
@@ -55,15 +56,25 @@ def fresh_key() -> str:
     return secrets.token_urlsafe(32)
 
 
+def mark_sensitive(value: str) -> None:
+    """Notes a value that the server's log must not hold."""
+    if path := os.environ.get("INCAMERA_SENSITIVE"):
+        with open(path, "a") as file:
+            file.write(f"{value}\n")
+
+
 async def join(room_name: str, identity: str, *, key: str | None = None) -> rtc.Room:
     """Joins a room; with `key`, end-to-end encrypted under that text."""
     return await enter(rtc.Room(), room_name, identity, key=key)
 
 
-async def enter(room: rtc.Room, room_name: str, identity: str, *, key: str | None = None) -> rtc.Room:
+async def enter(
+    room: rtc.Room, room_name: str, identity: str, *, key: str | None = None
+) -> rtc.Room:
     """As `join`, for a room that has been given its handlers before."""
     options = rtc.RoomOptions(auto_subscribe=True)
     if key is not None:
+        mark_sensitive(key)
         provider = rtc.KeyProviderOptions(shared_key=key.encode(), ratchet_window_size=0)
         options.encryption = rtc.E2EEOptions(key_provider_options=provider)
     await asyncio.wait_for(room.connect(SIGNAL, mint(room_name, identity), options), 15)

@@ -15,7 +15,9 @@ LARGE_BYTES = 300_000
 async def act() -> None:
     name = fresh_room("data")
     ada, ben, cy = await join(name, "ada"), await join(name, "ben"), await join(name, "cy")
-    await until("all see all", 10, lambda: all(len(r.remote_participants) == 2 for r in (ada, ben, cy)))
+    await until(
+        "all see all", 10, lambda: all(len(r.remote_participants) == 2 for r in (ada, ben, cy))
+    )
     await packets(ada, ben, cy)
     await calls(ada, ben)
     await streams(ada, ben)
@@ -30,7 +32,10 @@ async def packets(ada: rtc.Room, ben: rtc.Room, cy: rtc.Room) -> None:
         await ada.local_participant.publish_data(f"{number}", reliable=True, topic="count")
     await until("ben has all reliable packets", 10, lambda: len(heard["ben"]) >= RELIABLE_COUNT)
     numbers = [int(packet.data) for packet in heard["ben"]]
-    check(numbers == list(range(RELIABLE_COUNT)), f"{RELIABLE_COUNT} reliable packets arrive once each, in order")
+    check(
+        numbers == list(range(RELIABLE_COUNT)),
+        f"{RELIABLE_COUNT} reliable packets arrive once each, in order",
+    )
     packet = heard["ben"][0]
     check(packet.participant and packet.participant.identity == "ada", "a packet names its sender")
     check(packet.topic == "count", "a packet keeps its topic")
@@ -96,20 +101,30 @@ async def streams(ada: rtc.Room, ben: rtc.Room) -> None:
     letter = "Grüße aus dem Raum. " * 5_000
     await ada.local_participant.send_text(letter, topic="letter")
     sender, topic, text = await asyncio.wait_for(texts.get(), 10)
-    check((sender, topic) == ("ada", "letter") and text == letter, f"a text stream of {len(letter)} letters arrives")
+    check(
+        (sender, topic) == ("ada", "letter") and text == letter,
+        f"a text stream of {len(letter)} letters arrives",
+    )
 
     writer = await ada.local_participant.stream_text(topic="letter")
     for word in ("in ", "three ", "parts"):
         await writer.write(word)
     await writer.aclose()
-    check((await asyncio.wait_for(texts.get(), 10))[2] == "in three parts", "a text stream may grow")
+    check(
+        (await asyncio.wait_for(texts.get(), 10))[2] == "in three parts", "a text stream may grow"
+    )
 
     parcel = os.urandom(LARGE_BYTES)
-    out = await ada.local_participant.stream_bytes("parcel.bin", total_size=LARGE_BYTES, topic="parcel")
+    out = await ada.local_participant.stream_bytes(
+        "parcel.bin", total_size=LARGE_BYTES, topic="parcel"
+    )
     await out.write(parcel)
     await out.aclose()
     name, received = await asyncio.wait_for(blobs.get(), 20)
-    check(name == "parcel.bin" and received == parcel, f"a byte stream of {LARGE_BYTES} bytes arrives whole")
+    check(
+        name == "parcel.bin" and received == parcel,
+        f"a byte stream of {LARGE_BYTES} bytes arrives whole",
+    )
 
 
 scenario("data", act)

@@ -9,7 +9,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from client import check, enter, fresh_key, fresh_room, scenario, until
+from client import check, enter, fresh_key, fresh_room, join, scenario, until
 from livekit import rtc
 from media import AUDIBLE, Watcher, pitch_of, publish_audio, publish_video
 
@@ -28,7 +28,14 @@ class Page:
     async def open(cls, room: str, identity: str, key: str) -> Page:
         return cls(
             await asyncio.create_subprocess_exec(
-                "node", str(PAGE), room, identity, key, "180p", "1", "90",
+                "node",
+                str(PAGE),
+                room,
+                identity,
+                key,
+                "180p",
+                "1",
+                "90",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -60,23 +67,46 @@ async def act() -> None:
     tasks = [await publish_audio(wheel, 1), await publish_video(wheel, 4)]
     page = await Page.open(name, "page", key)
 
-    await until("the page decodes the wheel's video", 30, lambda: page.receives("camera").get("framesDecoded", 0) > 30)
-    await until("the page hears the wheel", 10, lambda: page.receives("microphone").get("audioEnergy", 0) > 0.001)
+    await until(
+        "the page decodes the wheel's video",
+        30,
+        lambda: page.receives("camera").get("framesDecoded", 0) > 30,
+    )
+    await until(
+        "the page hears the wheel",
+        10,
+        lambda: page.receives("microphone").get("audioEnergy", 0) > 0.001,
+    )
     check(page.facts["lock"] == "sealed", f"the page's lock is closed ({page.facts['label']})")
 
-    video = lambda: [track for track in watcher.chroma if track in watcher.frames and watcher.frames[track] > 30]
-    await until("the wheel decodes the page's video", 20, video)
-    blue, red = watcher.chroma[video()[0]]
-    check(blue < 110 and red < 110, f"and sees Chromium's green test picture (chroma {blue:.0f}, {red:.0f})")
-    await until("the wheel hears the page", 10, lambda: any(v > AUDIBLE for v in watcher.loudness.values()))
+    def seen() -> list[str]:
+        return [track for track in watcher.luma if watcher.frames.get(track, 0) > 30]
+
+    await until("the wheel decodes the page's video", 20, seen)
+    blue, red = watcher.chroma[seen()[0]]
+    check(
+        blue < 110 and red < 110,
+        f"and sees Chromium's green test picture (chroma {blue:.0f}, {red:.0f})",
+    )
+    await until(
+        "the wheel hears the page", 10, lambda: any(v > AUDIBLE for v in watcher.loudness.values())
+    )
     check(True, "and hears its beeps")
 
     await wheel.local_participant.publish_data(
         json.dumps({"id": "1", "timestamp": 0, "message": "from the wheel"}), topic="lk-chat-topic"
     )
-    await until("the page shows what the wheel wrote", 5, lambda: "from the wheel" in page.facts.get("said", []))
+    await until(
+        "the page shows what the wheel wrote",
+        5,
+        lambda: "from the wheel" in page.facts.get("said", []),
+    )
     page.say("from the page")
-    await until("the wheel reads what the page wrote", 5, lambda: any(b"from the page" in p.data for p in heard))
+    await until(
+        "the wheel reads what the page wrote",
+        5,
+        lambda: any(b"from the page" in p.data for p in heard),
+    )
     check(True, "chat passes both ways, encrypted")
 
     eve = rtc.Room()
@@ -85,7 +115,7 @@ async def act() -> None:
     eve.on("data_received", overheard.append)
     await enter(eve, name, "eve", key=fresh_key())
     await until("eve is subscribed to all", 10, lambda: _subscribed(eve) == 4)
-    # The wheel attaches its cryptor a moment after the track: until then ciphertext sounds as noise.
+    # The wheel attaches its cryptor a moment after the track; until then ciphertext is noise.
     await asyncio.sleep(1.5)
     noise = dict(eve_watcher.frames)
     page.say("not for eve")
@@ -96,13 +126,33 @@ async def act() -> None:
     check(abs(tone - pitch_of(1)) > 20, "hears nothing of the tone")
     check(not overheard, "and reads nothing")
 
+    mallory = await join(name, "mallory")
+    tasks.append(await publish_video(mallory, 2))
+    await until("the page's lock opens", 10, lambda: page.facts["lock"] == "broken")
+    label = page.facts["label"]
+    check(
+        "Not encrypted" in label and "mallory" in label, f"one in the clear opens the lock: {label}"
+    )
+    await mallory.local_participant.publish_data(
+        json.dumps({"id": "2", "timestamp": 0, "message": "in the clear"}), topic="lk-chat-topic"
+    )
+    await asyncio.sleep(3)
+    check("in the clear" not in page.facts["said"], "and nothing written in the clear is shown")
+    check(sorted(page.facts["shown"]) == ["page", "wheel"], "nor any picture of theirs")
+    await mallory.disconnect()
+    await until("the lock closes when they leave", 10, lambda: page.facts["lock"] == "sealed")
+
     await page.close()
     for task in tasks:
         task.cancel()
 
 
 def _subscribed(room: rtc.Room) -> int:
-    publications = [p for person in room.remote_participants.values() for p in person.track_publications.values()]
+    publications = [
+        p
+        for person in room.remote_participants.values()
+        for p in person.track_publications.values()
+    ]
     return sum(1 for publication in publications if publication.track is not None)
 
 

@@ -24,7 +24,9 @@ def pitch_of(number: int) -> int:
     return 300 + 150 * number
 
 
-async def publish_video(room: rtc.Room, number: int, *, colour: tuple[int, int] = (128, 128)) -> asyncio.Task[None]:
+async def publish_video(
+    room: rtc.Room, number: int, *, colour: tuple[int, int] = (128, 128)
+) -> asyncio.Task[None]:
     source = rtc.VideoSource(WIDTH, HEIGHT)
     track = rtc.LocalVideoTrack.create_video_track(f"video-{number}", source)
     options = rtc.TrackPublishOptions(
@@ -40,7 +42,9 @@ async def publish_video(room: rtc.Room, number: int, *, colour: tuple[int, int] 
 async def publish_audio(room: rtc.Room, number: int) -> asyncio.Task[None]:
     source = rtc.AudioSource(RATE_HZ, 1)
     track = rtc.LocalAudioTrack.create_audio_track(f"audio-{number}", source)
-    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+    options = rtc.TrackPublishOptions(
+        source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False
+    )
     await room.local_participant.publish_track(track, options)
     return asyncio.create_task(_sing(source, pitch_of(number)))
 
@@ -75,7 +79,12 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         room.on("track_subscribed", self._subscribed)
 
-    def _subscribed(self, track: rtc.Track, publication: rtc.RemoteTrackPublication, person: rtc.RemoteParticipant) -> None:
+    def _subscribed(
+        self,
+        track: rtc.Track,
+        publication: rtc.RemoteTrackPublication,
+        person: rtc.RemoteParticipant,
+    ) -> None:
         name = publication.name or f"{person.identity}/{publication.sid}"
         watch = self._see if track.kind == rtc.TrackKind.KIND_VIDEO else self._hear
         self._tasks.add(asyncio.create_task(watch(name, track)))
@@ -88,13 +97,18 @@ class Watcher:
             # The lower half, where nothing moves.
             self.luma[name] = float(planes[area // 2 : area].mean())
             quarter = ((frame.width + 1) // 2) * ((frame.height + 1) // 2)
-            self.chroma[name] = (float(planes[area : area + quarter].mean()), float(planes[area + quarter :].mean()))
+            self.chroma[name] = (
+                float(planes[area : area + quarter].mean()),
+                float(planes[area + quarter :].mean()),
+            )
             self.frames[name] = self.frames.get(name, 0) + 1
 
     async def _hear(self, name: str, track: rtc.Track) -> None:
         recent = np.zeros(0, np.int16)
         async for event in rtc.AudioStream(track, sample_rate=RATE_HZ, num_channels=1):
-            recent = np.concatenate([recent, np.frombuffer(event.frame.data, np.int16)])[-RATE_HZ // 5 :]
+            recent = np.concatenate([recent, np.frombuffer(event.frame.data, np.int16)])[
+                -RATE_HZ // 5 :
+            ]
             loudness = float(np.abs(recent.astype(np.int32)).max())
             self.loudness[name] = max(loudness, self.loudness.get(name, 0.0))
             if loudness > AUDIBLE:

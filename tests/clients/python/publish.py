@@ -20,7 +20,10 @@ async def act() -> None:
     check(True, f"ada publishes {TRACKS} audio and {TRACKS} video tracks")
 
     names = [f"{kind}-{number}" for kind in ("audio", "video") for number in range(TRACKS)]
-    missing = lambda: [track for track in names if watcher.frames.get(track, 0) < 20]
+
+    def missing() -> list[str]:
+        return [track for track in names if watcher.frames.get(track, 0) < 20]
+
     try:
         await until("all tracks arrive", 30, lambda: not missing())
     except AssertionError as error:
@@ -28,19 +31,29 @@ async def act() -> None:
     check(True, "ben receives 20 frames of every track")
     for number in range(TRACKS):
         luma, pitch = watcher.luma[f"video-{number}"], watcher.pitch[f"audio-{number}"]
-        assert abs(luma - luma_of(number)) < 7, f"video-{number} has brightness {luma:.0f}, not {luma_of(number)}"
-        assert abs(pitch - pitch_of(number)) < 20, f"audio-{number} has {pitch:.0f} Hz, not {pitch_of(number)}"
+        assert abs(luma - luma_of(number)) < 7, (
+            f"video-{number} has brightness {luma:.0f}, not {luma_of(number)}"
+        )
+        assert abs(pitch - pitch_of(number)) < 20, (
+            f"audio-{number} has {pitch:.0f} Hz, not {pitch_of(number)}"
+        )
     check(True, "every track carries what was put into it")
 
     late = rtc.Room()
     late_watcher = Watcher(late)
     await enter(late, name, "cy")
-    await until("a late joiner receives all", 30, lambda: all(late_watcher.frames.get(n, 0) > 5 for n in names))
+    await until(
+        "a late joiner receives all",
+        30,
+        lambda: all(late_watcher.frames.get(n, 0) > 5 for n in names),
+    )
     check(True, "a late joiner receives every track")
 
     gone: list[str] = []
     ben.on("track_unsubscribed", lambda _t, publication, _p: gone.append(publication.name))
-    sids = [sid for sid, p in ada.local_participant.track_publications.items() if p.name == "video-3"]
+    sids = [
+        sid for sid, p in ada.local_participant.track_publications.items() if p.name == "video-3"
+    ]
     await ada.local_participant.unpublish_track(sids[0])
     await until("ben hears that video-3 ended", 5, lambda: gone == ["video-3"])
     before = watcher.frames["video-4"]

@@ -1,9 +1,8 @@
-"""Who is let in: good tokens are, all others get a 401 before the upgrade, and the wheel says so."""
+"""Who is let in: good tokens are; others get a 401 before the upgrade, and the wheel says so."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import time
@@ -88,7 +87,10 @@ async def act() -> None:
         try:
             await rtc.Room().connect(SIGNAL, REFUSED[what] or "")
         except rtc.ConnectError as error:
-            check("401" in error.message or "nauthorized" in error.message, f"the wheel says: {error.message}")
+            check(
+                "401" in error.message or "nauthorized" in error.message,
+                f"the wheel says: {error.message}",
+            )
         else:
             raise AssertionError(f"the wheel was let in with {what}")
 

@@ -38,7 +38,11 @@ async function inCall(open, context, name) {
   await ada.join()
   const ben = await open({ ...call, identity: 'ben' })
   await ben.join()
-  await until('ada sees ben', 15_000, async () => (await ada.receives('ben', 'camera')).framesDecoded > 0)
+  await until(
+    'ada sees ben',
+    15_000,
+    async () => (await ada.receives('ben', 'camera')).framesDecoded > 0,
+  )
   await clean(ada.page, `call (${name})`)
   await fits(ada.page, name)
   await ada.press('Chat')
@@ -63,18 +67,32 @@ async function inCall(open, context, name) {
 }
 
 async function byKeyboardAlone(open) {
-  const ada = await open({ room: freshRoom('keyboard'), key: freshKey(), identity: 'ada', publish: 'none', audio: '0' })
+  const ada = await open({
+    room: freshRoom('keyboard'),
+    key: freshKey(),
+    identity: 'ada',
+    publish: 'none',
+    audio: '0',
+  })
   const press = (key) => ada.page.keyboard.press(key)
-  const focused = () => ada.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent)
+  const focused = () =>
+    ada.page.evaluate(
+      () =>
+        document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent,
+    )
   await tabTo(ada, (name) => name === 'Join')
   await press('Enter')
   await ada.page.locator('.call').waitFor()
   await press('m')
-  await ada.page.getByRole('button', { name: 'Microphone', pressed: true }).waitFor({ timeout: 5_000 })
+  await ada.page
+    .getByRole('button', { name: 'Microphone', pressed: true })
+    .waitFor({ timeout: 5_000 })
   await press('v')
   await ada.page.getByRole('button', { name: 'Camera', pressed: true }).waitFor({ timeout: 5_000 })
   await press('m')
-  await ada.page.getByRole('button', { name: 'Microphone', pressed: false }).waitFor({ timeout: 5_000 })
+  await ada.page
+    .getByRole('button', { name: 'Microphone', pressed: false })
+    .waitFor({ timeout: 5_000 })
   await press('c')
   await ada.page.keyboard.type('m is a letter here')
   await press('Enter')
@@ -87,14 +105,20 @@ async function byKeyboardAlone(open) {
   await tabTo(ada, (name) => name === 'Leave')
   await press('Enter')
   await ada.page.getByText('You have left').waitFor()
-  check((await ada.page.evaluate(() => sessionStorage.length)) === 0, 'leaving forgets token and key')
+  check(
+    (await ada.page.evaluate(() => sessionStorage.length)) === 0,
+    'leaving forgets token and key',
+  )
 }
 
 async function tabTo(person, isIt) {
   for (let presses = 0; presses < 40; presses++) {
     await person.page.keyboard.press('Tab')
     const name = await person.page.evaluate(
-      () => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '',
+      () =>
+        document.activeElement?.getAttribute('aria-label') ??
+        document.activeElement?.textContent ??
+        '',
     )
     if (isIt(name)) return check(true, `the Tab key reaches ${name}`)
   }
@@ -104,7 +128,8 @@ async function tabTo(person, isIt) {
 /** Nothing sticks out sideways, and every control is big enough for a finger. */
 async function fits(page, name) {
   const problems = await page.evaluate(() => {
-    const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is wider than the window'] : []
+    const wide =
+      document.documentElement.scrollWidth > innerWidth ? ['the page is wider than the window'] : []
     const small = [...document.querySelectorAll('.controls button, .lock')]
       .filter((button) => {
         const { width, height, left, right, bottom } = button.getBoundingClientRect()
@@ -119,7 +144,12 @@ async function fits(page, name) {
 /** axe runs from the driver's side: the page's policy would not let the page load it. */
 async function clean(page, name) {
   await page.evaluate(axe.source)
-  const { violations } = await page.evaluate((tags) => window.axe.run(document, { runOnly: tags }), TAGS)
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' ; ')}`)
+  const { violations } = await page.evaluate(
+    (tags) => window.axe.run(document, { runOnly: tags }),
+    TAGS,
+  )
+  const found = violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' ; ')}`,
+  )
   check(found.length === 0, `${name}: axe finds nothing ${found.join('\n    ')}`)
 }

@@ -4,9 +4,11 @@
  *
  * Environment: `INCAMERA_URL` (where the page and the signalling are, default
  * http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET` (default devkey, secret),
- * `INCAMERA_CHROMIUM` (default /usr/bin/chromium).
+ * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_SENSITIVE` (a file to which every name
+ * and key is added that no log may hold).
  */
 import { createHmac, randomBytes } from 'node:crypto'
+import { appendFileSync } from 'node:fs'
 import { chromium } from 'playwright-core'
 
 export const SERVER = (process.env.INCAMERA_URL ?? 'http://127.0.0.1:7880').replace(/\/$/, '')
@@ -45,7 +47,14 @@ export function launch() {
 export function mintToken(room, identity, { video = {}, ttlSeconds = 3600, ...claims } = {}) {
   const now = Math.floor(Date.now() / 1000)
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const grant = { roomJoin: true, room, canPublish: true, canSubscribe: true, canPublishData: true, ...video }
+  const grant = {
+    roomJoin: true,
+    room,
+    canPublish: true,
+    canSubscribe: true,
+    canPublishData: true,
+    ...video,
+  }
   const body = `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode({
     iss: API_KEY,
     sub: identity,
@@ -58,13 +67,20 @@ export function mintToken(room, identity, { video = {}, ttlSeconds = 3600, ...cl
   return `${body}.${createHmac('sha256', API_SECRET).update(body).digest('base64url')}`
 }
 
+/** Notes a value that the server's log must not hold. */
+export function markSensitive(value) {
+  if (process.env.INCAMERA_SENSITIVE) appendFileSync(process.env.INCAMERA_SENSITIVE, `${value}\n`)
+}
+
 export const freshRoom = (name) => `${name}-${randomBytes(4).toString('hex')}`
 export const freshKey = () => randomBytes(32).toString('base64url')
 
 /** A link to the call page; `options` are further fields of the fragment. */
 export function linkTo({ server = SERVER, token, key, ...options }) {
   const fields = { token, key, ...options }
-  const fragment = Object.entries(fields).map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+  const fragment = Object.entries(fields).map(
+    ([name, value]) => `${name}=${encodeURIComponent(value)}`,
+  )
   return `${server}/call#${fragment.join('&')}`
 }
 
@@ -73,15 +89,20 @@ export class Person {
    * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
    * publishes nothing never consents to anything.
    */
-  static async open(browser, { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...fields }) {
+  static async open(
+    browser,
+    { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...fields },
+  ) {
     const own = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context })
     const page = await own.newPage()
     const person = new Person(page, identity)
     page.on('console', (message) => {
-      if (message.type() === 'error') person.consoleErrors.push(`${message.text()} (${message.location().url})`)
+      if (message.type() === 'error')
+        person.consoleErrors.push(`${message.text()} (${message.location().url})`)
     })
     page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
     const token = mintToken(room, identity)
+    markSensitive(key)
     const link = linkTo({ server, token, key, publish, audio, ...fields })
     // Playwright's own message would print the link, and with it token and key.
     await page.goto(link).catch(() => {
@@ -111,7 +132,8 @@ export class Person {
     await this.page.getByRole('button', { name: 'Join' }).click()
     await this.page.locator('.call, .notice').waitFor({ timeout: 15_000 })
     const { screen } = await this.facts()
-    if (screen !== 'call') throw new Error(`${this.identity} could not join: ${await this.page.innerText('body')}`)
+    if (screen !== 'call')
+      throw new Error(`${this.identity} could not join: ${await this.page.innerText('body')}`)
   }
 
   press(button) {
@@ -129,7 +151,9 @@ export class Person {
   /** What this person receives of another: sums over the tracks of one source. */
   async receives(from, source) {
     const tracks = await this.tracks()
-    const track = tracks.find((candidate) => candidate.identity === from && candidate.source === source)
+    const track = tracks.find(
+      (candidate) => candidate.identity === from && candidate.source === source,
+    )
     const rtp = track?.rtp.find((entry) => entry.type === 'inbound-rtp') ?? {}
     return {
       exists: track !== undefined,
@@ -151,13 +175,19 @@ export class Person {
     const track = tracks.find((candidate) => candidate.isMine && candidate.source === source)
     return (track?.rtp ?? [])
       .filter((entry) => entry.type === 'outbound-rtp')
-      .map((entry) => ({ rid: entry.rid ?? '', width: entry.frameWidth ?? 0, frames: entry.framesEncoded ?? 0 }))
+      .map((entry) => ({
+        rid: entry.rid ?? '',
+        width: entry.frameWidth ?? 0,
+        frames: entry.framesEncoded ?? 0,
+      }))
   }
 
   /** The moment `what` happened last, on the page's clock, or undefined. */
   async moment(what, who) {
     const { moments } = await this.facts()
-    return moments.findLast((moment) => moment.what === what && (who === undefined || moment.who === who))?.atMs
+    return moments.findLast(
+      (moment) => moment.what === what && (who === undefined || moment.who === who),
+    )?.atMs
   }
 
   async close() {
@@ -210,8 +240,11 @@ async function report(person) {
   try {
     const { moments, ...facts } = await person.facts()
     console.error(`  ${person.identity}: ${JSON.stringify(facts)}`)
-    console.error(`    moments: ${moments.map(({ what, who }) => (who ? `${what} of ${who}` : what)).join(', ')}`)
-    for (const line of person.consoleErrors.slice(-5)) console.error(`    console: ${line.slice(0, 300)}`)
+    console.error(
+      `    moments: ${moments.map(({ what, who }) => (who ? `${what} of ${who}` : what)).join(', ')}`,
+    )
+    for (const line of person.consoleErrors.slice(-5))
+      console.error(`    console: ${line.slice(0, 300)}`)
   } catch (error) {
     console.error(`  ${person.identity}: page gone (${String(error).slice(0, 120)})`)
   }

@@ -13,7 +13,11 @@ await scenario('full_reconnect', async (open) => {
     const ben = await open({ ...call, identity: 'ben', publish: '180p' })
     await ada.join()
     await ben.join()
-    await until('ben sees ada', 15_000, async () => (await ben.receives('ada', 'camera')).framesDecoded > 30)
+    await until(
+      'ben sees ada',
+      15_000,
+      async () => (await ben.receives('ada', 'camera')).framesDecoded > 30,
+    )
 
     const { participantSid } = await ada.facts()
     proxy.dropAndForget()
@@ -23,12 +27,22 @@ await scenario('full_reconnect', async (open) => {
     })
     check(true, 'ada has joined afresh')
     await until('ben sees and hears ada again', 15_000, async () => {
-      const [video, audio] = [await ben.receives('ada', 'camera'), await ben.receives('ada', 'microphone')]
+      const [video, audio] = [
+        await ben.receives('ada', 'camera'),
+        await ben.receives('ada', 'microphone'),
+      ]
       return video.framesDecoded > 30 && audio.emitted > 10_000
     })
-    await until('ada sees ben again', 15_000, async () => (await ada.receives('ben', 'camera')).framesDecoded > 30)
+    await until(
+      'ada sees ben again',
+      15_000,
+      async () => (await ada.receives('ben', 'camera')).framesDecoded > 30,
+    )
     await sleep(2_000)
-    const sources = (await ben.tracks()).filter(({ identity }) => identity === 'ada').map(({ source }) => source).sort()
+    const sources = (await ben.tracks())
+      .filter(({ identity }) => identity === 'ada')
+      .map(({ source }) => source)
+      .sort()
     check(sources.join() === 'camera,microphone', `ben has each of ada's tracks once: ${sources}`)
     check((await ben.page.locator('.tile[data-identity="ada"]').count()) === 1, 'ben sees one ada')
     check((await ada.facts()).screen === 'call', 'ada was not thrown out')

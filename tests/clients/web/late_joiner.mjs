@@ -10,7 +10,10 @@ await scenario('late_joiner', async (open) => {
   await ada.join()
   await ben.join()
   await until('ada and ben see each other', 15_000, async () => {
-    return (await ada.receives('ben', 'camera')).framesDecoded > 30 && (await ben.receives('ada', 'camera')).framesDecoded > 30
+    return (
+      (await ada.receives('ben', 'camera')).framesDecoded > 30 &&
+      (await ben.receives('ada', 'camera')).framesDecoded > 30
+    )
   })
   // Past the key frames of the start, and past dynacast's first decision.
   await sleep(6_000)
@@ -32,7 +35,8 @@ async function firstFrames(identities) {
   const giveUpAt = performance.now() + 20_000
   while (Object.keys(seenAt).length < identities.length && performance.now() < giveUpAt) {
     for (const track of await window.incamera.tracks()) {
-      const isDecoded = track.source === 'camera' && track.rtp.some((entry) => entry.framesDecoded > 0)
+      const isDecoded =
+        track.source === 'camera' && track.rtp.some((entry) => entry.framesDecoded > 0)
       if (isDecoded && !track.isMine) seenAt[track.identity] ??= performance.now()
     }
     await new Promise((resolve) => setTimeout(resolve, 20))

@@ -12,7 +12,13 @@ const SMALL = { width: 390, height: 480 }
 await scenario('layer_change', async (open) => {
   const call = { room: freshRoom('layer-change'), key: freshKey() }
   const ada = await open({ ...call, identity: 'ada', publish: '720p', audio: '0' })
-  const cy = await open({ ...call, identity: 'cy', publish: 'none', audio: '0', context: { viewport: LARGE } })
+  const cy = await open({
+    ...call,
+    identity: 'cy',
+    publish: 'none',
+    audio: '0',
+    context: { viewport: LARGE },
+  })
   await ada.join()
   await cy.join()
   await cy.press('Speaker view')
@@ -20,7 +26,11 @@ await scenario('layer_change', async (open) => {
   await until('ada sends three layers', 30_000, async () => {
     return (await ada.sends('camera')).filter(({ frames }) => frames > 30).length === 3
   })
-  await until('cy decodes 720p', 20_000, async () => (await cy.receives('ada', 'camera')).width === 1280)
+  await until(
+    'cy decodes 720p',
+    20_000,
+    async () => (await cy.receives('ada', 'camera')).width === 1280,
+  )
   await sleep(1_000)
 
   await changes(cy, 'down', SMALL, ({ width }) => width > 0 && width < 1280)
@@ -32,16 +42,27 @@ async function changes(person, direction, viewport, isThere) {
   const before = await person.receives('ada', 'camera')
   const askedAt = Date.now()
   await person.page.setViewportSize(viewport)
-  const after = await until(`the layer goes ${direction}`, 20_000, async () => {
-    const video = await person.receives('ada', 'camera')
-    return isThere(video) && video.framesDecoded > before.framesDecoded && video
-  }, 50)
+  const after = await until(
+    `the layer goes ${direction}`,
+    20_000,
+    async () => {
+      const video = await person.receives('ada', 'camera')
+      return isThere(video) && video.framesDecoded > before.framesDecoded && video
+    },
+    50,
+  )
   const tookMs = Date.now() - askedAt
-  check(tookMs <= WITHIN_MS, `${before.width}x${before.height} went ${direction} to ${after.width}x${after.height} in ${tookMs} ms`)
+  check(
+    tookMs <= WITHIN_MS,
+    `${before.width}x${before.height} went ${direction} to ${after.width}x${after.height} in ${tookMs} ms`,
+  )
   // A freeze is only counted once the next frame ends it.
   await sleep(1_500)
   const later = await person.receives('ada', 'camera')
   const freezeSeconds = later.freezeSeconds - before.freezeSeconds
-  check(freezeSeconds <= FREEZE_SECONDS_MAX, `the change froze the picture for ${freezeSeconds.toFixed(2)} s`)
+  check(
+    freezeSeconds <= FREEZE_SECONDS_MAX,
+    `the change froze the picture for ${freezeSeconds.toFixed(2)} s`,
+  )
   check(later.framesDecoded > after.framesDecoded, 'and frames go on')
 }

@@ -14,7 +14,9 @@ const toSay = []
 let isOver = false
 createInterface({ input: process.stdin })
   .on('line', (line) => toSay.push(line))
-  .on('close', () => { isOver = true })
+  .on('close', () => {
+    isOver = true
+  })
 try {
   const person = await Person.open(browser, { room, identity, key, publish, audio })
   await person.join()
@@ -26,15 +28,25 @@ try {
       await person.page.keyboard.press('Enter')
     }
     const said = await person.page.locator('.said').allTextContents()
+    const shown = await person.page.locator('.tile').evaluateAll(identitiesOfPictures)
     const { lock, state, others } = await person.facts()
     const received = (await person.tracks()).filter(({ isMine }) => !isMine).map(factsOf)
-    console.log(JSON.stringify({ state, lock: lock.level, label: lock.label, others, received, said }))
+    console.log(
+      JSON.stringify({ state, lock: lock.level, label: lock.label, others, received, said, shown }),
+    )
     await sleep(1_000)
   }
 } finally {
   await browser.close()
 }
 process.exit(0)
+
+/** In the page: of whom a moving picture is on the stage. */
+function identitiesOfPictures(tiles) {
+  return tiles
+    .filter((tile) => tile.querySelector('video:not([hidden])')?.srcObject)
+    .map((tile) => tile.dataset.identity)
+}
 
 function factsOf({ identity: from, source, isEncrypted, rtp }) {
   const entry = rtp.find(({ type }) => type === 'inbound-rtp') ?? {}

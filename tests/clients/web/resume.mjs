@@ -16,7 +16,10 @@ await scenario('resume', async (open) => {
     await ada.join()
     await ben.join()
     await until('ada and ben hear each other', 15_000, async () => {
-      return (await ada.receives('ben', 'microphone')).emitted > 0 && (await ben.receives('ada', 'microphone')).emitted > 0
+      return (
+        (await ada.receives('ben', 'microphone')).emitted > 0 &&
+        (await ben.receives('ada', 'microphone')).emitted > 0
+      )
     })
     await sleep(2_000)
 
@@ -26,12 +29,19 @@ await scenario('resume', async (open) => {
     await proxy.drop(1_000)
     await ada.page.getByText('Connection interrupted. Reconnecting').waitFor({ timeout: 8_000 })
     check(true, 'ada is told that the connection is interrupted')
-    await until('ada is connected again', 10_000, async () => (await ada.facts()).state === 'connected')
+    await until(
+      'ada is connected again',
+      10_000,
+      async () => (await ada.facts()).state === 'connected',
+    )
     await sleep(3_000)
 
     const facts = await ada.facts()
     check(facts.participantSid === participantSid, `ada is still ${participantSid}`)
-    check(facts.others.includes('ben') && (await ben.facts()).others.includes('ada'), 'both still see each other in the room')
+    check(
+      facts.others.includes('ben') && (await ben.facts()).others.includes('ada'),
+      'both still see each other in the room',
+    )
     for (const person of [ada, ben]) {
       const { moments } = await person.facts()
       const gone = moments.filter(({ what }) => what.startsWith('unsubscribed') || what === 'left')
@@ -44,7 +54,10 @@ await scenario('resume', async (open) => {
     }
     const before = await ben.receives('ada', 'camera')
     await sleep(1_000)
-    check((await ben.receives('ada', 'camera')).framesDecoded > before.framesDecoded, 'ben still sees ada')
+    check(
+      (await ben.receives('ada', 'camera')).framesDecoded > before.framesDecoded,
+      'ben still sees ada',
+    )
     await ada.press('Chat')
     await ada.page.getByLabel('Message', { exact: true }).fill('Back again')
     await ada.page.keyboard.press('Enter')
@@ -65,7 +78,9 @@ function listen(person, from) {
     let changedAt = performance.now()
     while (window.listening) {
       const tracks = await window.incamera.tracks()
-      const track = tracks.find((candidate) => candidate.identity === identity && candidate.source === 'microphone')
+      const track = tracks.find(
+        (candidate) => candidate.identity === identity && candidate.source === 'microphone',
+      )
       const count = track?.rtp[0]?.packetsReceived ?? -1
       if (count !== packets) {
         packets = count
@@ -76,5 +91,11 @@ function listen(person, from) {
     }
     return Math.round(longest)
   }, from)
-  return { longestGapMs, stop: () => person.page.evaluate(() => { window.listening = false }) }
+  return {
+    longestGapMs,
+    stop: () =>
+      person.page.evaluate(() => {
+        window.listening = false
+      }),
+  }
 }

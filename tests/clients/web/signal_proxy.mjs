@@ -17,7 +17,9 @@ export class SignalProxy {
   static async start(target) {
     const proxy = new SignalProxy()
     const { hostname, port } = new URL(target)
-    proxy.#server = net.createServer((client) => proxy.#accept(client, hostname, Number(port || 80)))
+    proxy.#server = net.createServer((client) =>
+      proxy.#accept(client, hostname, Number(port || 80)),
+    )
     await new Promise((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve))
     proxy.url = `http://127.0.0.1:${proxy.#server.address().port}`
     return proxy
@@ -51,7 +53,10 @@ export class SignalProxy {
     this.#sockets.add(client)
     client.on('close', () => this.#sockets.delete(client))
     client.once('data', (head) => {
-      if (this.#answersLeave && /^GET \/rtc[^ ]* .*\r\n(.*\r\n)*upgrade: websocket/i.test(head.toString('latin1'))) {
+      if (
+        this.#answersLeave &&
+        /^GET \/rtc[^ ]* .*\r\n(.*\r\n)*upgrade: websocket/i.test(head.toString('latin1'))
+      ) {
         this.#answersLeave = false
         this.#sayLeave(client, head.toString('latin1'))
         return
@@ -71,7 +76,9 @@ export class SignalProxy {
 
   #sayLeave(client, head) {
     const key = /sec-websocket-key: *([^\r]+)/i.exec(head)?.[1]
-    const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+    const accept = createHash('sha1')
+      .update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64')
     client.write(
       `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     )

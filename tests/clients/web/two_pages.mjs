@@ -15,8 +15,14 @@ await scenario('two_pages', async (open) => {
   for (const person of [ada, ben]) {
     const { lock } = await person.facts()
     check(lock.level === 'sealed', `${person.identity}'s lock is closed (${lock.label})`)
-    check((await person.page.url()).includes('#') === false, `${person.identity}'s address bar holds no key`)
-    check(person.consoleErrors.length === 0, `${person.identity}'s console is clean ${person.consoleErrors}`)
+    check(
+      (await person.page.url()).includes('#') === false,
+      `${person.identity}'s address bar holds no key`,
+    )
+    check(
+      person.consoleErrors.length === 0,
+      `${person.identity}'s console is clean ${person.consoleErrors}`,
+    )
   }
 
   await ada.press('Chat')
@@ -35,5 +41,8 @@ async function seesAndHears(person, other, pressedAt) {
   await until(`${person.identity} hears ${other.identity}`, Math.max(left(), 500), async () => {
     return (await person.receives(other.identity, 'microphone')).audioEnergy > 0.0001
   })
-  check(true, `${person.identity} sees and hears ${other.identity} after ${Date.now() - pressedAt} ms`)
+  check(
+    true,
+    `${person.identity} sees and hears ${other.identity} after ${Date.now() - pressedAt} ms`,
+  )
 }

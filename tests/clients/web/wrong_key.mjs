@@ -9,17 +9,36 @@ await scenario('wrong_key', async (open) => {
   await eve.join()
 
   await until('eve receives packets of ada', 10_000, async () => {
-    const [video, audio] = [await eve.receives('ada', 'camera'), await eve.receives('ada', 'microphone')]
+    const [video, audio] = [
+      await eve.receives('ada', 'camera'),
+      await eve.receives('ada', 'microphone'),
+    ]
     return video.packets > 100 && audio.packets > 100
   })
-  for (const [person, other] of [[eve, 'ada'], [ada, 'eve']]) {
-    await person.page.getByRole('button', { name: /Cannot decrypt .*: the key differs/ }).waitFor({ timeout: 5_000 })
-    await person.page.locator('.trouble', { hasText: 'Cannot decrypt: the key differs' }).waitFor({ timeout: 2_000 })
+  for (const [person, other] of [
+    [eve, 'ada'],
+    [ada, 'eve'],
+  ]) {
+    await person.page
+      .getByRole('button', { name: /Cannot decrypt .*: the key differs/ })
+      .waitFor({ timeout: 5_000 })
+    await person.page
+      .locator('.trouble', { hasText: 'Cannot decrypt: the key differs' })
+      .waitFor({ timeout: 2_000 })
     const { lock } = await person.facts()
-    check(lock.level === 'broken' && lock.label.includes(other), `${person.identity}'s page says: ${lock.label}`)
+    check(
+      lock.level === 'broken' && lock.label.includes(other),
+      `${person.identity}'s page says: ${lock.label}`,
+    )
   }
   await sleep(2_000)
-  const [video, audio] = [await eve.receives('ada', 'camera'), await eve.receives('ada', 'microphone')]
+  const [video, audio] = [
+    await eve.receives('ada', 'camera'),
+    await eve.receives('ada', 'microphone'),
+  ]
   check(video.framesDecoded === 0, `eve has decoded no frame of ${video.packets} packets`)
-  check(audio.emitted === 0 && audio.audioEnergy === 0, `eve has heard nothing of ${audio.packets} packets`)
+  check(
+    audio.emitted === 0 && audio.audioEnergy === 0,
+    `eve has heard nothing of ${audio.packets} packets`,
+  )
 })

@@ -149,6 +149,7 @@ export class Lobby {
         ),
       ),
     )
+    this.#show()
   }
 
   /** Ends the preview. The devices belong to the call by then. */

@@ -6,7 +6,9 @@ import { Tile } from './tile.ts'
 
 export type Layout = 'grid' | 'speaker'
 
-const TILE_RATIO = 16 / 9
+/** A camera's own shape; a stage that is higher than wide may crop pictures to fill itself. */
+const WIDE = [16 / 9]
+const ANY = [16 / 9, 4 / 3, 1]
 const GAP_PX = 12
 
 export class Stage {
@@ -100,17 +102,22 @@ export class Stage {
     }
   }
 
-  /** Chooses the number of columns that makes the tiles of the grid largest. */
+  /** Chooses the columns, and the shape, that make the tiles of the grid largest. */
   #measure(): void {
-    const { width, height } = this.#list.getBoundingClientRect()
+    const { width, height } = this.view.getBoundingClientRect()
     const count = Math.max(1, this.#tiles.size)
-    let tileWidth = 0
-    for (let columns = 1; columns <= count; columns++) {
-      const rows = Math.ceil(count / columns)
-      const byWidth = (width - GAP_PX * (columns - 1)) / columns
-      const byHeight = ((height - GAP_PX * (rows - 1)) / rows) * TILE_RATIO
-      tileWidth = Math.max(tileWidth, Math.min(byWidth, byHeight))
+    let best = { ratio: 16 / 9, width: 0, area: 0 }
+    for (const ratio of width < height ? ANY : WIDE) {
+      for (let columns = 1; columns <= count; columns++) {
+        const rows = Math.ceil(count / columns)
+        const byWidth = (width - GAP_PX * (columns - 1)) / columns
+        const byHeight = ((height - GAP_PX * (rows - 1)) / rows) * ratio
+        const tileWidth = Math.floor(Math.min(byWidth, byHeight))
+        const area = (tileWidth * tileWidth) / ratio
+        if (area > best.area) best = { ratio, width: tileWidth, area }
+      }
     }
-    this.#list.style.setProperty('--tile-width', `${Math.floor(tileWidth)}px`)
+    this.#list.style.setProperty('--tile-width', `${best.width}px`)
+    this.#list.style.setProperty('--tile-ratio', String(best.ratio))
   }
 }
