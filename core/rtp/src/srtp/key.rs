@@ -13,11 +13,12 @@ use super::SrtpError;
 /// A protection profile of DTLS-SRTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// `SRTP_AEAD_AES_128_GCM`. The cheapest: 270 ns for 1100 bytes.
+    /// `SRTP_AEAD_AES_128_GCM`. The cheapest: 0.22 us for 1100 bytes on a 2-core AMD Milan guest.
     AeadAes128Gcm,
     /// `SRTP_AEAD_AES_256_GCM`. About 10 % more.
     AeadAes256Gcm,
-    /// `SRTP_AES128_CM_HMAC_SHA1_80`. About 950 ns: for clients that have nothing else.
+    /// `SRTP_AES128_CM_HMAC_SHA1_80`. Fourteen times as much, for `ring` hashes SHA-1 without the CPU's help: for clients that have
+    /// nothing else.
     AesCm128HmacSha1_80,
 }
 
