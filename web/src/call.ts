@@ -8,7 +8,7 @@
  */
 import {
   ConnectionState,
-  type DisconnectReason,
+  DisconnectReason,
   type LocalParticipant,
   type LocalTrack,
   type Participant,
@@ -83,6 +83,7 @@ export class Call {
   readonly #listeners = new Map<keyof CallEvents, Set<(value: never) => void>>()
   /** Steps of the ring run one after the other. */
   #steps: Promise<void> = Promise.resolve()
+  #isLeaving = false
   #wake: ReturnType<typeof setTimeout> | undefined
   #look: ReturnType<typeof setInterval> | undefined
 
@@ -135,6 +136,7 @@ export class Call {
   }
 
   async leave(): Promise<void> {
+    this.#isLeaving = true
     await this.room.disconnect()
   }
 
@@ -365,7 +367,9 @@ export class Call {
     clearTimeout(this.#wake)
     clearInterval(this.#look)
     this.#worker.terminate()
-    this.#emit('end', reason)
+    // The client also disconnects when the page is reloaded or closed; the person has not left then.
+    const isPageGoing = reason === DisconnectReason.CLIENT_INITIATED && !this.#isLeaving
+    if (!isPageGoing) this.#emit('end', reason)
   }
 
   #emit<Name extends keyof CallEvents>(name: Name, value: CallEvents[Name]): void {

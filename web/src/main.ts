@@ -40,6 +40,10 @@ window.addEventListener('hashchange', () => {
   if (isInCall) clearAddressBar()
   else start()
 })
+window.addEventListener('pageshow', ({ persisted }) => {
+  // Brought back by the Back button, with a call that ended when the page was left.
+  if (persisted) location.reload()
+})
 start()
 
 function start(): void {
