@@ -90,11 +90,14 @@ fn feedback(offered: &[Feedback]) -> Vec<Feedback> {
 }
 
 /// The header extensions that we accept, directions turned to our side.
+///
+/// Every section gets all that it offers, receiving ones rids too: once Chromium has seen an answer
+/// without rids it cannot offer a simulcast section any more.
 pub(super) fn extensions(media: &MediaOffer) -> Vec<ExtensionMapping> {
     let mut accepted: Vec<ExtensionMapping> = Vec::new();
     for mapping in &media.extensions {
         let known = accepted.iter().any(|held| held.extension == mapping.extension);
-        if known || (mapping.extension.is_for_publishing() && !media.direction.sends()) {
+        if known {
             continue;
         }
         let direction = mapping.direction.map(crate::sdp::Direction::reversed);

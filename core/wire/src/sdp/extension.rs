@@ -68,12 +68,6 @@ impl Extension {
     pub fn from_uri(uri: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|extension| extension.uri() == uri)
     }
-
-    /// Whether it only means something on what a publisher sends.
-    #[must_use]
-    pub const fn is_for_publishing(self) -> bool {
-        matches!(self, Self::Rid | Self::RepairedRid)
-    }
 }
 
 /// One `a=extmap` line.

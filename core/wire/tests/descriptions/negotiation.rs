@@ -82,6 +82,8 @@ fn a_free_section_is_answered_inactive_with_every_accepted_codec() {
             "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
             "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
             "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+            "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+            "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
             "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
             "a=inactive",
             "a=rtcp-mux",
