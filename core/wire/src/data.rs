@@ -15,7 +15,7 @@ use prost::encoding::{
 
 use crate::limits::{DATA_PACKET_MAX, DESTINATIONS_MAX};
 use crate::proto::data_packet::{Kind, Value};
-use crate::proto::{DataPacket, UserPacket, data_stream};
+use crate::proto::{DataPacket, data_stream};
 
 /// Field numbers of `DataPacket`.
 mod field {
@@ -348,24 +348,6 @@ fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(u64::try_from(bytes.len()).unwrap_or(u64::MAX), out);
     out.extend_from_slice(bytes);
-}
-
-/// A packet of the network's own, or a back end's, from nobody or from whom it says.
-#[must_use]
-pub fn encode(packet: &DataPacket) -> Vec<u8> {
-    packet.encode_to_vec()
-}
-
-/// A user packet from the network, as `SendData` of the server's API makes it.
-#[must_use]
-pub fn user_packet(payload: Vec<u8>, topic: Option<String>, delivery: Delivery) -> DataPacket {
-    let user = UserPacket { payload, topic, ..UserPacket::default() };
-    #[expect(deprecated, reason = "older clients read `kind`")]
-    DataPacket {
-        kind: kind(delivery).into(),
-        value: Some(Value::User(user)),
-        ..DataPacket::default()
-    }
 }
 
 /// One field of a message as it stands on the wire.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto;
+use crate::proto::{self, UserPacket};
 
 fn alice() -> (ParticipantSid, Identity) {
     (ParticipantSid::from_wire("PA_alice"), Identity::new("alice"))
@@ -11,7 +11,7 @@ fn send(packet: &DataPacket, agent: bool) -> Result<DataPacket, DataError> {
     let (sid, identity) = alice();
     let sender = Sender { sid: &sid, identity: &identity, hidden: false, agent };
     let packet = receive(&packet.encode_to_vec(), Delivery::Reliable, sender)?;
-    Ok(DataPacket::decode(&*packet.bytes).unwrap())
+    DataPacket::decode(&*packet.bytes).map_err(|_| DataError::Undecodable)
 }
 
 fn of(value: Value) -> DataPacket {

@@ -67,8 +67,8 @@ fn signatures_of_other_keys_are_refused() {
     let stranger = ProjectKey::hs256("stranger", SECRET).unwrap();
     assert_eq!(refuse(&mint(&stranger, &claims())), TokenError::UnknownKey);
     let token = mint(&key(), &claims());
-    assert_eq!(refuse(&token[..token.rfind('.').unwrap() + 1]), TokenError::BadSignature);
     let (signed, signature) = token.rsplit_once('.').unwrap();
+    assert_eq!(refuse(&format!("{signed}.")), TokenError::BadSignature);
     let cut = URL_SAFE_NO_PAD.encode(&URL_SAFE_NO_PAD.decode(signature).unwrap()[..31]);
     assert_eq!(refuse(&format!("{signed}.{cut}")), TokenError::BadSignature);
 }
@@ -83,8 +83,8 @@ fn the_header_names_the_algorithm_of_the_key_or_the_token_is_refused() {
     for algorithm in algorithms {
         let token = forge(&json!({"alg": algorithm}).to_string(), &claims);
         assert_eq!(refuse(&token), TokenError::WrongAlgorithm, "{algorithm}");
-        let unsigned = &token[..=token.rfind('.').unwrap()];
-        assert_eq!(refuse(unsigned), TokenError::WrongAlgorithm, "{algorithm}");
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        assert_eq!(refuse(&format!("{signed}.")), TokenError::WrongAlgorithm, "{algorithm}");
     }
     let critical = forge(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims);
     assert_eq!(refuse(&critical), TokenError::Extension);
