@@ -52,7 +52,7 @@ pub enum FrameError {
         len: usize,
     },
     /// It would cost too much to parse.
-    #[error("a signalling message is {0}")]
+    #[error("a signalling message {0}")]
     Shape(ShapeError),
     /// Neither protobuf nor protojson, whichever it should be, or not a `SignalRequest`.
     #[error("a signalling message cannot be decoded")]

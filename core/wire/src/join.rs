@@ -54,7 +54,7 @@ pub enum JoinError {
     #[error("the join request is too large")]
     TooLarge,
     /// It would cost too much to parse.
-    #[error("the join request has {0}")]
+    #[error("the join request {0}")]
     Shape(ShapeError),
     /// Not a `JoinRequest`.
     #[error("cannot decode the join request")]

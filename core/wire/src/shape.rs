@@ -13,10 +13,10 @@ use crate::limits::{FIELDS_MAX, JSON_DEPTH_MAX, PROTO_DEPTH_MAX};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// Arrays and objects nest deeper than [`JSON_DEPTH_MAX`].
-    #[error("nested too deeply")]
+    #[error("nests too deeply")]
     TooDeep,
     /// More values than [`FIELDS_MAX`].
-    #[error("too many values")]
+    #[error("holds too many values")]
     TooMany,
 }
 

@@ -30,7 +30,7 @@ pub enum TokenError {
     #[error("the token is malformed")]
     Malformed,
     /// Its JSON would cost too much to parse.
-    #[error("the token is malformed: {0}")]
+    #[error("the token {0}")]
     Shape(ShapeError),
     /// The header demands an extension (`crit`), and there is none that we understand.
     #[error("the token needs an extension")]
