@@ -1,4 +1,7 @@
-/** Two people, end-to-end encrypted: within ten seconds of Join both see and hear each other. */
+/**
+ * Two people, end-to-end encrypted: within ten seconds of Join both see and hear each other. Then they
+ * write, share a screen, and turn things off and on.
+ */
 import { check, freshKey, freshRoom, scenario, until } from './driver.mjs'
 
 const WITHIN_MS = 10_000
@@ -31,6 +34,31 @@ await scenario('two_pages', async (open) => {
   await ben.press('Chat')
   await ben.page.getByText('Can you read this?').waitFor({ timeout: 5_000 })
   check(true, 'ben reads what ada wrote')
+  await ben.press('Close chat')
+
+  await ben.press('Share screen')
+  await until("ada sees ben's screen", 10_000, async () => {
+    return (await ada.receives('ben', 'screen_share')).framesDecoded > 5
+  })
+  await ada.page.getByText('Screen of ben').waitFor()
+  check((await ada.facts()).lock.level === 'sealed', "ada sees ben's screen, encrypted")
+  await ben.press('Share screen')
+  await ada.page.getByText('Screen of ben').waitFor({ state: 'detached', timeout: 5_000 })
+  check(true, 'and no longer when ben stops')
+
+  await ada.press('Microphone')
+  await ben.page.locator('.tile[data-identity="ada"] .is-muted:visible').waitFor({ timeout: 5_000 })
+  await ada.press('Camera')
+  await ben.page
+    .locator('.tile[data-identity="ada"] video')
+    .waitFor({ state: 'hidden', timeout: 5_000 })
+  check(true, 'ben sees that ada turned off microphone and camera')
+  await ada.press('Camera')
+  const before = await ben.receives('ada', 'camera')
+  await until('ben sees ada again', 5_000, async () => {
+    return (await ben.receives('ada', 'camera')).framesDecoded > before.framesDecoded + 10
+  })
+  check(true, 'and sees ada again')
 })
 
 async function seesAndHears(person, other, pressedAt) {

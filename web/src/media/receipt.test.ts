@@ -1,0 +1,60 @@
+import type { RemoteParticipant } from 'livekit-client'
+import { expect, it } from 'vitest'
+import { Receipt } from './receipt.ts'
+
+/** A participant with one video track that has decoded `frames` so far. */
+function person(identity: string, state: { frames: number }): RemoteParticipant {
+  const report = () =>
+    new Map([['in', { id: 'in', type: 'inbound-rtp', framesDecoded: state.frames }]])
+  const track = { getRTCStatsReport: () => Promise.resolve(report()) }
+  const publications = new Map([['TR_1', { track }]])
+  return { identity, trackPublications: publications } as unknown as RemoteParticipant
+}
+
+const INVALID = new Error('InvalidKey: Decryption failed')
+const MISSING = new Error('MissingKey: missing key at index 1')
+
+it('whoever is decoded is in no trouble, whatever was reported', async () => {
+  const receipt = new Receipt()
+  const state = { frames: 10 }
+  receipt.failed('ada', INVALID)
+  expect(await receipt.look([person('ada', state)])).toBe(false)
+  expect(receipt.troubleOf('ada')).toBeUndefined()
+})
+
+it('a failure and nothing decoded is trouble, until something is decoded', async () => {
+  const receipt = new Receipt()
+  const state = { frames: 0 }
+  receipt.failed('ada', INVALID)
+  expect(await receipt.look([person('ada', state)])).toBe(true)
+  expect(receipt.troubleOf('ada')).toBe('key-differs')
+  expect(await receipt.look([person('ada', state)])).toBe(false)
+  state.frames = 1
+  expect(await receipt.look([person('ada', state)])).toBe(true)
+  expect(receipt.troubleOf('ada')).toBeUndefined()
+})
+
+it('a key that is missing is told apart from one that differs', async () => {
+  const receipt = new Receipt()
+  receipt.failed('ada', MISSING)
+  await receipt.look([person('ada', { frames: 0 })])
+  expect(receipt.troubleOf('ada')).toBe('key-unknown')
+})
+
+it('silence alone is no trouble', async () => {
+  const receipt = new Receipt()
+  await receipt.look([person('ada', { frames: 0 })])
+  expect(receipt.troubleOf('ada')).toBeUndefined()
+  receipt.failed('ada', new Error('InternalError: something else'))
+  await receipt.look([person('ada', { frames: 0 })])
+  expect(receipt.troubleOf('ada')).toBeUndefined()
+})
+
+it('the troubles of one are not those of another, and are forgotten with them', async () => {
+  const receipt = new Receipt()
+  receipt.failed('eve', INVALID)
+  await receipt.look([person('ada', { frames: 0 }), person('eve', { frames: 0 })])
+  expect([receipt.troubleOf('ada'), receipt.troubleOf('eve')]).toEqual([undefined, 'key-differs'])
+  receipt.forget('eve')
+  expect(receipt.troubleOf('eve')).toBeUndefined()
+})

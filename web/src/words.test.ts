@@ -1,0 +1,39 @@
+import { ConnectionError, DisconnectReason } from 'livekit-client'
+import { expect, it } from 'vitest'
+import { callEnd, deviceFailure, joinFailure, listOf } from './words.ts'
+
+it('a refused token is not worth another try, an unreachable server is', () => {
+  const refused = joinFailure(ConnectionError.notAllowed('no', 401))
+  expect(refused).toMatchObject({ title: 'This link does not let you in', mayRetry: false })
+  const unreachable = joinFailure(ConnectionError.serverUnreachable('gone'))
+  expect(unreachable).toMatchObject({ title: 'The room cannot be reached', mayRetry: true })
+  expect(joinFailure(new Error('odd'))).toMatchObject({ text: 'odd', mayRetry: true })
+})
+
+it('every end of a call has its words', () => {
+  expect(callEnd(DisconnectReason.CLIENT_INITIATED).title).toBe('You have left')
+  expect(callEnd(DisconnectReason.DUPLICATE_IDENTITY).mayRetry).toBe(false)
+  expect(callEnd(DisconnectReason.PARTICIPANT_REMOVED).title).toBe('You were removed')
+  expect(callEnd(DisconnectReason.ROOM_DELETED).title).toBe('The room was closed')
+  expect(callEnd(DisconnectReason.SERVER_SHUTDOWN).mayRetry).toBe(true)
+  expect(callEnd(undefined)).toMatchObject({ title: 'The connection was lost', mayRetry: true })
+})
+
+it('device troubles are told apart', () => {
+  const named = (name: string) => deviceFailure(new DOMException('', name))
+  const words = [
+    named('NotAllowedError'),
+    named('NotFoundError'),
+    named('NotReadableError'),
+    named('X'),
+  ]
+  expect(new Set(words).size).toBe(4)
+})
+
+it('names are listed as people say them', () => {
+  expect(listOf([])).toBe('')
+  expect(listOf(['Ada'])).toBe('Ada')
+  expect(listOf(['Ada', 'Ben'])).toBe('Ada and Ben')
+  expect(listOf(['Ada', 'Ben', 'Cy'])).toBe('Ada, Ben and 1 other')
+  expect(listOf(['Ada', 'Ben', 'Cy', 'Di'])).toBe('Ada, Ben and 2 others')
+})
