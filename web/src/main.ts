@@ -7,7 +7,7 @@
 import './style/base.css'
 import './style/lobby.css'
 import './style/call.css'
-import { setLogLevel } from 'livekit-client'
+import { isE2EESupported, setLogLevel } from 'livekit-client'
 import { Call } from './call.ts'
 import { Facade } from './facade.ts'
 import {
@@ -30,6 +30,12 @@ const NO_LINK: Notice = {
   mayRetry: false,
 }
 
+const CANNOT_ENCRYPT: Notice = {
+  title: 'This browser cannot encrypt here',
+  text: 'A call needs a current browser and a page that came over HTTPS, or from this very machine.',
+  mayRetry: false,
+}
+
 const facade = Facade.install()
 let isInCall = false
 
@@ -49,7 +55,8 @@ start()
 function start(): void {
   try {
     const invitation = takeInvitation()
-    if (invitation) showLobby(invitation)
+    if (!isSecureContext || !isE2EESupported()) showNotice(CANNOT_ENCRYPT)
+    else if (invitation) showLobby(invitation)
     else showNotice(NO_LINK, undefined, howToGetALink())
   } catch (error) {
     if (!(error instanceof InvitationError)) throw error

@@ -13,6 +13,7 @@ from client import check, enter, fresh_key, fresh_room, join, scenario, until
 from livekit import rtc
 from media import AUDIBLE, Watcher, pitch_of, publish_audio, publish_video
 
+KEY_RING_SIZE = 16
 PAGE = Path(__file__).parent.parent / "web" / "page.mjs"
 
 
@@ -35,7 +36,7 @@ class Page:
                 key,
                 "180p",
                 "1",
-                "90",
+                "110",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -109,6 +110,8 @@ async def act() -> None:
     )
     check(True, "chat passes both ways, encrypted")
 
+    await rotate(wheel, page, watcher)
+
     eve = rtc.Room()
     eve_watcher = Watcher(eve)
     overheard: list[rtc.DataPacket] = []
@@ -145,6 +148,43 @@ async def act() -> None:
     await page.close()
     for task in tasks:
         task.cancel()
+
+
+async def rotate(wheel: rtc.Room, page: Page, watcher: Watcher) -> None:
+    """The page announces a new key under the old one; the wheel takes it and goes on."""
+    taken: list[int] = []
+
+    def take(packet: rtc.DataPacket) -> None:
+        if packet.topic != "incamera.key":
+            return
+        announced = json.loads(packet.data)
+        index = announced["epoch"] % KEY_RING_SIZE
+        manager = wheel.e2ee_manager
+        manager.key_provider.set_shared_key(announced["key"].encode(), index)
+        mine = wheel.local_participant.identity
+        for cryptor in manager.frame_cryptors():
+            if cryptor.participant_identity == mine:
+                cryptor.set_key_index(index)
+        taken.append(index)
+
+    wheel.on("data_received", take)
+    page.say("/rotate")
+    await until("the wheel is told a new key", 10, lambda: taken)
+    # The page begins to use the key a second later, and stops opening the old one after ten more.
+    await asyncio.sleep(13)
+    frames = {name: watcher.frames[name] for name in watcher.luma}
+    decoded = page.receives("camera")["framesDecoded"]
+    await until(
+        "the wheel decodes the page under the new key",
+        5,
+        lambda: any(watcher.frames[name] > count + 20 for name, count in frames.items()),
+    )
+    await until(
+        "the page decodes the wheel under the new key",
+        5,
+        lambda: page.receives("camera")["framesDecoded"] > decoded + 20,
+    )
+    check(page.facts["lock"] == "sealed", f"both go on under key index {taken[0]}")
 
 
 def _subscribed(room: rtc.Room) -> int:

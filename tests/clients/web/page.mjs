@@ -3,7 +3,7 @@
  *
  * `node page.mjs <room> <identity> <key> [publish] [audio] [seconds]` joins, prints one line of JSON
  * a second (what is received and what has been said), and leaves after the time is over or stdin
- * closes. Every line of stdin is written into the chat.
+ * closes. Every line of stdin is written into the chat, but for `/rotate`, which changes the key.
  */
 import { createInterface } from 'node:readline'
 import { launch, Person, sleep } from './driver.mjs'
@@ -23,10 +23,7 @@ try {
   await person.press('Chat')
   const endAt = Date.now() + Number(seconds) * 1_000
   while (!isOver && Date.now() < endAt) {
-    for (const line of toSay.splice(0)) {
-      await person.page.getByLabel('Message', { exact: true }).fill(line)
-      await person.page.keyboard.press('Enter')
-    }
+    for (const line of toSay.splice(0)) await (line === '/rotate' ? rotate(person) : say(person, line))
     const said = await person.page.locator('.said').allTextContents()
     const shown = await person.page.locator('.tile').evaluateAll(identitiesOfPictures)
     const { lock, state, others } = await person.facts()
@@ -40,6 +37,17 @@ try {
   await browser.close()
 }
 process.exit(0)
+
+async function say(person, line) {
+  await person.page.getByLabel('Message', { exact: true }).fill(line)
+  await person.page.keyboard.press('Enter')
+}
+
+async function rotate(person) {
+  await person.press('Encryption')
+  await person.press('Change the key')
+  await person.page.keyboard.press('Escape')
+}
 
 /** In the page: of whom a moving picture is on the stage. */
 function identitiesOfPictures(tiles) {

@@ -286,9 +286,10 @@ export class CallView {
     const isWriting =
       event.target instanceof HTMLElement && event.target.matches('input, select, textarea')
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat
+    // An open dialog has the keyboard to itself, the Escape key included.
+    if (document.querySelector('dialog[open]')) return
     if (event.key === 'Escape' && !this.#chat.view.hidden) this.#toggleChat()
-    if (isWriting || !isPlain || !this.#help.shortcutsOn || document.querySelector('dialog[open]'))
-      return
+    if (isWriting || !isPlain || !this.#help.shortcutsOn) return
     const act = this.#actionOf(event.key.toLowerCase())
     if (!act) return
     event.preventDefault()
