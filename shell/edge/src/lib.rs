@@ -1,1 +1,27 @@
-//! edge
+//! Faces clients: HTTP, WebSocket and UDP; drives `peer` and `sfu`.
+//!
+//! Owns: sockets, tasks, threads and the clock. A [`Server`] is the whole of it.
+//! Guarantees: a panic in one connection ends that connection alone; everything that a client can make
+//! it hold is bounded in [`limits`].
+//! Not here: decisions (`sfu`, `wire`), durable state (`store`), end-to-end decryption (nowhere).
+//!
+//! ```text
+//! browser ── listener ── http ──> hub      joins, refused with an HTTP status
+//!                └────── socket <─> hub    a session's messages
+//! browser ── worker ──────────── <─> hub   media stays in the worker
+//! ```
+
+pub mod config;
+pub mod http;
+pub mod hub;
+pub mod limits;
+pub mod listener;
+pub mod metrics;
+mod page;
+pub mod session;
+mod socket;
+pub mod worker {
+    //! What the hub and the media workers say to each other.
+    mod message;
+    pub use message::*;
+}

@@ -14,7 +14,7 @@ pub struct SessionId(pub u64);
 #[derive(Debug)]
 pub struct Knock {
     /// From the token: identity, room, grants, id. Verified.
-    pub token: wire::VerifiedToken,
+    pub token: wire::token::VerifiedToken,
     /// From the query, inflated and decoded; bounded by `wire::limits`.
     pub join: proto::JoinRequest,
     /// Answers are encoded as the client's first frame is; the hub does not care.

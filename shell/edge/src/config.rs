@@ -1,0 +1,133 @@
+//! What a server is told before it starts.
+//!
+//! Owns: the settings, complete, and whether they make sense together.
+//! Not here: where they come from (the command line), what they default to there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::key::ProjectKeys;
+
+use crate::limits;
+
+/// Everything that a server is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP and WebSockets are served. Port 0 takes any.
+    pub http: SocketAddr,
+    /// Where media is received: one address of each interface, all with the same port. Port 0 takes
+    /// any, and then there is one address.
+    pub udp: Vec<SocketAddr>,
+    /// Where clients are told to send media: none unspecified, at least one.
+    pub advertised: Vec<IpAddr>,
+    /// Whose tokens open the doors, and the key of refresh tokens.
+    pub keys: Arc<ProjectKeys>,
+    /// Media workers: one for each core is the use of the machine.
+    pub workers: NonZeroU8,
+    /// What connections may cost.
+    pub limits: Limits,
+}
+
+/// What connections may cost, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// TCP connections at once.
+    pub connections: usize,
+    /// For a request's head, and for the next request.
+    pub head_time: Duration,
+    /// For a message to a client whose window is full.
+    pub write_time: Duration,
+    /// Between pings.
+    pub ping_every: Duration,
+    /// Without a word from a client.
+    pub silence: Duration,
+    /// For what is under way when the server stops.
+    pub drain: Duration,
+}
+
+/// Settings that no server can run with. The operator's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No address for media.
+    #[error("no UDP address to receive media at")]
+    NoUdp,
+    /// The addresses for media differ in port, or leave it open for more than one.
+    #[error("all UDP addresses must have one and the same port, other than 0 if they are several")]
+    UdpPorts,
+    /// Clients would not learn where to send media.
+    #[error("no address to advertise to clients")]
+    NoAdvertised,
+    /// Clients cannot send to it.
+    #[error("{0} cannot be advertised to clients")]
+    Unreachable(IpAddr),
+}
+
+impl Config {
+    /// Whether a server can be started with this.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let first = self.udp.first().ok_or(ConfigError::NoUdp)?;
+        let alike = self.udp.iter().all(|address| address.port() == first.port());
+        if !alike || (first.port() == 0 && self.udp.len() > 1) {
+            return Err(ConfigError::UdpPorts);
+        }
+        if self.advertised.is_empty() {
+            return Err(ConfigError::NoAdvertised);
+        }
+        let mut advertised = self.advertised.iter();
+        match advertised.find(|address| address.is_unspecified() || address.is_multicast()) {
+            Some(address) => Err(ConfigError::Unreachable(*address)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a server that faces strangers.
+    pub const STANDARD: Self = Self {
+        connections: limits::CONNECTIONS_MAX,
+        head_time: limits::HEAD_TIME_MAX,
+        write_time: limits::WRITE_TIME_MAX,
+        ping_every: limits::PING_EVERY,
+        silence: limits::SILENCE_MAX,
+        drain: limits::DRAIN_TIME_MAX,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::key::RefreshKey;
+
+    fn config(udp: &[&str], advertised: &[&str]) -> Config {
+        Config {
+            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            udp: udp.iter().map(|text| text.parse().unwrap()).collect(),
+            advertised: advertised.iter().map(|text| text.parse().unwrap()).collect(),
+            keys: Arc::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()),
+            workers: NonZeroU8::MIN,
+            limits: Limits::STANDARD,
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let check = |udp: &[&str], advertised: &[&str]| config(udp, advertised).check();
+        let any = ["0.0.0.0:7882", "[::]:7882"];
+        assert_eq!(check(&any, &["192.0.2.1", "2001:db8::1"]), Ok(()));
+        assert_eq!(check(&["127.0.0.1:0"], &["127.0.0.1"]), Ok(()));
+        assert_eq!(check(&[], &["192.0.2.1"]), Err(ConfigError::NoUdp));
+        assert_eq!(
+            check(&["0.0.0.0:7882", "[::]:7883"], &["192.0.2.1"]),
+            Err(ConfigError::UdpPorts)
+        );
+        assert_eq!(check(&["0.0.0.0:0", "[::]:0"], &["192.0.2.1"]), Err(ConfigError::UdpPorts));
+        assert_eq!(check(&any, &[]), Err(ConfigError::NoAdvertised));
+        let unspecified = "0.0.0.0".parse().unwrap();
+        assert_eq!(check(&any, &["0.0.0.0"]), Err(ConfigError::Unreachable(unspecified)));
+    }
+}

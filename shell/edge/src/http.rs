@@ -1,0 +1,305 @@
+//! Answers HTTP: health, the doors of signalling, the call page.
+//!
+//! Owns: which path is which, what a refusal looks like to an HTTP client, CORS.
+//! Guarantees: nothing is parsed of a request line that is too long; a refusal says its reason and
+//! nothing of the token or the request; no address is logged, since tokens ride in them.
+//! Not here: connections (`listener`), sessions (`socket`), whether a token is good (`wire`),
+//! whether there is room (`hub`).
+//! Source: LiveKit `pkg/service/rtcservice.go` and `server.go`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::join::{self, JoinError, JoinQuery, Profile};
+use wire::key::ProjectKeys;
+use wire::limits::REQUEST_LINE_MAX;
+use wire::proto::JoinRequest;
+use wire::token::{self, TokenError, VerifiedToken};
+
+use crate::config::Limits;
+use crate::limits::OUTBOX_MAX;
+use crate::listener::{Phase, Seats};
+use crate::metrics::Metrics;
+use crate::page;
+use crate::session::{Knock, Refusal, ToHub};
+use crate::socket::{Admission, Handshake, Seat};
+
+/// What every connection needs to answer.
+#[derive(Debug)]
+pub struct Front {
+    /// Whose tokens open the doors.
+    pub keys: Arc<ProjectKeys>,
+    /// Who decides about joins.
+    pub hub: mpsc::Sender<ToHub>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// What connections may cost.
+    pub limits: Limits,
+    /// Whether joins are still taken, and when to end.
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Why a request is not answered as it wishes.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("request line is too long")]
+    LineTooLong,
+    #[error("no token: send `Authorization: Bearer …` or `?access_token=…`")]
+    NoToken,
+    #[error("{0}")]
+    Token(TokenError),
+    #[error("join_request is required")]
+    NoJoinRequest,
+    #[error("{0}")]
+    Join(JoinError),
+    #[error("{0}")]
+    Handshake(&'static str),
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    // The client SDK for JavaScript looks for these words.
+    #[error("requested room does not exist")]
+    NoRoom,
+    #[error("{0}")]
+    Unavailable(&'static str),
+    #[error("no such path")]
+    NoPath,
+    #[error("method not allowed")]
+    NoMethod,
+}
+
+/// Which of LiveKit's two signalling doors was knocked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// `/rtc`: with a `join_request` the same as the other; without one it is the older protocol,
+    /// which is not spoken here, and 404 is how its clients hear of that.
+    Unversioned,
+    /// `/rtc/v1`.
+    V1,
+}
+
+/// Somebody whose token opens the door.
+struct Visitor {
+    token: VerifiedToken,
+    join: Option<JoinRequest>,
+}
+
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (mut parts, _) = request.into_parts();
+        let length = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if length > REQUEST_LINE_MAX {
+            return Ok(with_cors(Refused::LineTooLong.answer()));
+        }
+        if parts.method == Method::OPTIONS {
+            return Ok(with_cors(StatusCode::NO_CONTENT.into_response()));
+        }
+        // Base addresses that end in a slash give two (LiveKit tolerates it, and tests that it does).
+        let path = parts.uri.path().trim_start_matches('/').to_owned();
+        if let Some(page) = page_path(&path) {
+            let answered = must_be_get(&parts.method).map(|()| page::answer(page, &parts.headers));
+            return Ok(answered.unwrap_or_else(|refused| refused.answer()));
+        }
+        let answered = match path.as_str() {
+            "" => must_be_get(&parts.method).map(|()| "OK".into_response()),
+            "rtc" => self.join(Door::Unversioned, &mut parts).await,
+            "rtc/v1" => self.join(Door::V1, &mut parts).await,
+            "rtc/validate" => self.validate(Door::Unversioned, &parts),
+            "rtc/v1/validate" => self.validate(Door::V1, &parts),
+            _ => Err(Refused::NoPath),
+        };
+        Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
+    }
+
+    /// Everything that a join is judged by without the hub: clients ask it after a failed join, to
+    /// learn why. Without a `join_request`, token and room alone are judged.
+    fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
+        must_be_get(&parts.method)?;
+        self.must_be_open()?;
+        self.admit(door, parts)?;
+        Ok("success".into_response())
+    }
+
+    async fn join(&self, door: Door, parts: &mut Parts) -> Result<Response<Body>, Refused> {
+        let accept = match Handshake::read(&parts.method, &parts.headers) {
+            Handshake::Accept(accept) => accept,
+            Handshake::Wrong(reason) => return Err(Refused::Handshake(reason)),
+            Handshake::NotAsked => return Err(Refused::NoPath),
+        };
+        let (Some(upgrade), Some(Seats(seats))) =
+            (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove::<Seats>())
+        else {
+            return Err(Refused::Handshake("this connection cannot become a WebSocket"));
+        };
+        let outcome = self.seat(door, parts, upgrade).await;
+        match outcome {
+            Ok(seat) => {
+                self.metrics.joins_admitted.count();
+                // There is one answer that upgrades in a connection, so there is a place for it.
+                drop(seats.try_send(seat));
+                Ok(switching_protocols(&accept))
+            }
+            Err(refused) => {
+                refused.count(&self.metrics);
+                Err(refused)
+            }
+        }
+    }
+
+    async fn seat(&self, door: Door, parts: &Parts, upgrade: OnUpgrade) -> Result<Seat, Refused> {
+        self.must_be_open()?;
+        let visitor = self.admit(door, parts)?;
+        let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
+        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+        let knock = Box::new(Knock { token: visitor.token, join, outbox });
+        let hub = self.hub.clone();
+        // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
+        // admission by then on its way must still reach its end and be dropped there.
+        let knocking = tokio::spawn(async move {
+            let (reply, answer) = oneshot::channel();
+            if hub.send(ToHub::Knock(knock, reply)).await.is_err() {
+                return Err(Refusal::Unavailable("node is stopping"));
+            }
+            let session = answer.await.map_err(|_| Refusal::Unavailable("node is stopping"))??;
+            Ok(Admission { session, hub })
+        });
+        match knocking.await {
+            Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages }),
+            Ok(Err(refusal)) => Err(refusal.into()),
+            Err(_) => Err(Refused::Unavailable("the join failed")),
+        }
+    }
+
+    fn must_be_open(&self) -> Result<(), Refused> {
+        match *self.phase.borrow() {
+            Phase::Open => Ok(()),
+            Phase::Stopping | Phase::Closing => Err(Refused::Unavailable("node is stopping")),
+        }
+    }
+
+    fn admit(&self, door: Door, parts: &Parts) -> Result<Visitor, Refused> {
+        let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
+        let query = query.map_err(Refused::Join)?;
+        if door == Door::Unversioned && query.join_request.is_none() {
+            return Err(Refused::NoPath);
+        }
+        let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
+        let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let token = token::verify(&self.keys, text, now.as_secs()).map_err(Refused::Token)?;
+        join::admission(&token.claims).map_err(Refused::Join)?;
+        let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
+        let join = join.map_err(Refused::Join)?;
+        if let Some(join) = &join {
+            Profile::of_join(&token.claims, join).map_err(Refused::Join)?;
+        }
+        Ok(Visitor { token, join })
+    }
+}
+
+/// What is asked of the call page, if the path is one of its.
+fn page_path(path: &str) -> Option<&str> {
+    match path.strip_prefix("call")? {
+        "" => Some(""),
+        rest => rest.strip_prefix('/'),
+    }
+}
+
+fn must_be_get(method: &Method) -> Result<(), Refused> {
+    if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(Refused::NoMethod) }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn switching_protocols(accept: &str) -> Response<Body> {
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+/// Any page may talk to us: what protects a room is its token. Refusals carry these too, since a
+/// browser shows a page nothing of an answer without them.
+fn with_cors(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "OPTIONS, HEAD, GET, POST, PATCH, DELETE"),
+        // The star does not stand for this one (Fetch §4.10).
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, authorization"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadRequest(reason) => Self::BadRequest(reason),
+            Refusal::NotAllowed(reason) => Self::NotAllowed(reason),
+            Refusal::NoRoom => Self::NoRoom,
+            Refusal::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl Refused {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Join(error) => {
+                StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::LineTooLong => StatusCode::URI_TOO_LONG,
+            Self::NoToken | Self::Token(_) | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
+            Self::NoJoinRequest | Self::Handshake(_) | Self::BadRequest(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
+            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        let counter = match self.status() {
+            StatusCode::UNAUTHORIZED => &metrics.joins_refused_token,
+            StatusCode::NOT_FOUND => &metrics.joins_refused_room,
+            StatusCode::SERVICE_UNAVAILABLE => &metrics.joins_refused_unavailable,
+            _ => &metrics.joins_refused_request,
+        };
+        counter.count();
+    }
+
+    fn answer(&self) -> Response<Body> {
+        let mut response = (self.status(), format!("{self}\n")).into_response();
+        if matches!(self, Self::NoMethod) {
+            let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
+            response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        response
+    }
+}

@@ -1,0 +1,62 @@
+//! Bounds on everything that a remote party can make this crate hold or wait for.
+
+use std::time::Duration;
+
+use wire::limits::{FRAME_MAX, REQUEST_LINE_MAX};
+
+/// Bytes of a request's head: its line and as much again for headers, tokens among them.
+pub const HEAD_MAX: usize = 2 * REQUEST_LINE_MAX;
+
+/// Headers of a request. Browsers behind two proxies send some 30.
+pub const HEADERS_MAX: usize = 64;
+
+/// TCP connections at once: 8,192 heads of 32 KiB are 256 MiB at the very worst; open and quiet
+/// ones hold a tenth of that.
+pub const CONNECTIONS_MAX: usize = 8192;
+
+/// How long a request's head may take, and how long a connection may wait for its next request.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Signalling messages waiting for one client. A join into a room of 200 who all publish gives some
+/// 20, since updates are batched; who is further behind is cut.
+pub const OUTBOX_MAX: usize = 256;
+
+/// Messages waiting for the hub, from all connections and workers: some 2 ms of its work.
+pub const HUB_INBOX_MAX: usize = 1024;
+
+/// How often a client is pinged, as LiveKit does.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a client may say nothing, not even a pong: two pings, above the 15 s after which a
+/// client gives up on its own.
+pub const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long a client may leave a message unread while its window is full.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a closing handshake may take, and how long what a refused client still sends is read so
+/// that it sees why it was refused.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes that are read and dropped from a client that has been refused: four messages.
+pub const DISCARD_MAX: usize = 4 * FRAME_MAX;
+
+/// How long a stop waits for what is under way.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Signalling requests of one session at once. Publishing 20 tracks costs 60, adaptive stream in a
+/// room of 200 some 400 when the window changes size.
+pub const REQUESTS_BURST: u32 = 500;
+
+/// Signalling requests of one session a second, on end.
+pub const REQUESTS_PER_SECOND: u32 = 50;
+
+/// Messages that the hub takes before it tells participants what came of them: enough to put the
+/// joins of a moment into one update, few enough to take under a millisecond.
+pub const HUB_TURN_MAX: usize = 64;
+
+/// Bytes of reliable data packets that a room keeps for those who come back.
+pub const REPLAY_BYTES_MAX: usize = 1 << 20;
+
+/// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
+pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);

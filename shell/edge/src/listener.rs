@@ -1,0 +1,276 @@
+//! Accepts TCP connections and carries each from its first byte to its last.
+//!
+//! Owns: how many there are, how long a request's head may take and be, and the one task in which a
+//! connection lives, as HTTP and, once upgraded, as a signalling session.
+//! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
+//! and waits for all of them, but not for ever.
+//! Not here: what is answered (`http`), what a session does (`socket`).
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+use wire::limits::REQUEST_LINE_MAX;
+
+use crate::http::Front;
+use crate::limits::{CLOSE_TIME_MAX, DISCARD_MAX, HEAD_MAX, HEADERS_MAX};
+use crate::metrics::Metrics;
+use crate::socket::{self, Seat};
+
+/// What the listener and its connections are doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Everyone may come.
+    Open,
+    /// Nobody may join any more.
+    Stopping,
+    /// Every connection is to end.
+    Closing,
+}
+
+impl Phase {
+    /// Waits until every connection is to end, or nobody is left to say so.
+    pub(crate) async fn closing(phase: &mut watch::Receiver<Self>) {
+        drop(phase.wait_for(|phase| *phase == Self::Closing).await);
+    }
+}
+
+const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 25\r\naccess-control-allow-origin: *\r\n\r\n\
+    request line is too long\n";
+
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 13\r\naccess-control-allow-origin: *\r\n\r\n\
+    node is full\n";
+
+/// How long accepting rests when the system has no file descriptor left.
+const REST: Duration = Duration::from_millis(100);
+
+/// Serves until `phase` is [`Phase::Closing`] and every connection has ended, or
+/// `front.limits.drain` after that.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < front.limits.connections => {
+                    front.metrics.connections_accepted.count();
+                    connections.spawn(connection(stream, Arc::clone(&front), phase.clone()));
+                }
+                Ok((stream, _)) => {
+                    front.metrics.connections_refused.count();
+                    // Best effort: an empty socket buffer takes it whole.
+                    stream.try_write(FULL).ok();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(REST).await;
+                }
+            },
+            Some(ended) = connections.join_next() => note(&front.metrics, ended),
+            () = Phase::closing(&mut phase) => break,
+        }
+    }
+    drop(listener);
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            note(&front.metrics, ended);
+        }
+    };
+    if timeout(front.limits.drain, all).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut at the end of the drain");
+    }
+}
+
+fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        metrics.connections_panicked.count();
+        tracing::error!("a connection's task panicked; the others go on");
+    }
+}
+
+async fn connection(stream: TcpStream, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+    // Signalling messages are small and wait for nothing.
+    stream.set_nodelay(true).ok();
+    let (seats, mut seated) = mpsc::channel(1);
+    {
+        let answer = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Seats(seats.clone()));
+            Arc::clone(&front).answer(request)
+        });
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(front.limits.head_time)
+            .max_buf_size(HEAD_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(FirstLine::new(stream)), answer)
+            .with_upgrades();
+        let mut served = Pin::new(&mut connection);
+        let outcome = tokio::select! {
+            outcome = &mut served => outcome,
+            () = Phase::closing(&mut phase) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if outcome.is_err() {
+            front.metrics.connections_malformed.count();
+            if let Some(parts) = connection.into_parts() {
+                parts.io.into_inner().refuse().await;
+            }
+            return;
+        }
+    }
+    if let Ok(seat) = seated.try_recv() {
+        // On the heap: most connections never get here.
+        Box::pin(socket::run(seat, front, phase)).await;
+    }
+}
+
+/// Where the answer to a join puts the session that begins once the answer is written.
+#[derive(Clone)]
+pub(crate) struct Seats(pub(crate) mpsc::Sender<Seat>);
+
+/// A connection whose first line is measured while it is read, before anything is parsed.
+///
+/// Lines of later requests are measured by hyper against the whole head, and in `http`.
+struct FirstLine {
+    stream: TcpStream,
+    measure: Measure,
+}
+
+enum Measure {
+    /// Bytes that the line may still have.
+    Within(usize),
+    Ended,
+    TooLong,
+}
+
+impl FirstLine {
+    const fn new(stream: TcpStream) -> Self {
+        Self { stream, measure: Measure::Within(REQUEST_LINE_MAX) }
+    }
+
+    /// Says why, if hyper could not, and lets the client read it.
+    async fn refuse(mut self) {
+        if matches!(self.measure, Measure::TooLong) {
+            let answer = self.stream.write_all(TOO_LONG);
+            if matches!(timeout(CLOSE_TIME_MAX, answer).await, Ok(Ok(()))) {
+                discard(&mut self.stream).await;
+            }
+        }
+    }
+}
+
+/// Closes our side, then reads and drops what still comes: to close with bytes unread would reset
+/// the connection and could take our last words with it.
+pub(crate) async fn discard<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut buffer = [0; 1024];
+        let mut read = 0;
+        while read < DISCARD_MAX {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                length => read += length,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Nothing is owed to a client that goes on, nor to one that is gone.
+    drop(timeout(CLOSE_TIME_MAX, rest).await);
+}
+
+impl Measure {
+    fn add(&mut self, fresh: &[u8]) {
+        if let Self::Within(left) = *self {
+            let end = fresh.iter().position(|byte| *byte == b'\n');
+            *self = match (end, left.checked_sub(end.unwrap_or(fresh.len()))) {
+                (_, None) => Self::TooLong,
+                (Some(_), Some(_)) => Self::Ended,
+                (None, Some(left)) => Self::Within(left),
+            };
+        }
+    }
+}
+
+impl AsyncRead for FirstLine {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(pin!(&mut self.stream).poll_read(context, buffer))?;
+        self.measure.add(buffer.filled().get(before..).unwrap_or_default());
+        if matches!(self.measure, Measure::TooLong) {
+            buffer.set_filled(before);
+            return Poll::Ready(Err(io::Error::other("request line is too long")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for FirstLine {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        pin!(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pin!(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(pieces: &[&[u8]]) -> Measure {
+        let mut measure = Measure::Within(8);
+        for piece in pieces {
+            measure.add(piece);
+        }
+        measure
+    }
+
+    #[test]
+    fn a_line_is_measured_over_its_pieces() {
+        assert!(matches!(measured(&[b"GET", b" /"]), Measure::Within(3)));
+        assert!(matches!(measured(&[b"GET /abc\nand more of it"]), Measure::Ended));
+        assert!(matches!(measured(&[b"GET /abcd\n"]), Measure::TooLong));
+        assert!(matches!(measured(&[b"GET /abc", b"d"]), Measure::TooLong));
+        assert!(matches!(measured(&[b"GET\n", &[b'x'; 64]]), Measure::Ended));
+    }
+}

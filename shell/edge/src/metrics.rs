@@ -1,0 +1,113 @@
+//! The process's counters.
+//!
+//! Owns: every counter, defined once, with unit and meaning. Each only grows.
+//! Guarantees: counting never blocks and never allocates.
+//! Not here: who reads them; they are logged when the server stops.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    /// `amount` more.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// How many there have been.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$meaning:meta])* $name:ident,)*) => {
+        /// Every counter of the process.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[$meaning])* pub $name: Counter,)*
+        }
+
+        impl Metrics {
+            /// Name and total of every counter, in the order of their definition.
+            pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name.total()),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// TCP connections accepted.
+    connections_accepted,
+    /// TCP connections turned away because the node held as many as it may.
+    connections_refused,
+    /// TCP connections ended because a request's head did not arrive in time, was too long or was no HTTP.
+    connections_malformed,
+    /// Tasks of connections that panicked; each ended its own connection alone.
+    connections_panicked,
+    /// Signalling connections opened, resumes included.
+    joins_admitted,
+    /// Joins refused with 401: the token is missing, wrong, expired or does not grant it.
+    joins_refused_token,
+    /// Joins refused with 400: the request or its offer does not parse.
+    joins_refused_request,
+    /// Joins refused with 404: no such room.
+    joins_refused_room,
+    /// Joins refused with 503: the node is full or stopping.
+    joins_refused_unavailable,
+    /// Signalling messages taken from clients.
+    messages_received,
+    /// Signalling messages written to clients.
+    messages_sent,
+    /// Signalling connections closed with 1007: a message did not decode.
+    sockets_undecodable,
+    /// Signalling connections closed with 1009: a message was too long.
+    sockets_oversized,
+    /// Signalling connections closed with 1002: the client broke the WebSocket protocol.
+    sockets_broken,
+    /// Signalling connections cut because the client read too slowly.
+    sockets_slow,
+    /// Signalling connections cut because nothing came from the client for too long.
+    sockets_silent,
+    /// Participants let in.
+    participants_joined,
+    /// Participants whose session was resumed.
+    participants_resumed,
+    /// Resumes of participants that were not there any more.
+    resumes_unknown,
+    /// Signalling requests ignored because the session made too many.
+    requests_over_rate,
+    /// Signalling requests ignored because they made no sense at that time or are not served.
+    requests_ignored,
+    /// ICE candidates that clients sent; an ICE-lite end does not need them.
+    candidates_received,
+    /// Participants put out because of an offer that does not parse or does not continue the session.
+    offers_refused,
+    /// Data packets passed on.
+    data_forwarded,
+    /// Data packets dropped: not allowed, undecodable, or repeated.
+    data_refused,
+    /// Panics while one participant's message was handled; each put out that participant alone.
+    hub_panics,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_name_what_was_counted() {
+        let metrics = Metrics::default();
+        metrics.messages_sent.add(3);
+        let total = metrics.totals().find(|(name, _)| *name == "messages_sent");
+        assert_eq!(total, Some(("messages_sent", 3)));
+    }
+}

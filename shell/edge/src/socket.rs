@@ -1,0 +1,352 @@
+//! One signalling session on its WebSocket.
+//!
+//! Owns: the handshake, frames in and out, pings, and every reason for which a session ends.
+//! Guarantees: bounded memory; a client that reads too slowly, says nothing or sends what does not
+//! decode is closed with the code for it; the hub hears of every end exactly once.
+//! Not here: what a message causes (`hub`), whether one may join (`http`).
+//! Source: RFC 6455; LiveKit `pkg/service/wsprotocol.go`.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+use wire::frame::{EncodedFrame, Encoding, Frame, decode_request, encode_response};
+use wire::limits::FRAME_MAX;
+
+use crate::http::Front;
+use crate::limits::CLOSE_TIME_MAX;
+use crate::listener::{Phase, discard};
+use crate::session::{Outgoing, SessionId, ToHub};
+
+/// Bytes read from the socket at once: most messages are a few hundred.
+const READ_BUFFER: usize = 4 << 10;
+
+/// The constant of RFC 6455 §1.3.
+const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// An admitted session before its WebSocket is there.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) upgrade: OnUpgrade,
+    pub(crate) admission: Admission,
+    pub(crate) outbox: mpsc::Receiver<Outgoing>,
+}
+
+/// That the hub let a session in. Dropping it tells the hub that the session's connection is gone,
+/// whatever became of it: never upgraded, closed, or its task panicked.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) session: SessionId,
+    pub(crate) hub: mpsc::Sender<ToHub>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let Err(mpsc::error::TrySendError::Full(closed)) =
+            self.hub.try_send(ToHub::Closed(self.session))
+        else {
+            return;
+        };
+        // The hub is behind; it still has to hear of this, unless the process is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let hub = self.hub.clone();
+            runtime.spawn(async move { hub.send(closed).await });
+        }
+    }
+}
+
+/// Whether a request asks for a WebSocket at all, and the answer's `Sec-WebSocket-Accept` if it does
+/// so correctly.
+pub(crate) enum Handshake {
+    NotAsked,
+    Wrong(&'static str),
+    Accept(String),
+}
+
+impl Handshake {
+    pub(crate) fn read(method: &Method, headers: &HeaderMap) -> Self {
+        let asked = has_token(headers, &header::UPGRADE, "websocket")
+            && has_token(headers, &header::CONNECTION, "upgrade");
+        if !asked || method != Method::GET {
+            return Self::NotAsked;
+        }
+        if !has_token(headers, &header::SEC_WEBSOCKET_VERSION, "13") {
+            return Self::Wrong("the WebSocket version must be 13");
+        }
+        // The key is 16 bytes in base64; what they are does not matter.
+        let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
+            return Self::Wrong("the WebSocket key must be 16 bytes in base64");
+        };
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
+        digest.update(key.as_bytes());
+        digest.update(HANDSHAKE_GUID);
+        Self::Accept(STANDARD.encode(digest.finish()))
+    }
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter();
+    let mut tokens =
+        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    tokens.any(|found| found.trim().eq_ignore_ascii_case(token))
+}
+
+/// Why a session ends, seen from here.
+enum Ending {
+    /// Nobody is there any more.
+    Gone,
+    /// The client closed: its close frame is to be answered.
+    Closed,
+    /// We close with this code.
+    Close(CloseCode, &'static str),
+    /// We close with this code, and what the client still sends is not to be understood.
+    Refuse(CloseCode, &'static str),
+    /// Cut without a word: the client reads nothing or is not there.
+    Cut,
+}
+
+/// Runs a session to its end.
+pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Phase>) {
+    let Seat { upgrade, admission, outbox } = seat;
+    let Ok(upgraded) = upgrade.await else { return };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(FRAME_MAX))
+        .max_frame_size(Some(FRAME_MAX));
+    let io = TokioIo::new(upgraded);
+    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let mut session = Session { socket, encoding: Encoding::default(), admission, front };
+    let ending = session.converse(outbox, phase).await;
+    session.end(ending).await;
+}
+
+struct Session {
+    socket: WebSocketStream<TokioIo<Upgraded>>,
+    /// As the client's last frame; protobuf before it has sent one.
+    encoding: Encoding,
+    admission: Admission,
+    front: Arc<Front>,
+}
+
+impl Session {
+    async fn converse(
+        &mut self,
+        mut outbox: mpsc::Receiver<Outgoing>,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Ending {
+        let (ping_every, silence) = (self.front.limits.ping_every, self.front.limits.silence);
+        let mut ping = interval_at(Instant::now() + ping_every, ping_every);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let step = tokio::select! {
+                incoming = self.socket.next() => {
+                    heard = Instant::now();
+                    self.receive(incoming).await
+                }
+                outgoing = outbox.recv() => self.send(outgoing).await,
+                _ = ping.tick() => self.write(Message::Ping(Vec::new().into())).await,
+                () = sleep_until(heard + silence) => {
+                    self.front.metrics.sockets_silent.count();
+                    ControlFlow::Break(Ending::Cut)
+                }
+                () = Phase::closing(&mut phase) => {
+                    return self.say_goodbye(&mut outbox).await;
+                }
+            };
+            if let ControlFlow::Break(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        incoming: Option<Result<Message, SocketError>>,
+    ) -> ControlFlow<Ending> {
+        let message = match incoming {
+            None => return ControlFlow::Break(Ending::Gone),
+            Some(Err(error)) => return ControlFlow::Break(self.refuse(&error)),
+            Some(Ok(message)) => message,
+        };
+        let frame = match &message {
+            Message::Binary(bytes) => Frame::Binary(bytes),
+            Message::Text(text) => Frame::Text(text),
+            Message::Close(_) => return ControlFlow::Break(Ending::Closed),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                return ControlFlow::Continue(());
+            }
+        };
+        self.encoding = frame.encoding();
+        let request = match decode_request(frame) {
+            Ok(request) => request,
+            Err(error) => {
+                let code = CloseCode::from(error.close_code());
+                let metrics = &self.front.metrics;
+                let counter = if code == CloseCode::Size {
+                    &metrics.sockets_oversized
+                } else {
+                    &metrics.sockets_undecodable
+                };
+                counter.count();
+                return ControlFlow::Break(Ending::Close(code, "message cannot be decoded"));
+            }
+        };
+        self.front.metrics.messages_received.count();
+        // A full inbox holds back this client until the hub has caught up.
+        let request = ToHub::Request(self.admission.session, Box::new(request));
+        match self.admission.hub.send(request).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping")),
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others all mean that nobody is there")]
+    fn refuse(&self, error: &SocketError) -> Ending {
+        let metrics = &self.front.metrics;
+        match error {
+            SocketError::Capacity(_) => {
+                metrics.sockets_oversized.count();
+                Ending::Refuse(CloseCode::Size, "message is too long")
+            }
+            SocketError::Utf8(_) => {
+                metrics.sockets_undecodable.count();
+                Ending::Refuse(CloseCode::Invalid, "text is not UTF-8")
+            }
+            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
+            SocketError::Protocol(_) => {
+                metrics.sockets_broken.count();
+                Ending::Refuse(CloseCode::Protocol, "not the WebSocket protocol")
+            }
+            _ => Ending::Gone,
+        }
+    }
+
+    async fn send(&mut self, outgoing: Option<Outgoing>) -> ControlFlow<Ending> {
+        match outgoing {
+            Some(Outgoing::Response(response)) => {
+                let message = match encode_response(&response, self.encoding) {
+                    Ok(EncodedFrame::Binary(bytes)) => Message::Binary(bytes.into()),
+                    Ok(EncodedFrame::Text(text)) => Message::Text(text.into()),
+                    Err(error) => {
+                        tracing::warn!(%error, session = self.admission.session.0, "not sent");
+                        return ControlFlow::Continue(());
+                    }
+                };
+                self.front.metrics.messages_sent.count();
+                self.write(message).await
+            }
+            Some(Outgoing::Close(code, reason)) => {
+                ControlFlow::Break(Ending::Close(code.into(), reason))
+            }
+            // The hub dropped its end because this client was too far behind.
+            None => {
+                self.front.metrics.sockets_slow.count();
+                ControlFlow::Break(Ending::Cut)
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> ControlFlow<Ending> {
+        match timeout(self.front.limits.write_time, self.socket.send(message)).await {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Ok(Err(_)) => ControlFlow::Break(Ending::Gone),
+            Err(_) => {
+                self.front.metrics.sockets_slow.count();
+                ControlFlow::Break(Ending::Cut)
+            }
+        }
+    }
+
+    /// The node stops: what the hub has said is still written.
+    async fn say_goodbye(&mut self, outbox: &mut mpsc::Receiver<Outgoing>) -> Ending {
+        while let Ok(outgoing) = outbox.try_recv() {
+            if let ControlFlow::Break(ending) = self.send(Some(outgoing)).await {
+                return ending;
+            }
+        }
+        Ending::Close(CloseCode::Away, "node is stopping")
+    }
+
+    async fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Gone | Ending::Cut => {}
+            // Reading on writes the answer to the client's close frame.
+            Ending::Closed => self.hear_out(CLOSE_TIME_MAX).await,
+            Ending::Close(code, reason) => {
+                if self.close(code, reason).await.is_ok() {
+                    self.hear_out(CLOSE_TIME_MAX).await;
+                }
+            }
+            Ending::Refuse(code, reason) => {
+                if self.close(code, reason).await.is_ok() {
+                    discard(self.socket.get_mut()).await;
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), ()> {
+        let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        match timeout(CLOSE_TIME_MAX, self.socket.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(()),
+        }
+    }
+
+    async fn hear_out(&mut self, time: Duration) {
+        let rest = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        // A client that does not finish the handshake is owed nothing more.
+        drop(timeout(time, rest).await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn handshake(change: Option<(HeaderName, &'static str)>) -> Handshake {
+        let mut headers = HeaderMap::from_iter([
+            (header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+            (header::SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==")),
+        ]);
+        if let Some((name, value)) = change {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        Handshake::read(&Method::GET, &headers)
+    }
+
+    #[test]
+    fn the_example_of_rfc_6455_is_accepted_as_it_says() {
+        let Handshake::Accept(accept) = handshake(None) else { panic!("refused") };
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn half_a_handshake_is_none() {
+        assert!(matches!(handshake(Some((header::CONNECTION, "keep-alive"))), Handshake::NotAsked));
+        assert!(matches!(handshake(Some((header::UPGRADE, "h2c"))), Handshake::NotAsked));
+        assert!(matches!(
+            handshake(Some((header::SEC_WEBSOCKET_VERSION, "8"))),
+            Handshake::Wrong(_)
+        ));
+        assert!(matches!(handshake(Some((header::SEC_WEBSOCKET_KEY, "x"))), Handshake::Wrong(_)));
+    }
+}

@@ -1,0 +1,250 @@
+//! What HTTP clients are answered, over a real socket.
+
+use std::time::Duration;
+
+use crate::house::{
+    Answer, Heard, House, Hub, JOIN_REQUEST, SESSION, good_join, soon, token, upgrade,
+};
+use edge::config::Limits;
+use edge::listener::Phase;
+use edge::session::Refusal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
+use wire::token::Claims;
+
+#[tokio::test]
+async fn health_answers_get_and_head_to_any_origin() {
+    let house = House::open().await;
+    let got = house.ask("GET", "/").await;
+    assert_eq!((got.status, got.body.as_str()), (200, "OK"));
+    assert_eq!(got.header("access-control-allow-origin"), Some("*"));
+    let headed = house.ask("HEAD", "/").await;
+    assert_eq!((headed.status, headed.body.as_str()), (200, ""));
+    assert_eq!(headed.header("content-length"), Some("2"));
+    assert_eq!(headed.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(house.ask("POST", "/").await.status, 405);
+}
+
+#[tokio::test]
+async fn preflights_allow_what_sdks_send() {
+    let house = House::open().await;
+    for path in ["/", "/rtc/v1/validate", "/nothing"] {
+        let headers = "origin: https://example.org\r\naccess-control-request-method: GET\r\n\
+                       access-control-request-headers: authorization\r\n";
+        let answer = house.ask_with("OPTIONS", path, headers).await;
+        assert_eq!(answer.status, 204, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-allow-headers"), Some("*, authorization"));
+        assert_eq!(
+            answer.header("access-control-allow-methods"),
+            Some("options, head, get, post, patch, delete")
+        );
+        assert_eq!(answer.header("access-control-max-age"), Some("86400"));
+    }
+}
+
+#[tokio::test]
+async fn validate_judges_token_and_room() {
+    let house = House::open().await;
+    let check = async |target: String, status: u16, body: &str| {
+        let answer = house.ask("GET", &target).await;
+        assert_eq!((answer.status, answer.body.trim()), (status, body), "{target}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{target}");
+    };
+    let good = token(|_| {});
+    let changed = |change: fn(&mut Claims)| {
+        format!("/rtc/v1/validate?access_token={}&join_request={JOIN_REQUEST}", token(change))
+    };
+    check(format!("/rtc/v1/validate?access_token={good}"), 200, "success").await;
+    check(changed(|_| {}), 200, "success").await;
+    check(format!("//rtc/v1/validate?access_token={good}"), 200, "success").await;
+    let no_token = "no token: send `Authorization: Bearer …` or `?access_token=…`";
+    check("/rtc/v1/validate".into(), 401, no_token).await;
+    check("/rtc/v1/validate?access_token=a.b.c".into(), 401, "the token is malformed").await;
+    check(changed(|claims| claims.expires_at = 1), 401, "the token has expired").await;
+    check(changed(|claims| claims.video = None), 401, "permissions denied").await;
+    check(changed(|claims| claims.identity.clear()), 400, "identity cannot be empty").await;
+    let roomless = |claims: &mut Claims| claims.video.as_mut().unwrap().room.clear();
+    check(changed(roomless), 400, "no room name").await;
+    let broken = format!("/rtc/v1/validate?access_token={good}&join_request=%21");
+    check(broken, 400, "cannot decode the wrapped join request").await;
+    check(format!("/rtc/validate?access_token={good}"), 404, "no such path").await;
+    let old_door = format!("/rtc/validate?access_token={good}&join_request={JOIN_REQUEST}");
+    check(old_door, 200, "success").await;
+}
+
+#[tokio::test]
+async fn a_bearer_is_as_good_as_a_parameter() {
+    let house = House::open().await;
+    let bearer = format!("authorization: Bearer {}\r\n", token(|_| {}));
+    assert_eq!(house.ask_with("GET", "/rtc/v1/validate", &bearer).await.status, 200);
+    let basic = format!("authorization: Basic {}\r\n", token(|_| {}));
+    assert_eq!(house.ask_with("GET", "/rtc/v1/validate", &basic).await.status, 401);
+}
+
+#[tokio::test]
+async fn refusals_repeat_nothing_of_a_token() {
+    let house = House::open().await;
+    let good = token(|_| {});
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    for wrong in [format!("{signed}.AAAA"), signed.to_owned(), "secretword".to_owned()] {
+        let answer = house.ask("GET", &format!("/rtc/v1/validate?access_token={wrong}")).await;
+        assert_eq!(answer.status, 401);
+        assert!(!answer.body.contains("ada") && !answer.body.contains(&wrong), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn only_websockets_pass_the_doors_and_only_with_a_join_request() {
+    let house = House::open().await;
+    assert_eq!(house.ask("GET", &good_join()).await.status, 404);
+    let check = async |target: String, status: u16| {
+        let mut stream = house.connect().await;
+        let head = upgrade(&target).replace("host: test", "host: test\r\nx: y");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(Answer::read(&mut stream).await.status, status, "{target}");
+    };
+    let good = token(|_| {});
+    check(format!("/rtc/v1?access_token={good}"), 400).await;
+    check(format!("/rtc?access_token={good}"), 404).await;
+    check(format!("/rtc/v1?join_request={JOIN_REQUEST}"), 401).await;
+    check(format!("/rtc/v2?access_token={good}"), 404).await;
+    assert_eq!(house.metrics.joins_refused_token.total(), 1);
+    assert_eq!(house.metrics.joins_refused_request.total(), 1);
+}
+
+#[tokio::test]
+async fn what_the_hub_refuses_has_a_status() {
+    for (refusal, status, body) in [
+        (Refusal::BadRequest("the offer does not parse"), 400, "the offer does not parse"),
+        (Refusal::NotAllowed("removed"), 401, "removed"),
+        (Refusal::NoRoom, 404, "requested room does not exist"),
+        (Refusal::Unavailable("the node is full"), 503, "the node is full"),
+    ] {
+        let house = House::with(Limits::STANDARD, Hub::Refuses(refusal)).await;
+        let mut stream = house.connect().await;
+        stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!((answer.status, answer.body.trim()), (status, body));
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_line_may_have_16_kib() {
+    let house = House::open().await;
+    let target = |length: usize| {
+        let head = format!("/rtc/v1/validate?access_token={}&x=", token(|_| {}));
+        let padding = "y".repeat(length - "GET ".len() - head.len() - " HTTP/1.1\r".len());
+        head + &padding
+    };
+    assert_eq!(house.ask("GET", &target(16 << 10)).await.status, 200);
+    for length in [(16 << 10) + 1, 40 << 10, 1 << 20] {
+        let answer = house.ask("GET", &target(length)).await;
+        assert_eq!(answer.status, 414, "{length}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+}
+
+#[tokio::test]
+async fn a_later_request_line_is_measured_too() {
+    let house = House::open().await;
+    let mut stream = house.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    soon(stream.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let line = format!("GET /?{} HTTP/1.1\r\n", "y".repeat(17 << 10));
+    stream.write_all(line.as_bytes()).await.unwrap();
+    stream.write_all(b"host: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut rest = String::new();
+    soon(stream.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 414 "), "{rest}");
+}
+
+#[tokio::test]
+async fn endless_headers_are_refused() {
+    let house = House::open().await;
+    let long = format!("x: {}\r\n", "y".repeat(64 << 10));
+    assert_eq!(house.ask_with("GET", "/", &long).await.status, 431);
+    let many = "x: y\r\n".repeat(65);
+    assert_eq!(house.ask_with("GET", "/", &many).await.status, 431);
+}
+
+#[tokio::test]
+async fn an_unfinished_head_is_cut() {
+    let limits = Limits { head_time: Duration::from_millis(50), ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    for start in ["", "GET / HTTP/1.1\r\n"] {
+        let mut stream = house.connect().await;
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        soon(stream.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "{start}");
+    }
+    assert_eq!(house.metrics.connections_malformed.total(), 2);
+}
+
+#[tokio::test]
+async fn a_full_node_says_so() {
+    let limits = Limits { connections: 1, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut first = house.connect().await;
+    first.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    soon(first.read_u8()).await.unwrap();
+    let mut second = house.connect().await;
+    let refused = Answer::read(&mut second).await;
+    assert_eq!((refused.status, refused.body.as_str()), (503, "node is full\n"));
+    assert_eq!(house.metrics.connections_refused.total(), 1);
+}
+
+#[tokio::test]
+async fn a_stopping_node_takes_no_joins() {
+    let house = House::open().await;
+    house.phase.send(Phase::Stopping).unwrap();
+    let mut stream = house.connect().await;
+    stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 503);
+    let target = format!("/rtc/v1/validate?access_token={}", token(|_| {}));
+    assert_eq!(house.ask("GET", &target).await.status, 503);
+    assert_eq!(house.ask("GET", "/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_while_the_hub_ponders_leaves_no_session() {
+    let (say, word) = oneshot::channel();
+    let mut house = House::with(Limits::STANDARD, Hub::Ponders(word)).await;
+    let mut stream = house.connect().await;
+    stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+    assert!(matches!(house.hear().await, Heard::Knock));
+    drop(stream);
+    // The connection's task, and with it the future that waits for the hub, ends before the answer.
+    while house.metrics.connections_malformed.total() == 0 {
+        tokio::task::yield_now().await;
+    }
+    say.send(()).unwrap();
+    let Heard::Closed(session) = house.hear().await else { panic!("no close") };
+    assert_eq!(session, SESSION);
+}
+
+#[tokio::test]
+async fn the_page_is_confined_and_other_origins_do_not_see_it() {
+    let house = House::open().await;
+    for path in ["/call", "/call/", "/call/assets/none.js"] {
+        let answer = house.ask("GET", path).await;
+        assert!(answer.header("content-security-policy").is_some(), "{path}");
+        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{path}");
+    }
+    // Whichever this was built with, the page or none.
+    let answer = house.ask("GET", "/call").await;
+    match answer.status {
+        200 => assert!(answer.body.starts_with("<!doctype html>")),
+        status => assert!(status == 503 && answer.body.contains("cargo xtask demo")),
+    }
+    assert_eq!(house.ask("GET", "/callers").await.status, 404);
+    assert_eq!(house.ask("POST", "/call").await.status, 405);
+}

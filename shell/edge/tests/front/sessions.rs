@@ -1,0 +1,206 @@
+//! What a signalling session's WebSocket does, over a real socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::house::{Client, Heard, House, Hub, good_join, pong, soon};
+use edge::config::Limits;
+use edge::listener::Phase;
+use edge::session::Outgoing;
+use futures_util::{SinkExt as _, StreamExt as _};
+use prost::Message as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use wire::proto::{SignalRequest, SignalResponse, signal_request, signal_response};
+
+fn ping(number: i64) -> SignalRequest {
+    SignalRequest { message: Some(signal_request::Message::Ping(number)) }
+}
+
+async fn enter(house: &mut House) -> Client {
+    let mut client = house.join(&good_join()).await;
+    assert!(matches!(house.hear().await, Heard::Knock));
+    // Before the client has sent anything, it is spoken to in protobuf.
+    assert!(matches!(client.next().await, Some(Message::Binary(_))));
+    client
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_in_the_encoding_of_the_client() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    let outbox = house.outboxes.recv().await.unwrap();
+
+    client.0.send(Message::Binary(ping(7).encode_to_vec().into())).await.unwrap();
+    let Heard::Request(request) = house.hear().await else { panic!("no request") };
+    assert_eq!(*request, ping(7));
+    outbox.send(Outgoing::Response(pong(7))).await.unwrap();
+    let Some(Message::Binary(bytes)) = client.next().await else { panic!("not protobuf") };
+    assert_eq!(SignalResponse::decode(bytes).unwrap(), *pong(7));
+
+    client.0.send(Message::text(r#"{"ping":"8"}"#)).await.unwrap();
+    let Heard::Request(request) = house.hear().await else { panic!("no request") };
+    assert_eq!(*request, ping(8));
+    outbox.send(Outgoing::Response(pong(8))).await.unwrap();
+    let Some(Message::Text(text)) = client.next().await else { panic!("not JSON") };
+    assert_eq!(serde_json::from_str::<SignalResponse>(&text).unwrap(), *pong(8));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_is_answered_and_the_hub_told() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    let frame = CloseFrame { code: 1000.into(), reason: "".into() };
+    client.0.send(Message::Close(Some(frame))).await.unwrap();
+    assert_eq!(client.close_code().await, Some(1000));
+    house.hear_closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_is_noticed() {
+    let mut house = House::open().await;
+    drop(enter(&mut house).await);
+    house.hear_closed().await;
+}
+
+#[tokio::test]
+async fn the_hub_closes_after_its_last_words() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    let outbox = house.outboxes.recv().await.unwrap();
+    outbox.send(Outgoing::Response(pong(1))).await.unwrap();
+    outbox.send(Outgoing::Close(4000, "moved")).await.unwrap();
+    assert!(matches!(client.next().await, Some(Message::Binary(_))));
+    assert_eq!(client.close_code().await, Some(4000));
+    house.hear_closed().await;
+}
+
+#[tokio::test]
+async fn what_does_not_decode_closes_1007() {
+    for frame in [
+        Message::Binary(vec![0xff; 9].into()),
+        Message::text("{"),
+        Message::text("[".repeat(100)),
+        Message::text(r#"{"ping":{}}"#),
+    ] {
+        let mut house = House::open().await;
+        let mut client = enter(&mut house).await;
+        client.0.send(frame.clone()).await.unwrap();
+        assert_eq!(client.close_code().await, Some(1007), "{frame:?}");
+        house.hear_closed().await;
+        assert_eq!(house.metrics.sockets_undecodable.total(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_2_mib_closes_1009() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    // All of it is sent before the answer is read, as a browser would.
+    client.0.send(Message::Binary(vec![0; (2 << 20) + 1].into())).await.unwrap();
+    assert_eq!(client.close_code().await, Some(1009));
+    house.hear_closed().await;
+    assert_eq!(house.metrics.sockets_oversized.total(), 1);
+}
+
+#[tokio::test]
+async fn a_message_of_2_mib_is_taken() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    let padding = " ".repeat((2 << 20) - r#"{"ping":"1"}"#.len());
+    client.0.send(Message::text(format!(r#"{{"ping":"1"{padding}}}"#))).await.unwrap();
+    assert!(matches!(house.hear().await, Heard::Request(_)));
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_frame_closes_1002() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    // All three reserved bits set.
+    client.0.get_mut().write_all(&[0xf2, 0x80, 0, 0, 0, 0]).await.unwrap();
+    assert_eq!(client.close_code().await, Some(1002));
+    house.hear_closed().await;
+    assert_eq!(house.metrics.sockets_broken.total(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let limits = Limits { write_time: Duration::from_millis(100), ..Limits::STANDARD };
+    let mut house = House::with(limits, Hub::Admits).await;
+    let client = enter(&mut house).await;
+    let outbox = house.outboxes.recv().await.unwrap();
+    let refresh = signal_response::Message::RefreshToken("x".repeat(1 << 20));
+    let large = Arc::new(SignalResponse { message: Some(refresh) });
+    // More than what any socket buffers hold; the outbox closes once the session is cut.
+    while soon(outbox.send(Outgoing::Response(Arc::clone(&large)))).await.is_ok() {}
+    house.hear_closed().await;
+    assert_eq!(house.metrics.sockets_slow.total(), 1);
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_client_whose_outbox_the_hub_gave_up_is_cut() {
+    let mut house = House::open().await;
+    let client = enter(&mut house).await;
+    drop(house.outboxes.recv().await.unwrap());
+    assert_eq!(client.close_code().await, None);
+    house.hear_closed().await;
+}
+
+const QUICK: Limits = Limits {
+    ping_every: Duration::from_millis(40),
+    silence: Duration::from_millis(200),
+    ..Limits::STANDARD
+};
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut() {
+    let mut house = House::with(QUICK, Hub::Admits).await;
+    let client = enter(&mut house).await;
+    // Nobody reads the client's side, so nobody answers the pings.
+    house.hear_closed().await;
+    assert_eq!(house.metrics.sockets_silent.total(), 1);
+    drop(client);
+}
+
+#[tokio::test]
+async fn pongs_alone_keep_a_session() {
+    let mut house = House::with(QUICK, Hub::Admits).await;
+    let mut client = enter(&mut house).await;
+    // Reading answers pings. Four times the silence that would end it:
+    let reading = async { while let Some(Ok(Message::Ping(_))) = client.0.next().await {} };
+    let outcome = tokio::time::timeout(QUICK.silence * 4, reading).await;
+    assert!(outcome.is_err(), "the session ended");
+    assert_eq!(house.metrics.sockets_silent.total(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_says_1001_after_what_the_hub_said() {
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    let outbox = house.outboxes.recv().await.unwrap();
+    let mut idle = house.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    soon(idle.read_u8()).await.unwrap();
+    outbox.send(Outgoing::Response(pong(5))).await.unwrap();
+    house.phase.send(Phase::Closing).unwrap();
+    assert!(matches!(client.next().await, Some(Message::Binary(_))));
+    assert_eq!(client.close_code().await, Some(1001));
+    house.hear_closed().await;
+    soon(house.served).await.unwrap();
+    let mut rest = Vec::new();
+    soon(idle.read_to_end(&mut rest)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_ever() {
+    let limits = Limits { drain: Duration::from_millis(50), ..Limits::STANDARD };
+    let mut house = House::with(limits, Hub::Admits).await;
+    // It never answers the closing handshake.
+    let client = enter(&mut house).await;
+    house.phase.send(Phase::Closing).unwrap();
+    soon(&mut house.served).await.unwrap();
+    house.hear_closed().await;
+    drop(client);
+}
