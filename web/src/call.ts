@@ -138,6 +138,8 @@ export class Call {
   async leave(): Promise<void> {
     this.#isLeaving = true
     await this.room.disconnect()
+    // Who never got in has not been disconnected either.
+    this.#worker.terminate()
   }
 
   get me(): LocalParticipant {

@@ -3,7 +3,18 @@
  * done from the keyboard.
  */
 import axe from 'axe-core'
-import { check, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
+import {
+  check,
+  freshKey,
+  freshRoom,
+  linkTo,
+  mintToken,
+  SERVER,
+  scenario,
+  sleep,
+  until,
+} from './driver.mjs'
+import { SignalProxy } from './signal_proxy.mjs'
 
 const SIZES = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 800 } }
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
@@ -16,6 +27,7 @@ await scenario('accessibility', async (open, browser) => {
       await inCall(open, look, `${size}, ${colorScheme}`)
     }
   }
+  await whatGoesWrong(open, browser, { viewport: SIZES.phone, colorScheme: 'dark' }, 'phone, dark')
   await byKeyboardAlone(open)
 })
 
@@ -26,6 +38,53 @@ async function withoutLink(browser, look, name) {
   await page.getByText('You need a link').waitFor()
   await clean(page, `no link (${name})`)
   await context.close()
+}
+
+/** What goes wrong is said in words that tell what to do, on a page as clean as the others. */
+async function whatGoesWrong(open, browser, look, name) {
+  const context = await browser.newContext(look)
+  const page = await context.newPage()
+  const room = freshRoom('wrong')
+  const key = freshKey()
+  for (const [link, words] of [
+    [`${SERVER}/call#token=abc`, 'The link has no key.'],
+    [linkTo({ token: 'abc', key }), 'Its token is damaged.'],
+    [
+      linkTo({ token: mintToken(room, 'late', { ttlSeconds: -60 }), key }),
+      'This link does not let you in',
+    ],
+  ]) {
+    await page.goto('about:blank')
+    await page.goto(link)
+    await page.locator('.notice, .lobby').waitFor()
+    const join = page.getByRole('button', { name: 'Join' })
+    if (await join.isVisible()) await join.click()
+    await page.getByText(words).waitFor()
+    check(!page.url().includes('#'), `"${words}" leaves the address bar clean`)
+    await clean(page, `${words} (${name})`)
+  }
+  await context.close()
+
+  const proxy = await SignalProxy.start(SERVER)
+  const ada = await open({
+    room,
+    key,
+    identity: 'ada',
+    publish: 'none',
+    audio: '0',
+    server: proxy.url,
+    context: look,
+  })
+  const isBack = proxy.drop(15_000)
+  await ada.page.getByRole('button', { name: 'Join' }).click()
+  await ada.page.getByText('The room cannot be reached').waitFor()
+  await clean(ada.page, `unreachable (${name})`)
+  await isBack
+  await ada.press('Try again')
+  await ada.join()
+  check(true, 'trying again works once the server is back')
+  await ada.close()
+  proxy.close()
 }
 
 async function inCall(open, context, name) {

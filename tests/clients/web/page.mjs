@@ -23,7 +23,8 @@ try {
   await person.press('Chat')
   const endAt = Date.now() + Number(seconds) * 1_000
   while (!isOver && Date.now() < endAt) {
-    for (const line of toSay.splice(0)) await (line === '/rotate' ? rotate(person) : say(person, line))
+    for (const line of toSay.splice(0))
+      await (line === '/rotate' ? rotate(person) : say(person, line))
     const said = await person.page.locator('.said').allTextContents()
     const shown = await person.page.locator('.tile').evaluateAll(identitiesOfPictures)
     const { lock, state, others } = await person.facts()
