@@ -4,6 +4,7 @@
 ///
 /// Reading it takes a call that can be searched for.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "what is sensitive does not print")]
 pub struct Sensitive<T>(T);
 
 impl<T> Sensitive<T> {
