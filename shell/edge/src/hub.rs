@@ -1,0 +1,337 @@
+//! The one task that decides: rooms and sessions on one side, media workers on the other.
+//!
+//! Owns: [`Control`], every participant's negotiation and session, and the order in which they are told
+//! things. It translates: a client's message becomes Control's input, Control's output becomes clients'
+//! messages and workers' instructions.
+//! Guarantees: the first message of a session is its join or reconnect response; a participant is told of
+//! a track before its section is negotiated; a panic while one participant's message is handled puts out
+//! that participant alone; a client that reads too slowly loses its session, and the others nothing.
+//! Not here: sockets (`http`, `socket`), packets (`worker`), decisions (`sfu::control`).
+//! Source: LiveKit `pkg/rtc/{room,participant}.go`, `pkg/rtc/signalling/signalhandler.go`.
+
+mod admission;
+mod data;
+mod description;
+mod news;
+mod replay;
+mod request;
+mod seat;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use model::{Codec, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use peer::{Door, Fingerprint};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use sfu::control::{self, Control, DepartureReason, Input};
+use tokio::sync::mpsc;
+use wire::key::ProjectKeys;
+use wire::proto;
+
+use crate::limits::HUB_TURN_MAX;
+use crate::metrics::Metrics;
+use crate::session::{Outgoing, SessionId, ToHub};
+use crate::worker::{Channel, FromWorker, ToWorker};
+use news::News;
+use replay::Replay;
+use seat::Seat;
+
+/// Audio that clients may send.
+const AUDIO_CODECS: [Codec; 1] = [Codec::Opus];
+/// Video that clients may send, preferred first.
+const VIDEO_CODECS: [Codec; 2] = [Codec::Vp8, Codec::H264];
+/// How often a client gets a fresh token (LiveKit: 5 min).
+const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// What the hub is built with.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// For Control.
+    pub control: control::Config,
+    /// For refresh tokens.
+    pub keys: Arc<ProjectKeys>,
+    /// Where clients send media, best first.
+    pub candidates: Vec<SocketAddr>,
+    /// Mints our ICE user names.
+    pub door: Arc<Door>,
+    /// Of the certificate that all peers of this process have.
+    pub fingerprint: Fingerprint,
+    /// The instant of `Timestamp::ZERO`.
+    pub origin: Instant,
+}
+
+/// How the hub speaks to a worker. Never blocks.
+pub type SendToWorker = Box<dyn Fn(WorkerId, ToWorker) + Send>;
+
+/// What a room keeps beside Control's.
+#[derive(Debug)]
+struct Gathering {
+    /// Milliseconds of Unix time.
+    created_at_ms: i64,
+    replay: Replay,
+}
+
+/// What may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Refresh(PeerId),
+    Hush(PeerId),
+}
+
+struct Hub {
+    config: HubConfig,
+    control: Control,
+    to_worker: SendToWorker,
+    metrics: Arc<Metrics>,
+    random: SystemRandom,
+    now: Timestamp,
+    seats: BTreeMap<PeerId, Seat>,
+    sessions: BTreeMap<SessionId, PeerId>,
+    sessions_made: u64,
+    gatherings: BTreeMap<RoomId, Gathering>,
+    tracks: BTreeMap<TrackSid, TrackId>,
+    news: News,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    /// Whose message is being handled.
+    current: Option<PeerId>,
+    is_stopping: bool,
+}
+
+/// Runs the hub until it is told to stop or nobody can tell it anything any more.
+pub async fn run(
+    config: HubConfig,
+    to_worker: SendToWorker,
+    metrics: Arc<Metrics>,
+    mut inbox: mpsc::Receiver<ToHub>,
+) {
+    let origin = config.origin;
+    let mut hub = Hub::new(config, to_worker, metrics);
+    while !hub.is_stopping {
+        let wake = hub.next_timeout().map(|at| origin + at.since(Timestamp::ZERO));
+        let message = tokio::select! {
+            message = inbox.recv() => match message {
+                Some(message) => Some(message),
+                None => return,
+            },
+            () = sleep_until(wake) => None,
+        };
+        let now = Timestamp::ZERO + origin.elapsed();
+        let burst = std::iter::from_fn(|| inbox.try_recv().ok()).take(HUB_TURN_MAX);
+        hub.turn(now, message.into_iter().chain(burst));
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unix_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Hub {
+    fn new(config: HubConfig, to_worker: SendToWorker, metrics: Arc<Metrics>) -> Self {
+        let random = SystemRandom::new();
+        let control = Control::new(config.control.clone(), u64::from_be_bytes(bytes(&random)));
+        Self {
+            config,
+            control,
+            to_worker,
+            metrics,
+            random,
+            now: Timestamp::ZERO,
+            seats: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            sessions_made: 0,
+            gatherings: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            news: News::default(),
+            timers: BTreeSet::new(),
+            current: None,
+            is_stopping: false,
+        }
+    }
+
+    /// Takes what came, then what is due, then tells everybody what came of it.
+    fn turn(&mut self, now: Timestamp, messages: impl Iterator<Item = ToHub>) {
+        self.now = now;
+        for message in messages {
+            self.guard(|hub| hub.take(message));
+            if self.is_stopping {
+                return;
+            }
+        }
+        self.guard(Self::fire);
+        self.guard(Self::tell_news);
+    }
+
+    fn next_timeout(&self) -> Option<Timestamp> {
+        let mine = self.timers.first().map(|(at, _)| *at);
+        [mine, self.control.next_timeout(), self.news.due()].into_iter().flatten().min()
+    }
+
+    /// Does `work`; if it panics, the participant that it was for is put out.
+    fn guard(&mut self, work: impl FnOnce(&mut Self)) {
+        self.current = None;
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+            return;
+        }
+        self.metrics.hub_panics.count();
+        tracing::error!(peer = ?self.current, "a message made the hub panic");
+        let Some(peer) = self.current.take() else {
+            return;
+        };
+        let removal = catch_unwind(AssertUnwindSafe(|| {
+            self.tell(Input::Depart(peer, DepartureReason::Mismatch));
+        }));
+        if removal.is_err() {
+            // What is left of it must not be found again.
+            self.forget(peer);
+        }
+    }
+
+    fn take(&mut self, message: ToHub) {
+        match message {
+            ToHub::Knock(knock, reply) => {
+                // The other end may be gone; then its connection is, and `Closed` comes.
+                let _ = reply.send(self.knock(*knock));
+            }
+            ToHub::Request(session, request) => {
+                if let Some(peer) = self.sessions.get(&session).copied() {
+                    self.current = Some(peer);
+                    self.request(peer, *request);
+                }
+            }
+            ToHub::Closed(session) => {
+                if let Some(peer) = self.sessions.remove(&session)
+                    && let Some(seat) = self.seats.get_mut(&peer)
+                {
+                    seat.session = None;
+                }
+            }
+            ToHub::Worker(from) => self.hear(from),
+            ToHub::Stop(reply) => {
+                self.stop();
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn hear(&mut self, from: FromWorker) {
+        match from {
+            FromWorker::Connected(peer) => {
+                self.current = Some(peer);
+                self.tell(Input::Connected(peer));
+            }
+            FromWorker::Closed(peer) => {
+                self.current = Some(peer);
+                if let Some(seat) = self.seats.get_mut(&peer) {
+                    seat.is_placed = false;
+                }
+                self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+            }
+            FromWorker::ChannelOpen(peer, Channel::Reliable) => {
+                self.current = Some(peer);
+                self.open_reliable(peer);
+            }
+            FromWorker::ChannelOpen(_, Channel::Lossy | Channel::DataTrack) => {}
+            FromWorker::Message(peer, channel, bytes) => {
+                self.current = Some(peer);
+                self.data(peer, channel, &bytes);
+            }
+            FromWorker::Report(report) => self.tell(Input::Report(report)),
+        }
+    }
+
+    fn fire(&mut self) {
+        if self.control.next_timeout().is_some_and(|at| at <= self.now) {
+            self.tell(Input::Timeout);
+        }
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > self.now {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Refresh(peer) => self.refresh_token(peer),
+                Timer::Hush(peer) => self.simulate_speaker(peer, 0.0),
+            }
+        }
+    }
+
+    /// Tells Control and does what it wants.
+    fn tell(&mut self, input: Input) {
+        self.control.handle(self.now, input);
+        self.drain();
+    }
+
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        let peers: Vec<PeerId> = self.seats.keys().copied().collect();
+        for peer in peers {
+            self.tell(Input::Depart(peer, DepartureReason::Shutdown));
+        }
+    }
+
+    /// The participant is gone: its seat, session and timers go.
+    fn forget(&mut self, peer: PeerId) {
+        let Some(seat) = self.seats.remove(&peer) else {
+            return;
+        };
+        if let Some(session) = &seat.session {
+            self.sessions.remove(&session.id);
+        }
+        if seat.is_placed {
+            (self.to_worker)(peer.worker, ToWorker::RemovePeer(peer));
+        }
+        self.timers.retain(|(_, timer)| {
+            !matches!(timer,
+            Timer::Refresh(held) | Timer::Hush(held) if *held == peer)
+        });
+    }
+
+    /// Sends to one participant.
+    fn send(&mut self, peer: PeerId, message: proto::signal_response::Message) {
+        self.send_shared(peer, &seat::shared(message));
+    }
+
+    fn send_shared(&mut self, peer: PeerId, message: &Arc<proto::SignalResponse>) {
+        self.push(peer, Outgoing::Response(Arc::clone(message)));
+    }
+
+    fn push(&mut self, peer: PeerId, outgoing: Outgoing) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        let session = seat.session.as_ref().map(|session| session.id);
+        if !seat.send(outgoing) {
+            tracing::info!(?peer, "a client reads too slowly, its session is cut");
+        }
+        if seat.session.is_none()
+            && let Some(session) = session
+        {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        bytes(&self.random)
+    }
+}
+
+/// Random bytes of the operating system.
+fn bytes<const N: usize>(random: &SystemRandom) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes).expect("the operating system has randomness once it has booted");
+    bytes
+}

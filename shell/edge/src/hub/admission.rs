@@ -1,0 +1,253 @@
+//! Who knocks: joins, resumes, and the first messages of a session.
+
+use model::{ParticipantSid, PeerId};
+use sfu::control::{self, DepartureReason, Join, JoinError, Visibility};
+use tokio::sync::mpsc;
+use wire::grant::Permission;
+use wire::negotiation::{AcceptedCodecs, Negotiation};
+use wire::proto;
+use wire::proto::signal_response::Message;
+use wire::sdp::Offer;
+use wire::token::VerifiedToken;
+
+use super::seat::{Bucket, ResumeFault, Seat, Session};
+use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate, unix_ms};
+use crate::session::{Knock, Outgoing, Refusal, SessionId};
+
+/// Seconds between a client's pings, and after which it gives up without an answer.
+const PING_INTERVAL_S: i32 = 5;
+const PING_TIMEOUT_S: i32 = 15;
+/// WebSocket close code of a session that ended in order.
+const NORMAL: u16 = 1000;
+
+impl Hub {
+    pub(super) fn knock(&mut self, knock: Knock) -> Result<SessionId, Refusal> {
+        if self.is_stopping {
+            return Err(Refusal::Unavailable("node is stopping"));
+        }
+        let admission = wire::join::admission(&knock.token.claims)
+            .map_err(|_| Refusal::NotAllowed("the token grants no join"))?;
+        let permission = knock.token.claims.permission();
+        let permission = permission.ok_or(Refusal::NotAllowed("the token grants no join"))?;
+        if knock.join.reconnect {
+            let held = self.control.find(&admission.room, &admission.identity);
+            let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
+            return match held.filter(|held| held.sid == sid).map(|held| held.peer) {
+                Some(peer) => self.resume(peer, knock),
+                None => Ok(self.turn_away(&knock.outbox)),
+            };
+        }
+        self.join(admission, permission, knock)
+    }
+
+    fn join(
+        &mut self,
+        admission: wire::join::Admission,
+        permission: Permission,
+        knock: Knock,
+    ) -> Result<SessionId, Refusal> {
+        let Knock { token, join, outbox } = knock;
+        let offer = join.publisher_offer.as_ref();
+        let parsed = offer.map(|offer| Offer::parse(&offer.sdp)).transpose();
+        let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
+        let profile = wire::join::Profile::of_join(&token.claims, &join)
+            .map_err(|_| Refusal::BadRequest("the profile is too large or may not be set"))?;
+        let settings = join.connection_settings.unwrap_or_default();
+        let wanted = Join {
+            room: admission.room,
+            identity: admission.identity,
+            profile: control::Profile {
+                name: profile.name,
+                metadata: profile.metadata,
+                attributes: profile.attributes,
+            },
+            visibility: if permission.hidden { Visibility::Hidden } else { Visibility::Visible },
+            permission: translate::permission(&permission),
+            auto_subscribe: settings.auto_subscribe,
+            adaptive_stream: settings.adaptive_stream,
+            may_create_room: true,
+            room_participants_max: None,
+        };
+        let peer = self.control.join(self.now, wanted).map_err(refusal)?;
+        self.current = Some(peer);
+        let session = self.take_seat(peer, token, permission, &join, outbox);
+        if let Some(parsed) = &parsed {
+            self.make_peer(peer, &parsed.transport);
+        }
+        let response = self.join_response(peer);
+        self.send(peer, Message::Join(response));
+        self.drain();
+        for request in join.add_track_requests {
+            self.add_track(peer, request);
+        }
+        if let (Some(offer), Some(parsed)) = (offer, parsed) {
+            self.answer(peer, offer.id, &parsed);
+        }
+        self.refresh_token(peer);
+        self.metrics.participants_joined.count();
+        tracing::info!(?peer, "participant joined");
+        Ok(session)
+    }
+
+    fn next_session(&mut self) -> SessionId {
+        self.sessions_made += 1;
+        SessionId(self.sessions_made)
+    }
+
+    fn take_seat(
+        &mut self,
+        peer: PeerId,
+        token: VerifiedToken,
+        permission: Permission,
+        join: &proto::JoinRequest,
+        outbox: mpsc::Sender<Outgoing>,
+    ) -> SessionId {
+        let id = self.next_session();
+        let accepted =
+            AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
+        let local = self.local_transport(peer, 0);
+        let seat = Seat {
+            room: self.control.participant(peer).map_or(model::RoomId(0), |held| held.room),
+            session: Some(Session { id, outbox }),
+            token,
+            permission,
+            client: join.client_info.clone().unwrap_or_default(),
+            joined_at_ms: unix_ms(),
+            joined: self.now,
+            local_ice: local.ice.clone(),
+            negotiation: Negotiation::new(local, accepted),
+            is_placed: false,
+            ice_generation: 0,
+            receives: Default::default(),
+            cids: Default::default(),
+            cards: Default::default(),
+            subscriptions: Default::default(),
+            order: Default::default(),
+            is_reliable: false,
+            bucket: Bucket::new(self.now),
+            resume_fault: None,
+        };
+        self.sessions.insert(id, peer);
+        self.gatherings.entry(seat.room).or_insert_with(|| super::Gathering {
+            created_at_ms: unix_ms(),
+            replay: Default::default(),
+        });
+        self.seats.insert(peer, seat);
+        id
+    }
+
+    fn join_response(&self, peer: PeerId) -> proto::JoinResponse {
+        let room = self.seats.get(&peer).map(|seat| seat.room);
+        let others = room.into_iter().flat_map(|room| self.control.participants(room));
+        let others = others.filter(|other| other.peer != peer && other.is_visible());
+        let can_publish = self
+            .seats
+            .get(&peer)
+            .is_some_and(|seat| seat.permission.publish != wire::grant::Publish::Nothing);
+        let codecs = [&AUDIO_CODECS[..], &VIDEO_CODECS[..]].concat();
+        let server = translate::server();
+        proto::JoinResponse {
+            room: room.and_then(|room| self.room_info(room)),
+            participant: self.participant_info(peer),
+            other_participants: others.filter_map(|o| self.participant_info(o.peer)).collect(),
+            server_version: server.version.clone(),
+            server_region: server.region.clone(),
+            server_info: Some(server),
+            subscriber_primary: false,
+            ping_timeout: PING_TIMEOUT_S,
+            ping_interval: PING_INTERVAL_S,
+            enabled_publish_codecs: translate::codecs(&codecs),
+            fast_publish: can_publish,
+            ..Default::default()
+        }
+    }
+
+    /// The signal connection of a participant that is still here is replaced.
+    fn resume(&mut self, peer: PeerId, knock: Knock) -> Result<SessionId, Refusal> {
+        self.current = Some(peer);
+        let id = self.next_session();
+        self.push(peer, Outgoing::Close(NORMAL, "resumed elsewhere"));
+        let gone = Refusal::Unavailable("the participant is gone");
+        let seat = self.seats.get_mut(&peer).ok_or(gone)?;
+        if let Some(old) = seat.session.replace(Session { id, outbox: knock.outbox }) {
+            self.sessions.remove(&old.id);
+        }
+        seat.token = knock.token;
+        seat.bucket = Bucket::new(self.now);
+        self.sessions.insert(id, peer);
+        match seat.resume_fault {
+            Some(ResumeFault::BeforeMessages(left)) => {
+                seat.resume_fault = left.checked_sub(1).map(ResumeFault::BeforeMessages);
+                self.push(peer, Outgoing::Close(NORMAL, "simulated"));
+                return Ok(id);
+            }
+            Some(ResumeFault::AfterMessages) | None => {}
+        }
+        let last_message_seq = seat.order.last();
+        seat.negotiation.forget_requests();
+        let fault = seat.resume_fault.take();
+        let room = seat.room;
+        self.send(
+            peer,
+            Message::Reconnect(proto::ReconnectResponse {
+                server_info: Some(translate::server()),
+                last_message_seq,
+                ..Default::default()
+            }),
+        );
+        let all = self.control.participants(room);
+        let all = all.filter(|held| held.is_visible() || held.peer == peer);
+        let participants = all.filter_map(|held| self.participant_info(held.peer)).collect();
+        self.send(peer, Message::Update(proto::ParticipantUpdate { participants }));
+        if let Some(room) = self.room_info(room) {
+            self.send(peer, Message::RoomUpdate(proto::RoomUpdate { room: Some(room) }));
+        }
+        self.refresh_token(peer);
+        if let Some(state) = &knock.join.sync_state {
+            self.sync(peer, state);
+        }
+        if let Some(offer) = knock.join.publisher_offer {
+            self.offer(peer, &offer);
+        }
+        self.news.ask(peer);
+        if fault.is_some() {
+            self.push(peer, Outgoing::Close(NORMAL, "simulated"));
+        }
+        self.metrics.participants_resumed.count();
+        tracing::info!(?peer, "participant resumed");
+        Ok(id)
+    }
+
+    /// A resume of somebody who is not here: it must join afresh, and only a message says so.
+    fn turn_away(&mut self, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
+        self.metrics.resumes_unknown.count();
+        let leave = translate::leave(DepartureReason::Mismatch).map(Message::Leave);
+        let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
+        for outgoing in goodbye.into_iter().chain([Outgoing::Close(NORMAL, "join afresh")]) {
+            // The outbox is empty: there is room.
+            drop(outbox.try_send(outgoing));
+        }
+        self.next_session()
+    }
+
+    /// Gives the client a token that lasts as long as its own, for reconnects.
+    pub(super) fn refresh_token(&mut self, peer: PeerId) {
+        let Some(seat) = self.seats.get(&peer) else {
+            return;
+        };
+        if let Some(token) = wire::token::mint_refresh(&self.config.keys, &seat.token) {
+            self.send(peer, Message::RefreshToken(token));
+        }
+        self.timers.retain(|(_, timer)| *timer != Timer::Refresh(peer));
+        self.timers.insert((self.now + REFRESH_EVERY, Timer::Refresh(peer)));
+    }
+}
+
+const fn refusal(error: JoinError) -> Refusal {
+    match error {
+        JoinError::ProfileTooLarge => Refusal::BadRequest("the profile is too large"),
+        JoinError::NoRoom => Refusal::NoRoom,
+        JoinError::RoomFull => Refusal::Unavailable("the room is full"),
+        JoinError::NodeFull => Refusal::Unavailable("the node is full"),
+    }
+}

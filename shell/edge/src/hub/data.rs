@@ -1,0 +1,122 @@
+//! Data packets: from one participant's channel to the others'.
+
+use std::sync::Arc;
+
+use model::PeerId;
+use wire::data::{self, Delivery, Route, Sender};
+
+use super::Hub;
+use super::replay::Sent;
+use crate::worker::{Channel, ToWorker};
+
+impl Hub {
+    pub(super) fn data(&mut self, peer: PeerId, channel: Channel, bytes: &[u8]) {
+        let delivery = match channel {
+            Channel::Reliable => Delivery::Reliable,
+            Channel::Lossy => Delivery::Lossy,
+            // Data tracks are announced by requests that are not served.
+            Channel::DataTrack => return self.metrics.data_refused.count(),
+        };
+        if self.pass_on(peer, channel, delivery, bytes).is_none() {
+            self.metrics.data_refused.count();
+        }
+    }
+
+    /// `None` if the packet does not pass.
+    fn pass_on(
+        &mut self,
+        peer: PeerId,
+        channel: Channel,
+        delivery: Delivery,
+        bytes: &[u8],
+    ) -> Option<()> {
+        let participant = self.control.participant(peer)?;
+        let seat = self.seats.get_mut(&peer)?;
+        if !participant.permission.publish_data {
+            return None;
+        }
+        let sender = Sender {
+            sid: &participant.sid,
+            identity: &participant.identity,
+            hidden: !participant.is_visible(),
+            agent: seat.permission.agent,
+        };
+        let packet = data::receive(bytes, delivery, sender).ok()?;
+        if !seat.order.accept(packet.sequence) {
+            return None;
+        }
+        let room = participant.room;
+        let sent = Sent {
+            at: self.now,
+            from: participant.sid.clone(),
+            sequence: packet.sequence,
+            audience: packet.audience,
+            bytes: packet.bytes.into(),
+        };
+        for other in self.control.participants(room) {
+            let Some(seat) = self.seats.get(&other.peer) else {
+                continue;
+            };
+            let receives = match packet.route {
+                Route::Audience => other.peer != peer && sent.is_for(&other.identity, &other.sid),
+                Route::Metrics => seat.permission.subscribe_metrics,
+            };
+            // Whoever's channel is not open yet gets it from the replay when it is.
+            if receives && (delivery == Delivery::Lossy || seat.is_reliable) {
+                self.metrics.data_forwarded.count();
+                let message = Arc::clone(&sent.bytes);
+                let send = ToWorker::Send { peer: other.peer, channel, message };
+                (self.to_worker)(other.peer.worker, send);
+            }
+        }
+        if delivery == Delivery::Reliable
+            && packet.route == Route::Audience
+            && let Some(gathering) = self.gatherings.get_mut(&room)
+        {
+            gathering.replay.push(sent);
+        }
+        Some(())
+    }
+
+    /// The participant's reliable channel is open: it gets what was sent since it joined.
+    pub(super) fn open_reliable(&mut self, peer: PeerId) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::replace(&mut seat.is_reliable, true) {
+            return;
+        }
+        let joined = seat.joined;
+        self.replay(peer, |sent| sent.at >= joined);
+    }
+
+    /// The participant missed packets: for each sender it names the last sequence that it has.
+    pub(super) fn replay_missed(
+        &mut self,
+        peer: PeerId,
+        states: &[wire::proto::DataChannelReceiveState],
+    ) {
+        use model::Sid as _;
+        self.replay(peer, |sent| {
+            states.iter().any(|state| {
+                state.publisher_sid == sent.from.as_str() && sent.sequence > state.last_seq
+            })
+        });
+    }
+
+    fn replay(&mut self, peer: PeerId, missed: impl Fn(&Sent) -> bool) {
+        let Some(participant) = self.control.participant(peer) else {
+            return;
+        };
+        let Some(gathering) = self.gatherings.get_mut(&participant.room) else {
+            return;
+        };
+        for sent in gathering.replay.iter(self.now) {
+            if missed(sent) && sent.is_for(&participant.identity, &participant.sid) {
+                let message = Arc::clone(&sent.bytes);
+                let send = ToWorker::Send { peer, channel: Channel::Reliable, message };
+                (self.to_worker)(peer.worker, send);
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Offers and answers: what the client sends and receives, in which section.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use model::{PeerId, SubscriptionId, TrackId, TrackSid};
+use rtp::extension::ExtensionMap;
+use sfu::Instruction;
+use sfu::control::{DepartureReason, Input, Placement};
+use wire::negotiation::{Outcome, PublicationSection, Subscription, SubscriptionSection};
+use wire::proto;
+use wire::proto::signal_response::Message;
+use wire::sdp::{
+    Candidate, CandidateTransport, Fingerprint, FingerprintHash, IceCredentials, LocalTransport,
+    Offer, RemoteTransport,
+};
+
+use super::seat::{Placed, map_extensions};
+use super::{Hub, translate};
+use crate::worker::{NewPeer, ToWorker};
+
+impl Hub {
+    /// Our end of a peer's transport.
+    pub(super) fn local_transport(&self, peer: PeerId, generation: u8) -> LocalTransport {
+        let udp = |address: &std::net::SocketAddr| Candidate {
+            address: *address,
+            transport: CandidateTransport::Udp,
+        };
+        LocalTransport {
+            ice: self.local_credentials(peer, generation),
+            // A process's certificate has a digest of the one kind.
+            fingerprint: Fingerprint {
+                hash: FingerprintHash::Sha256,
+                bytes: self.config.fingerprint.bytes.as_slice().into(),
+            },
+            candidates: self.config.candidates.iter().map(udp).collect(),
+            candidates_in_answer: true,
+        }
+    }
+
+    fn local_credentials(&self, peer: PeerId, generation: u8) -> IceCredentials {
+        // 24 characters: RFC 8445 wants 128 bits of randomness at least.
+        let pwd = STANDARD_NO_PAD.encode(self.random::<18>());
+        IceCredentials::new(&self.config.door.mint(peer, generation), &pwd)
+    }
+
+    /// Tells the worker of the peer, whose client has said where it is.
+    pub(super) fn make_peer(&mut self, peer: PeerId, remote: &RemoteTransport) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::replace(&mut seat.is_placed, true) {
+            return;
+        }
+        let new = NewPeer {
+            peer,
+            local: credentials(&seat.local_ice),
+            remote: credentials(&remote.ice),
+            fingerprint: peer::Fingerprint {
+                algorithm: remote.fingerprint.hash.as_str().into(),
+                bytes: remote.fingerprint.bytes.to_vec(),
+            },
+        };
+        (self.to_worker)(peer.worker, ToWorker::AddPeer(Box::new(new)));
+    }
+
+    /// Takes an offer that came as a request of its own.
+    pub(super) fn offer(&mut self, peer: PeerId, offer: &proto::SessionDescription) {
+        match Offer::parse(&offer.sdp) {
+            Ok(parsed) => self.answer(peer, offer.id, &parsed),
+            Err(error) => self.refuse_offer(peer, &error),
+        }
+    }
+
+    fn refuse_offer(&mut self, peer: PeerId, error: &dyn std::error::Error) {
+        tracing::info!(?peer, %error, "offer refused");
+        self.metrics.offers_refused.count();
+        self.tell(Input::Depart(peer, DepartureReason::Mismatch));
+    }
+
+    pub(super) fn answer(&mut self, peer: PeerId, id: u32, offer: &Offer) {
+        // An answer names tracks: the client must have been told of them.
+        self.tell_participants();
+        self.make_peer(peer, &offer.transport);
+        self.restart_ice(peer, offer);
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        let outcome = match seat.negotiation.offer(offer) {
+            Ok(outcome) => outcome,
+            Err(error) => return self.refuse_offer(peer, &error),
+        };
+        let mids = outcome.mid_to_track_id.iter();
+        let mids = mids.map(|(mid, track)| (mid.as_str().to_owned(), track.to_string()));
+        let answer = proto::SessionDescription {
+            r#type: "answer".to_owned(),
+            sdp: outcome.answer.clone(),
+            id,
+            mid_to_track_id: mids.collect(),
+        };
+        self.send(peer, Message::Answer(answer));
+        self.tell(Input::Offered(peer));
+        self.apply(peer, outcome);
+        self.news.ask(peer);
+    }
+
+    fn restart_ice(&mut self, peer: PeerId, offer: &Offer) {
+        let generation = self.seats.get(&peer).filter(|seat| seat.negotiation.restarts_ice(offer));
+        let Some(generation) = generation.map(|seat| seat.ice_generation.wrapping_add(1)) else {
+            return;
+        };
+        let local = self.local_credentials(peer, generation);
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        seat.ice_generation = generation;
+        seat.negotiation.renew_ice(local.clone());
+        seat.local_ice = local.clone();
+        let restart = ToWorker::RestartIce {
+            peer,
+            local: credentials(&local),
+            remote: credentials(&offer.transport.ice),
+        };
+        (self.to_worker)(peer.worker, restart);
+    }
+
+    fn apply(&mut self, peer: PeerId, outcome: Outcome) {
+        for end in outcome.ended {
+            let track = end.cid.and_then(|cid| self.seats.get(&peer)?.cids.get(&cid).copied());
+            if let Some(track) = track {
+                self.tell(Input::Ended { peer, track });
+            }
+        }
+        let sections: Vec<PublicationSection> =
+            outcome.started.into_iter().chain(outcome.changed).collect();
+        self.receive(peer, &sections);
+        for section in &sections {
+            self.start(peer, section);
+        }
+        for track in outcome.displaced.iter().chain(&outcome.unsupported) {
+            if let Some(placed) = self.placed(peer, track) {
+                self.tell(Input::Displaced(placed.subscription));
+            }
+        }
+        for section in outcome.placed {
+            self.place(peer, &section);
+        }
+        for track in outcome.unsupported {
+            self.send(
+                peer,
+                Message::SubscriptionResponse(proto::SubscriptionResponse {
+                    track_sid: track.to_string(),
+                    err: proto::SubscriptionError::SeCodecUnsupported.into(),
+                }),
+            );
+        }
+    }
+
+    /// Tells the worker how to read what the client sends, before it is told of the tracks.
+    fn receive(&mut self, peer: PeerId, sections: &[PublicationSection]) {
+        let Some(seat) = self.seats.get_mut(&peer).filter(|_| !sections.is_empty()) else {
+            return;
+        };
+        for section in sections {
+            let said = (section.payloads.clone(), section.extensions.clone());
+            seat.receives.insert(section.mid.clone(), said);
+        }
+        let (formats, extensions) = seat.receive_formats();
+        let instruction = Instruction::SetReceive { peer, formats, extensions };
+        (self.to_worker)(peer.worker, ToWorker::Instruct(instruction));
+    }
+
+    /// A section carries an announced track.
+    pub(super) fn start(&mut self, peer: PeerId, section: &PublicationSection) {
+        let cid = section.cid.as_ref();
+        let track = cid.and_then(|cid| self.seats.get(&peer)?.cids.get(cid).copied());
+        if let (Some(track), Some(media)) = (track, translate::media(section)) {
+            self.tell(Input::Started { peer, track, media });
+        }
+    }
+
+    fn place(&mut self, peer: PeerId, section: &SubscriptionSection) {
+        let placed = self.placed(peer, &section.track);
+        let payload = section.payloads.first();
+        let codec = payload.and_then(|payload| payload.codec);
+        let (Some(placed), Some(payload), Some(codec)) = (placed, payload, codec) else {
+            return;
+        };
+        let mut extensions = ExtensionMap::new();
+        map_extensions(&mut extensions, &section.extensions);
+        self.tell(Input::Placed(
+            placed.subscription,
+            Placement {
+                codec,
+                payload_type: payload.pt,
+                rtx_payload_type: payload.rtx,
+                ssrc: placed.ssrc,
+                rtx_ssrc: placed.rtx_ssrc,
+                extensions,
+            },
+        ));
+    }
+
+    fn placed(&self, peer: PeerId, track: &TrackSid) -> Option<Placed> {
+        self.seats.get(&peer)?.subscriptions.get(track).copied()
+    }
+
+    /// A subscription needs a section at its receiver.
+    pub(super) fn want(&mut self, subscription: SubscriptionId) -> Option<()> {
+        let held = self.control.subscription(subscription)?;
+        let (peer, track) = (held.peer, held.track);
+        let (participant, sid, codec) = self.describe(track)?;
+        let (ssrc, rtx_ssrc) = self.ssrcs(peer)?;
+        let seat = self.seats.get_mut(&peer)?;
+        seat.subscriptions.insert(sid.clone(), Placed { subscription, ssrc, rtx_ssrc });
+        seat.negotiation.want(Subscription {
+            track: sid,
+            participant,
+            sync_group: None,
+            codec,
+            ssrc,
+            rtx_ssrc: (codec.kind() == model::TrackKind::Video).then_some(rtx_ssrc),
+        });
+        self.news.ask(peer);
+        Some(())
+    }
+
+    fn describe(&self, track: TrackId) -> Option<(model::ParticipantSid, TrackSid, model::Codec)> {
+        let publication = self.control.publication(track)?;
+        let publisher = self.control.participant(publication.peer)?;
+        Some((publisher.sid.clone(), publication.sid.clone(), publication.media.as_ref()?.codec))
+    }
+
+    /// Two SSRCs that the receiver has not been told of.
+    fn ssrcs(&self, peer: PeerId) -> Option<(u32, u32)> {
+        let seat = self.seats.get(&peer)?;
+        let is_free = |ssrc: u32| {
+            ssrc != 0 && seat.subscriptions.values().all(|p| p.ssrc != ssrc && p.rtx_ssrc != ssrc)
+        };
+        // One in a hundred million draws collides; so many in a row never do.
+        (0..16).find_map(|_| {
+            let [a, b, c, d, e, f, g, h] = self.random::<8>();
+            let (ssrc, rtx_ssrc) =
+                (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+            (ssrc != rtx_ssrc && is_free(ssrc) && is_free(rtx_ssrc)).then_some((ssrc, rtx_ssrc))
+        })
+    }
+}
+
+fn credentials(ice: &IceCredentials) -> peer::IceCredentials {
+    peer::IceCredentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.expose().clone() }
+}

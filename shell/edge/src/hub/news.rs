@@ -1,0 +1,326 @@
+//! What Control wants done, and what participants are told of it.
+//!
+//! Owns: news that wait until the end of a turn, so that everybody hears of ten joins in one message.
+//! Guarantees: an update comes before the request for sections that it explains.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::{PeerId, RoomId, Sid as _, Timestamp, TrackId, TrackSid};
+use sfu::control::{Departure, DepartureReason, Output, Score, Speaker, Visibility};
+use wire::proto;
+use wire::proto::signal_response::Message;
+
+use super::{Hub, seat, translate};
+use crate::session::Outgoing;
+use crate::worker::ToWorker;
+
+/// How often the numbers of a room are told (LiveKit: 5 s).
+const ROOM_EVERY: Duration = Duration::from_secs(1);
+/// WebSocket close code of a session that ended in order.
+const NORMAL: u16 = 1000;
+
+/// What is to be told at the end of a turn.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    changed: BTreeMap<RoomId, BTreeSet<PeerId>>,
+    departed: BTreeMap<RoomId, Vec<Departure>>,
+    /// Clients whose sections may not suffice, or do not say what they should.
+    asking: BTreeSet<PeerId>,
+    rooms: BTreeSet<RoomId>,
+    rooms_at: Timestamp,
+}
+
+impl News {
+    /// The participant's negotiation may need another offer.
+    pub(super) fn ask(&mut self, peer: PeerId) {
+        self.asking.insert(peer);
+    }
+
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        (!self.rooms.is_empty()).then_some(self.rooms_at)
+    }
+}
+
+impl Hub {
+    /// Does what Control wants.
+    pub(super) fn drain(&mut self) {
+        while let Some(output) = self.control.poll() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Instruct(worker, instruction) => {
+                (self.to_worker)(worker, ToWorker::Instruct(instruction));
+            }
+            Output::ParticipantChanged(peer) => {
+                if let Some(participant) = self.control.participant(peer) {
+                    self.news.changed.entry(participant.room).or_default().insert(peer);
+                }
+            }
+            Output::Departed(departure) => self.see_off(*departure),
+            Output::RoomChanged(room) => {
+                self.news.rooms.insert(room);
+            }
+            Output::RoomClosed(room) => {
+                self.gatherings.remove(&room);
+            }
+            Output::Wanted(subscription) => {
+                // It is gone again if this is `None`.
+                let _: Option<()> = self.want(subscription);
+            }
+            Output::Unwanted { peer, track } => self.unwant(peer, &track),
+            Output::FirstSubscriber(track) => self.tell_publisher(track, |publication| {
+                let track_sid = publication.sid.to_string();
+                Message::TrackSubscribed(proto::TrackSubscribed { track_sid })
+            }),
+            Output::QualityWanted { track, quality } => self.tell_publisher(track, |publication| {
+                Message::SubscribedQualityUpdate(translate::wanted(publication, quality))
+            }),
+            Output::Speakers { to, speakers } => self.tell_speakers(to, &speakers),
+            Output::Qualities { to, scores } => self.tell_qualities(to, &scores),
+            Output::StreamState { to, track, paused } => self.tell_stream_state(to, track, paused),
+            Output::Allowed { to, track, allowed } => self.tell_allowed(to, track, allowed),
+            Output::Unpublished { peer, track, sid, cid, tell } => {
+                self.unpublish(peer, track, &sid, &cid, tell);
+            }
+        }
+    }
+
+    fn see_off(&mut self, departure: Departure) {
+        let peer = departure.peer;
+        if let Some(leave) = translate::leave(departure.reason) {
+            self.send(peer, Message::Leave(leave));
+        }
+        self.push(peer, Outgoing::Close(NORMAL, "left"));
+        self.forget(peer);
+        self.news.asking.remove(&peer);
+        if let Some(changed) = self.news.changed.get_mut(&departure.room) {
+            changed.remove(&peer);
+        }
+        let gone = if departure.reason == DepartureReason::Left { "left" } else { "was put out" };
+        tracing::info!(?peer, reason = ?departure.reason, "participant {gone}");
+        if departure.visibility == Visibility::Visible {
+            self.news.departed.entry(departure.room).or_default().push(departure);
+        }
+    }
+
+    fn unwant(&mut self, peer: PeerId, track: &TrackSid) {
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.subscriptions.remove(track);
+            seat.negotiation.unwant(track);
+            self.news.ask(peer);
+        }
+    }
+
+    fn unpublish(&mut self, peer: PeerId, track: TrackId, sid: &TrackSid, cid: &str, tell: bool) {
+        self.tracks.remove(sid);
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        seat.cids.remove(cid);
+        seat.cards.remove(&track);
+        seat.negotiation.withdraw(cid);
+        if tell {
+            let track_sid = sid.to_string();
+            let told = proto::TrackUnpublishedResponse { track_sid };
+            self.send(peer, Message::TrackUnpublished(told));
+        }
+    }
+
+    fn tell_publisher(
+        &mut self,
+        track: TrackId,
+        message: impl FnOnce(&sfu::control::Publication) -> Message,
+    ) {
+        if let Some(publication) = self.control.publication(track) {
+            let (peer, message) = (publication.peer, message(publication));
+            self.send(peer, message);
+        }
+    }
+
+    pub(super) fn tell_speakers(&mut self, to: PeerId, speakers: &[Speaker]) {
+        let each = speakers.iter().filter_map(|speaker| {
+            Some(proto::SpeakerInfo {
+                sid: self.control.participant(speaker.peer)?.sid.to_string(),
+                level: speaker.level,
+                active: speaker.is_active(),
+            })
+        });
+        let speakers = each.collect();
+        self.send(to, Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
+    }
+
+    fn tell_qualities(&mut self, to: PeerId, scores: &[(PeerId, Score)]) {
+        let each = scores.iter().filter_map(|(peer, score)| {
+            Some(proto::ConnectionQualityInfo {
+                participant_sid: self.control.participant(*peer)?.sid.to_string(),
+                quality: translate::quality(score.quality).into(),
+                score: score.opinion,
+            })
+        });
+        let updates = each.collect();
+        self.send(to, Message::ConnectionQuality(proto::ConnectionQualityUpdate { updates }));
+    }
+
+    fn tell_stream_state(&mut self, to: PeerId, track: TrackId, paused: bool) {
+        let Some((participant_sid, track_sid)) = self.sids(track) else {
+            return;
+        };
+        let state =
+            if paused { proto::StreamState::Paused } else { proto::StreamState::Active }.into();
+        let info = proto::StreamStateInfo { participant_sid, track_sid, state };
+        let stream_states = vec![info];
+        self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+    }
+
+    fn tell_allowed(&mut self, to: PeerId, track: TrackId, allowed: bool) {
+        let Some((participant_sid, track_sid)) = self.sids(track) else {
+            return;
+        };
+        let update = proto::SubscriptionPermissionUpdate { participant_sid, track_sid, allowed };
+        self.send(to, Message::SubscriptionPermissionUpdate(update));
+    }
+
+    /// A track's publisher and name, for clients.
+    fn sids(&self, track: TrackId) -> Option<(String, String)> {
+        let publication = self.control.publication(track)?;
+        let publisher = self.control.participant(publication.peer)?;
+        Some((publisher.sid.to_string(), publication.sid.to_string()))
+    }
+
+    /// Tells everybody what waited for the end of the turn.
+    pub(super) fn tell_news(&mut self) {
+        self.tell_participants();
+        for peer in std::mem::take(&mut self.news.asking) {
+            self.ask_for_sections(peer);
+        }
+        if self.news.due().is_some_and(|at| at <= self.now) {
+            self.news.rooms_at = self.now + ROOM_EVERY;
+            for room in std::mem::take(&mut self.news.rooms) {
+                self.tell_room(room);
+            }
+        }
+    }
+
+    fn ask_for_sections(&mut self, peer: PeerId) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        // Without an offer there is nothing to add to; without a session nobody to ask.
+        if !seat.is_placed || seat.session.is_none() {
+            return;
+        }
+        if let Some(needed) = seat.negotiation.requirement() {
+            let needed = proto::MediaSectionsRequirement {
+                num_audios: needed.audios,
+                num_videos: needed.videos,
+            };
+            self.send(peer, Message::MediaSectionsRequirement(needed));
+        }
+    }
+
+    fn tell_room(&mut self, room: RoomId) {
+        let Some(info) = self.room_info(room) else {
+            return;
+        };
+        let update = proto::RoomUpdate { room: Some(info) };
+        let message = seat::shared(Message::RoomUpdate(update));
+        for peer in self.seated(room) {
+            self.send_shared(peer, &message);
+        }
+    }
+
+    /// Tells every room who changed and who is gone.
+    pub(super) fn tell_participants(&mut self) {
+        let changed = std::mem::take(&mut self.news.changed);
+        let mut departed = std::mem::take(&mut self.news.departed);
+        let rooms: BTreeSet<RoomId> = changed.keys().chain(departed.keys()).copied().collect();
+        for room in rooms {
+            let departed = departed.remove(&room).unwrap_or_default();
+            self.tell_one_room(room, changed.get(&room), &departed);
+        }
+    }
+
+    fn tell_one_room(
+        &mut self,
+        room: RoomId,
+        changed: Option<&BTreeSet<PeerId>>,
+        departed: &[Departure],
+    ) {
+        let changed = changed.into_iter().flatten();
+        let changed = changed.filter_map(|peer| self.control.participant(*peer));
+        let (visible, hidden): (Vec<_>, Vec<_>) = changed.partition(|held| held.is_visible());
+        let hidden: Vec<PeerId> = hidden.into_iter().map(|held| held.peer).collect();
+        let visible: Vec<proto::ParticipantInfo> =
+            visible.into_iter().filter_map(|held| self.participant_info(held.peer)).collect();
+        for peer in hidden {
+            if let Some(info) = self.participant_info(peer) {
+                self.send(peer, update(vec![info]));
+            }
+        }
+        let gone = departed.iter().map(translate::departed);
+        let all: Vec<_> = gone.chain(visible.iter().cloned()).collect();
+        if all.is_empty() {
+            return;
+        }
+        let message = seat::shared(update(all));
+        for peer in self.seated(room) {
+            // A client takes what is said of its identity for itself: its former presence is not for it.
+            let identity = self.control.participant(peer).map(|held| &held.identity);
+            if departed.iter().any(|gone| Some(&gone.identity) == identity) {
+                let others = departed.iter().filter(|gone| Some(&gone.identity) != identity);
+                let own = others.map(translate::departed).chain(visible.iter().cloned());
+                let own = seat::shared(update(own.collect()));
+                self.send_shared(peer, &own);
+            } else {
+                self.send_shared(peer, &message);
+            }
+        }
+    }
+
+    /// The participants of a room that have a session.
+    pub(super) fn seated(&self, room: RoomId) -> Vec<PeerId> {
+        let all = self.control.participants(room).map(|held| held.peer);
+        all.filter(|peer| self.seats.get(peer).is_some_and(|seat| seat.session.is_some())).collect()
+    }
+
+    pub(super) fn participant_info(&self, peer: PeerId) -> Option<proto::ParticipantInfo> {
+        let participant = self.control.participant(peer)?;
+        let tracks = participant.tracks.iter().filter_map(|id| self.control.publication(*id));
+        Some(translate::participant(participant, tracks, self.seats.get(&peer)?))
+    }
+
+    pub(super) fn room_info(&self, room: RoomId) -> Option<proto::Room> {
+        let held = self.control.room(room)?;
+        let gathering = self.gatherings.get(&room)?;
+        let mut info = proto::Room {
+            sid: held.sid.as_str().to_owned(),
+            name: held.name.expose().to_owned(),
+            departure_timeout: u32::try_from(self.config.control.departure.as_secs())
+                .unwrap_or(u32::MAX),
+            creation_time: gathering.created_at_ms / 1000,
+            creation_time_ms: gathering.created_at_ms,
+            enabled_codecs: translate::codecs(&super::AUDIO_CODECS),
+            ..Default::default()
+        };
+        info.enabled_codecs.extend(translate::codecs(&super::VIDEO_CODECS));
+        for participant in self.control.participants(room) {
+            let seat = self.seats.get(&participant.peer);
+            info.active_recording |= seat.is_some_and(|seat| seat.permission.recorder);
+            if participant.is_visible() {
+                info.num_participants += 1;
+                let tracks = participant.tracks.iter();
+                let mut tracks = tracks.filter_map(|track| self.control.publication(*track));
+                info.num_publishers += u32::from(tracks.any(|track| track.is_live()));
+            }
+        }
+        Some(info)
+    }
+}
+
+fn update(participants: Vec<proto::ParticipantInfo>) -> Message {
+    Message::Update(proto::ParticipantUpdate { participants })
+}

@@ -1,0 +1,90 @@
+//! A room's last reliable data packets, for those who could not receive them when they were sent.
+//!
+//! Guarantees: at most [`REPLAY_BYTES_MAX`] and [`REPLAY_TIME_MAX`] of them.
+//! Source: LiveKit `pkg/rtc/room.go` (`dataMessageCache`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use model::{Identity, ParticipantSid, Timestamp};
+use wire::data::Audience;
+
+use crate::limits::{REPLAY_BYTES_MAX, REPLAY_TIME_MAX};
+
+/// A packet as it was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) at: Timestamp,
+    pub(super) from: ParticipantSid,
+    pub(super) sequence: u32,
+    pub(super) audience: Audience,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Sent {
+    /// Whether the packet was for that participant.
+    pub(super) fn is_for(&self, identity: &Identity, sid: &ParticipantSid) -> bool {
+        self.from != *sid && self.audience.includes(identity, sid)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    sent: VecDeque<Sent>,
+    bytes: usize,
+}
+
+impl Replay {
+    pub(super) fn push(&mut self, sent: Sent) {
+        self.bytes += sent.bytes.len();
+        let now = sent.at;
+        self.sent.push_back(sent);
+        self.forget(now);
+    }
+
+    /// In the order in which they were sent.
+    pub(super) fn iter(&mut self, now: Timestamp) -> impl Iterator<Item = &Sent> {
+        self.forget(now);
+        self.sent.iter()
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(oldest) = self.sent.front() {
+            if self.bytes <= REPLAY_BYTES_MAX && now.since(oldest.at) <= REPLAY_TIME_MAX {
+                return;
+            }
+            self.bytes -= oldest.bytes.len();
+            self.sent.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(at: u64, sequence: u32, len: usize) -> Sent {
+        Sent {
+            at: Timestamp::from_millis(at),
+            from: ParticipantSid::from_wire("PA_x"),
+            sequence,
+            audience: Audience::default(),
+            bytes: vec![0; len].into(),
+        }
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_bytes_or_too_much_time() {
+        let mut replay = Replay::default();
+        replay.push(sent(0, 1, 10));
+        replay.push(sent(5000, 2, 10));
+        let held = |replay: &mut Replay, at| {
+            let each = replay.iter(Timestamp::from_millis(at)).map(|sent| sent.sequence);
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(held(&mut replay, 9500), [1, 2]);
+        assert_eq!(held(&mut replay, 9501), [2]);
+        replay.push(sent(9600, 3, REPLAY_BYTES_MAX));
+        assert_eq!(held(&mut replay, 9600), [3]);
+    }
+}

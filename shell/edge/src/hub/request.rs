@@ -1,0 +1,306 @@
+//! What clients ask for, message by message.
+
+use std::time::Duration;
+
+use model::{PeerId, TrackId, TrackSid};
+use sfu::control::{
+    DepartureReason, Input, ProfileChange, ProfileError, PublishError, Settings, Size, Speaker,
+    Want,
+};
+use wire::proto;
+use wire::proto::request_response::{Reason, Request};
+use wire::proto::signal_request::Message as Asked;
+use wire::proto::signal_response::Message;
+use wire::proto::simulate_scenario::Scenario;
+
+use super::seat::{Card, ResumeFault};
+use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate, unix_ms};
+use crate::session::Outgoing;
+
+/// How loud a simulated speaker is (LiveKit: 0.9).
+const SIMULATED_LEVEL: f32 = 0.9;
+/// How long at most.
+const SIMULATED_MAX: Duration = Duration::from_secs(30);
+/// WebSocket close code of an endpoint that goes away.
+const AWAY: u16 = 1001;
+
+impl Hub {
+    pub(super) fn request(&mut self, peer: PeerId, request: proto::SignalRequest) {
+        let now = self.now;
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        let Some(asked) = request.message else {
+            return self.metrics.requests_ignored.count();
+        };
+        // Without pings a client gives up, and nobody else is charged for leaving.
+        let is_free = matches!(asked, Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_));
+        if !is_free && !seat.bucket.take(now) {
+            return self.metrics.requests_over_rate.count();
+        }
+        self.serve(peer, asked);
+    }
+
+    #[expect(deprecated, reason = "older clients send layers, and every message is listed")]
+    fn serve(&mut self, peer: PeerId, asked: Asked) {
+        match asked {
+            Asked::Offer(offer) => self.offer(peer, &offer),
+            Asked::Trickle(_) => self.metrics.candidates_received.count(),
+            Asked::AddTrack(request) => self.add_track(peer, request),
+            Asked::Mute(mute) => {
+                if let Some(track) = self.own_track(peer, &mute.sid) {
+                    self.tell(Input::Mute { peer, track, muted: mute.muted });
+                }
+            }
+            Asked::Subscription(update) => self.subscription(peer, &update),
+            Asked::TrackSetting(update) => self.track_setting(peer, &update),
+            Asked::Leave(_) => self.tell(Input::Depart(peer, DepartureReason::Left)),
+            Asked::SubscriptionPermission(update) => {
+                self.tell(Input::Allow(peer, translate::allowance(&update)));
+            }
+            Asked::SyncState(state) => self.sync(peer, &state),
+            Asked::Simulate(scenario) => self.simulate(peer, scenario.scenario),
+            Asked::Ping(_) => self.send(peer, Message::Pong(unix_ms())),
+            Asked::PingReq(ping) => self.send(
+                peer,
+                Message::PongResp(proto::Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: unix_ms(),
+                }),
+            ),
+            Asked::UpdateMetadata(update) => self.update_metadata(peer, update),
+            Asked::UpdateAudioTrack(update) => self.update_audio_track(peer, update),
+            Asked::UpdateVideoTrack(update) => self.update_video_track(peer, update),
+            Asked::PublishDataTrackRequest(request) => {
+                let request = Request::PublishDataTrack(request);
+                self.respond(peer, 0, Reason::UnsupportedType, Some(request));
+            }
+            Asked::UnpublishDataTrackRequest(request) => {
+                let request = Request::UnpublishDataTrack(request);
+                self.respond(peer, 0, Reason::UnsupportedType, Some(request));
+            }
+            Asked::StoreDataBlobRequest(request) => {
+                self.respond(peer, request.request_id, Reason::UnsupportedType, None);
+            }
+            Asked::GetDataBlobRequest(request) => {
+                self.respond(peer, request.request_id, Reason::UnsupportedType, None);
+            }
+            // Answers are for offers, of which we make none; layers are said by track settings.
+            Asked::Answer(_) | Asked::UpdateLayers(_) | Asked::UpdateDataSubscription(_) => {
+                self.metrics.requests_ignored.count();
+            }
+        }
+    }
+
+    fn respond(&mut self, peer: PeerId, id: u32, reason: Reason, request: Option<Request>) {
+        self.send(
+            peer,
+            Message::RequestResponse(proto::RequestResponse {
+                request_id: id,
+                reason: reason.into(),
+                message: String::new(),
+                request,
+            }),
+        );
+    }
+
+    /// A track of the participant's own, by its name for clients.
+    fn own_track(&self, peer: PeerId, sid: &str) -> Option<TrackId> {
+        let track = *self.tracks.get(&TrackSid::from_wire(sid))?;
+        (self.control.publication(track)?.peer == peer).then_some(track)
+    }
+
+    pub(super) fn add_track(&mut self, peer: PeerId, request: proto::AddTrackRequest) {
+        if let Some(track) = self.pending_again(peer, &request.cid) {
+            return self.tell_published(peer, track);
+        }
+        let refused = match translate::announcement(&request) {
+            None => Reason::UnsupportedType,
+            Some(announcement) => {
+                let kind = announcement.kind;
+                match self.control.publish(peer, announcement) {
+                    Ok(track) => return self.expect(peer, track, kind, request),
+                    Err(PublishError::NotAllowed) => Reason::NotAllowed,
+                    Err(PublishError::TooMany) => Reason::LimitExceeded,
+                    Err(PublishError::BadCid) => Reason::InvalidRequest,
+                }
+            }
+        };
+        self.respond(peer, 0, refused, Some(Request::AddTrack(request)));
+    }
+
+    /// The track that was announced under this name and whose media has not come.
+    fn pending_again(&self, peer: PeerId, cid: &str) -> Option<TrackId> {
+        let track = *self.seats.get(&peer)?.cids.get(cid)?;
+        (!self.control.publication(track)?.is_live()).then_some(track)
+    }
+
+    /// The media of an announced track may have come already.
+    fn expect(
+        &mut self,
+        peer: PeerId,
+        track: TrackId,
+        kind: model::TrackKind,
+        request: proto::AddTrackRequest,
+    ) {
+        let sid = self.control.publication(track).map(|publication| publication.sid.clone());
+        let (Some(sid), Some(seat)) = (sid, self.seats.get_mut(&peer)) else {
+            return;
+        };
+        self.tracks.insert(sid, track);
+        seat.cids.insert(request.cid.as_str().into(), track);
+        let accepted = [&AUDIO_CODECS[..], &VIDEO_CODECS[..]].concat();
+        let expected = translate::expected(&request, kind, &accepted);
+        seat.cards.insert(track, Card { request });
+        // Control holds as few pending tracks as the negotiation.
+        let section = seat.negotiation.announce(expected).ok().flatten();
+        self.tell_published(peer, track);
+        if let Some(section) = section {
+            self.start(peer, &section);
+        }
+    }
+
+    fn tell_published(&mut self, peer: PeerId, track: TrackId) {
+        let publication = self.control.publication(track);
+        let card = self.seats.get(&peer).and_then(|seat| seat.cards.get(&track));
+        if let (Some(publication), Some(card)) = (publication, card) {
+            let cid = publication.cid.to_string();
+            let track = Some(translate::track(publication, card));
+            self.send(peer, Message::TrackPublished(proto::TrackPublishedResponse { cid, track }));
+        }
+    }
+
+    fn subscription(&mut self, peer: PeerId, update: &proto::UpdateSubscription) {
+        let named = update.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
+        for sid in update.track_sids.iter().chain(named) {
+            match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
+                Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
+                None if update.subscribe => {
+                    self.send(
+                        peer,
+                        Message::SubscriptionResponse(proto::SubscriptionResponse {
+                            track_sid: sid.clone(),
+                            err: proto::SubscriptionError::SeTrackNotfound.into(),
+                        }),
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn track_setting(&mut self, peer: PeerId, update: &proto::UpdateTrackSettings) {
+        let settings = translate::settings(update);
+        for sid in &update.track_sids {
+            if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
+                self.tell(Input::Settings { peer, track, settings });
+            }
+        }
+    }
+
+    /// What the client believes, after a resume.
+    pub(super) fn sync(&mut self, peer: PeerId, state: &proto::SyncState) {
+        let knows = |published: &proto::TrackPublishedResponse| {
+            let sid = published.track.as_ref().map(|track| track.sid.as_str());
+            sid.is_some_and(|sid| self.own_track(peer, sid).is_some())
+        };
+        if !state.publish_tracks.iter().all(knows) {
+            return self.tell(Input::Depart(peer, DepartureReason::Mismatch));
+        }
+        let settings = Settings { want: Want::Nothing, fps: 0 };
+        for sid in &state.track_sids_disabled {
+            if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
+                self.tell(Input::Settings { peer, track, settings });
+            }
+        }
+        if let Some(update) = &state.subscription {
+            self.subscription(peer, update);
+        }
+        self.replay_missed(peer, &state.datachannel_receive_states);
+    }
+
+    fn update_metadata(&mut self, peer: PeerId, update: proto::UpdateParticipantMetadata) {
+        let change = ProfileChange {
+            name: Some(update.name).filter(|name| !name.is_empty()),
+            metadata: Some(update.metadata).filter(|metadata| !metadata.is_empty()),
+            attributes: update.attributes.into_iter().collect(),
+        };
+        let reason = match self.control.update_profile(peer, change) {
+            Ok(()) => Reason::Ok,
+            Err(ProfileError::NotAllowed) => Reason::NotAllowed,
+            Err(ProfileError::TooLarge) => Reason::LimitExceeded,
+        };
+        self.drain();
+        self.respond(peer, update.request_id, reason, None);
+    }
+
+    fn update_audio_track(&mut self, peer: PeerId, update: proto::UpdateLocalAudioTrack) {
+        let track = self.own_track(peer, &update.track_sid);
+        let card = track.and_then(|track| self.seats.get_mut(&peer)?.cards.get_mut(&track));
+        if let Some(card) = card {
+            card.request.audio_features = update.features;
+            self.tell(Input::Touch(peer));
+        }
+    }
+
+    fn update_video_track(&mut self, peer: PeerId, update: proto::UpdateLocalVideoTrack) {
+        if let Some(track) = self.own_track(peer, &update.track_sid) {
+            let size = Size { width: update.width, height: update.height };
+            self.tell(Input::Resize { peer, track, size });
+        }
+    }
+
+    /// Faults that a client asks for, to see whether it survives them. They hit itself alone.
+    fn simulate(&mut self, peer: PeerId, scenario: Option<Scenario>) {
+        match scenario {
+            Some(Scenario::SpeakerUpdate(seconds)) => {
+                let seconds = u64::try_from(seconds).unwrap_or(0);
+                let until = self.now + Duration::from_secs(seconds).min(SIMULATED_MAX);
+                self.timers.retain(|(_, timer)| *timer != Timer::Hush(peer));
+                self.timers.insert((until, Timer::Hush(peer)));
+                self.simulate_speaker(peer, SIMULATED_LEVEL);
+            }
+            Some(Scenario::NodeFailure(_) | Scenario::Migration(_)) => {
+                self.push(peer, Outgoing::Close(AWAY, "simulated"));
+                if let Some(seat) = self.seats.get_mut(&peer)
+                    && let Some(session) = seat.session.take()
+                {
+                    self.sessions.remove(&session.id);
+                }
+                self.tell(Input::Depart(peer, DepartureReason::Mismatch));
+            }
+            Some(Scenario::ServerLeave(_)) => {
+                self.tell(Input::Depart(peer, DepartureReason::Shutdown));
+            }
+            Some(Scenario::LeaveRequestFullReconnect(_)) => {
+                self.tell(Input::Depart(peer, DepartureReason::Mismatch));
+            }
+            Some(Scenario::DisconnectSignalOnResume(_)) => {
+                self.fail_resume(peer, ResumeFault::AfterMessages);
+            }
+            Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
+                self.fail_resume(peer, ResumeFault::BeforeMessages(2));
+            }
+            // There is no TCP to switch to, and a client limits its own bandwidth better.
+            Some(Scenario::SwitchCandidateProtocol(_) | Scenario::SubscriberBandwidth(_))
+            | None => {
+                self.metrics.requests_ignored.count();
+            }
+        }
+    }
+
+    fn fail_resume(&mut self, peer: PeerId, fault: ResumeFault) {
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.resume_fault = Some(fault);
+        }
+    }
+
+    pub(super) fn simulate_speaker(&mut self, peer: PeerId, level: f32) {
+        let Some(room) = self.seats.get(&peer).map(|seat| seat.room) else {
+            return;
+        };
+        for to in self.seated(room) {
+            self.tell_speakers(to, &[Speaker { peer, level }]);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One participant as the hub keeps it: its session, its negotiation, and what only clients understand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
+use rtp::extension::ExtensionMap;
+use sfu::ReceiveFormat;
+use tokio::sync::mpsc;
+use wire::data::ReliableOrder;
+use wire::grant::Permission;
+use wire::negotiation::Negotiation;
+use wire::proto;
+use wire::sdp::{ExtensionMapping, IceCredentials, Mid, Payload};
+use wire::token::VerifiedToken;
+
+use crate::limits::{REQUESTS_BURST, REQUESTS_PER_SECOND};
+use crate::session::{Outgoing, SessionId};
+
+/// The signalling connection that a participant has now.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) outbox: mpsc::Sender<Outgoing>,
+}
+
+/// What a publication's receivers are told and Control does not care about, as the client sent it.
+#[derive(Debug)]
+pub(super) struct Card {
+    pub(super) request: proto::AddTrackRequest,
+}
+
+/// A subscription as it stands, or will stand, in the receiver's description.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) subscription: SubscriptionId,
+    pub(super) ssrc: u32,
+    pub(super) rtx_ssrc: u32,
+}
+
+/// A fault that the client asked for, at its next resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResumeFault {
+    /// The connection closes after the first messages.
+    AfterMessages,
+    /// The connection closes before any message, this many times.
+    BeforeMessages(u8),
+}
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) room: RoomId,
+    pub(super) session: Option<Session>,
+    pub(super) token: VerifiedToken,
+    pub(super) permission: Permission,
+    pub(super) client: proto::ClientInfo,
+    /// Milliseconds of Unix time.
+    pub(super) joined_at_ms: i64,
+    pub(super) joined: Timestamp,
+    pub(super) negotiation: Negotiation,
+    /// Our end's, as the next answer says.
+    pub(super) local_ice: IceCredentials,
+    /// The worker has been told of the peer.
+    pub(super) is_placed: bool,
+    /// Counts ICE restarts.
+    pub(super) ice_generation: u8,
+    /// What the client sends, by section. Sections are at most `wire::limits::SDP_SECTIONS_MAX`.
+    pub(super) receives: BTreeMap<Mid, (Vec<Payload>, Vec<ExtensionMapping>)>,
+    /// Its tracks by the client's own names.
+    pub(super) cids: BTreeMap<Box<str>, TrackId>,
+    pub(super) cards: BTreeMap<TrackId, Card>,
+    pub(super) subscriptions: BTreeMap<TrackSid, Placed>,
+    pub(super) order: ReliableOrder,
+    /// The reliable channel has been open.
+    pub(super) is_reliable: bool,
+    pub(super) bucket: Bucket,
+    pub(super) resume_fault: Option<ResumeFault>,
+}
+
+impl Seat {
+    /// Sends to the client, if it is there. `false`: it reads too slowly, and its session is gone.
+    pub(super) fn send(&mut self, outgoing: Outgoing) -> bool {
+        let Some(session) = &self.session else {
+            return true;
+        };
+        match session.outbox.try_send(outgoing) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.session = None;
+                true
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.session = None;
+                false
+            }
+        }
+    }
+
+    /// Everything that the client may send, over all sections.
+    pub(super) fn receive_formats(&self) -> (Vec<ReceiveFormat>, ExtensionMap) {
+        let mut formats: Vec<ReceiveFormat> = Vec::new();
+        let mut extensions = ExtensionMap::new();
+        for (payloads, mappings) in self.receives.values() {
+            for payload in payloads {
+                let known = formats.iter().any(|held| held.payload_type == payload.pt);
+                if let Some(codec) = payload.codec.filter(|_| !known) {
+                    formats.push(ReceiveFormat {
+                        payload_type: payload.pt,
+                        codec,
+                        rtx: payload.rtx,
+                    });
+                }
+            }
+            map_extensions(&mut extensions, mappings);
+        }
+        (formats, extensions)
+    }
+}
+
+/// Adds what a section says; an id that contradicts the rest of the bundle is left out.
+pub(super) fn map_extensions(map: &mut ExtensionMap, mappings: &[ExtensionMapping]) {
+    for mapping in mappings {
+        let kind = rtp::extension::ExtensionKind::from_uri(mapping.extension.uri());
+        if let Some(kind) = kind {
+            // A contradiction is the client's fault and costs it this extension.
+            let _ = map.insert(mapping.id, kind);
+        }
+    }
+}
+
+/// Requests that a session may make.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    tokens: u32,
+    /// Up to when the tokens are counted.
+    filled: Timestamp,
+}
+
+impl Bucket {
+    pub(super) const fn new(now: Timestamp) -> Self {
+        Self { tokens: REQUESTS_BURST, filled: now }
+    }
+
+    /// Whether one more request is taken.
+    pub(super) fn take(&mut self, now: Timestamp) -> bool {
+        const MICROS_PER_TOKEN: u64 = 1_000_000 / REQUESTS_PER_SECOND as u64;
+        let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
+        let earned = elapsed / MICROS_PER_TOKEN;
+        if earned > 0 {
+            let room = REQUESTS_BURST - self.tokens;
+            self.tokens += u32::try_from(earned).unwrap_or(room).min(room);
+            let counted = earned.saturating_mul(MICROS_PER_TOKEN);
+            self.filled = Timestamp::from_micros(self.filled.as_micros().saturating_add(counted));
+        }
+        let has = self.tokens > 0;
+        self.tokens -= u32::from(has);
+        has
+    }
+}
+
+/// A message for many.
+pub(super) fn shared(message: proto::signal_response::Message) -> Arc<proto::SignalResponse> {
+    Arc::new(proto::SignalResponse { message: Some(message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_a_burst_and_then_a_rate() {
+        let mut bucket = Bucket::new(Timestamp::ZERO);
+        let taken = (0..REQUESTS_BURST + 10).filter(|_| bucket.take(Timestamp::ZERO)).count();
+        assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
+        let later = Timestamp::from_millis(1000);
+        let taken = (0..REQUESTS_BURST).filter(|_| bucket.take(later)).count();
+        assert_eq!(taken, usize::try_from(REQUESTS_PER_SECOND).unwrap());
+        let much_later = Timestamp::from_millis(3_600_000);
+        let taken = (0..2 * REQUESTS_BURST).filter(|_| bucket.take(much_later)).count();
+        assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
+    }
+}

@@ -1,0 +1,944 @@
+//! The hub without a network: real clients' offers in, messages and workers' instructions out.
+
+use std::sync::Mutex;
+
+use model::{SubscriptionId, TrackKind};
+use prost::Message as _;
+use sfu::{Instruction, Report};
+use tokio::sync::oneshot;
+use wire::grant::VideoGrant;
+use wire::key::RefreshKey;
+use wire::proto::signal_request::Message as Asked;
+use wire::proto::signal_response::Message as Told;
+use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
+
+use super::*;
+use crate::limits::OUTBOX_MAX;
+use crate::session::{Knock, Refusal};
+
+const CHROMIUM_JOIN: &str = include_str!("../../../../core/wire/tests/offers/chromium_join.sdp");
+const CHROMIUM_PUBLISH: &str =
+    include_str!("../../../../core/wire/tests/offers/chromium_publish.sdp");
+const CHROMIUM_UNPUBLISH: &str =
+    include_str!("../../../../core/wire/tests/offers/chromium_unpublish.sdp");
+const NATIVE_JOIN: &str = include_str!("../../../../core/wire/tests/offers/native_join.sdp");
+/// Track ids in the published offer.
+const MICROPHONE: &str = "39f18be5-e6a4-4aef-9df1-e85df0041e9d";
+const CAMERA: &str = "93c169dc-2d5b-46ed-a862-7e2e79e2f816";
+/// A data packet with this in it makes the test's worker panic.
+const POISON: &[u8] = b"poison";
+
+type Sent = Arc<Mutex<Vec<(WorkerId, ToWorker)>>>;
+
+struct Node {
+    hub: Hub,
+    sent: Sent,
+    now: Timestamp,
+}
+
+struct Client {
+    session: SessionId,
+    inbox: mpsc::Receiver<Outgoing>,
+}
+
+impl Client {
+    /// Messages told since the last call.
+    fn told(&mut self) -> Vec<Told> {
+        let all = std::iter::from_fn(|| self.inbox.try_recv().ok());
+        let messages = all.filter_map(|outgoing| match outgoing {
+            Outgoing::Response(response) => response.message.clone(),
+            Outgoing::Close(..) => None,
+        });
+        messages.collect()
+    }
+
+    fn is_closed(&mut self) -> bool {
+        let mut last = None;
+        loop {
+            match self.inbox.try_recv() {
+                Ok(outgoing) => last = Some(outgoing),
+                Err(mpsc::error::TryRecvError::Empty) => return false,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    return matches!(last, Some(Outgoing::Close(..)));
+                }
+            }
+        }
+    }
+}
+
+fn token(identity: &str, room: &str) -> VerifiedToken {
+    let video = VideoGrant { room_join: true, room: room.to_owned(), ..VideoGrant::default() };
+    VerifiedToken {
+        claims: Claims {
+            identity: identity.to_owned(),
+            expires_at: 4_000_000_000,
+            video: Some(VideoGrant { can_update_own_metadata: Some(true), ..video }),
+            ..Claims::default()
+        },
+        id: TokenId::of_jti("devkey", identity),
+        issuer: "devkey".into(),
+        kind: TokenKind::Original,
+    }
+}
+
+fn description(sdp: &str, id: u32) -> proto::SessionDescription {
+    proto::SessionDescription {
+        r#type: "offer".to_owned(),
+        sdp: sdp.to_owned(),
+        id,
+        ..Default::default()
+    }
+}
+
+fn joining(sdp: &str) -> proto::JoinRequest {
+    proto::JoinRequest {
+        client_info: Some(proto::ClientInfo {
+            protocol: 17,
+            client_protocol: 2,
+            capabilities: vec![1, 2],
+            ..Default::default()
+        }),
+        connection_settings: Some(proto::ConnectionSettings {
+            auto_subscribe: true,
+            ..Default::default()
+        }),
+        publisher_offer: Some(description(sdp, 7)),
+        ..Default::default()
+    }
+}
+
+fn add_track(cid: &str, kind: TrackKind) -> Asked {
+    let video = kind == TrackKind::Video;
+    Asked::AddTrack(proto::AddTrackRequest {
+        cid: cid.to_owned(),
+        r#type: wire::convert::kind_to_wire(kind).into(),
+        source: if video { 1 } else { 2 },
+        encryption: proto::encryption::Type::Gcm.into(),
+        ..Default::default()
+    })
+}
+
+fn packet(payload: &[u8]) -> Vec<u8> {
+    let user = proto::UserPacket { payload: payload.to_vec(), ..Default::default() };
+    let value = Some(proto::data_packet::Value::User(user));
+    proto::DataPacket { value, sequence: 1, ..Default::default() }.encode_to_vec()
+}
+
+impl Node {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut control::Config)) -> Self {
+        let sent: Sent = Arc::default();
+        let kept = Arc::clone(&sent);
+        let to_worker: SendToWorker = Box::new(move |worker, message| {
+            if let ToWorker::Send { message, .. } = &message {
+                assert!(!message.windows(POISON.len()).any(|bytes| bytes == POISON), "poisoned");
+            }
+            kept.lock().unwrap().push((worker, message));
+        });
+        let mut control = control::Config {
+            workers: 2,
+            spill_at: 64,
+            participants_max: 100,
+            room_participants_max: 100,
+            join_within: Duration::from_secs(60),
+            departure: Duration::from_secs(20),
+        };
+        change(&mut control);
+        let config = HubConfig {
+            control,
+            keys: Arc::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()),
+            candidates: vec![SocketAddr::from(([127, 0, 0, 1], 7882))],
+            door: Arc::new(Door::new(&[1; 32])),
+            fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![9; 32] },
+            origin: Instant::now(),
+        };
+        let hub = Hub::new(config, to_worker, Arc::default());
+        Self { hub, sent, now: Timestamp::ZERO }
+    }
+
+    fn tell(&mut self, message: ToHub) {
+        self.now += Duration::from_millis(1);
+        self.hub.turn(self.now, std::iter::once(message));
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while let Some(at) = self.hub.next_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.hub.turn(self.now, std::iter::empty());
+        }
+        self.now = until;
+    }
+
+    fn knock(&mut self, token: VerifiedToken, join: proto::JoinRequest) -> Result<Client, Refusal> {
+        let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox }), reply));
+        answer.try_recv().expect("answered").map(|session| Client { session, inbox })
+    }
+
+    fn join(&mut self, identity: &str) -> Client {
+        self.knock(token(identity, "red"), joining(CHROMIUM_JOIN)).expect("admitted")
+    }
+
+    /// Joined, connected, channels open, and nothing of it left to read.
+    fn active(&mut self, identity: &str) -> Client {
+        let mut client = self.join(identity);
+        let peer = self.peer(&client);
+        self.tell(ToHub::Worker(FromWorker::Connected(peer)));
+        self.tell(ToHub::Worker(FromWorker::ChannelOpen(peer, Channel::Reliable)));
+        client.told();
+        client
+    }
+
+    fn ask(&mut self, client: &Client, message: Asked) {
+        let request = proto::SignalRequest { message: Some(message) };
+        self.tell(ToHub::Request(client.session, Box::new(request)));
+    }
+
+    /// Announces and offers a microphone and a camera.
+    fn publish(&mut self, client: &Client) {
+        self.ask(client, add_track(MICROPHONE, TrackKind::Audio));
+        self.ask(client, add_track(CAMERA, TrackKind::Video));
+        self.ask(client, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    }
+
+    fn peer(&self, client: &Client) -> PeerId {
+        self.hub.sessions[&client.session]
+    }
+
+    fn sent(&mut self) -> Vec<(WorkerId, ToWorker)> {
+        std::mem::take(&mut self.sent.lock().unwrap())
+    }
+
+    fn instructions(&mut self) -> Vec<Instruction> {
+        let all = self.sent().into_iter().filter_map(|(_, message)| {
+            if let ToWorker::Instruct(instruction) = message { Some(instruction) } else { None }
+        });
+        all.collect()
+    }
+
+    fn messages_for(&mut self, peer: PeerId) -> Vec<Arc<[u8]>> {
+        let all = self.sent().into_iter().filter_map(|(_, sent)| match sent {
+            ToWorker::Send { peer: to, message, .. } if to == peer => Some(message),
+            _ => None,
+        });
+        all.collect()
+    }
+}
+
+macro_rules! first {
+    ($told:expr, $pattern:pat => $value:expr) => {
+        $told.iter().find_map(|message| if let $pattern = message { Some($value) } else { None })
+    };
+}
+
+fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
+    told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))
+}
+
+#[test]
+fn a_join_is_answered_in_the_order_that_clients_expect() {
+    let mut node = Node::new();
+    let mut alice = node.join("alice");
+    let told = alice.told();
+    assert!(matches!(told[0], Told::Join(_)));
+    let answer = position(&told, |message| matches!(message, Told::Answer(a) if a.id == 7));
+    let token = position(&told, |message| matches!(message, Told::RefreshToken(_)));
+    assert!(answer < token);
+}
+
+#[test]
+fn the_join_response_has_what_clients_check() {
+    let mut node = Node::new();
+    let mut alice = node.join("alice");
+    let told = alice.told();
+    let Told::Join(join) = &told[0] else { panic!("{told:?}") };
+    assert!(join.room.as_ref().unwrap().sid.starts_with("RM_"));
+    let me = join.participant.as_ref().unwrap();
+    assert!(me.sid.starts_with("PA_"));
+    assert_eq!((me.identity.as_str(), me.client_protocol), ("alice", 2));
+    assert_eq!(me.capabilities, [1, 2]);
+    assert!(me.permission.as_ref().unwrap().can_publish);
+    assert!(me.joined_at_ms > 0);
+    let server = join.server_info.as_ref().unwrap();
+    assert_eq!((server.version.as_str(), server.protocol), ("1.13.5", 17));
+    assert_eq!((join.ping_interval, join.ping_timeout), (5, 15));
+    assert!(join.fast_publish && !join.subscriber_primary && join.sif_trailer.is_empty());
+    assert!(join.enabled_publish_codecs.iter().any(|codec| codec.mime == "video/VP8"));
+}
+
+#[test]
+fn the_worker_gets_the_peer_before_anything_about_it() {
+    let mut node = Node::new();
+    let alice = node.join("alice");
+    let peer = node.peer(&alice);
+    let sent = node.sent();
+    let (WorkerId(0), ToWorker::AddPeer(new)) = &sent[0] else { panic!("{sent:?}") };
+    assert_eq!(new.peer, peer);
+    assert!(new.local.pwd.len() >= 22 && new.remote.pwd.len() >= 22);
+    assert_eq!(&*new.fingerprint.algorithm, "sha-256");
+    assert!(matches!(&sent[1].1, ToWorker::Instruct(Instruction::AddPeer { .. })));
+}
+
+#[test]
+fn an_offer_may_come_after_the_join() {
+    let mut node = Node::new();
+    let join = proto::JoinRequest { publisher_offer: None, ..joining("") };
+    let mut alice = node.knock(token("alice", "red"), join).unwrap();
+    assert!(first!(alice.told(), Told::Answer(answer) => answer.id).is_none());
+    node.ask(&alice, Asked::Offer(description(NATIVE_JOIN, 0)));
+    let told = alice.told();
+    assert_eq!(first!(told, Told::Answer(answer) => answer.id), Some(0));
+    assert!(node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::AddPeer(_))));
+}
+
+#[test]
+fn what_does_not_parse_is_refused_before_there_is_a_session() {
+    let mut node = Node::new();
+    let refused = node.knock(token("alice", "red"), joining("v=0\r\nnonsense"));
+    assert!(matches!(refused, Err(Refusal::BadRequest(_))));
+    let mut stranger = token("alice", "red");
+    stranger.claims.video = None;
+    let refused = node.knock(stranger, joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NotAllowed(_))));
+    assert_eq!(node.hub.control.rooms_len(), 0);
+    assert!(node.sent().is_empty());
+}
+
+#[test]
+fn a_full_node_is_unavailable() {
+    let mut node = Node::with(|config| config.participants_max = 1);
+    node.join("alice");
+    let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+}
+
+#[test]
+fn a_broken_offer_later_makes_the_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    alice.told();
+    node.ask(&alice, Asked::Offer(description("v=0", 2)));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert!(first!(bob.told(), Told::Update(update) => update.participants[0].state).is_some());
+    assert_eq!(node.hub.metrics.offers_refused.total(), 1);
+}
+
+#[test]
+fn publishing_is_acknowledged_negotiated_and_announced() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.sent();
+    alice.told();
+    node.ask(&alice, add_track(MICROPHONE, TrackKind::Audio));
+    let told = alice.told();
+    let published = first!(told, Told::TrackPublished(published) => published.clone()).unwrap();
+    assert_eq!(published.cid, MICROPHONE);
+    let track = published.track.unwrap();
+    assert!(track.sid.starts_with("TR_AM"));
+    assert_eq!(track.encryption, i32::from(proto::encryption::Type::Gcm));
+    assert!(bob.told().is_empty(), "nobody hears of a pending track");
+
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    let instructions = node.instructions();
+    let receive = instructions
+        .iter()
+        .position(|instruction| matches!(instruction, Instruction::SetReceive { .. }));
+    let add = instructions.iter().position(|instruction| {
+        matches!(instruction,
+        Instruction::AddTrack(spec) if spec.kind == TrackKind::Video && spec.streams.len() == 3)
+    });
+    assert!(receive.unwrap() < add.expect("camera in three layers"));
+    let told = bob.told();
+    let update = position(&told, |message| {
+        matches!(message,
+        Told::Update(update) if update.participants[0].tracks.len() == 2)
+    });
+    let asked = position(&told, |message| matches!(message, Told::MediaSectionsRequirement(_)));
+    assert!(update < asked);
+    assert!(
+        first!(alice.told(), Told::TrackSubscribed(subscribed) => &subscribed.track_sid).is_some()
+    );
+}
+
+#[test]
+fn a_media_section_may_come_before_its_announcement() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    node.sent();
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let instructions = node.instructions();
+    assert!(instructions.iter().any(|instruction| matches!(instruction,
+        Instruction::AddTrack(spec) if spec.kind == TrackKind::Video)));
+}
+
+#[test]
+fn an_announcement_twice_is_acknowledged_twice_and_published_once() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let told = alice.told();
+    let sids: Vec<&String> = told
+        .iter()
+        .filter_map(|message| match message {
+            Told::TrackPublished(published) => published.track.as_ref().map(|track| &track.sid),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sids.len(), 2);
+    assert_eq!(sids[0], sids[1]);
+}
+
+#[test]
+fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
+    let mut node = Node::new();
+    let mut modest = token("alice", "red");
+    modest.claims.video.as_mut().unwrap().can_publish = Some(false);
+    let mut alice = node.knock(modest, joining(CHROMIUM_JOIN)).unwrap();
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let told = alice.told();
+    let response = first!(told, Told::RequestResponse(response) => response).unwrap();
+    assert_eq!(response.reason, i32::from(proto::request_response::Reason::NotAllowed));
+    assert!(matches!(&response.request,
+        Some(proto::request_response::Request::AddTrack(request)) if request.cid == CAMERA));
+}
+
+#[test]
+fn a_late_joiner_finds_the_tracks_in_its_first_answer() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    node.sent();
+    let mut bob = node.join("bob");
+    let told = bob.told();
+    let Told::Join(join) = &told[0] else { panic!("{told:?}") };
+    assert_eq!(join.other_participants[0].tracks.len(), 2);
+    let mids = first!(told, Told::Answer(answer) => &answer.mid_to_track_id).unwrap();
+    assert_eq!(mids.len(), 2);
+    let subscribed = node.instructions();
+    let subscribed = subscribed.iter().filter(|i| matches!(i, Instruction::Subscribe(_)));
+    assert_eq!(subscribed.count(), 2);
+}
+
+#[test]
+fn a_client_without_room_for_a_track_is_asked_for_sections_and_places_it_in_its_next_offer() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    assert!(
+        first!(bob.told(), Told::MediaSectionsRequirement(needed) => needed.num_audios).is_some()
+    );
+    node.sent();
+    node.ask(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8)));
+    let mids = first!(bob.told(), Told::Answer(answer) => answer.mid_to_track_id.len());
+    assert_eq!(mids, Some(2));
+    let subscribed = node.instructions();
+    let specs = subscribed.iter().filter_map(|instruction| {
+        if let Instruction::Subscribe(spec) = instruction { Some(spec) } else { None }
+    });
+    let ssrcs: BTreeSet<u32> = specs.flat_map(|spec| [spec.ssrc, spec.rtx_ssrc]).collect();
+    assert_eq!(ssrcs.len(), 4, "all different");
+}
+
+#[test]
+fn unpublishing_ends_the_track_for_others() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    bob.told();
+    alice.told();
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_UNPUBLISH, 3)));
+    let told = bob.told();
+    let left = first!(told, Told::Update(update) => update.participants[0].tracks.len());
+    assert!(left.unwrap() < 2);
+    assert!(first!(alice.told(), Told::TrackUnpublished(track) => &track.track_sid).is_none());
+}
+
+#[test]
+fn mute_reaches_worker_and_room() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let told = alice.told();
+    let track = first!(told, Told::TrackPublished(published) => published.track.clone()).unwrap();
+    bob.told();
+    node.sent();
+    let mute = proto::MuteTrackRequest { sid: track.unwrap().sid, muted: true };
+    node.ask(&bob, Asked::Mute(mute.clone()));
+    assert!(node.instructions().is_empty(), "not his to mute");
+    node.ask(&alice, Asked::Mute(mute));
+    assert!(matches!(node.instructions()[..], [Instruction::MuteTrack { muted: true, .. }]));
+    let muted = first!(bob.told(), Told::Update(update) => update.participants[0].tracks[0].muted);
+    assert_eq!(muted, Some(true));
+}
+
+#[test]
+fn settings_and_wishes_reach_the_worker() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let mut bob = node.join("bob");
+    let told = bob.told();
+    let mids = first!(told, Told::Answer(answer) => answer.mid_to_track_id.clone()).unwrap();
+    let camera = mids.values().find(|sid| sid.starts_with("TR_V")).unwrap().clone();
+    node.sent();
+    let track_sids = vec![camera.clone()];
+    node.ask(
+        &bob,
+        Asked::TrackSetting(proto::UpdateTrackSettings {
+            track_sids: track_sids.clone(),
+            disabled: true,
+            ..Default::default()
+        }),
+    );
+    assert!(matches!(node.instructions()[..], [Instruction::Limit { layer: None, .. }]));
+    node.ask(
+        &bob,
+        Asked::Subscription(proto::UpdateSubscription {
+            track_sids,
+            subscribe: false,
+            ..Default::default()
+        }),
+    );
+    assert!(matches!(node.instructions()[..], [Instruction::Unsubscribe { .. }]));
+    let told = bob.told();
+    assert!(first!(told, Told::MediaSectionsRequirement(needed) => needed.num_videos) == Some(0));
+    node.ask(
+        &bob,
+        Asked::Subscription(proto::UpdateSubscription {
+            track_sids: vec!["TR_nothing".to_owned()],
+            subscribe: true,
+            ..Default::default()
+        }),
+    );
+    let refused = first!(bob.told(), Told::SubscriptionResponse(response) => response.err);
+    assert_eq!(refused, Some(proto::SubscriptionError::SeTrackNotfound.into()));
+}
+
+#[test]
+fn leaving_is_told_to_the_others_with_the_highest_version() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let peer = node.peer(&alice);
+    let version = node.hub.control.participant(peer).unwrap().version;
+    bob.told();
+    node.sent();
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    let told = bob.told();
+    let gone = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
+    assert_eq!(gone.state, i32::from(proto::participant_info::State::Disconnected));
+    assert!(gone.version > version);
+    assert!(
+        node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::RemovePeer(p) if *p == peer))
+    );
+    assert!(alice.is_closed());
+}
+
+#[test]
+fn a_duplicate_puts_the_first_out_and_is_not_told_of_itself() {
+    let mut node = Node::new();
+    let mut old = node.active("alice");
+    let mut bob = node.active("bob");
+    bob.told();
+    let mut new = node.join("alice");
+    let leave = first!(old.told(), Told::Leave(leave) => (leave.reason, leave.action));
+    let duplicate = proto::DisconnectReason::DuplicateIdentity.into();
+    assert_eq!(leave, Some((duplicate, proto::leave_request::Action::Disconnect.into())));
+    let gone = i32::from(proto::participant_info::State::Disconnected);
+    let states = |told: &[Told]| {
+        let updates = told.iter().filter_map(|message| {
+            if let Told::Update(update) = message { Some(&update.participants) } else { None }
+        });
+        updates.flatten().map(|info| info.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&bob.told())[0], gone, "first gone, then here again");
+    assert!(!states(&new.told()).contains(&gone));
+}
+
+#[test]
+fn a_full_reconnect_is_no_duplicate() {
+    let mut node = Node::new();
+    let mut old = node.active("alice");
+    node.ask(&old, Asked::Leave(proto::LeaveRequest::default()));
+    node.join("alice");
+    assert!(first!(old.told(), Told::Leave(leave) => leave.reason).is_none());
+}
+
+fn resuming(sid: &str) -> proto::JoinRequest {
+    proto::JoinRequest {
+        reconnect: true,
+        participant_sid: sid.to_owned(),
+        publisher_offer: None,
+        ..joining("")
+    }
+}
+
+#[test]
+fn a_lost_signal_is_resumed_by_the_same_participant() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let peer = node.peer(&alice);
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    bob.told();
+    node.sent();
+    node.tell(ToHub::Closed(alice.session));
+    node.wait(Duration::from_secs(30));
+    assert!(node.instructions().is_empty(), "media goes on");
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert_eq!(node.peer(&again), peer);
+    let told = again.told();
+    assert!(matches!(told[0], Told::Reconnect(_)));
+    let everybody = first!(told, Told::Update(update) => update.participants.len());
+    assert_eq!(everybody, Some(2));
+    assert!(first!(told, Told::RoomUpdate(update) => update.room.is_some()) == Some(true));
+    let told = bob.told();
+    assert!(first!(told, Told::Update(update) => update.participants.len()).is_none());
+}
+
+#[test]
+fn a_resume_under_another_identity_or_of_nobody_is_turned_away() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    for (identity, sid) in [("bob", sid.as_str()), ("alice", "PA_nobody"), ("bob", "")] {
+        let mut turned = node.knock(token(identity, "red"), resuming(sid)).unwrap();
+        let leave = first!(turned.told(), Told::Leave(leave) => (leave.reason, leave.action));
+        let mismatch = proto::DisconnectReason::StateMismatch.into();
+        assert_eq!(leave, Some((mismatch, proto::leave_request::Action::Reconnect.into())));
+    }
+    assert!(node.hub.sessions.contains_key(&alice.session), "alice is not disturbed");
+}
+
+#[test]
+fn a_resume_with_a_track_that_is_not_here_makes_the_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let track = proto::TrackInfo { sid: "TR_lost".to_owned(), ..Default::default() };
+    let published = proto::TrackPublishedResponse { cid: "c".to_owned(), track: Some(track) };
+    node.ask(
+        &alice,
+        Asked::SyncState(proto::SyncState {
+            publish_tracks: vec![published],
+            ..Default::default()
+        }),
+    );
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+}
+
+#[test]
+fn a_simulated_fault_closes_the_next_resume_three_times() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let scenario =
+        Some(proto::simulate_scenario::Scenario::DisconnectSignalOnResumeNoMessages(true));
+    node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
+    for _ in 0..3 {
+        let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+        assert!(again.told().is_empty());
+        node.tell(ToHub::Closed(again.session));
+    }
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert!(matches!(again.told()[0], Told::Reconnect(_)));
+}
+
+#[test]
+fn a_lost_peer_makes_its_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let peer = node.peer(&alice);
+    node.sent();
+    node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert!(!node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::RemovePeer(_))));
+}
+
+#[test]
+fn whoever_does_not_connect_is_put_out_after_a_minute() {
+    let mut node = Node::new();
+    let mut alice = node.join("alice");
+    alice.told();
+    node.wait(Duration::from_secs(61));
+    let reason = first!(alice.told(), Told::Leave(leave) => leave.reason);
+    assert_eq!(reason, Some(proto::DisconnectReason::JoinFailure.into()));
+}
+
+#[test]
+fn tokens_are_refreshed_every_five_minutes() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.wait(Duration::from_secs(301));
+    assert!(first!(alice.told(), Told::RefreshToken(token) => token.clone()).is_some());
+}
+
+#[test]
+fn pings_are_answered_however_many() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.ask(&alice, Asked::Ping(3));
+    node.ask(&alice, Asked::PingReq(proto::Ping { timestamp: 42, rtt: 1 }));
+    let told = alice.told();
+    assert!(first!(told, Told::Pong(at) => *at).unwrap() > 0);
+    assert_eq!(first!(told, Told::PongResp(pong) => pong.last_ping_timestamp), Some(42));
+}
+
+#[test]
+fn a_flood_of_requests_is_ignored_and_counted() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let burst = usize::try_from(crate::limits::REQUESTS_BURST).unwrap();
+    let trickle = Asked::Trickle(proto::TrickleRequest::default());
+    let session = alice.session;
+    let flood = (0..burst + 100).map(|_| {
+        let message = Some(trickle.clone());
+        ToHub::Request(session, Box::new(proto::SignalRequest { message }))
+    });
+    let flood: Vec<ToHub> = flood.collect();
+    node.hub.turn(node.now, flood.into_iter());
+    assert!(node.hub.metrics.requests_over_rate.total() >= 100);
+    node.ask(&alice, Asked::PingReq(proto::Ping::default()));
+    assert!(first!(alice.told(), Told::PongResp(pong) => pong.timestamp).is_some());
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_session_and_nobody_else_anything() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let bob = node.active("bob");
+    alice.told();
+    for _ in 0..OUTBOX_MAX + 10 {
+        node.ask(&bob, Asked::PingReq(proto::Ping::default()));
+    }
+    assert!(!node.hub.sessions.contains_key(&bob.session));
+    assert!(node.hub.sessions.contains_key(&alice.session));
+    assert_eq!(node.hub.control.everyone().count(), 2, "he may resume");
+}
+
+#[test]
+fn a_profile_change_is_acknowledged_and_told() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    bob.told();
+    alice.told();
+    node.ask(
+        &alice,
+        Asked::UpdateMetadata(proto::UpdateParticipantMetadata {
+            name: "Alice".to_owned(),
+            attributes: [("k".to_owned(), "v".to_owned())].into(),
+            request_id: 5,
+            ..Default::default()
+        }),
+    );
+    let told = alice.told();
+    let response = first!(told, Told::RequestResponse(response) => response).unwrap();
+    assert_eq!((response.request_id, response.reason), (5, 0));
+    let told = bob.told();
+    let seen = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
+    assert_eq!((seen.name.as_str(), seen.attributes["k"].as_str()), ("Alice", "v"));
+}
+
+#[test]
+fn data_goes_to_the_others_in_the_senders_name() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    let (from, to) = (node.peer(&alice), node.peer(&bob));
+    node.sent();
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(b"hello"))));
+    let got = node.messages_for(to);
+    let got = proto::DataPacket::decode(&*got[0]).unwrap();
+    assert_eq!(got.participant_identity, "alice");
+    assert!(got.participant_sid.starts_with("PA_"));
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"again"))));
+    assert!(node.messages_for(from).is_empty(), "not to its sender");
+}
+
+#[test]
+fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    let (from, to) = (node.peer(&alice), node.peer(&bob));
+    let sid = node.hub.control.participant(from).unwrap().sid.to_string();
+    node.sent();
+    for _ in 0..2 {
+        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"x"))));
+    }
+    assert_eq!(node.messages_for(to).len(), 1);
+    assert_eq!(node.hub.metrics.data_refused.total(), 1);
+    for (last_seq, replayed) in [(0, 1), (1, 0)] {
+        let state = proto::DataChannelReceiveState { publisher_sid: sid.clone(), last_seq };
+        node.ask(
+            &bob,
+            Asked::SyncState(proto::SyncState {
+                datachannel_receive_states: vec![state],
+                ..Default::default()
+            }),
+        );
+        assert_eq!(node.messages_for(to).len(), replayed);
+    }
+}
+
+#[test]
+fn a_channel_that_opens_late_gets_what_was_sent_meanwhile() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let from = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"before"))));
+    let bob = node.join("bob");
+    let to = node.peer(&bob);
+    let mut later = proto::DataPacket::decode(&*packet(b"meanwhile")).unwrap();
+    later.sequence = 2;
+    let later = later.encode_to_vec();
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, later)));
+    assert!(node.messages_for(to).is_empty());
+    node.tell(ToHub::Worker(FromWorker::ChannelOpen(to, Channel::Reliable)));
+    let got = node.messages_for(to);
+    assert_eq!(got.len(), 1, "only what was sent after it joined");
+}
+
+#[test]
+fn data_without_permission_does_not_pass() {
+    let mut node = Node::new();
+    let mut modest = token("alice", "red");
+    modest.claims.video.as_mut().unwrap().can_publish_data = Some(false);
+    let alice = node.knock(modest, joining(CHROMIUM_JOIN)).unwrap();
+    let bob = node.active("bob");
+    let (from, to) = (node.peer(&alice), node.peer(&bob));
+    node.sent();
+    for bytes in [packet(b"x"), b"\xff\xff".to_vec()] {
+        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, bytes)));
+    }
+    assert!(node.messages_for(to).is_empty());
+    assert_eq!(node.hub.metrics.data_refused.total(), 2);
+}
+
+#[test]
+fn a_panic_puts_out_the_participant_whose_message_it_was_and_nobody_else() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let bob = node.active("bob");
+    let from = node.peer(&alice);
+    alice.told();
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(POISON))));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert_eq!(node.hub.metrics.hub_panics.total(), 1);
+    assert!(node.hub.sessions.contains_key(&bob.session));
+    node.active("carol");
+    assert_eq!(node.hub.control.everyone().count(), 2);
+}
+
+#[test]
+fn reports_become_messages() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.publish(&alice);
+    let mut bob = node.join("bob");
+    let from = node.peer(&alice);
+    bob.told();
+    let track = TrackId(0);
+    let reports = [
+        Report::Level { track, level: Some(0.5) },
+        Report::Quality { peer: from, loss_up: 0.0, loss_down: 0.0, rtt_ms: Some(9) },
+        Report::Bandwidth { subscription: SubscriptionId(0), paused: true },
+    ];
+    for report in reports {
+        node.tell(ToHub::Worker(FromWorker::Report(report)));
+    }
+    node.wait(Duration::from_secs(6));
+    let told = bob.told();
+    assert!(
+        first!(told, Told::SpeakersChanged(changed) => changed.speakers[0].active) == Some(true)
+    );
+    let excellent = i32::from(proto::ConnectionQuality::Excellent);
+    let quality = first!(told, Told::ConnectionQuality(update) => update.updates[0].quality);
+    assert_eq!(quality, Some(excellent));
+    assert!(first!(told, Told::StreamStateUpdate(update) => update.stream_states.len()) == Some(1));
+    assert!(
+        first!(alice.told(), Told::SpeakersChanged(changed) => changed.speakers.len()).is_some()
+    );
+}
+
+#[test]
+fn an_unwatched_camera_is_told_to_stop_its_layers() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.publish(&alice);
+    alice.told();
+    node.wait(Duration::from_secs(6));
+    let told = alice.told();
+    let update = first!(told, Told::SubscribedQualityUpdate(update) => update).unwrap();
+    assert_eq!(update.subscribed_codecs[0].codec, "vp8");
+    assert!(update.subscribed_codecs[0].qualities.iter().all(|quality| !quality.enabled));
+}
+
+#[test]
+fn an_ice_restart_renews_both_ends() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    alice.told();
+    node.sent();
+    let line = CHROMIUM_JOIN.lines().find(|line| line.starts_with("a=ice-ufrag:")).unwrap();
+    let restarted = CHROMIUM_JOIN.replace(line.trim_end(), "a=ice-ufrag:fresh");
+    node.ask(&alice, Asked::Offer(description(&restarted, 8)));
+    let sent = node.sent();
+    let restart = sent.iter().find_map(|(_, sent)| match sent {
+        ToWorker::RestartIce { local, remote, .. } => {
+            Some((local.ufrag.clone(), remote.ufrag.clone()))
+        }
+        _ => None,
+    });
+    let (local, remote) = restart.expect("told");
+    assert_eq!(&*remote, "fresh");
+    let answer = first!(alice.told(), Told::Answer(answer) => answer.sdp.clone()).unwrap();
+    assert!(answer.contains(&format!("a=ice-ufrag:{local}")));
+}
+
+#[test]
+fn a_stop_tells_everybody_and_lets_nobody_in() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let (reply, mut told) = oneshot::channel();
+    node.tell(ToHub::Stop(reply));
+    assert!(told.try_recv().is_ok());
+    let reason = first!(alice.told(), Told::Leave(leave) => leave.reason);
+    assert_eq!(reason, Some(proto::DisconnectReason::ServerShutdown.into()));
+    let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+}
+
+#[test]
+fn an_emptied_hub_holds_nothing() {
+    let mut node = Node::new();
+    let clients = ["a", "b", "c"].map(|identity| node.active(identity));
+    node.publish(&clients[0]);
+    node.publish(&clients[1]);
+    for client in clients {
+        node.ask(&client, Asked::Leave(proto::LeaveRequest::default()));
+    }
+    node.wait(Duration::from_secs(30));
+    let hub = &node.hub;
+    assert!(hub.seats.is_empty() && hub.sessions.is_empty() && hub.tracks.is_empty());
+    assert!(hub.gatherings.is_empty() && hub.timers.is_empty());
+    assert_eq!(hub.next_timeout(), None);
+}

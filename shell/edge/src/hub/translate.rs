@@ -1,0 +1,330 @@
+//! Control's words as LiveKit's messages, and the other way round.
+//!
+//! Source: LiveKit `pkg/rtc/participant.go` (`ToProto`), `mediatrackreceiver.go`, `room.go`.
+
+use std::collections::BTreeSet;
+
+use model::{Codec, Identity, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid};
+use sfu::control::{
+    Allowance, AllowanceEntry, Allowed, Announcement, ConnectionQuality, Departure,
+    DepartureReason, Participant, Publication, Settings, Size, Sources, State, VideoLayer, Want,
+};
+use sfu::{StreamSpec, control};
+use wire::grant::{Permission, Publish};
+use wire::negotiation::{OpusOptions, PublicationSection};
+use wire::proto::leave_request::Action;
+use wire::{convert, proto};
+
+use super::seat::{Card, Seat};
+
+/// The version that LiveKit's clients compare with what features need.
+const VERSION: &str = "1.13.5";
+/// The protocol that we speak; 18 would mean negotiated data channels.
+const PROTOCOL: i32 = 17;
+/// The protocol of agent workers.
+const AGENT_PROTOCOL: i32 = 1;
+
+pub(super) fn server() -> proto::ServerInfo {
+    proto::ServerInfo {
+        edition: proto::server_info::Edition::Standard.into(),
+        version: VERSION.to_owned(),
+        protocol: PROTOCOL,
+        agent_protocol: AGENT_PROTOCOL,
+        debug_info: concat!("incamera/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn codecs(codecs: &[Codec]) -> Vec<proto::Codec> {
+    let wire = |codec: &Codec| proto::Codec {
+        mime: convert::codec_mime(*codec).to_owned(),
+        fmtp_line: String::new(),
+    };
+    codecs.iter().map(wire).collect()
+}
+
+pub(super) fn participant<'a>(
+    participant: &Participant,
+    tracks: impl Iterator<Item = &'a Publication>,
+    seat: &Seat,
+) -> proto::ParticipantInfo {
+    let tracks: Vec<proto::TrackInfo> = tracks
+        .filter(|publication| publication.is_live())
+        .filter_map(|publication| Some(track(publication, seat.cards.get(&publication.track)?)))
+        .collect();
+    let profile = &participant.profile;
+    let attributes = profile.attributes.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let kind_details = seat.token.claims.kind_details.iter().filter_map(|detail| {
+        proto::participant_info::KindDetail::from_str_name(&detail.to_ascii_uppercase())
+    });
+    proto::ParticipantInfo {
+        sid: participant.sid.to_string(),
+        identity: participant.identity.expose().to_owned(),
+        state: state(participant.state).into(),
+        is_publisher: !tracks.is_empty(),
+        tracks,
+        metadata: profile.metadata.clone(),
+        joined_at: seat.joined_at_ms / 1000,
+        joined_at_ms: seat.joined_at_ms,
+        name: profile.name.clone(),
+        version: participant.version,
+        permission: Some((&seat.permission).into()),
+        kind: seat.token.claims.participant_kind().into(),
+        kind_details: kind_details.map(Into::into).collect(),
+        attributes: attributes.collect(),
+        client_protocol: seat.client.client_protocol,
+        capabilities: seat.client.capabilities.clone(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn departed(departure: &Departure) -> proto::ParticipantInfo {
+    proto::ParticipantInfo {
+        sid: departure.sid.to_string(),
+        identity: departure.identity.expose().to_owned(),
+        state: proto::participant_info::State::Disconnected.into(),
+        version: departure.version,
+        disconnect_reason: reason(departure.reason).into(),
+        ..Default::default()
+    }
+}
+
+const fn state(state: State) -> proto::participant_info::State {
+    match state {
+        State::Joining => proto::participant_info::State::Joining,
+        State::Joined => proto::participant_info::State::Joined,
+        State::Active => proto::participant_info::State::Active,
+        State::Disconnected => proto::participant_info::State::Disconnected,
+    }
+}
+
+const fn reason(reason: DepartureReason) -> proto::DisconnectReason {
+    match reason {
+        DepartureReason::Left => proto::DisconnectReason::ClientInitiated,
+        DepartureReason::Duplicate => proto::DisconnectReason::DuplicateIdentity,
+        DepartureReason::JoinTimeout => proto::DisconnectReason::JoinFailure,
+        DepartureReason::PeerLost => proto::DisconnectReason::ConnectionTimeout,
+        DepartureReason::Mismatch => proto::DisconnectReason::StateMismatch,
+        DepartureReason::Removed => proto::DisconnectReason::ParticipantRemoved,
+        DepartureReason::Shutdown => proto::DisconnectReason::ServerShutdown,
+    }
+}
+
+/// What a participant is told that must go; nothing if it went by itself.
+pub(super) fn leave(departed: DepartureReason) -> Option<proto::LeaveRequest> {
+    let action = match departed {
+        DepartureReason::Left => return None,
+        DepartureReason::PeerLost | DepartureReason::Mismatch => Action::Reconnect,
+        DepartureReason::Duplicate
+        | DepartureReason::JoinTimeout
+        | DepartureReason::Removed
+        | DepartureReason::Shutdown => Action::Disconnect,
+    };
+    Some(proto::LeaveRequest {
+        can_reconnect: action != Action::Disconnect,
+        reason: reason(departed).into(),
+        action: action.into(),
+        regions: None,
+    })
+}
+
+#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
+pub(super) fn track(publication: &Publication, card: &Card) -> proto::TrackInfo {
+    let request = &card.request;
+    let codec = publication.media.as_ref().map(|media| media.codec).or_else(|| named(request));
+    let mime = codec.map(convert::codec_mime).unwrap_or_default().to_owned();
+    let mid = publication.media.as_ref().map(|media| media.mid.to_string()).unwrap_or_default();
+    let layers = layers(request).to_vec();
+    let streams = publication.media.as_ref().map_or(layers.len(), |media| media.streams.len());
+    let info = proto::SimulcastCodecInfo {
+        mime_type: mime.clone(),
+        mid: mid.clone(),
+        cid: request.cid.clone(),
+        video_layer_mode: if layers.is_empty() {
+            proto::video_layer::Mode::Unused.into()
+        } else {
+            proto::video_layer::Mode::OneSpatialLayerPerStream.into()
+        },
+        layers: layers.clone(),
+        sdp_cid: String::new(),
+    };
+    proto::TrackInfo {
+        sid: publication.sid.to_string(),
+        r#type: convert::kind_to_wire(publication.kind).into(),
+        name: request.name.clone(),
+        muted: publication.muted,
+        width: publication.size.width,
+        height: publication.size.height,
+        simulcast: streams > 1,
+        disable_dtx: request.disable_dtx,
+        source: convert::source_to_wire(publication.source).into(),
+        layers,
+        codecs: if mime.is_empty() { Vec::new() } else { vec![info] },
+        mime_type: mime,
+        mid,
+        stereo: request.stereo,
+        disable_red: request.disable_red,
+        encryption: convert::encryption_to_wire(publication.encryption).into(),
+        stream: request.stream.clone(),
+        version: None,
+        audio_features: request.audio_features.clone(),
+        backup_codec_policy: request.backup_codec_policy,
+        packet_trailer_features: request.packet_trailer_features.clone(),
+    }
+}
+
+/// The codec that a request names first.
+fn named(request: &proto::AddTrackRequest) -> Option<Codec> {
+    request.simulcast_codecs.iter().find_map(|codec| convert::codec_named(&codec.codec))
+}
+
+/// The layers of a request, in its older or newer place.
+fn layers(request: &proto::AddTrackRequest) -> &[proto::VideoLayer] {
+    match request.simulcast_codecs.first() {
+        Some(first) if !first.layers.is_empty() => &first.layers,
+        _ => &request.layers,
+    }
+}
+
+/// A request as Control takes it; `None` if it asks for no track of media.
+pub(super) fn announcement(request: &proto::AddTrackRequest) -> Option<Announcement> {
+    let layer = |layer: &proto::VideoLayer| {
+        let size = Size { width: layer.width, height: layer.height };
+        Some(VideoLayer { quality: convert::quality_from_wire(layer.quality)?, size })
+    };
+    Some(Announcement {
+        cid: request.cid.as_str().into(),
+        kind: convert::kind_from_wire(request.r#type)?,
+        source: convert::source_from_wire(request.source),
+        encryption: convert::encryption_from_wire(request.encryption),
+        muted: request.muted,
+        size: Size { width: request.width, height: request.height },
+        layers: layers(request)
+            .iter()
+            .filter_map(layer)
+            .filter(|layer| layer.quality != Quality::Off)
+            .take(model::Layer::SPATIAL_MAX)
+            .collect(),
+    })
+}
+
+/// A request as the negotiation takes it.
+#[expect(deprecated, reason = "clients still send them")]
+pub(super) fn expected(
+    request: &proto::AddTrackRequest,
+    kind: TrackKind,
+    accepted: &[Codec],
+) -> wire::negotiation::Announcement {
+    let features: Vec<proto::AudioTrackFeature> = request.audio_features().collect();
+    let preferred = request.simulcast_codecs.iter();
+    let preferred = preferred.filter_map(|codec| convert::codec_named(&codec.codec));
+    wire::negotiation::Announcement {
+        cid: request.cid.as_str().into(),
+        sdp_cids: request
+            .simulcast_codecs
+            .iter()
+            .take(2)
+            .map(|codec| codec.cid.as_str().into())
+            .filter(|cid: &Box<str>| !cid.is_empty())
+            .collect(),
+        kind,
+        preferred: preferred.filter(|codec| accepted.contains(codec)).take(2).collect(),
+        opus: OpusOptions {
+            no_dtx: request.disable_dtx || features.contains(&proto::AudioTrackFeature::TfNoDtx),
+            stereo: request.stereo || features.contains(&proto::AudioTrackFeature::TfStereo),
+        },
+    }
+}
+
+/// How the media of a section arrives; `None` if it has no format.
+pub(super) fn media(section: &PublicationSection) -> Option<control::Media> {
+    let codec = section.payloads.iter().find_map(|payload| payload.codec)?;
+    let streams: Vec<StreamSpec> = if section.rids.is_empty() {
+        let known = section.ssrcs.iter().map(|(ssrc, rtx_ssrc)| StreamSpec {
+            rid: None,
+            ssrc: Some(*ssrc),
+            rtx_ssrc: *rtx_ssrc,
+        });
+        known.take(model::Layer::SPATIAL_MAX).collect()
+    } else {
+        let named = section.rids.iter().map(|rid| StreamSpec {
+            rid: Some(rid.clone()),
+            ssrc: None,
+            rtx_ssrc: None,
+        });
+        named.take(model::Layer::SPATIAL_MAX).collect()
+    };
+    let streams = if streams.is_empty() { vec![StreamSpec::default()] } else { streams };
+    Some(control::Media { mid: section.mid.as_str().into(), codec, streams })
+}
+
+pub(super) fn permission(permission: &Permission) -> control::Permission {
+    control::Permission {
+        subscribe: permission.subscribe,
+        publish: match &permission.publish {
+            Publish::Nothing => Sources::None,
+            Publish::Only(sources) => Sources::Only(sources.clone()),
+            Publish::Anything => Sources::Any,
+        },
+        publish_data: permission.publish_data,
+        update_profile: permission.update_own_metadata,
+    }
+}
+
+pub(super) fn settings(update: &proto::UpdateTrackSettings) -> Settings {
+    let want = if update.disabled {
+        Want::Nothing
+    } else if update.width > 0 && update.height > 0 {
+        Want::Size(Size { width: update.width, height: update.height })
+    } else {
+        Want::Quality(convert::quality_from_wire(update.quality).unwrap_or(Quality::High))
+    };
+    Settings { want, fps: update.fps }
+}
+
+pub(super) fn allowance(update: &proto::SubscriptionPermission) -> Allowance {
+    if update.all_participants {
+        return Allowance::Everyone;
+    }
+    let entry = |entry: &proto::TrackPermission| {
+        let sids = entry.track_sids.iter().map(|sid| TrackSid::from_wire(sid));
+        let tracks: Option<BTreeSet<TrackSid>> = (!entry.all_tracks).then(|| sids.collect());
+        let who = if entry.participant_identity.is_empty() {
+            Allowed::Sid(ParticipantSid::from_wire(&entry.participant_sid))
+        } else {
+            Allowed::Identity(Identity::new(&entry.participant_identity))
+        };
+        AllowanceEntry { who, tracks }
+    };
+    Allowance::Only(update.track_permissions.iter().map(entry).collect())
+}
+
+/// Which qualities of a track anybody wants.
+#[expect(deprecated, reason = "older clients read the list of the first codec")]
+pub(super) fn wanted(
+    publication: &Publication,
+    highest: Quality,
+) -> proto::SubscribedQualityUpdate {
+    let each =
+        [Quality::Low, Quality::Medium, Quality::High].map(|quality| proto::SubscribedQuality {
+            quality: convert::quality_to_wire(quality).into(),
+            enabled: quality <= highest,
+        });
+    let codec = publication.media.as_ref().map(|media| proto::SubscribedCodec {
+        codec: convert::codec_name(media.codec).to_ascii_lowercase(),
+        qualities: each.to_vec(),
+    });
+    proto::SubscribedQualityUpdate {
+        track_sid: publication.sid.as_str().to_owned(),
+        subscribed_qualities: each.to_vec(),
+        subscribed_codecs: codec.into_iter().collect(),
+    }
+}
+
+pub(super) const fn quality(quality: ConnectionQuality) -> proto::ConnectionQuality {
+    match quality {
+        ConnectionQuality::Poor => proto::ConnectionQuality::Poor,
+        ConnectionQuality::Good => proto::ConnectionQuality::Good,
+        ConnectionQuality::Excellent => proto::ConnectionQuality::Excellent,
+    }
+}
