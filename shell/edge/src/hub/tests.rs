@@ -177,7 +177,8 @@ impl Node {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (reply, mut answer) = oneshot::channel();
         self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox }), reply));
-        answer.try_recv().expect("answered").map(|session| Client { session, inbox })
+        let session = answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))?;
+        Ok(Client { session, inbox })
     }
 
     fn join(&mut self, identity: &str) -> Client {
@@ -210,21 +211,21 @@ impl Node {
         self.hub.sessions[&client.session]
     }
 
-    fn sent(&mut self) -> Vec<(WorkerId, ToWorker)> {
+    fn sent(&self) -> Vec<(WorkerId, ToWorker)> {
         std::mem::take(&mut self.sent.lock().unwrap())
     }
 
-    fn instructions(&mut self) -> Vec<Instruction> {
+    fn instructions(&self) -> Vec<Instruction> {
         let all = self.sent().into_iter().filter_map(|(_, message)| {
             if let ToWorker::Instruct(instruction) = message { Some(instruction) } else { None }
         });
         all.collect()
     }
 
-    fn messages_for(&mut self, peer: PeerId) -> Vec<Arc<[u8]>> {
-        let all = self.sent().into_iter().filter_map(|(_, sent)| match sent {
-            ToWorker::Send { peer: to, message, .. } if to == peer => Some(message),
-            _ => None,
+    fn messages_for(&self, peer: PeerId) -> Vec<Arc<[u8]>> {
+        let all = self.sent().into_iter().filter_map(|(_, sent)| {
+            let ToWorker::Send { peer: to, message, .. } = sent else { return None };
+            (to == peer).then_some(message)
         });
         all.collect()
     }
@@ -390,9 +391,9 @@ fn an_announcement_twice_is_acknowledged_twice_and_published_once() {
     let told = alice.told();
     let sids: Vec<&String> = told
         .iter()
-        .filter_map(|message| match message {
-            Told::TrackPublished(published) => published.track.as_ref().map(|track| &track.sid),
-            _ => None,
+        .filter_map(|message| {
+            let Told::TrackPublished(published) = message else { return None };
+            published.track.as_ref().map(|track| &track.sid)
         })
         .collect();
     assert_eq!(sids.len(), 2);
@@ -902,11 +903,9 @@ fn an_ice_restart_renews_both_ends() {
     let restarted = CHROMIUM_JOIN.replace(line.trim_end(), "a=ice-ufrag:fresh");
     node.ask(&alice, Asked::Offer(description(&restarted, 8)));
     let sent = node.sent();
-    let restart = sent.iter().find_map(|(_, sent)| match sent {
-        ToWorker::RestartIce { local, remote, .. } => {
-            Some((local.ufrag.clone(), remote.ufrag.clone()))
-        }
-        _ => None,
+    let restart = sent.iter().find_map(|(_, sent)| {
+        let ToWorker::RestartIce { local, remote, .. } = sent else { return None };
+        Some((local.ufrag.clone(), remote.ufrag.clone()))
     });
     let (local, remote) = restart.expect("told");
     assert_eq!(&*remote, "fresh");

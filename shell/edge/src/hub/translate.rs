@@ -224,8 +224,9 @@ pub(super) fn expected(
             .simulcast_codecs
             .iter()
             .take(2)
-            .map(|codec| codec.cid.as_str().into())
-            .filter(|cid: &Box<str>| !cid.is_empty())
+            .map(|codec| codec.cid.as_str())
+            .filter(|cid| !cid.is_empty())
+            .map(Into::into)
             .collect(),
         kind,
         preferred: preferred.filter(|codec| accepted.contains(codec)).take(2).collect(),
