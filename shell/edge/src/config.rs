@@ -26,15 +26,19 @@ pub struct Config {
     pub keys: Arc<ProjectKeys>,
     /// Media workers: one for each core is the use of the machine.
     pub workers: NonZeroU8,
-    /// What connections may cost.
+    /// What clients may cost.
     pub limits: Limits,
 }
 
-/// What connections may cost, and how long they may take.
+/// What clients may cost, and how long they may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// TCP connections at once.
     pub connections: usize,
+    /// Participants at once.
+    pub participants: usize,
+    /// Participants in one room at once.
+    pub room_participants: usize,
     /// For a request's head, and for the next request.
     pub head_time: Duration,
     /// For a message to a client whose window is full.
@@ -90,6 +94,8 @@ impl Limits {
     /// Those of a server that faces strangers.
     pub const STANDARD: Self = Self {
         connections: limits::CONNECTIONS_MAX,
+        participants: limits::PARTICIPANTS_MAX,
+        room_participants: limits::ROOM_PARTICIPANTS_MAX,
         head_time: limits::HEAD_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
         ping_every: limits::PING_EVERY,

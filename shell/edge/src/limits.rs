@@ -14,6 +14,22 @@ pub const HEADERS_MAX: usize = 64;
 /// ones hold a tenth of that.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Participants on a node: half of the connections, so that resumes and pages find room.
+pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// Participants in a room, if nothing says otherwise.
+pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
+
+/// Participants of a room on one worker before it spreads to another: to spread copies every track
+/// once more, not to spread leaves cores idle. One to a hundred is where one core begins to be full.
+pub const ROOM_SPILL_AT: usize = 64;
+
+/// From a join to its media (LiveKit: the same).
+pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a room outlives its last participant (LiveKit: the same).
+pub const DEPARTURE_TIME: Duration = Duration::from_secs(20);
+
 /// How long a request's head may take, and how long a connection may wait for its next request.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 

@@ -19,6 +19,8 @@ use crate::worker::ToWorker;
 const ROOM_EVERY: Duration = Duration::from_secs(1);
 /// WebSocket close code of a session that ended in order.
 const NORMAL: u16 = 1000;
+/// WebSocket close code of a session that ends because the node does.
+const AWAY: u16 = 1001;
 
 /// What is to be told at the end of a turn.
 #[derive(Debug, Default)]
@@ -94,7 +96,8 @@ impl Hub {
         if let Some(leave) = translate::leave(departure.reason) {
             self.send(peer, Message::Leave(leave));
         }
-        self.push(peer, Outgoing::Close(NORMAL, "left"));
+        let code = if departure.reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
+        self.push(peer, Outgoing::Close(code, "left"));
         self.forget(peer);
         self.news.asking.remove(&peer);
         if let Some(changed) = self.news.changed.get_mut(&departure.room) {
