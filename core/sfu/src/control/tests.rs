@@ -270,6 +270,7 @@ fn a_return_in_time_keeps_the_room() {
     let again = node.active(join("red", "alice"));
     node.wait(60 * SECOND);
     assert_eq!(node.control.participant(again).unwrap().room, room);
+    assert!(node.control.room(room).is_some());
 }
 
 #[test]
@@ -322,6 +323,15 @@ fn versions_only_grow_and_the_last_is_the_highest() {
         assert!(node.version(alice) > last);
         last = node.version(alice);
     }
+    node.tell(Input::Depart(alice, DepartureReason::Left));
+    assert!(node.has(|output| matches!(output, Output::Departed(gone) if gone.version > last)));
+}
+
+#[test]
+fn the_last_version_of_one_who_published_nothing_is_above_all_before() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let last = node.version(alice);
     node.tell(Input::Depart(alice, DepartureReason::Left));
     assert!(node.has(|output| matches!(output, Output::Departed(gone) if gone.version > last)));
 }

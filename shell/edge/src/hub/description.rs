@@ -114,7 +114,6 @@ impl Hub {
         };
         seat.ice_generation = generation;
         seat.negotiation.renew_ice(local.clone());
-        seat.local_ice = local.clone();
         let restart = ToWorker::RestartIce {
             peer,
             local: credentials(&local),

@@ -212,8 +212,8 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
-        // Without an offer there is nothing to add to; without a session nobody to ask.
-        if !seat.is_placed || seat.session.is_none() {
+        // Without an offer there is nothing to add to. A client that is away is asked when it resumes.
+        if !seat.is_placed {
             return;
         }
         if let Some(needed) = seat.negotiation.requirement() {

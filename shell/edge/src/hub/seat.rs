@@ -58,7 +58,7 @@ pub(super) struct Seat {
     pub(super) joined_at_ms: i64,
     pub(super) joined: Timestamp,
     pub(super) negotiation: Negotiation,
-    /// Our end's, as the next answer says.
+    /// Our end's when the peer is made.
     pub(super) local_ice: IceCredentials,
     /// The worker has been told of the peer.
     pub(super) is_placed: bool,

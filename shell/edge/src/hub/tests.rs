@@ -644,6 +644,62 @@ fn a_resume_with_a_track_that_is_not_here_makes_the_client_join_afresh() {
 }
 
 #[test]
+fn a_resume_that_claims_anothers_track_makes_the_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let told = alice.told();
+    let hers = first!(told, Told::TrackPublished(published) => published.clone()).unwrap();
+    node.ask(
+        &bob,
+        Asked::SyncState(proto::SyncState { publish_tracks: vec![hers], ..Default::default() }),
+    );
+    assert!(first!(bob.told(), Told::Leave(leave) => leave.reason).is_some());
+}
+
+#[test]
+fn sections_needed_while_a_client_was_away_are_asked_for_when_it_resumes() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    let sid = node.hub.control.participant(node.peer(&bob)).unwrap().sid.to_string();
+    node.tell(ToHub::Closed(bob.session));
+    node.publish(&alice);
+    let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
+    let told = again.told();
+    assert!(first!(told, Told::MediaSectionsRequirement(needed) => needed.num_videos).is_some());
+}
+
+#[test]
+fn an_answer_never_names_a_track_before_its_update() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    bob.told();
+    let request = |client: &Client, message| {
+        let message = Some(message);
+        ToHub::Request(client.session, Box::new(proto::SignalRequest { message }))
+    };
+    let turn = [
+        request(&alice, add_track(CAMERA, TrackKind::Video)),
+        request(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2))),
+        request(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8))),
+    ];
+    node.hub.turn(node.now, turn.into_iter());
+    let told = bob.told();
+    let update = position(&told, |message| {
+        matches!(message,
+        Told::Update(update) if update.participants[0].tracks.len() == 1)
+    });
+    let answer = position(&told, |message| {
+        matches!(message,
+        Told::Answer(answer) if answer.mid_to_track_id.len() == 1)
+    });
+    assert!(update < answer);
+}
+
+#[test]
 fn a_simulated_fault_closes_the_next_resume_three_times() {
     let mut node = Node::new();
     let alice = node.active("alice");
