@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+pub mod forward;
 pub mod limits;
 mod message;
 
 pub use control::Control;
+pub use forward::Forward;
 pub use message::{Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec};

@@ -1,5 +1,7 @@
 //! Bounds on everything that a remote party can make this crate do.
 
+use std::time::Duration;
+
 // What a participant can make Control remember.
 
 /// Tracks of one participant that were announced and whose media has not been negotiated (LiveKit: 20).
@@ -20,3 +22,44 @@ pub const ATTRIBUTES_MAX: usize = 64 << 10;
 pub const ALLOWANCES_MAX: usize = 4096;
 /// Rtp streams of one track, one per spatial layer.
 pub const STREAMS_MAX: usize = model::Layer::SPATIAL_MAX;
+
+// Forwarding.
+
+/// How old a packet may get in a room's history. The policy allows ten seconds; half a second is left
+/// for a worker that is late. Retransmissions are asked for within one.
+pub const HISTORY_AGE_MAX: Duration = Duration::from_millis(9_500);
+/// How long a packet is kept while memory lasts: a second of outage and a round trip.
+pub const HISTORY_AGE_WANTED: Duration = Duration::from_millis(1_500);
+/// A room's history grows by this: 1.5 s of 1.3 Mbit/s.
+pub const ARENA_STEP_BYTES: usize = 256 << 10;
+/// A room's history on one worker at most: 1.5 s of 43 Mbit/s, which is 25 cameras in three layers.
+pub const ARENA_BYTES_MAX: usize = 8 << 20;
+/// The largest datagram that is sent: an Ethernet MTU less nothing, since a padded or re-headed packet
+/// may be a little larger than it came.
+pub const DATAGRAM_BYTES_MAX: usize = 1500;
+/// The largest datagram that is taken as media: what is sent less the room that re-heading needs.
+pub const MEDIA_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - 40;
+/// Bytes that are sealed before they are handed to the kernel: about 170 large packets.
+pub const EGRESS_BYTES: usize = 256 << 10;
+/// Trains that are handed to the kernel at once.
+pub const EGRESS_TRAINS: usize = 512;
+/// Segments of one train (Linux `UDP_MAX_SEGMENTS` is 64 in older kernels).
+pub const TRAIN_SEGMENTS_MAX: usize = 64;
+/// Bytes of one train: an IPv4 datagram with its headers.
+pub const TRAIN_BYTES_MAX: usize = 65_000;
+/// Packets of one subscription that can be sent again: 0.75 s of 340 packets/s.
+pub const RESEND_VIDEO: usize = 256;
+/// The same of sound: 1.3 s of 50 packets/s.
+pub const RESEND_AUDIO: usize = 64;
+/// SSRCs that one peer may send: 63 tracks of three layers, each with its retransmissions.
+pub const SSRCS_MAX: usize = 384;
+/// Retransmission requests that are answered from one datagram.
+pub const NACKS_PER_DATAGRAM_MAX: usize = 64;
+/// Transport feedbacks that are read from one datagram.
+pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
+/// Key frame requests to a publisher's stream are this far apart at least.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
+/// Segments of sequence number offsets that a subscription remembers for late packets.
+pub const OFFSETS_MAX: usize = 16;
+/// Reports that wait for Control; beyond it the oldest is dropped.
+pub const REPORTS_MAX: usize = 4096;

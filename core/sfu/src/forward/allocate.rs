@@ -1,0 +1,127 @@
+//! Divides what a receiver can take among its video subscriptions.
+//!
+//! Source: the order of LiveKit's `streamallocator.go`, without overshoot.
+
+use model::{DataRate, Layer};
+
+/// One subscription's wish.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand {
+    /// Rates of the spatial layers 0.. that flow; zero for one that does not.
+    pub(super) rates: [DataRate; Layer::SPATIAL_MAX],
+    /// The highest spatial layer that it may have.
+    pub(super) best: u8,
+    /// What it has now: going above it needs room to spare.
+    pub(super) current: Option<u8>,
+}
+
+/// A layer is gone up to when this much of its rate is free.
+const UP_PERCENT: u64 = 115;
+
+/// Chooses a spatial layer for each demand within `budget`; `None` pauses it.
+///
+/// Fills `choices`, one for each demand in order. Every subscription gets its lowest layer before any
+/// gets a higher one, then all rise in step; the first in order is served first.
+pub(super) fn allocate(budget: DataRate, demands: &[Demand], choices: &mut Vec<Option<u8>>) {
+    choices.clear();
+    choices.resize(demands.len(), None);
+    let mut left = budget;
+    for round in 0..u8::try_from(Layer::SPATIAL_MAX).unwrap_or(u8::MAX) {
+        for (demand, choice) in demands.iter().zip(choices.iter_mut()) {
+            let held = choice.map_or(DataRate::ZERO, |layer| rate(demand, layer));
+            let Some(next) = next_layer(demand, *choice, round) else {
+                continue;
+            };
+            let cost = rate(demand, next).saturating_sub(held);
+            let is_up = demand.current.is_none_or(|current| next > current);
+            let needed = if is_up && next > 0 { cost.percent(UP_PERCENT) } else { cost };
+            if needed <= left {
+                left = left.saturating_sub(cost);
+                *choice = Some(next);
+            }
+        }
+    }
+}
+
+/// The layer that a demand may rise to in this round: the lowest that flows, then one by one.
+fn next_layer(demand: &Demand, choice: Option<u8>, round: u8) -> Option<u8> {
+    let flows = |layer: &u8| rate(demand, *layer) > DataRate::ZERO;
+    match choice {
+        None => (0..=demand.best).find(flows),
+        Some(layer) => (layer + 1..=demand.best.min(round)).find(flows),
+    }
+}
+
+fn rate(demand: &Demand, layer: u8) -> DataRate {
+    demand.rates.get(usize::from(layer)).copied().unwrap_or(DataRate::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CAMERA: [DataRate; 3] =
+        [DataRate::from_kbps(150), DataRate::from_kbps(500), DataRate::from_kbps(1700)];
+
+    fn check(kbps: u64, currents: &[Option<u8>], expect: &[Option<u8>]) {
+        let demands: Vec<_> =
+            currents.iter().map(|&current| Demand { rates: CAMERA, best: 2, current }).collect();
+        let mut choices = Vec::new();
+        allocate(DataRate::from_kbps(kbps), &demands, &mut choices);
+        assert_eq!(choices, expect, "{kbps} kbit/s");
+    }
+
+    #[test]
+    fn everyone_gets_the_lowest_before_anyone_gets_more() {
+        check(10_000, &[None; 2], &[Some(2), Some(2)]);
+        check(1_100, &[None; 2], &[Some(1), Some(1)]);
+        check(750, &[None; 2], &[Some(1), Some(0)]);
+        check(400, &[Some(2), Some(2)], &[Some(0), Some(0)]);
+        check(200, &[Some(0), Some(0)], &[Some(0), None]);
+        check(100, &[Some(0)], &[None]);
+    }
+
+    #[test]
+    fn going_up_needs_room_to_spare_and_staying_does_not() {
+        check(500, &[Some(1)], &[Some(1)]);
+        check(500, &[Some(0)], &[Some(0)]);
+    }
+
+    #[test]
+    fn a_layer_that_does_not_flow_is_passed_over() {
+        let rates = [DataRate::ZERO, DataRate::from_kbps(500), DataRate::ZERO];
+        let mut choices = Vec::new();
+        let demand = Demand { rates, best: 2, current: None };
+        allocate(DataRate::from_kbps(9000), &[demand], &mut choices);
+        assert_eq!(choices, [Some(1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_is_kept(
+            budget in 0u64..5000,
+            wishes in prop::collection::vec((0u64..900, 0u64..900, 0u64..900, 0u8..3), 0..20)
+        ) {
+            let demands: Vec<_> = wishes
+                .iter()
+                .map(|&(a, b, c, best)| Demand {
+                    rates: [a, a + b, a + b + c].map(DataRate::from_kbps),
+                    best,
+                    current: None,
+                })
+                .collect();
+            let mut choices = Vec::new();
+            allocate(DataRate::from_kbps(budget), &demands, &mut choices);
+            let spent: u64 = demands
+                .iter()
+                .zip(&choices)
+                .filter_map(|(demand, choice)| Some(rate(demand, (*choice)?).as_bps()))
+                .sum();
+            prop_assert!(spent <= budget * 1000);
+            for (demand, choice) in demands.iter().zip(&choices) {
+                prop_assert!(choice.is_none_or(|layer| layer <= demand.best));
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The history of one room on one worker: opened packets, oldest first, in memory that the shell maps.
+//!
+//! Owns: where each packet lies. Packets are laid one after the other; the oldest makes room for the
+//! newest. The ring starts small and grows while packets younger than the horizon would be overwritten.
+//! Guarantees: a packet is zeroed when it leaves, at the latest when it is [`limits::HISTORY_AGE_MAX`]
+//! old; all of it is unmapped with the room. No allocation once the index has its size.
+//! Source: DESIGN §3; media-path report §7.
+
+use std::collections::VecDeque;
+
+use model::Timestamp;
+
+use crate::limits;
+
+/// A region that the shell maps for a core and takes back when it is dropped. Zero at the start.
+pub trait Memory: AsRef<[u8]> + AsMut<[u8]> {}
+
+impl Memory for Vec<u8> {}
+
+/// Which packet of an arena; counts up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct EntryId(u64);
+
+#[derive(Clone, Copy)]
+struct Entry {
+    start: u32,
+    len: u32,
+    at: Timestamp,
+}
+
+pub(super) struct Arena<M> {
+    memory: M,
+    entries: VecDeque<Entry>,
+    /// The id of the oldest entry.
+    first: u64,
+    /// Where the next packet goes.
+    head: usize,
+    /// Where the ring ends for now.
+    end: usize,
+}
+
+impl<M: Memory> Arena<M> {
+    pub(super) fn new(memory: M) -> Self {
+        let end = memory.as_ref().len().min(limits::ARENA_STEP_BYTES);
+        Self { memory, entries: VecDeque::with_capacity(512), first: 1, head: 0, end }
+    }
+
+    /// Makes room for `len` bytes and gives them, with the id under which they are found.
+    ///
+    /// `None` when `len` can never fit.
+    pub(super) fn push(&mut self, now: Timestamp, len: usize) -> Option<(EntryId, &mut [u8])> {
+        let capacity = self.memory.as_ref().len();
+        if len == 0 || len > limits::ARENA_STEP_BYTES {
+            return None;
+        }
+        if self.head + len > self.end {
+            let oldest_is_young = self
+                .entries
+                .front()
+                .is_some_and(|entry| now.since(entry.at) < limits::HISTORY_AGE_WANTED);
+            if oldest_is_young && self.end < capacity && !self.wrapped() {
+                self.end = (self.end + limits::ARENA_STEP_BYTES).min(capacity);
+            } else {
+                self.evict_from_head();
+                self.head = 0;
+            }
+            if self.head + len > self.end {
+                self.evict_from_head();
+                self.head = 0;
+            }
+        }
+        let (start, stop) = (self.head, self.head + len);
+        while let Some(entry) = self.entries.front() {
+            let (from, to) = (entry.start as usize, (entry.start + entry.len) as usize);
+            if to <= start || from >= stop {
+                break;
+            }
+            self.evict();
+        }
+        self.head = stop;
+        let id = EntryId(self.first + self.entries.len() as u64);
+        self.entries.push_back(Entry {
+            start: u32::try_from(start).ok()?,
+            len: u32::try_from(len).ok()?,
+            at: now,
+        });
+        Some((id, self.memory.as_mut().get_mut(start..stop)?))
+    }
+
+    /// Takes back the packet that was pushed last: it turned out to be nothing.
+    pub(super) fn retract(&mut self) {
+        if let Some(entry) = self.entries.pop_back() {
+            let start = entry.start as usize;
+            zero(self.memory.as_mut(), start, entry.len as usize);
+            self.head = start;
+        }
+    }
+
+    /// The bytes of a packet, while they are there.
+    pub(super) fn get(&self, id: EntryId) -> Option<&[u8]> {
+        let index = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
+        let entry = self.entries.get(index)?;
+        let start = entry.start as usize;
+        self.memory.as_ref().get(start..start + entry.len as usize)
+    }
+
+    /// Zeroes what is older than the history needs; bounds the age on a quiet call too.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while let Some(entry) = self.entries.front()
+            && now.since(entry.at) >= limits::HISTORY_AGE_MAX
+        {
+            self.evict();
+        }
+        if self.entries.is_empty() {
+            self.head = 0;
+        }
+    }
+
+    /// Does the oldest packet lie behind the place of the next one?
+    fn wrapped(&self) -> bool {
+        self.entries.front().is_some_and(|entry| entry.start as usize >= self.head)
+    }
+
+    /// Frees everything between the head and the end, before the head goes back to the start.
+    fn evict_from_head(&mut self) {
+        while let Some(entry) = self.entries.front()
+            && entry.start as usize >= self.head
+        {
+            self.evict();
+        }
+    }
+
+    fn evict(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.first += 1;
+            zero(self.memory.as_mut(), entry.start as usize, entry.len as usize);
+        }
+    }
+}
+
+fn zero(memory: &mut [u8], start: usize, len: usize) {
+    if let Some(bytes) = memory.get_mut(start..start + len) {
+        bytes.fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn push(arena: &mut Arena<Vec<u8>>, now: Timestamp, len: usize, fill: u8) -> EntryId {
+        let (id, bytes) = arena.push(now, len).unwrap();
+        bytes.fill(fill);
+        id
+    }
+
+    #[test]
+    fn an_expired_packet_is_gone_and_zeroed() {
+        let mut arena = Arena::new(vec![0; limits::ARENA_STEP_BYTES]);
+        let id = push(&mut arena, at(0), 100, 7);
+        arena.expire(at(100));
+        assert_eq!(arena.get(id).unwrap(), [7; 100]);
+        arena.expire(at(0) + limits::HISTORY_AGE_MAX);
+        assert!(arena.get(id).is_none());
+        assert!(arena.memory.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_retracted_packet_leaves_nothing() {
+        let mut arena = Arena::new(vec![0; limits::ARENA_STEP_BYTES]);
+        let id = push(&mut arena, at(0), 100, 7);
+        arena.retract();
+        assert!(arena.get(id).is_none());
+        assert!(arena.memory.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn the_ring_grows_while_its_packets_are_young_and_no_further() {
+        let mut arena = Arena::new(vec![0; 4 * limits::ARENA_STEP_BYTES]);
+        let packets = 3 * limits::ARENA_STEP_BYTES / 1000;
+        let first = push(&mut arena, at(0), 1000, 1);
+        for _ in 1..packets {
+            push(&mut arena, at(1), 1000, 2);
+        }
+        assert!(arena.get(first).is_some());
+        assert!(arena.end >= packets * 1000);
+        let mut old = Arena::new(vec![0; 4 * limits::ARENA_STEP_BYTES]);
+        for n in 0..u64::try_from(packets).unwrap() {
+            push(&mut old, at(n * 100), 1000, 2);
+        }
+        assert_eq!(old.end, limits::ARENA_STEP_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_found_is_the_one_that_was_put(
+            steps in prop::collection::vec((1usize..3000, 0u64..400, any::<bool>()), 1..400)
+        ) {
+            let mut arena = Arena::new(vec![0; 2 * limits::ARENA_STEP_BYTES]);
+            let mut put = Vec::new();
+            let mut now = 0;
+            for (n, (len, wait, retract)) in steps.into_iter().enumerate() {
+                now += wait;
+                let fill = u8::try_from(n % 251).unwrap() + 1;
+                put.push((push(&mut arena, at(now), len, fill), len, fill));
+                if retract {
+                    arena.retract();
+                    put.pop();
+                }
+                for &(id, len, fill) in &put {
+                    if let Some(bytes) = arena.get(id) {
+                        prop_assert!(bytes.len() == len && bytes.iter().all(|&byte| byte == fill));
+                    }
+                }
+                let (id, ..) = *put.last().unwrap_or(&(EntryId(0), 0, 0));
+                prop_assert!(put.is_empty() || arena.get(id).is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What leaves a worker in one go: sealed datagrams, back to back per destination.
+//!
+//! Owns: the buffer and the list of trains. A train is what UDP segmentation offload takes: datagrams
+//! of one size to one address, the last of which may be smaller.
+//! Guarantees: nothing but ciphertext once a call of `Forward` returned. No allocation after `new`.
+
+use std::net::SocketAddr;
+
+use crate::limits;
+
+/// Datagrams for one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Train {
+    /// The address of ours that it leaves from.
+    pub local: SocketAddr,
+    /// Where to.
+    pub remote: SocketAddr,
+    /// Where it begins in the buffer.
+    pub start: usize,
+    /// Bytes of all its datagrams.
+    pub len: usize,
+    /// Bytes of each datagram; the last may be smaller.
+    pub segment: u16,
+}
+
+/// A buffer of sealed datagrams and how they divide into trains.
+pub struct Egress {
+    buffer: Box<[u8]>,
+    used: usize,
+    trains: Vec<Train>,
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Egress").field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    pub(super) fn new() -> Self {
+        Self {
+            buffer: vec![0; limits::EGRESS_BYTES].into_boxed_slice(),
+            used: 0,
+            trains: Vec::with_capacity(limits::EGRESS_TRAINS),
+        }
+    }
+
+    /// The bytes that the trains point into.
+    #[must_use]
+    pub fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// In the order in which they were made.
+    #[must_use]
+    pub fn trains(&self) -> &[Train] {
+        &self.trains
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.trains.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+        self.trains.clear();
+    }
+
+    /// Is there no room for a datagram of the largest size?
+    pub(super) const fn is_full(&self) -> bool {
+        self.used + limits::DATAGRAM_BYTES_MAX > self.buffer.len()
+            || self.trains.len() >= limits::EGRESS_TRAINS
+    }
+
+    /// The place of the next datagram.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        let stop = (self.used + limits::DATAGRAM_BYTES_MAX).min(self.buffer.len());
+        self.buffer.get_mut(self.used..stop).unwrap_or_default()
+    }
+
+    /// The next `len` bytes of [`Self::space`] are a datagram. It joins the last train where it may.
+    pub(super) fn push(&mut self, local: SocketAddr, remote: SocketAddr, len: usize) {
+        let start = self.used;
+        self.used += len;
+        if let Some(train) = self.trains.last_mut() {
+            let segment = usize::from(train.segment);
+            let is_open = train.len.is_multiple_of(segment)
+                && train.len / segment < limits::TRAIN_SEGMENTS_MAX
+                && train.len + len <= limits::TRAIN_BYTES_MAX;
+            if is_open && len <= segment && train.remote == remote && train.local == local {
+                train.len += len;
+                return;
+            }
+        }
+        let segment = u16::try_from(len).unwrap_or(u16::MAX);
+        if len > 0 {
+            self.trains.push(Train { local, remote, start, len, segment });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn equal_sizes_and_one_smaller_make_one_train() {
+        let mut egress = Egress::new();
+        for len in [1000, 1000, 400, 1000] {
+            egress.push(address(1), address(2), len);
+        }
+        let sizes: Vec<_> = egress.trains().iter().map(|t| (t.start, t.len, t.segment)).collect();
+        assert_eq!(sizes, [(0, 2400, 1000), (2400, 1000, 1000)]);
+    }
+
+    #[test]
+    fn another_address_or_a_larger_datagram_starts_a_train() {
+        let mut egress = Egress::new();
+        egress.push(address(1), address(2), 100);
+        egress.push(address(1), address(3), 100);
+        egress.push(address(1), address(3), 101);
+        egress.push(address(9), address(3), 101);
+        assert_eq!(egress.trains().len(), 4);
+    }
+
+    #[test]
+    fn a_train_stays_within_what_the_kernel_takes() {
+        let mut egress = Egress::new();
+        for _ in 0..200 {
+            egress.push(address(1), address(2), 1200);
+        }
+        assert!(egress.trains().iter().all(|t| t.len <= 65_000 && t.len <= 64 * 1200));
+    }
+}

@@ -1,0 +1,324 @@
+//! What comes in: opens a peer's datagram in the room's arena and finds the track it belongs to.
+
+use model::{Codec, Timestamp, TrackId, TrackKind};
+use rtp::codec::Facts;
+use rtp::extension::Extensions;
+use rtp::nack::Arrival;
+use rtp::packet::{Datagram, RtpHeader};
+use rtp::reception::{MediaTime, Reception};
+use rtp::rtcp::NtpTime;
+use rtp::srtp::Unprotected;
+use rtp::{rtx, sequence, vp8};
+
+use super::arena::{EntryId, Memory};
+use super::peer::{Format, Peer, StreamRef};
+use super::slab::Slab;
+use super::track::{Packet, Track};
+use super::{Forward, Outside, PeerSlot, RelayedPacket};
+use crate::{Report, limits};
+
+/// A packet after it was opened and its place among the tracks found.
+struct Opened {
+    stream: StreamRef,
+    codec: Codec,
+    /// Original sequence number, extended.
+    index: u64,
+    payload_at: usize,
+    payload_len: usize,
+    orientation: u8,
+    level: Option<u8>,
+}
+
+impl<M: Memory> Forward<M> {
+    /// Takes one protected RTP or RTCP datagram of a peer. What does not authenticate, repeats, or
+    /// belongs to nothing leaves no trace.
+    pub fn ingest(
+        &mut self,
+        now: Timestamp,
+        from: PeerSlot,
+        datagram: &[u8],
+        outside: &mut impl Outside,
+    ) {
+        if datagram.len() > limits::MEDIA_BYTES_MAX {
+            return;
+        }
+        match Datagram::classify(datagram) {
+            Datagram::Rtp => self.ingest_rtp(now, from, datagram, outside),
+            Datagram::Rtcp => self.ingest_rtcp(now, from, datagram, outside),
+            Datagram::Stun | Datagram::Dtls | Datagram::Unknown => {}
+        }
+    }
+
+    fn ingest_rtp(
+        &mut self,
+        now: Timestamp,
+        from: PeerSlot,
+        datagram: &[u8],
+        outside: &mut impl Outside,
+    ) {
+        let Some(peer) = self.peers.get_mut(from.0) else {
+            return;
+        };
+        let Some(room) = self.rooms.get_mut(&peer.room) else {
+            return;
+        };
+        let Some((entry, bytes)) = room.arena.push(now, datagram.len()) else {
+            return;
+        };
+        bytes.copy_from_slice(datagram);
+        let opened = open(peer, &self.tracks, now, bytes);
+        let packet = opened.and_then(|(unprotected, opened)| {
+            let track = self.tracks.get_mut(opened.stream.track)?;
+            let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
+            accept(peer, track, now, entry, payload, &unprotected, &opened)
+        });
+        let Some(packet) = packet else {
+            room.arena.retract();
+            return;
+        };
+        self.tell_live(now, &packet);
+        self.relay(entry, &packet, outside);
+        self.fresh.push(packet);
+    }
+
+    /// Takes a packet that another worker opened.
+    pub fn relayed(&mut self, now: Timestamp, packet: &RelayedPacket, payload: &[u8]) {
+        let Some(row) = self.track_rows.get(&packet.track).copied() else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(row) else {
+            return;
+        };
+        let Some(room) = self.rooms.get_mut(&track.room) else {
+            return;
+        };
+        let Some(stream) = track.streams.get_mut(usize::from(packet.spatial)) else {
+            return;
+        };
+        let entry = match room.arena.push(now, payload.len()) {
+            Some((entry, bytes)) => {
+                bytes.copy_from_slice(payload);
+                entry
+            }
+            None if payload.is_empty() => EntryId::default(),
+            None => return,
+        };
+        stream.packet(now, payload.len());
+        if let Some((ntp, rtp_timestamp, at)) = packet.clock {
+            let clock_rate = packet.codec.clock_rate();
+            stream.media_time =
+                Some(MediaTime { ntp: NtpTime(ntp), rtp_timestamp, at, clock_rate });
+        }
+        self.fresh.push(Packet {
+            track: row,
+            spatial: packet.spatial,
+            entry,
+            payload_at: 0,
+            payload_len: u16::try_from(payload.len()).unwrap_or(0),
+            index: packet.index,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            codec: packet.codec,
+            facts: packet.facts,
+            vp8: packet.vp8,
+            orientation: packet.orientation,
+        });
+    }
+
+    /// Another worker's subscriber waits for a key frame.
+    pub fn keyframe_wanted(&mut self, _now: Timestamp, track: TrackId, spatial: u8) {
+        let row = self.track_rows.get(&track).copied();
+        if let Some(track) = row.and_then(|row| self.tracks.get_mut(row))
+            && let Some(stream) = track.streams.get_mut(usize::from(spatial))
+        {
+            stream.keyframe_wanted = true;
+        }
+    }
+
+    fn relay(&self, entry: EntryId, packet: &Packet, outside: &mut impl Outside) {
+        let Some(track) = self.tracks.get(packet.track) else {
+            return;
+        };
+        if track.relays.is_empty() {
+            return;
+        }
+        let at = usize::from(packet.payload_at);
+        let payload = self
+            .rooms
+            .get(&track.room)
+            .and_then(|room| room.arena.get(entry))
+            .and_then(|bytes| bytes.get(at..at + usize::from(packet.payload_len)));
+        let Some(payload) = payload else {
+            return;
+        };
+        let media_time =
+            track.streams.get(usize::from(packet.spatial)).and_then(|stream| stream.media_time);
+        let relayed = RelayedPacket {
+            track: track.id,
+            spatial: packet.spatial,
+            index: packet.index,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            codec: packet.codec,
+            facts: packet.facts,
+            vp8: packet.vp8,
+            orientation: packet.orientation,
+            clock: media_time.map(|time| (time.ntp.0, time.rtp_timestamp, time.at)),
+        };
+        for &worker in &track.relays {
+            outside.relay(worker, &relayed, payload);
+        }
+    }
+
+    fn tell_live(&mut self, now: Timestamp, packet: &Packet) {
+        let Some(track) = self.tracks.get_mut(packet.track) else {
+            return;
+        };
+        let id = track.id;
+        if let Some(stream) = track.streams.get_mut(usize::from(packet.spatial))
+            && !std::mem::replace(&mut stream.told_live, true)
+        {
+            // A layer that appears may be what somebody waits for.
+            for &subscription in &track.subscriptions {
+                if let Some(subscription) = self.subscriptions.get(subscription)
+                    && let Some(peer) = self.peers.get_mut(subscription.peer)
+                {
+                    peer.downlink().allocated = Timestamp::ZERO;
+                }
+            }
+            self.next_tick = self.next_tick.min(now);
+            self.report(Report::LayerLive {
+                track: id,
+                spatial: packet.spatial,
+                codec: packet.codec,
+            });
+        }
+    }
+}
+
+/// Opens a packet in place and finds its rtp stream.
+fn open(
+    peer: &mut Peer,
+    tracks: &Slab<Track>,
+    now: Timestamp,
+    bytes: &mut [u8],
+) -> Option<(Unprotected, Opened)> {
+    let (receiver, _) = peer.keys.as_mut()?;
+    let unprotected = receiver.unprotect_rtp(bytes).ok()?;
+    let packet = bytes.get(..unprotected.packet_len())?;
+    let header = &unprotected.header;
+    let extensions = Extensions::read(header, packet, &peer.receive);
+    if let Some(sequence) = extensions.transport_sequence {
+        peer.feedback.received(sequence, now);
+        peer.feedback_ssrc = header.ssrc;
+    }
+    let stream = match peer.ssrcs.get(&header.ssrc) {
+        Some(stream) => *stream,
+        None => latch(peer, tracks, header, &extensions)?,
+    };
+    let payload = header.payload_range(packet).ok()?;
+    let (mut payload_at, mut index) = (payload.start, unprotected.index);
+    let codec = match peer.format(header.payload_type)? {
+        Format::Media(codec) if !stream.is_rtx => codec,
+        Format::Rtx if stream.is_rtx => {
+            let (original, _) = rtx::parse(packet.get(payload.clone())?)?;
+            payload_at += rtx::OSN_LEN;
+            let repaired = tracks.get(stream.track)?.streams.get(usize::from(stream.spatial))?;
+            // The original's place is reckoned from the newest packet of its stream.
+            index = sequence::nearest_index(repaired.newest?, original)?;
+            peer.repaired_codec(header.payload_type)?
+        }
+        Format::Media(_) | Format::Rtx => return None,
+    };
+    let payload_len = payload.end.checked_sub(payload_at)?;
+    let opened = Opened {
+        stream,
+        codec,
+        index,
+        payload_at,
+        payload_len,
+        orientation: extensions.video_orientation.unwrap_or(0),
+        level: extensions.audio_level.map(|level| level.level),
+    };
+    Some((unprotected, opened))
+}
+
+/// Finds the rtp stream of an SSRC that was not announced, by section and restriction id.
+fn latch(
+    peer: &mut Peer,
+    tracks: &Slab<Track>,
+    header: &RtpHeader,
+    extensions: &Extensions<'_>,
+) -> Option<StreamRef> {
+    let mid = extensions.mid?;
+    let (rid, is_rtx) = match (extensions.rid, extensions.repaired_rid) {
+        (_, Some(rid)) => (Some(rid), true),
+        (rid, None) => (rid, matches!(peer.format(header.payload_type), Some(Format::Rtx))),
+    };
+    let row = peer
+        .tracks
+        .iter()
+        .copied()
+        .find(|&row| tracks.get(row).is_some_and(|track| track.mid.as_bytes() == mid))?;
+    let spatial =
+        tracks.get(row)?.streams.iter().position(|stream| match (&stream.spec.rid, rid) {
+            (Some(known), Some(rid)) => known.as_bytes() == rid,
+            (None, _) => true,
+            (Some(_), None) => false,
+        })?;
+    let stream = StreamRef { track: row, spatial: u8::try_from(spatial).ok()?, is_rtx };
+    peer.learn(header.ssrc, stream).then_some(stream)
+}
+
+/// Does the bookkeeping of a packet; `None` when it is not to be forwarded.
+fn accept(
+    peer: &mut Peer,
+    track: &mut Track,
+    now: Timestamp,
+    entry: EntryId,
+    payload: &[u8],
+    unprotected: &Unprotected,
+    opened: &Opened,
+) -> Option<Packet> {
+    let header = &unprotected.header;
+    let muted = track.muted;
+    let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
+    if !opened.stream.is_rtx {
+        stream.spec.ssrc = Some(header.ssrc);
+        let reception = stream
+            .reception
+            .get_or_insert_with(|| Reception::new(header.ssrc, opened.codec.clock_rate()));
+        reception.packet(opened.index, header.timestamp, now);
+        stream.newest = stream.newest.max(Some(opened.index));
+    }
+    let arrival = stream.nack.received(sequence::low_bits(opened.index), now);
+    if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
+        return None;
+    }
+    stream.packet(now, payload.len() + header.header_len);
+    if let Some(level) = opened.level {
+        track.level.packet(if muted { 127 } else { level });
+    }
+    if muted {
+        return None;
+    }
+    let facts = Facts::of(opened.codec, payload, header.marker);
+    if facts.keyframe && track.kind == TrackKind::Video {
+        stream.keyframe_wanted = false;
+        peer.feedback_ssrc = stream.spec.ssrc.unwrap_or(peer.feedback_ssrc);
+    }
+    Some(Packet {
+        track: opened.stream.track,
+        spatial: opened.stream.spatial,
+        entry,
+        payload_at: u16::try_from(opened.payload_at).ok()?,
+        payload_len: u16::try_from(payload.len()).ok()?,
+        index: opened.index,
+        timestamp: header.timestamp,
+        marker: header.marker,
+        codec: opened.codec,
+        facts,
+        vp8: if opened.codec == Codec::Vp8 { vp8::Descriptor::parse(payload) } else { None },
+        orientation: opened.orientation,
+    })
+}

@@ -1,0 +1,241 @@
+//! Carries out what Control says: who is here, what is published, who receives it.
+
+use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
+
+use super::arena::{Arena, Memory};
+use super::level::LevelMeter;
+use super::peer::{Peer, StreamRef};
+use super::subscription::Subscription;
+use super::track::{Origin, Stream, Track};
+use super::{Forward, Outside, Room};
+use crate::{Instruction, StreamSpec, SubscriptionSpec, TrackSpec, limits};
+
+impl<M: Memory> Forward<M> {
+    /// Carries out one instruction. What it names and does not exist is ignored: the peer has gone.
+    pub fn instruct(
+        &mut self,
+        now: Timestamp,
+        instruction: Instruction,
+        outside: &mut impl Outside,
+    ) {
+        match instruction {
+            Instruction::AddPeer { peer, room } => self.add_peer(now, peer, room),
+            Instruction::RemovePeer { peer } => self.remove_peer(peer),
+            Instruction::SetReceive { peer, formats, extensions } => {
+                if let Some(peer) = self.peer_mut(peer) {
+                    peer.set_formats(formats);
+                    peer.receive = extensions;
+                }
+            }
+            Instruction::AddTrack(spec) => self.add_track(spec),
+            Instruction::AddRelayedTrack { track, room, kind, from } => {
+                let streams = vec![StreamSpec::default(); model::Layer::SPATIAL_MAX];
+                self.insert_track(track, room, kind, Origin::Worker(from), "".into(), streams);
+            }
+            Instruction::Relay { track, to, on } => {
+                if let Some(track) = self.track_mut(track) {
+                    track.relays.retain(|&worker| worker != to);
+                    if on {
+                        track.relays.push(to);
+                    }
+                }
+            }
+            Instruction::MuteTrack { track, muted } => {
+                let Some(row) = self.track_rows.get(&track).copied() else {
+                    return;
+                };
+                if let Some(track) = self.tracks.get_mut(row) {
+                    track.muted = muted;
+                    for &subscription in &track.subscriptions {
+                        if let Some(subscription) = self.subscriptions.get_mut(subscription) {
+                            // What comes after the silence begins anew instead of leaving a gap.
+                            subscription.current = None;
+                        }
+                    }
+                }
+            }
+            Instruction::RemoveTrack { track } => self.remove_track(track),
+            Instruction::Subscribe(spec) => self.subscribe(now, spec, outside),
+            Instruction::Limit { subscription, layer } => {
+                let row = self.subscription_rows.get(&subscription).copied();
+                if let Some(row) = row
+                    && let Some(subscription) = self.subscriptions.get_mut(row)
+                {
+                    subscription.spec.limit = layer;
+                    let peer = subscription.peer;
+                    self.allocate(now, peer, outside);
+                }
+            }
+            Instruction::Unsubscribe { subscription } => {
+                if let Some(row) = self.subscription_rows.get(&subscription).copied() {
+                    self.remove_subscription(row);
+                }
+            }
+        }
+    }
+
+    fn add_peer(&mut self, now: Timestamp, id: PeerId, room: RoomId) {
+        if self.peer_rows.contains_key(&id) || !self.hold_room(room) {
+            return;
+        }
+        let row = self.peers.insert(Peer::new(id, room, now));
+        self.peer_rows.insert(id, row);
+        self.next_tick = self.next_tick.min(now);
+    }
+
+    fn remove_peer(&mut self, id: PeerId) {
+        let Some(peer) = self.peer_rows.remove(&id).and_then(|row| self.peers.remove(row)) else {
+            return;
+        };
+        for row in peer.subscriptions {
+            self.remove_subscription(row);
+        }
+        for row in peer.tracks {
+            if let Some(track) = self.tracks.get(row).map(|track| track.id) {
+                self.remove_track(track);
+            }
+        }
+        self.release_room(peer.room);
+    }
+
+    fn add_track(&mut self, spec: TrackSpec) {
+        let Some(row) = self.peer_rows.get(&spec.peer).copied() else {
+            return;
+        };
+        let announced: Vec<_> =
+            spec.streams.iter().map(|stream| (stream.ssrc, stream.rtx_ssrc)).collect();
+        let origin = Origin::Peer(row);
+        let Some(track) =
+            self.insert_track(spec.track, spec.room, spec.kind, origin, spec.mid, spec.streams)
+        else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(row) {
+            peer.tracks.push(track);
+            for (spatial, (ssrc, rtx_ssrc)) in (0..).zip(announced) {
+                for (ssrc, is_rtx) in [(ssrc, false), (rtx_ssrc, true)] {
+                    if let Some(ssrc) = ssrc {
+                        peer.learn(ssrc, StreamRef { track, spatial, is_rtx });
+                    }
+                }
+            }
+        }
+    }
+
+    fn insert_track(
+        &mut self,
+        id: TrackId,
+        room: RoomId,
+        kind: TrackKind,
+        origin: Origin,
+        mid: Box<str>,
+        streams: Vec<StreamSpec>,
+    ) -> Option<u32> {
+        if self.track_rows.contains_key(&id) || !self.hold_room(room) {
+            return None;
+        }
+        let row = self.tracks.insert(Track {
+            id,
+            room,
+            kind,
+            origin,
+            mid,
+            streams: streams.into_iter().take(limits::STREAMS_MAX).map(Stream::new).collect(),
+            subscriptions: Vec::new(),
+            relays: Vec::new(),
+            muted: false,
+            level: LevelMeter::default(),
+        });
+        self.track_rows.insert(id, row);
+        Some(row)
+    }
+
+    fn remove_track(&mut self, id: TrackId) {
+        let Some(row) = self.track_rows.remove(&id) else {
+            return;
+        };
+        let Some(track) = self.tracks.remove(row) else {
+            return;
+        };
+        // Packets of this batch that were not flushed would name a row that may be used again.
+        self.fresh.retain(|packet| packet.track != row);
+        for subscription in track.subscriptions {
+            self.remove_subscription(subscription);
+        }
+        if let Origin::Peer(peer) = track.origin
+            && let Some(peer) = self.peers.get_mut(peer)
+        {
+            peer.tracks.retain(|&track| track != row);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "which entries go does not hang on the order"
+            )]
+            peer.ssrcs.retain(|_, stream| stream.track != row);
+        }
+        self.release_room(track.room);
+    }
+
+    fn subscribe(&mut self, now: Timestamp, spec: SubscriptionSpec, outside: &mut impl Outside) {
+        let (Some(peer_row), Some(track_row)) =
+            (self.peer_rows.get(&spec.peer).copied(), self.track_rows.get(&spec.track).copied())
+        else {
+            return;
+        };
+        let id = spec.subscription;
+        if let Some(old) = self.subscription_rows.get(&id).copied() {
+            self.remove_subscription(old);
+        }
+        let random = self.random.next();
+        let row = self.subscriptions.insert(Subscription::new(spec, peer_row, track_row, random));
+        self.subscription_rows.insert(id, row);
+        if let Some(track) = self.tracks.get_mut(track_row) {
+            track.subscriptions.push(row);
+        }
+        if let Some(peer) = self.peers.get_mut(peer_row) {
+            peer.subscriptions.push(row);
+            peer.downlink();
+        }
+        self.allocate(now, peer_row, outside);
+    }
+
+    fn remove_subscription(&mut self, row: u32) {
+        let Some(subscription) = self.subscriptions.remove(row) else {
+            return;
+        };
+        self.subscription_rows.remove(&subscription.spec.subscription);
+        if let Some(track) = self.tracks.get_mut(subscription.track) {
+            track.subscriptions.retain(|&other| other != row);
+        }
+        if let Some(peer) = self.peers.get_mut(subscription.peer) {
+            peer.subscriptions.retain(|&other| other != row);
+        }
+    }
+
+    fn track_mut(&mut self, track: TrackId) -> Option<&mut Track> {
+        let row = self.track_rows.get(&track).copied()?;
+        self.tracks.get_mut(row)
+    }
+
+    /// Keeps the room's history mapped; `false` when there is no memory for it.
+    fn hold_room(&mut self, room: RoomId) -> bool {
+        if !self.rooms.contains_key(&room) {
+            let Some(memory) = (self.map)(limits::ARENA_BYTES_MAX) else {
+                return false;
+            };
+            self.rooms.insert(room, Room { arena: Arena::new(memory), holders: 0 });
+        }
+        if let Some(room) = self.rooms.get_mut(&room) {
+            room.holders += 1;
+        }
+        true
+    }
+
+    fn release_room(&mut self, id: RoomId) {
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.holders -= 1;
+            if room.holders == 0 {
+                self.rooms.remove(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One worker's media: opens what its peers send, keeps it for a moment, seals it for those who receive.
+//!
+//! Owns: the rtp streams of the worker's peers, one history arena per room, what each receiver can take.
+//! Shape: a batched core. `ingest` takes datagrams, `flush` seals all that they mean into the egress
+//! arena, subscriber by subscriber; `handle_timeout` does reports, requests and the division of bandwidth.
+//! Guarantees: no allocation per forwarded packet; a ciphertext is opened once, in the arena; nothing
+//! but ciphertext is in the egress; payload is never changed.
+//! Not here: who may receive what (`control`), sockets and rings (`edge`).
+//! Files: `ingest` (in), `send` (out), `feedback` (RTCP both ways), `instruct`; then the nouns.
+
+mod allocate;
+mod arena;
+mod egress;
+mod feedback;
+mod ingest;
+mod instruct;
+mod level;
+mod numbering;
+mod peer;
+mod send;
+mod slab;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use model::{Codec, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, WorkerId};
+use rtp::codec::Facts;
+use rtp::srtp::{DtlsRole, KeyingMaterial, SrtpReceiver, SrtpSender};
+use rtp::vp8;
+
+use self::arena::Arena;
+use self::peer::Peer;
+use self::send::Planned;
+use self::slab::Slab;
+use self::subscription::Subscription;
+use self::track::{Packet, Track};
+use crate::{Report, limits};
+
+pub use self::arena::Memory;
+pub use self::egress::{Egress, Train};
+
+/// The SSRC under which this node sends its own RTCP.
+const OUR_SSRC: u32 = 1;
+
+/// A peer's row in its worker's Forward: found once, used for each datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerSlot(u32);
+
+/// What a Forward needs of its worker during a call.
+pub trait Outside {
+    /// Send all trains of `egress`, now.
+    fn send(&mut self, egress: &Egress);
+    /// Give a packet to another worker: its [`Forward::relayed`].
+    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]);
+    /// Ask the publisher's worker for a key frame: its [`Forward::keyframe_wanted`].
+    fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8);
+}
+
+/// What goes with a payload from the publisher's worker to another.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayedPacket {
+    track: TrackId,
+    spatial: u8,
+    index: u64,
+    timestamp: u32,
+    marker: bool,
+    codec: Codec,
+    facts: Facts,
+    vp8: Option<vp8::Descriptor>,
+    orientation: u8,
+    /// The publisher's clock: NTP and RTP time of one instant, and when that was.
+    clock: Option<(u64, u32, Timestamp)>,
+}
+
+struct Room<M> {
+    arena: Arena<M>,
+    /// Peers and tracks that hold it open.
+    holders: usize,
+}
+
+/// One worker's media. `M`: the memory that rooms keep their history in.
+pub struct Forward<M> {
+    worker: WorkerId,
+    map: fn(usize) -> Option<M>,
+    random: Random,
+    rooms: BTreeMap<RoomId, Room<M>>,
+    peers: Slab<Peer>,
+    peer_rows: BTreeMap<PeerId, u32>,
+    tracks: Slab<Track>,
+    track_rows: BTreeMap<TrackId, u32>,
+    subscriptions: Slab<Subscription>,
+    subscription_rows: BTreeMap<SubscriptionId, u32>,
+    egress: Egress,
+    /// Packets ingested since the last flush.
+    fresh: Vec<Packet>,
+    /// (peer row, subscription row) that a flush has to serve.
+    work: Vec<(u32, u32)>,
+    /// Packets of one peer in a flush.
+    plan: Vec<Planned>,
+    scratch: Box<[u8; limits::DATAGRAM_BYTES_MAX]>,
+    demands: feedback::Demands,
+    reports: VecDeque<Report>,
+    next_tick: Timestamp,
+}
+
+impl<M> std::fmt::Debug for Forward<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forward").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+impl<M: Memory> Forward<M> {
+    /// `map` gives zeroed memory; `seed` starts the sequence numbers' randomness.
+    #[must_use]
+    pub fn new(worker: WorkerId, map: fn(usize) -> Option<M>, seed: u64) -> Self {
+        Self {
+            worker,
+            map,
+            random: Random(seed),
+            rooms: BTreeMap::new(),
+            peers: Slab::default(),
+            peer_rows: BTreeMap::new(),
+            tracks: Slab::default(),
+            track_rows: BTreeMap::new(),
+            subscriptions: Slab::default(),
+            subscription_rows: BTreeMap::new(),
+            egress: Egress::new(),
+            fresh: Vec::with_capacity(1024),
+            work: Vec::with_capacity(1024),
+            plan: Vec::with_capacity(1024),
+            scratch: Box::new([0; limits::DATAGRAM_BYTES_MAX]),
+            demands: feedback::Demands::default(),
+            reports: VecDeque::new(),
+            next_tick: Timestamp::MAX,
+        }
+    }
+
+    /// DTLS ended: media of this peer flows from now on. Unknown peers are ignored.
+    pub fn set_keys(&mut self, peer: PeerId, keys: &KeyingMaterial) {
+        let receiver = SrtpReceiver::new(keys, DtlsRole::Server);
+        let sender = SrtpSender::new(keys, DtlsRole::Server);
+        if let (Some(peer), Ok(receiver), Ok(sender)) = (self.peer_mut(peer), receiver, sender) {
+            peer.keys = Some((Box::new(receiver), Box::new(sender)));
+        }
+    }
+
+    /// ICE nominated a pair: media to this peer leaves from `local` to `remote` from now on.
+    pub fn set_destination(&mut self, peer: PeerId, local: SocketAddr, remote: SocketAddr) {
+        if let Some(peer) = self.peer_mut(peer) {
+            peer.destination = Some((local, remote));
+        }
+    }
+
+    /// The row of a peer, valid until it is removed.
+    #[must_use]
+    pub fn slot(&self, peer: PeerId) -> Option<PeerSlot> {
+        self.peer_rows.get(&peer).copied().map(PeerSlot)
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub const fn next_timeout(&self) -> Timestamp {
+        self.next_tick
+    }
+
+    /// What Control should know.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    fn report(&mut self, report: Report) {
+        if self.reports.len() >= limits::REPORTS_MAX {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(report);
+    }
+
+    fn peer_mut(&mut self, peer: PeerId) -> Option<&mut Peer> {
+        let row = self.peer_rows.get(&peer).copied()?;
+        self.peers.get_mut(row)
+    }
+}
+
+/// xorshift64*: where sequence numbers start is no secret, only unlikely to collide.
+struct Random(u64);
+
+impl Random {
+    const fn next(&mut self) -> u64 {
+        self.0 |= 1;
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}

@@ -1,0 +1,157 @@
+//! One peer's media on its worker: keys, address, how to read what it sends, how much it can take.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::{Codec, DataRate, PeerId, RoomId, Timestamp};
+use rtp::bwe::Estimator;
+use rtp::extension::ExtensionMap;
+use rtp::srtp::{SrtpReceiver, SrtpSender};
+use rtp::twcc::{FeedbackRecorder, SendHistory};
+
+use crate::{ReceiveFormat, limits};
+
+/// Assumed until feedback says otherwise: a camera in its largest layer and some sound.
+const INITIAL_ESTIMATE: DataRate = DataRate::from_kbps(3_000);
+/// Assumed until a report tells.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// What an SSRC of the peer is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamRef {
+    pub(super) track: u32,
+    pub(super) spatial: u8,
+    pub(super) is_rtx: bool,
+}
+
+/// What a payload type of the peer means.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    Media(Codec),
+    Rtx,
+}
+
+/// A spell of padding that tries whether more fits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) rate: DataRate,
+    pub(super) since: Timestamp,
+    pub(super) until: Timestamp,
+    pub(super) sent: u64,
+}
+
+/// What only a receiving peer needs.
+pub(super) struct Downlink {
+    pub(super) history: SendHistory,
+    pub(super) estimator: Estimator,
+    pub(super) has_feedback: bool,
+    pub(super) transport_sequence: u16,
+    pub(super) probe: Option<Probe>,
+    pub(super) allocated: Timestamp,
+}
+
+impl Downlink {
+    fn new() -> Self {
+        Self {
+            history: SendHistory::new(),
+            estimator: Estimator::new(INITIAL_ESTIMATE),
+            has_feedback: false,
+            transport_sequence: 0,
+            probe: None,
+            allocated: Timestamp::ZERO,
+        }
+    }
+
+    pub(super) fn next_transport_sequence(&mut self) -> u16 {
+        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        self.transport_sequence
+    }
+}
+
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) room: RoomId,
+    pub(super) keys: Option<(Box<SrtpReceiver>, Box<SrtpSender>)>,
+    /// Our address and its, as nominated.
+    pub(super) destination: Option<(SocketAddr, SocketAddr)>,
+    formats: Vec<ReceiveFormat>,
+    pub(super) receive: ExtensionMap,
+    pub(super) ssrcs: HashMap<u32, StreamRef>,
+    pub(super) feedback: Box<FeedbackRecorder>,
+    /// An SSRC of the peer's, for feedback about the whole bundle.
+    pub(super) feedback_ssrc: u32,
+    pub(super) downlink: Option<Box<Downlink>>,
+    pub(super) rtt: Duration,
+    pub(super) has_rtt: bool,
+    /// Rows of its tracks.
+    pub(super) tracks: Vec<u32>,
+    /// Rows of its subscriptions.
+    pub(super) subscriptions: Vec<u32>,
+    pub(super) reported: Timestamp,
+    pub(super) quality_told: Timestamp,
+    /// The worst fraction lost of its receiver reports since quality was told, of 256.
+    pub(super) loss_down: u8,
+    /// The same of what we report to it.
+    pub(super) loss_up: u8,
+}
+
+impl Peer {
+    pub(super) fn new(id: PeerId, room: RoomId, now: Timestamp) -> Self {
+        Self {
+            id,
+            room,
+            keys: None,
+            destination: None,
+            formats: Vec::new(),
+            receive: ExtensionMap::new(),
+            ssrcs: HashMap::new(),
+            feedback: Box::new(FeedbackRecorder::new()),
+            feedback_ssrc: 0,
+            downlink: None,
+            rtt: INITIAL_RTT,
+            has_rtt: false,
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+            reported: now,
+            quality_told: now,
+            loss_down: 0,
+            loss_up: 0,
+        }
+    }
+
+    pub(super) fn set_formats(&mut self, formats: Vec<ReceiveFormat>) {
+        self.formats = formats;
+    }
+
+    pub(super) fn format(&self, payload_type: u8) -> Option<Format> {
+        self.formats.iter().find_map(|format| {
+            if format.payload_type == payload_type {
+                Some(Format::Media(format.codec))
+            } else if format.rtx == Some(payload_type) {
+                Some(Format::Rtx)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The codec that retransmissions of `payload_type` carry.
+    pub(super) fn repaired_codec(&self, payload_type: u8) -> Option<Codec> {
+        let format = self.formats.iter().find(|format| format.rtx == Some(payload_type))?;
+        Some(format.codec)
+    }
+
+    /// Remembers what an SSRC is, within bounds.
+    pub(super) fn learn(&mut self, ssrc: u32, stream: StreamRef) -> bool {
+        if self.ssrcs.len() >= limits::SSRCS_MAX && !self.ssrcs.contains_key(&ssrc) {
+            return false;
+        }
+        self.ssrcs.insert(ssrc, stream);
+        true
+    }
+
+    pub(super) fn downlink(&mut self) -> &mut Downlink {
+        self.downlink.get_or_insert_with(|| Box::new(Downlink::new()))
+    }
+}

@@ -1,0 +1,214 @@
+//! One peer's reception of one track: which packets pass, under which numbers.
+//!
+//! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
+//! the payload is never changed but for the VP8 descriptor, which is not part of it.
+
+use model::{Codec, Layer, Timestamp, TrackKind};
+use rtp::extension::{ExtensionForm, ExtensionKind, write_block};
+use rtp::rtx::ResendRing;
+use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
+
+use super::arena::EntryId;
+use super::numbering::Numbering;
+use super::track::Packet;
+use crate::{SubscriptionSpec, limits};
+
+/// Bytes of the header extension block at most: 4 + elements of 3, 4 and 2, padded.
+pub(super) const EXTENSIONS_MAX: usize = 16;
+
+/// What is needed to build a packet again, byte for byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    pub(super) entry: EntryId,
+    pub(super) payload_at: u16,
+    pub(super) payload_len: u16,
+    pub(super) index: u64,
+    pub(super) timestamp: u32,
+    pub(super) rewrite: Option<Vp8Rewrite>,
+    pub(super) transport_sequence: u16,
+    pub(super) send_time: u32,
+    pub(super) orientation: u8,
+    pub(super) padding: u8,
+    pub(super) marker: bool,
+}
+
+/// The ids of the extensions that a subscription's packets carry; all its packets carry the same, so
+/// that they are equal in size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutgoingExtensions {
+    transport_sequence: Option<u8>,
+    send_time: Option<u8>,
+    orientation: Option<u8>,
+}
+
+impl OutgoingExtensions {
+    fn new(spec: &SubscriptionSpec) -> Self {
+        let transport_sequence = spec.extensions.id(ExtensionKind::TransportSequence);
+        Self {
+            transport_sequence,
+            // A receiver that reports transport numbers needs no send times.
+            send_time: match transport_sequence {
+                Some(_) => None,
+                None => spec.extensions.id(ExtensionKind::AbsSendTime),
+            },
+            orientation: match spec.codec.kind() {
+                TrackKind::Video => spec.extensions.id(ExtensionKind::VideoOrientation),
+                TrackKind::Audio => None,
+            },
+        }
+    }
+
+    pub(super) const fn is_transport_wide(&self) -> bool {
+        self.transport_sequence.is_some()
+    }
+
+    /// Writes the block; its length depends on the ids alone. Zero without any.
+    pub(super) fn write(&self, sent: &Sent, to: &mut [u8]) -> usize {
+        let transport = sent.transport_sequence.to_be_bytes();
+        let [_, time @ ..] = sent.send_time.to_be_bytes();
+        let orientation = [sent.orientation];
+        let mut elements: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let mut len = 0;
+        for (id, value) in [
+            (self.transport_sequence, &transport[..]),
+            (self.send_time, &time[..]),
+            (self.orientation, &orientation[..]),
+        ] {
+            if let (Some(id), Some(place)) = (id, elements.get_mut(len)) {
+                *place = (id, value);
+                len += 1;
+            }
+        }
+        match elements.get(..len) {
+            Some(elements) if len > 0 => {
+                write_block(ExtensionForm::OneByte, elements, to).unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+}
+
+pub(super) struct Subscription {
+    pub(super) spec: SubscriptionSpec,
+    /// Row of the receiving peer.
+    pub(super) peer: u32,
+    /// Row of the track.
+    pub(super) track: u32,
+    pub(super) extensions: OutgoingExtensions,
+    /// The layer to reach: what is wanted, flows, and fits.
+    pub(super) target: Option<Layer>,
+    /// The rtp stream that is being forwarded.
+    pub(super) current: Option<u8>,
+    pub(super) paused: bool,
+    numbering: Numbering,
+    vp8: Option<Box<Vp8Rewriter>>,
+    pub(super) sent: ResendRing<Sent>,
+    /// Extended sequence number of the next retransmission or padding.
+    pub(super) rtx_index: u64,
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+    /// Of the last sender report: the middle of its NTP time, and when it went out.
+    pub(super) reported: Option<(u32, Timestamp)>,
+}
+
+impl Subscription {
+    /// `random`: where sequence numbers start.
+    pub(super) fn new(spec: SubscriptionSpec, peer: u32, track: u32, random: u64) -> Self {
+        let is_video = spec.codec.kind() == TrackKind::Video;
+        Self {
+            extensions: OutgoingExtensions::new(&spec),
+            target: if is_video { None } else { spec.limit },
+            current: None,
+            paused: false,
+            numbering: Numbering::new((random & 0x7fff) + 1, spec.codec.clock_rate()),
+            vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::new(0))),
+            sent: ResendRing::new(if is_video {
+                limits::RESEND_VIDEO
+            } else {
+                limits::RESEND_AUDIO
+            }),
+            rtx_index: (random >> 16 & 0x7fff) + 1,
+            packets: 0,
+            octets: 0,
+            reported: None,
+            peer,
+            track,
+            spec,
+        }
+    }
+
+    /// Does a key frame of the target's rtp stream have to come before anything can go on?
+    pub(super) fn awaits_keyframe(&self) -> Option<u8> {
+        let target = self.target?;
+        (self.current != Some(target.spatial) && self.spec.codec.kind() == TrackKind::Video)
+            .then_some(target.spatial)
+    }
+
+    /// Nothing passes until the next key frame.
+    pub(super) fn stop(&mut self) {
+        self.target = None;
+        self.current = None;
+    }
+
+    /// Decides about a packet of the track; `Some` when it goes out.
+    pub(super) fn accept(&mut self, now: Timestamp, packet: &Packet) -> Option<Sent> {
+        if packet.codec != self.spec.codec {
+            return None;
+        }
+        let target = self.target?;
+        if self.current != Some(packet.spatial) {
+            let may_start = match packet.codec.kind() {
+                TrackKind::Audio => true,
+                TrackKind::Video => packet.spatial == target.spatial && packet.facts.keyframe,
+            };
+            if may_start {
+                self.numbering.start(now, packet.spatial, packet.index, packet.timestamp);
+                if let Some(vp8) = &mut self.vp8 {
+                    vp8.switch_to(packet.spatial);
+                }
+                self.current = Some(packet.spatial);
+            } else if self.current.is_none() {
+                return None;
+            }
+        }
+        if packet.payload_len == 0 {
+            // Padding by which the publisher probes its own way: it ends here and leaves no gap.
+            if self.current == Some(packet.spatial) {
+                self.numbering.skip(packet.index);
+            }
+            return None;
+        }
+        let rewrite = match (&mut self.vp8, &packet.vp8) {
+            (Some(vp8), Some(descriptor)) => {
+                let rewrite = vp8.rewrite(packet.spatial, descriptor, target.temporal);
+                if rewrite.is_none() {
+                    if self.current == Some(packet.spatial) {
+                        self.numbering.skip(packet.index);
+                    }
+                    return None;
+                }
+                rewrite
+            }
+            _ => None,
+        };
+        let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
+        Some(Sent {
+            entry: packet.entry,
+            payload_at: packet.payload_at,
+            payload_len: packet.payload_len,
+            index: numbers.index,
+            timestamp: numbers.timestamp,
+            rewrite,
+            transport_sequence: 0,
+            send_time: 0,
+            orientation: packet.orientation,
+            padding: 0,
+            marker: packet.marker,
+        })
+    }
+
+    /// What to add to the forwarded rtp stream's timestamps.
+    pub(super) fn timestamp_offset(&self) -> u32 {
+        self.numbering.timestamp_offset()
+    }
+}

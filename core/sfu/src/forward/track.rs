@@ -1,0 +1,150 @@
+//! A publication on one worker: its rtp streams, who receives them here, where else they go.
+
+use std::time::Duration;
+
+use model::{Codec, DataRate, RoomId, TrackId, TrackKind, WorkerId};
+use model::{Layer, Timestamp};
+use rtp::codec::Facts;
+use rtp::nack::NackGenerator;
+use rtp::reception::{MediaTime, Reception};
+use rtp::vp8;
+
+use super::arena::EntryId;
+use super::level::LevelMeter;
+use crate::StreamSpec;
+
+/// A layer that sent nothing for this long is not there.
+const STALL: Duration = Duration::from_millis(1_500);
+/// Rates are measured over this.
+const RATE_WINDOW: Duration = Duration::from_millis(500);
+
+/// One opened packet, as those who forward it see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet {
+    /// The track's row.
+    pub(super) track: u32,
+    /// Spatial layer: which of the track's rtp streams.
+    pub(super) spatial: u8,
+    pub(super) entry: EntryId,
+    /// Where the payload lies within the entry.
+    pub(super) payload_at: u16,
+    pub(super) payload_len: u16,
+    /// Extended sequence number of its rtp stream.
+    pub(super) index: u64,
+    pub(super) timestamp: u32,
+    pub(super) marker: bool,
+    pub(super) codec: Codec,
+    pub(super) facts: Facts,
+    pub(super) vp8: Option<vp8::Descriptor>,
+    /// Video orientation (3GPP TS 26.114), 0 when not said.
+    pub(super) orientation: u8,
+}
+
+/// One rtp stream of a track.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) spec: StreamSpec,
+    pub(super) nack: Box<NackGenerator>,
+    pub(super) reception: Option<Reception>,
+    /// The publisher's clock, from its sender reports.
+    pub(super) media_time: Option<MediaTime>,
+    /// Highest extended sequence number.
+    pub(super) newest: Option<u64>,
+    pub(super) last_packet: Option<Timestamp>,
+    pub(super) told_live: bool,
+    pub(super) keyframe_asked: Option<Timestamp>,
+    /// A key frame is wanted and could not be asked for yet.
+    pub(super) keyframe_wanted: bool,
+    bytes: u64,
+    rate_since: Timestamp,
+    pub(super) rate: DataRate,
+}
+
+impl Stream {
+    pub(super) fn new(spec: StreamSpec) -> Self {
+        Self {
+            spec,
+            nack: Box::new(NackGenerator::new()),
+            reception: None,
+            media_time: None,
+            newest: None,
+            last_packet: None,
+            told_live: false,
+            keyframe_asked: None,
+            keyframe_wanted: false,
+            bytes: 0,
+            rate_since: Timestamp::ZERO,
+            rate: DataRate::ZERO,
+        }
+    }
+
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.last_packet.is_some_and(|at| now.since(at) < STALL)
+    }
+
+    pub(super) fn packet(&mut self, now: Timestamp, bytes: usize) {
+        self.last_packet = Some(now);
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn measure(&mut self, now: Timestamp) {
+        let elapsed = now.since(self.rate_since);
+        if elapsed < RATE_WINDOW {
+            return;
+        }
+        let rate = DataRate::of(self.bytes, elapsed);
+        // Rises at once, falls slowly: a still picture is no promise to stay small.
+        self.rate = if rate > self.rate {
+            rate
+        } else {
+            self.rate.percent(75).saturating_add(rate.percent(25))
+        };
+        (self.bytes, self.rate_since) = (0, now);
+        if !self.is_live(now) {
+            self.told_live = false;
+        }
+    }
+}
+
+/// Where a track's packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A peer of this worker, by its row.
+    Peer(u32),
+    /// Another worker.
+    Worker(WorkerId),
+}
+
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) id: TrackId,
+    pub(super) room: RoomId,
+    pub(super) kind: TrackKind,
+    pub(super) origin: Origin,
+    pub(super) mid: Box<str>,
+    pub(super) streams: Vec<Stream>,
+    /// Rows of the subscriptions on this worker.
+    pub(super) subscriptions: Vec<u32>,
+    pub(super) relays: Vec<WorkerId>,
+    pub(super) muted: bool,
+    pub(super) level: LevelMeter,
+}
+
+impl Track {
+    /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does.
+    pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {
+        let live = |spatial: &u8| {
+            self.streams.get(usize::from(*spatial)).is_some_and(|stream| stream.is_live(now))
+        };
+        let count = u8::try_from(self.streams.len()).unwrap_or(0);
+        let spatial = (0..=wanted.spatial.min(count.saturating_sub(1)))
+            .rev()
+            .find(live)
+            .or_else(|| (0..count).find(live))?;
+        Some(Layer { spatial, temporal: wanted.temporal })
+    }
+
+    pub(super) fn rate(&self, spatial: u8) -> DataRate {
+        self.streams.get(usize::from(spatial)).map_or(DataRate::ZERO, |stream| stream.rate)
+    }
+}
