@@ -18,10 +18,10 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 mod page;
+mod server;
 pub mod session;
 mod socket;
-pub mod worker {
-    //! What the hub and the media workers say to each other.
-    mod message;
-    pub use message::*;
-}
+mod sys;
+pub mod worker;
+
+pub use server::{Server, StartError};

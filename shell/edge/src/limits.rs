@@ -76,3 +76,44 @@ pub const REPLAY_BYTES_MAX: usize = 1 << 20;
 
 /// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
 pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
+
+/// Bytes of a datagram or payload that goes from worker to worker: an Ethernet frame's.
+pub const HOP_BYTES_MAX: usize = 1500;
+
+/// Slots of all rings between workers together: 4,096 of 1.6 KB are 6.5 MB, of which only what has
+/// been used takes memory.
+pub const HOPS_TOTAL: usize = 4096;
+
+/// Slots of one ring at most: one full receive batch of 32 messages with 32 datagrams each.
+pub const HOPS_MAX: usize = 1024;
+
+/// Slots of one ring at least, on machines with many cores: 1 ms of one gigabit a second.
+pub const HOPS_MIN: usize = 96;
+
+/// Paths whose owner is another worker: some 300 KiB. Whoever has a ufrag of ours can fill it with
+/// forged addresses; then clients' first packets are lost until their next check.
+pub const ROUTES_MAX: usize = 4096;
+
+/// Proven paths of one peer: a client with four interfaces and two of our addresses checks eight.
+pub const PATHS_MAX: usize = 16;
+
+/// How long a client may go without a check that holds: the consent of RFC 7675 §5.1.
+pub const CHECK_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Reliable messages that wait for room in a peer's data channel.
+pub const SEND_QUEUE_MAX: usize = 256;
+
+/// Bytes of them: 1 MiB, above the 256 KiB that wait for acknowledgement; 5 s of 2 Mbit/s.
+pub const SEND_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// Messages of a worker that wait for the hub.
+pub const UPWARD_MAX: usize = 4096;
+
+/// Bytes of them.
+pub const UPWARD_BYTES_MAX: usize = 4 << 20;
+
+/// Messages of the hub that a worker takes before it looks at its sockets again.
+pub const INBOX_TURN_MAX: usize = 256;
+
+/// Receive batches that a worker takes from one socket before it looks at anything else.
+pub const RECEIVE_TURN_MAX: usize = 4;

@@ -97,6 +97,32 @@ counters! {
     data_refused,
     /// Panics while one participant's message was handled; each put out that participant alone.
     hub_panics,
+    /// Datagrams that arrived at the media port.
+    datagrams_received,
+    /// Datagrams that were sent from it.
+    datagrams_sent,
+    /// Datagrams that could not be sent: the socket stayed full, or the network refused.
+    datagrams_unsent,
+    /// Datagrams dropped because they are nothing that WebRTC sends, or STUN that does not parse.
+    datagrams_malformed,
+    /// DTLS and media dropped because no peer has proven the addresses.
+    datagrams_unproven,
+    /// Binding requests dropped because their user name is not ours.
+    knocks_foreign,
+    /// Binding requests dropped because their peer is gone or not there yet.
+    knocks_late,
+    /// Media dropped because its sender is in no room yet.
+    media_early,
+    /// Datagrams and packets that went from worker to worker.
+    hops_made,
+    /// Datagrams and packets dropped because the ring between two workers was full.
+    hops_dropped,
+    /// Lossy messages dropped because the hub was behind.
+    worker_messages_dropped,
+    /// Figures of workers dropped because the hub was behind.
+    reports_dropped,
+    /// Panics in media workers; each ended at most one peer.
+    worker_panics,
 }
 
 #[cfg(test)]

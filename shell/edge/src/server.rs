@@ -1,0 +1,184 @@
+//! The whole of the edge in one value: started, asked where it listens, stopped.
+//!
+//! Owns: the order in which the parts start and stop.
+//! Guarantees: when it has started, it answers; when it has stopped, every client has been told to leave,
+//! every thread is joined and every task has ended.
+//! Not here: what the parts do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use peer::{Door, PeerFactory, PeerFactoryError};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use sfu::control;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::{Config, ConfigError};
+use crate::http::Front;
+use crate::hub::{self, HubConfig};
+use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX, ROOM_SPILL_AT};
+use crate::listener::{self, Phase};
+use crate::metrics::Metrics;
+use crate::session::ToHub;
+use crate::worker::{Workers, WorkersConfig};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operator's fault.
+    #[error("the settings do not make sense")]
+    Config(#[source] ConfigError),
+    /// The TCP port is taken, or the address is not this machine's.
+    #[error("cannot listen for HTTP on {address}")]
+    Http {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The UDP port is taken, or the system refuses a thread, a socket or memory.
+    #[error("cannot start the media workers")]
+    Workers(#[source] io::Error),
+    /// The cryptography library does not work on this machine.
+    #[error("cannot set up DTLS")]
+    Dtls(#[source] PeerFactoryError),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+/// A running server. Dropped without [`Self::stop`], it ends without a word to anybody.
+#[derive(Debug)]
+pub struct Server {
+    http: SocketAddr,
+    phase: watch::Sender<Phase>,
+    to_hub: mpsc::Sender<ToHub>,
+    listening: JoinHandle<()>,
+    deciding: JoinHandle<()>,
+    workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
+    config: Config,
+}
+
+impl Server {
+    /// Starts everything, within the tokio runtime that this is called in.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.check().map_err(StartError::Config)?;
+        let unbound = |source| StartError::Http { address: config.http, source };
+        let listener = TcpListener::bind(config.http).await.map_err(unbound)?;
+        let http = listener.local_addr().map_err(unbound)?;
+        let origin = Instant::now();
+        let metrics = Arc::new(Metrics::default());
+        let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
+
+        let factory = Arc::new(PeerFactory::new(origin).map_err(StartError::Dtls)?);
+        let door = Arc::new(Door::new(&random()?));
+        let workers = Workers::start(WorkersConfig {
+            count: config.workers.get(),
+            udp_bind: config.udp.clone(),
+            advertised: config.advertised.clone(),
+            door: Arc::clone(&door),
+            factory: Arc::clone(&factory),
+            origin,
+            to_hub: to_hub.clone(),
+            metrics: Arc::clone(&metrics),
+        });
+        let workers = Arc::new(workers.map_err(StartError::Workers)?);
+
+        let port = workers.udp_port();
+        let hub_config = HubConfig {
+            control: control(&config),
+            keys: Arc::clone(&config.keys),
+            candidates: config.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            door,
+            fingerprint: factory.fingerprint().clone(),
+            origin,
+        };
+        let senders = Arc::clone(&workers);
+        let send = Box::new(move |worker, message| senders.send(worker, message));
+        let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
+
+        let (phase, watched) = watch::channel(Phase::Open);
+        let front = Arc::new(Front {
+            keys: Arc::clone(&config.keys),
+            hub: to_hub.clone(),
+            metrics: Arc::clone(&metrics),
+            limits: config.limits,
+            phase: watched.clone(),
+        });
+        let listening = tokio::spawn(listener::serve(listener, front, watched));
+        tracing::info!(%http, udp = port, workers = config.workers, "started");
+        Ok(Self { http, phase, to_hub, listening, deciding, workers, metrics, config })
+    }
+
+    /// Where HTTP and WebSockets are served.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where media is received.
+    #[must_use]
+    pub fn udp_port(&self) -> u16 {
+        self.workers.udp_port()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.phase.send_replace(Phase::Stopping);
+        let (reply, told) = oneshot::channel();
+        let telling = async {
+            if self.to_hub.send(ToHub::Stop(reply)).await.is_ok() {
+                // An error means that the hub is gone, and then there is nobody to wait for.
+                drop(told.await);
+            }
+        };
+        if timeout(self.config.limits.drain, telling).await.is_err() {
+            tracing::warn!("the hub did not say goodbye in time");
+            self.deciding.abort();
+        }
+        self.phase.send_replace(Phase::Closing);
+        // Both log their own panics, and both are at their end.
+        drop(self.listening.await);
+        drop(self.deciding.await);
+        let workers = self.workers;
+        drop(tokio::task::spawn_blocking(move || workers.stop()).await);
+        for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
+            tracing::info!(name, total, "counted");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn control(config: &Config) -> control::Config {
+    control::Config {
+        workers: config.workers.get(),
+        spill_at: ROOM_SPILL_AT,
+        participants_max: config.limits.participants,
+        room_participants_max: config.limits.room_participants,
+        join_within: JOIN_TIME_MAX,
+        departure: DEPARTURE_TIME,
+    }
+}
+
+fn random() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Randomness)?;
+    Ok(bytes)
+}

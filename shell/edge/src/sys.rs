@@ -1,0 +1,826 @@
+//! The kernel, where the standard library does not reach: UDP in batches, memory that leaves no copy.
+//!
+//! Owns: every line of `unsafe` in this crate. What leaves this module is safe to use in any order.
+//! Guarantees: nothing here waits longer than it was told to; a socket that cannot send drops and counts.
+//! Not here: what the bytes mean.
+//! Source: Linux man pages udp(7), ip(7), ipv6(7), recvmmsg(2), sendmmsg(2), madvise(2), ppoll(2).
+#![expect(unsafe_code, reason = "the one module that calls the kernel directly")]
+#![expect(clippy::cast_possible_truncation, reason = "sizes of C structures in C's integer types")]
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::ptr::{NonNull, from_mut, from_ref, null_mut};
+use std::time::Duration;
+
+use libc::{c_int, c_void};
+
+/// Messages that one call receives at most. Each may hold 64 datagrams.
+pub(crate) const RECEIVE_BATCH: usize = 32;
+/// The largest aggregate that the kernel gives: a UDP datagram's length is 16 bits.
+const RECEIVE_LEN: usize = 1 << 16;
+/// Bytes that a [`ReceiveBatch`] needs. Pages are touched only as far as datagrams reach.
+pub(crate) const RECEIVE_BYTES: usize = RECEIVE_BATCH * RECEIVE_LEN;
+/// Messages that one call sends at most.
+const SEND_BATCH: usize = 64;
+/// Datagrams of one GSO message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
+const SEGMENTS_MAX: usize = 64;
+/// Bytes of one GSO message: 65,535 less the headers, rounded down.
+const SEGMENTED_BYTES_MAX: usize = 65_000;
+/// What the kernel may hold for a socket in each direction: 20 ms of 1.6 Gbit/s.
+const SOCKET_BUFFER_BYTES: c_int = 4 << 20;
+/// How long a full socket is waited for before what is left is dropped.
+const SEND_WAIT: Duration = Duration::from_millis(1);
+/// Bytes for control messages: an address and a number in each direction need 64.
+const CONTROL_LEN: usize = 128;
+/// Descriptors that one thread waits for.
+const WAIT_MAX: usize = 16;
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Private memory that starts as zeros, is left out of core dumps, is zero in a forked child, and goes
+/// back to the kernel when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the pages belong to this value alone, which hands out borrows only under Rust's rules.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// `len` bytes, rounded up to pages by the kernel.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: asks for new pages wherever the kernel likes; no memory that exists is touched.
+        let start = unsafe { libc::mmap(null_mut(), len, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = Self { start, len };
+        for advice in [libc::MADV_DONTDUMP, libc::MADV_WIPEONFORK] {
+            // SAFETY: the range is the mapping just made; both advices leave its content as it is.
+            check(unsafe { libc::madvise(start.as_ptr().cast(), len, advice) })?;
+        }
+        Ok(mapping)
+    }
+}
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `len` readable bytes, initialised to zero by the kernel, ours until dropped.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsMut<[u8]> for Mapping {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, writable, and `&mut self` excludes every other borrow.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl sfu::forward::Memory for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new`, and no borrow of it outlives `self`.
+        let result = unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert_eq!(result, 0, "a whole mapping can always be unmapped");
+    }
+}
+
+/// A bell between threads: an eventfd.
+#[derive(Debug)]
+pub(crate) struct EventFd(File);
+
+impl EventFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: takes two integers and returns a new descriptor or an error.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
+        // SAFETY: the descriptor was just made and nobody else has it.
+        Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
+    }
+
+    /// Makes the descriptor readable.
+    pub(crate) fn ring(&self) {
+        // Fails only when it has been rung 2^64 times unheard, and then it is readable anyway.
+        let _rung = (&self.0).write(&1_u64.to_ne_bytes());
+    }
+
+    /// Makes it unreadable until the next ring.
+    pub(crate) fn hush(&self) {
+        // Fails only when nobody rang.
+        let _heard = (&self.0).read(&mut [0; 8]);
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until one of a few descriptors is readable.
+#[derive(Debug)]
+pub(crate) struct Waiter([libc::pollfd; WAIT_MAX]);
+
+impl Waiter {
+    /// Descriptors beyond the sixteenth are not waited for; negative ones the kernel ignores.
+    pub(crate) fn new<'a>(descriptors: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
+        let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; WAIT_MAX];
+        for (entry, descriptor) in polled.iter_mut().zip(descriptors) {
+            entry.fd = descriptor.as_raw_fd();
+        }
+        Self(polled)
+    }
+
+    /// At most this long. A signal ends the wait too.
+    pub(crate) fn wait(&mut self, at_most: Duration) {
+        let at_most = timespec(at_most);
+        // SAFETY: the array and its length match, and both outlive the call; no signal mask is given.
+        let ready = unsafe {
+            libc::ppoll(
+                self.0.as_mut_ptr(),
+                WAIT_MAX as libc::nfds_t,
+                &raw const at_most,
+                null_mut(),
+            )
+        };
+        if ready <= 0 {
+            self.0.iter_mut().for_each(|entry| entry.revents = 0);
+        }
+    }
+
+    /// Whether the descriptor at this place had something when the last wait ended.
+    pub(crate) fn is_ready(&self, place: usize) -> bool {
+        self.0.get(place).is_some_and(|entry| entry.revents != 0)
+    }
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+/// Keeps the calling thread on one core, if the system lets it.
+pub(crate) fn pin_to_core(core: usize) {
+    if core >= libc::CPU_SETSIZE.cast_unsigned() as usize {
+        return;
+    }
+    // SAFETY: a CPU set is plain bits, for which zero is the empty set; `core` is within it.
+    unsafe {
+        let mut set: libc::cpu_set_t = zeroed();
+        libc::CPU_SET(core, &mut set);
+        // A refusal (a container without that core) leaves the thread where it is, which is fine.
+        let _refused = libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
+/// Datagrams of one size, the last possibly smaller, from one address of ours to one of theirs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    /// Back to back.
+    pub(crate) bytes: &'a [u8],
+    /// Bytes of each datagram but the last; 0 means that there is one.
+    pub(crate) segment: usize,
+}
+
+impl<'a> Run<'a> {
+    /// One by one.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> {
+        let segment = if self.segment == 0 { self.bytes.len() } else { self.segment };
+        self.bytes.chunks(segment.max(1))
+    }
+}
+
+/// What came of a send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Datagrams that the kernel took.
+    pub(crate) sent: u64,
+    /// Datagrams that it refused.
+    pub(crate) dropped: u64,
+}
+
+/// A UDP socket that shares its port with those of other workers.
+#[derive(Debug)]
+pub(crate) struct MediaSocket {
+    socket: UdpSocket,
+    local: SocketAddr,
+    /// A device that cannot checksum refuses trains for ever (`EIO`).
+    is_segmenting: bool,
+}
+
+impl MediaSocket {
+    /// Binds one more socket of the group at `address`, whose port is not 0.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let (family, level) = match address {
+            SocketAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_IP),
+            SocketAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_IPV6),
+        };
+        let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: takes three integers and returns a new descriptor or an error.
+        let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+        // SAFETY: the descriptor was just made and nobody else has it.
+        let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        if family == libc::AF_INET6 {
+            set_option(&socket, level, libc::IPV6_V6ONLY, 1)?;
+            set_option(&socket, level, libc::IPV6_RECVPKTINFO, 1)?;
+        } else {
+            set_option(&socket, level, libc::IP_PKTINFO, 1)?;
+        }
+        for (forced, asked) in
+            [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
+        {
+            // Beyond the system's limit needs a privilege; without it the limit is what we get.
+            set_option(&socket, libc::SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
+                .or_else(|_| set_option(&socket, libc::SOL_SOCKET, asked, SOCKET_BUFFER_BYTES))?;
+        }
+        // A kernel without it (before 5.0) delivers datagrams one by one.
+        let _unaggregated = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
+        let name = Name::new(address);
+        // SAFETY: `name` holds an address of the length that goes with it.
+        check(unsafe { libc::bind(socket.as_raw_fd(), name.as_ptr(), name.len) })?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket, local, is_segmenting: true })
+    }
+
+    /// Where it is bound.
+    pub(crate) const fn bound(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Takes what waits, without waiting, in place of what `batch` held. How many messages.
+    pub(crate) fn receive(&self, batch: &mut ReceiveBatch) -> usize {
+        batch.reset(self.local);
+        let (headers, count) = (batch.headers.as_mut_ptr(), RECEIVE_BATCH as libc::c_uint);
+        // SAFETY: `reset` pointed every header at buffers of the batch with their true lengths, all
+        // of which outlive the call.
+        let received = unsafe {
+            libc::recvmmsg(self.socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT, null_mut())
+        };
+        // An error is "nothing waits", or one that the next call reports again.
+        batch.count = usize::try_from(received).unwrap_or(0);
+        batch.count
+    }
+
+    /// Sends runs in order: each datagram is taken by the kernel or dropped.
+    pub(crate) fn send<'a>(
+        &mut self,
+        batch: &mut SendBatch,
+        runs: impl Iterator<Item = Run<'a>>,
+    ) -> Sent {
+        let mut outcome = Sent::default();
+        batch.count = 0;
+        for run in runs {
+            let segment = if run.segment == 0 { run.bytes.len() } else { run.segment }.max(1);
+            let together = if self.is_segmenting {
+                (SEGMENTED_BYTES_MAX / segment).clamp(1, SEGMENTS_MAX)
+            } else {
+                1
+            };
+            for bytes in run.bytes.chunks(together * segment) {
+                batch.push(Run { bytes, segment, ..run });
+                if batch.count == SEND_BATCH {
+                    self.flush(batch, &mut outcome);
+                }
+            }
+        }
+        self.flush(batch, &mut outcome);
+        outcome
+    }
+
+    fn flush(&mut self, batch: &mut SendBatch, outcome: &mut Sent) {
+        let mut next = 0;
+        let mut has_waited = false;
+        while next < batch.count {
+            match self.send_from(batch, next) {
+                Ok(sent) => {
+                    for place in next..next + sent {
+                        outcome.sent += batch.datagrams(place);
+                    }
+                    next += sent.max(1);
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN) if !has_waited => {
+                        has_waited = true;
+                        self.wait_until_writable();
+                    }
+                    Some(libc::EAGAIN) => {
+                        for place in next..batch.count {
+                            outcome.dropped += batch.datagrams(place);
+                        }
+                        next = batch.count;
+                    }
+                    Some(code) if batch.datagrams(next) > 1 && is_about_segments(code) => {
+                        // EINVAL may be this path's (a datagram above its MTU), EIO is the device's.
+                        self.is_segmenting &= code != libc::EIO;
+                        self.send_singly(batch, next, outcome);
+                        next += 1;
+                    }
+                    _ => {
+                        outcome.dropped += batch.datagrams(next);
+                        next += 1;
+                    }
+                },
+            }
+        }
+        batch.count = 0;
+    }
+
+    fn send_from(&self, batch: &mut SendBatch, first: usize) -> io::Result<usize> {
+        batch.aim(first);
+        let rest = batch.headers.get_mut(first..batch.count).unwrap_or_default();
+        let (headers, count) = (rest.as_mut_ptr(), rest.len() as libc::c_uint);
+        // SAFETY: `aim` pointed the headers at buffers of the batch and at the bytes of the runs, which
+        // `send` keeps borrowed until the batch is flushed; the kernel only reads through them.
+        let sent =
+            unsafe { libc::sendmmsg(self.socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT) };
+        Ok(usize::try_from(check(sent)?).unwrap_or(0))
+    }
+
+    /// The datagrams of one message without the kernel's help.
+    fn send_singly(&self, batch: &mut SendBatch, place: usize, outcome: &mut Sent) {
+        batch.aim(place);
+        let (Some(header), Some(whole), Some(&segment)) =
+            (batch.headers.get(place), batch.iovecs.get(place), batch.segments.get(place))
+        else {
+            return;
+        };
+        // SAFETY: the pointer and length of a run's bytes, still borrowed by `send`.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(whole.iov_base.cast::<u8>(), whole.iov_len) };
+        let mut header = header.msg_hdr;
+        // The segment size is the last control message.
+        header.msg_controllen -= SEGMENT_SPACE;
+        for datagram in bytes.chunks(segment.max(1)) {
+            let mut iovec = libc::iovec {
+                iov_base: datagram.as_ptr().cast_mut().cast(),
+                iov_len: datagram.len(),
+            };
+            header.msg_iov = &raw mut iovec;
+            // SAFETY: as in `send_from`; the one iovec lives on this stack frame.
+            let sent = unsafe {
+                libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT)
+            };
+            if sent < 0 { outcome.dropped += 1 } else { outcome.sent += 1 }
+        }
+    }
+
+    fn wait_until_writable(&self) {
+        let fd = self.socket.as_raw_fd();
+        let mut entry = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+        let at_most = timespec(SEND_WAIT);
+        // SAFETY: one entry, length one, both outlive the call.
+        let _ready = unsafe { libc::ppoll(&raw mut entry, 1, &raw const at_most, null_mut()) };
+    }
+}
+
+impl AsFd for MediaSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+const fn is_about_segments(code: c_int) -> bool {
+    matches!(code, libc::EINVAL | libc::EIO | libc::EMSGSIZE)
+}
+
+fn set_option(socket: &UdpSocket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let (pointer, len) = (from_ref(&value).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: the option's value is one int that outlives the call.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, len) }).map(drop)
+}
+
+/// A socket address as C has it.
+#[derive(Clone, Copy)]
+struct Name {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl Name {
+    fn empty() -> Self {
+        // SAFETY: all fields are integers, for which zero is a value; its family is AF_UNSPEC.
+        let storage = unsafe { zeroed() };
+        Self { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    fn new(address: SocketAddr) -> Self {
+        let mut name = Self::empty();
+        match address {
+            SocketAddr::V4(v4) => {
+                let inner = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: in_addr(*v4.ip()),
+                    sin_zero: [0; 8],
+                };
+                // SAFETY: `sockaddr_storage` is large and aligned enough for every address.
+                unsafe { from_mut(&mut name.storage).cast::<libc::sockaddr_in>().write(inner) };
+                name.len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+            SocketAddr::V6(v6) => {
+                let inner = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: 0,
+                    sin6_addr: in6_addr(*v6.ip()),
+                    sin6_scope_id: v6.scope_id(),
+                };
+                // SAFETY: as above.
+                unsafe { from_mut(&mut name.storage).cast::<libc::sockaddr_in6>().write(inner) };
+                name.len = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            }
+        }
+        name
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match c_int::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says which structure it is, and any bytes are a value of it.
+                let inner = unsafe { from_ref(&self.storage).cast::<libc::sockaddr_in>().read() };
+                let ip = Ipv4Addr::from(inner.sin_addr.s_addr.to_ne_bytes());
+                Some(SocketAddr::new(ip.into(), u16::from_be(inner.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let inner = unsafe { from_ref(&self.storage).cast::<libc::sockaddr_in6>().read() };
+                let ip = Ipv6Addr::from(inner.sin6_addr.s6_addr);
+                let port = u16::from_be(inner.sin6_port);
+                Some(SocketAddrV6::new(ip, port, 0, inner.sin6_scope_id).into())
+            }
+            _ => None,
+        }
+    }
+
+    const fn as_ptr(&self) -> *const libc::sockaddr {
+        from_ref(&self.storage).cast()
+    }
+}
+
+const fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) }
+}
+
+const fn in6_addr(ip: Ipv6Addr) -> libc::in6_addr {
+    libc::in6_addr { s6_addr: ip.octets() }
+}
+
+/// Room for control messages, aligned as their headers must be.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_LEN]);
+
+// SAFETY: pure arithmetic on a length.
+const SEGMENT_SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as libc::c_uint) } as usize;
+
+/// Appends a control message whose data is `value`, plain C data. `used` bytes are taken already.
+fn put_control<T>(
+    control: &mut Control,
+    used: usize,
+    level: c_int,
+    kind: c_int,
+    value: T,
+) -> usize {
+    let data_len = size_of::<T>() as libc::c_uint;
+    // SAFETY: pure arithmetic on a length.
+    let (len, space) = unsafe { (libc::CMSG_LEN(data_len), libc::CMSG_SPACE(data_len)) };
+    let used_after = used + space as usize;
+    assert!(used_after <= CONTROL_LEN, "an address and a segment size fit");
+    // SAFETY: `used` is a sum of aligned spaces, and the message ends within the buffer, as asserted.
+    unsafe {
+        let header = control.0.as_mut_ptr().add(used).cast::<libc::cmsghdr>();
+        (*header).cmsg_len = len as usize;
+        (*header).cmsg_level = level;
+        (*header).cmsg_type = kind;
+        libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
+    }
+    used_after
+}
+
+fn empty_headers(count: usize) -> Box<[libc::mmsghdr]> {
+    // SAFETY: null pointers and zero lengths are an empty header.
+    (0..count).map(|_| unsafe { zeroed() }).collect()
+}
+
+/// What one call received. Belongs to one thread.
+pub(crate) struct ReceiveBatch {
+    memory: Mapping,
+    headers: Box<[libc::mmsghdr]>,
+    iovecs: Box<[libc::iovec]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    local: SocketAddr,
+    count: usize,
+}
+
+impl ReceiveBatch {
+    /// `memory`: [`RECEIVE_BYTES`]; what is missing there makes the batch smaller.
+    pub(crate) fn new(memory: Mapping) -> Self {
+        let iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
+        Self {
+            memory,
+            headers: empty_headers(RECEIVE_BATCH),
+            iovecs: vec![iovec; RECEIVE_BATCH].into(),
+            names: vec![Name::empty(); RECEIVE_BATCH].into(),
+            controls: vec![Control([0; CONTROL_LEN]); RECEIVE_BATCH].into(),
+            local: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            count: 0,
+        }
+    }
+
+    fn reset(&mut self, local: SocketAddr) {
+        (self.local, self.count) = (local, 0);
+        let buffers = self.memory.as_mut().chunks_mut(RECEIVE_LEN);
+        let places = self.headers.iter_mut().zip(&mut self.iovecs);
+        let beside = self.names.iter_mut().zip(&mut self.controls);
+        for ((buffer, (message, iovec)), (name, control)) in buffers.zip(places).zip(beside) {
+            *iovec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            let header = &mut message.msg_hdr;
+            header.msg_name = from_mut(&mut name.storage).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_LEN;
+            header.msg_flags = 0;
+            message.msg_len = 0;
+        }
+    }
+
+    /// The messages of the last receive: each a run of datagrams of one sender. Those that were cut
+    /// short or have no sender are left out.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let messages = self.headers.iter().zip(&self.names).take(self.count);
+        let buffers = self.memory.as_ref().chunks(RECEIVE_LEN);
+        messages.zip(buffers).filter_map(|((message, name), buffer)| {
+            let header = &message.msg_hdr;
+            if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+                return None;
+            }
+            let bytes = buffer.get(..message.msg_len as usize)?;
+            let mut run = Run { local: self.local, remote: name.address()?, bytes, segment: 0 };
+            read_controls(header, &mut run);
+            Some(run)
+        })
+    }
+}
+
+fn read_controls(header: &libc::msghdr, run: &mut Run<'_>) {
+    // SAFETY: the header was filled by the kernel and points at the batch's own control buffer; the
+    // macros stay within `msg_controllen`, and the kernel wrote the structure that level and type name.
+    unsafe {
+        let mut at = libc::CMSG_FIRSTHDR(header);
+        while let Some(control) = at.as_ref() {
+            let data = libc::CMSG_DATA(control);
+            match (control.cmsg_level, control.cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = data.cast::<c_int>().read_unaligned();
+                    run.segment = usize::try_from(size).unwrap_or(0);
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    let ip = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                    run.local.set_ip(ip.into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                    run.local.set_ip(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                }
+                _ => {}
+            }
+            at = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+}
+
+/// Room for what one call sends. Belongs to one thread.
+pub(crate) struct SendBatch {
+    headers: Box<[libc::mmsghdr]>,
+    iovecs: Box<[libc::iovec]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    control_lens: [usize; SEND_BATCH],
+    segments: [usize; SEND_BATCH],
+    count: usize,
+}
+
+impl SendBatch {
+    pub(crate) fn new() -> Self {
+        let iovec = libc::iovec { iov_base: null_mut(), iov_len: 0 };
+        Self {
+            headers: empty_headers(SEND_BATCH),
+            iovecs: vec![iovec; SEND_BATCH].into(),
+            names: vec![Name::empty(); SEND_BATCH].into(),
+            controls: vec![Control([0; CONTROL_LEN]); SEND_BATCH].into(),
+            control_lens: [0; SEND_BATCH],
+            segments: [0; SEND_BATCH],
+            count: 0,
+        }
+    }
+
+    /// Takes one message; the caller keeps its bytes borrowed until the batch is flushed.
+    fn push(&mut self, run: Run<'_>) {
+        let place = self.count;
+        let (Some(iovec), Some(name), Some(control), Some(control_len), Some(segment)) = (
+            self.iovecs.get_mut(place),
+            self.names.get_mut(place),
+            self.controls.get_mut(place),
+            self.control_lens.get_mut(place),
+            self.segments.get_mut(place),
+        ) else {
+            return;
+        };
+        *iovec = libc::iovec {
+            iov_base: run.bytes.as_ptr().cast_mut().cast(),
+            iov_len: run.bytes.len(),
+        };
+        *name = Name::new(run.remote);
+        *segment = run.segment;
+        *control_len = match run.local.ip() {
+            IpAddr::V4(ip) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: in_addr(ip),
+                    ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+                };
+                put_control(control, 0, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+            }
+            IpAddr::V6(ip) => {
+                let info = libc::in6_pktinfo { ipi6_addr: in6_addr(ip), ipi6_ifindex: 0 };
+                put_control(control, 0, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+            }
+        };
+        if run.bytes.len() > run.segment {
+            let size = u16::try_from(run.segment).unwrap_or(u16::MAX);
+            *control_len =
+                put_control(control, *control_len, libc::SOL_UDP, libc::UDP_SEGMENT, size);
+        }
+        self.count += 1;
+    }
+
+    /// Points the headers from `first` on at what was pushed.
+    fn aim(&mut self, first: usize) {
+        let places = self.headers.iter_mut().zip(&mut self.iovecs).zip(&mut self.names);
+        let beside = self.controls.iter_mut().zip(self.control_lens);
+        let all = places.zip(beside).take(self.count).skip(first);
+        for (((message, iovec), name), (control, control_len)) in all {
+            let header = &mut message.msg_hdr;
+            header.msg_name = from_mut(&mut name.storage).cast();
+            header.msg_namelen = name.len;
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = control_len;
+        }
+    }
+
+    /// Datagrams in the message at this place.
+    fn datagrams(&self, place: usize) -> u64 {
+        let len = self.iovecs.get(place).map_or(0, |iovec| iovec.iov_len);
+        let segment = self.segments.get(place).map_or(1, |&segment| segment.max(1));
+        len.div_ceil(segment).max(1) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> MediaSocket {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        MediaSocket::bind(free).unwrap()
+    }
+
+    fn receive(socket: &MediaSocket) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let mut batch = ReceiveBatch::new(Mapping::new(RECEIVE_BYTES).unwrap());
+        let mut waiter = Waiter::new(std::iter::once(socket.as_fd()));
+        let mut all = Vec::new();
+        loop {
+            waiter.wait(Duration::from_millis(50));
+            if socket.receive(&mut batch) == 0 {
+                return all;
+            }
+            for run in batch.runs() {
+                for datagram in run.datagrams() {
+                    all.push((run.remote, run.local, datagram.to_vec()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_train_arrives_as_its_datagrams() {
+        let (mut from, to) = (socket(), socket());
+        let bytes: Vec<u8> = (0..100_u32 * 1000 + 7).map(|at| (at / 1000) as u8).collect();
+        let run = Run { local: from.local, remote: to.local, bytes: &bytes, segment: 1000 };
+        let sent = from.send(&mut SendBatch::new(), std::iter::once(run));
+        assert_eq!(sent, Sent { sent: 101, dropped: 0 });
+        let got = receive(&to);
+        assert_eq!(got.len(), 101);
+        for (at, (remote, local, datagram)) in got.iter().enumerate() {
+            assert_eq!((*remote, *local), (from.local, to.local));
+            assert_eq!(datagram.len(), if at == 100 { 7 } else { 1000 });
+            assert!(datagram.iter().all(|byte| usize::from(*byte) == at), "in order");
+        }
+    }
+
+    #[test]
+    fn a_device_without_trains_gets_single_datagrams() {
+        let (mut from, to) = (socket(), socket());
+        from.is_segmenting = false;
+        let bytes = [3; 2500];
+        let run = Run { local: from.local, remote: to.local, bytes: &bytes, segment: 1000 };
+        let sent = from.send(&mut SendBatch::new(), std::iter::once(run));
+        assert_eq!(sent, Sent { sent: 3, dropped: 0 });
+        let lens: Vec<usize> = receive(&to).iter().map(|got| got.2.len()).collect();
+        assert_eq!(lens, [1000, 1000, 500]);
+    }
+
+    #[test]
+    fn a_refused_train_goes_one_by_one() {
+        let (mut from, to) = (socket(), socket());
+        let bytes = vec![4; 50_000];
+        let mut batch = SendBatch::new();
+        batch.push(Run { local: from.local, remote: to.local, bytes: &bytes, segment: 200 });
+        let mut outcome = Sent::default();
+        from.flush(&mut batch, &mut outcome);
+        assert_eq!(
+            outcome,
+            Sent { sent: 250, dropped: 0 },
+            "250 segments are too many for a train"
+        );
+        assert!(from.is_segmenting, "the refusal was about this train");
+        assert_eq!(receive(&to).len(), 250);
+    }
+
+    #[test]
+    fn replies_leave_from_the_address_that_was_asked() {
+        let port = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let mut wildcard =
+            MediaSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+        let client = socket();
+        let asked = SocketAddr::from(([127, 0, 0, 9], port));
+        client.socket.send_to(b"?", asked).unwrap();
+        let (remote, local, _) = receive(&wildcard).remove(0);
+        assert_eq!((remote, local), (client.local, asked));
+        let run = Run { local, remote, bytes: b"!", segment: 0 };
+        wildcard.send(&mut SendBatch::new(), std::iter::once(run));
+        assert_eq!(receive(&client).remove(0).0, asked);
+    }
+
+    #[test]
+    fn one_refused_message_does_not_hold_the_others() {
+        let (mut from, to) = (socket(), socket());
+        let run = |remote| Run { local: from.local, remote, bytes: b"x", segment: 0 };
+        // Port 0 is nobody's.
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let runs = [run(to.local), run(nowhere), run(to.local)];
+        let sent = from.send(&mut SendBatch::new(), runs.into_iter());
+        assert_eq!(sent, Sent { sent: 2, dropped: 1 });
+        assert_eq!(receive(&to).len(), 2);
+    }
+
+    #[test]
+    fn memory_starts_as_zeros_and_is_not_dumped() {
+        let mut mapping = Mapping::new(1 << 20).unwrap();
+        assert!(mapping.as_ref().iter().all(|byte| *byte == 0));
+        mapping.as_mut().fill(7);
+        let start = format!("{:x}-", mapping.start.as_ptr() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        // "dd": left out of dumps; "wf": wiped on fork. A map of its own, since no neighbour has both.
+        let flags = maps.split(&start).nth(1).and_then(|rest| rest.split("VmFlags:").nth(1));
+        let flags = flags.unwrap().lines().next().unwrap();
+        assert!(flags.contains(" dd") && flags.contains(" wf"), "{flags}");
+    }
+
+    #[test]
+    fn a_bell_ends_a_wait() {
+        let bell = EventFd::new().unwrap();
+        let mut waiter = Waiter::new(std::iter::once(bell.as_fd()));
+        waiter.wait(Duration::ZERO);
+        assert!(!waiter.is_ready(0));
+        bell.ring();
+        waiter.wait(Duration::from_secs(10));
+        assert!(waiter.is_ready(0));
+        bell.hush();
+        waiter.wait(Duration::ZERO);
+        assert!(!waiter.is_ready(0));
+    }
+}

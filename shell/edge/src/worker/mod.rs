@@ -1,0 +1,197 @@
+//! The media threads: one for each core, each with its own sockets, peers and forwarder.
+//!
+//! Owns: starting and stopping the threads, and the way to speak to each.
+//! Guarantees: [`Workers::send`] never blocks; workers share no state but counters and rings, so none
+//! waits for another; a panic over one peer's datagram ends that peer alone.
+//! Not here: what a worker does with a datagram (`turn`), rooms and sessions (`hub`).
+//!
+//! ```text
+//! hub ─ ToWorker ─> queue ─┐                ┌─> peer ─> hub (FromWorker)
+//! socket ── datagrams ─────┼─ turn ── path ─┤
+//! other workers ── hops ───┘                └─> forward ─> sockets, other workers
+//! ```
+
+mod bell;
+mod hop;
+mod message;
+mod outlet;
+mod path;
+mod seat;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod upward;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use model::WorkerId;
+use peer::{Door, PeerFactory};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+use crate::session::ToHub;
+use crate::sys::{self, Mapping, MediaSocket};
+use bell::Bell;
+use hop::Hops;
+pub use message::{Channel, FromWorker, NewPeer, ToWorker};
+use turn::{Parts, Worker};
+
+/// What the workers are started with.
+#[derive(Debug)]
+pub struct WorkersConfig {
+    /// How many threads.
+    pub count: u8,
+    /// Where each of them receives: see `Config::udp`.
+    pub udp_bind: Vec<SocketAddr>,
+    /// Where clients are told to send, best first; never empty.
+    pub advertised: Vec<IpAddr>,
+    /// Knows whose a binding request is.
+    pub door: Arc<Door>,
+    /// Makes transports.
+    pub factory: Arc<PeerFactory>,
+    /// The instant of `Timestamp::ZERO`.
+    pub origin: Instant,
+    /// Where events go.
+    pub to_hub: mpsc::Sender<ToHub>,
+    /// The process's counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The way to one worker.
+#[derive(Debug)]
+struct Inbox {
+    queue: Sender<ToWorker>,
+    bell: Arc<Bell>,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Workers {
+    inboxes: Vec<Inbox>,
+    /// Taken by whoever joins them.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    udp_port: u16,
+}
+
+impl Workers {
+    /// Binds every socket, then starts the threads.
+    ///
+    /// # Errors
+    /// The port is taken, an address is not ours, or the system refuses sockets, memory or threads.
+    pub fn start(config: WorkersConfig) -> io::Result<Self> {
+        let binds = claim(&config.udp_bind)?;
+        let udp_port = binds.first().map_or(0, SocketAddr::port);
+        let count = usize::from(config.count);
+        let bells =
+            (0..count).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+        let hops = Hops::between(&bells, &config.metrics);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+
+        let mut workers = Self { inboxes: Vec::new(), threads: Mutex::default(), udp_port };
+        for ((id, bell), (hops, arrivals)) in (0..config.count).zip(bells).zip(hops) {
+            let (queue, inbox) = channel();
+            let parts = Parts {
+                id: WorkerId(id),
+                bell: Arc::clone(&bell),
+                inbox,
+                sockets: binds
+                    .iter()
+                    .map(|at| MediaSocket::bind(*at))
+                    .collect::<io::Result<_>>()?,
+                received: Mapping::new(sys::RECEIVE_BYTES)?,
+                hops,
+                arrivals,
+                candidates: candidates(&config.advertised, udp_port),
+                door: Arc::clone(&config.door),
+                factory: Arc::clone(&config.factory),
+                origin: config.origin,
+                seed: seed()?,
+                to_hub: config.to_hub.clone(),
+                metrics: Arc::clone(&config.metrics),
+            };
+            let core = (count <= cores).then_some(usize::from(id));
+            workers.inboxes.push(Inbox { queue, bell });
+            match spawn(parts, core) {
+                Ok(thread) => workers.threads().push(thread),
+                Err(error) => {
+                    workers.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Tells a worker something. Never blocks; a worker that does not exist or has stopped hears nothing.
+    pub fn send(&self, worker: WorkerId, message: ToWorker) {
+        if let Some(inbox) = self.inboxes.get(usize::from(worker.0))
+            && inbox.queue.send(message).is_ok()
+        {
+            inbox.bell.ring();
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// The port of every socket.
+    #[must_use]
+    pub const fn udp_port(&self) -> u16 {
+        self.udp_port
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // A poisoned lock still holds the handles.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes every peer and joins the threads. The second call does nothing.
+    pub fn stop(&self) {
+        for inbox in &self.inboxes {
+            if inbox.queue.send(ToWorker::Stop).is_ok() {
+                inbox.bell.ring();
+            }
+        }
+        let threads = std::mem::take(&mut *self.threads());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+/// Finds the port and makes sure that it is ours alone: a socket that shares its port would also share
+/// it, silently, with another process.
+fn claim(binds: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
+    binds.iter().map(|at| UdpSocket::bind(at)?.local_addr()).collect()
+}
+
+fn candidates(advertised: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+}
+
+fn seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no randomness"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn spawn(parts: Parts, core: Option<usize>) -> io::Result<JoinHandle<()>> {
+    let name = format!("media-{}", parts.id.0);
+    std::thread::Builder::new().name(name).spawn(move || {
+        if let Some(core) = core {
+            sys::pin_to_core(core);
+        }
+        Worker::new(parts).run();
+    })
+}

@@ -1,0 +1,75 @@
+//! The ways out of a worker: its sockets and the rings to other workers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{TrackId, WorkerId};
+use sfu::forward::{Egress, Outside, RelayedPacket};
+
+use super::hop::Hops;
+use super::path::Path;
+use crate::metrics::Metrics;
+use crate::sys::{MediaSocket, Run, SendBatch};
+
+pub(super) struct Outlet {
+    pub(super) sockets: Vec<MediaSocket>,
+    pub(super) hops: Hops,
+    batch: SendBatch,
+    metrics: Arc<Metrics>,
+}
+
+impl Outlet {
+    pub(super) fn new(sockets: Vec<MediaSocket>, hops: Hops, metrics: Arc<Metrics>) -> Self {
+        Self { sockets, hops, batch: SendBatch::new(), metrics }
+    }
+
+    /// Sends one datagram.
+    pub(super) fn datagram(&mut self, path: Path, bytes: &[u8]) {
+        let run = Run { local: path.local, remote: path.remote, bytes, segment: 0 };
+        self.runs(std::iter::once(run));
+    }
+
+    /// Sends runs through the sockets that serve their addresses: those in a row through one together.
+    fn runs<'a>(&mut self, runs: impl Iterator<Item = Run<'a>>) {
+        let mut runs = runs.peekable();
+        while let Some(first) = runs.peek() {
+            let local = first.local;
+            let mut sockets = self.sockets.iter_mut();
+            let Some(socket) = sockets.find(|socket| serves(socket.bound(), local)) else {
+                self.metrics.datagrams_unsent.count();
+                runs.next();
+                continue;
+            };
+            let bound = socket.bound();
+            let together = std::iter::from_fn(|| runs.next_if(|run| serves(bound, run.local)));
+            let sent = socket.send(&mut self.batch, together);
+            self.metrics.datagrams_sent.add(sent.sent);
+            self.metrics.datagrams_unsent.add(sent.dropped);
+        }
+    }
+}
+
+/// Whether datagrams from `local` leave through a socket that is bound to `bound`.
+fn serves(bound: SocketAddr, local: SocketAddr) -> bool {
+    bound.is_ipv4() == local.is_ipv4() && (bound.ip().is_unspecified() || bound.ip() == local.ip())
+}
+
+impl Outside for Outlet {
+    fn send(&mut self, egress: &Egress) {
+        let buffer = egress.buffer();
+        self.runs(egress.trains().iter().map(|train| Run {
+            local: train.local,
+            remote: train.remote,
+            bytes: buffer.get(train.start..train.start + train.len).unwrap_or_default(),
+            segment: usize::from(train.segment),
+        }));
+    }
+
+    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+        self.hops.relay(to, packet, payload);
+    }
+
+    fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
+        self.hops.want_keyframe(from, track, spatial);
+    }
+}

@@ -1,0 +1,171 @@
+//! A peer with what its worker keeps beside it.
+//!
+//! Owns: the order between what must be known before media flows (slot, keys, destination), messages
+//! that wait for room in a data channel, the peer's paths.
+//! Guarantees: a slow reader of reliable messages costs at most [`SEND_QUEUE_BYTES_MAX`] and is then
+//! given up; one of lossy messages loses them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{PeerId, Timestamp};
+use peer::{ChannelId, LOSSY_BUFFER_BYTES_MAX, Peer};
+use rtp::srtp::KeyingMaterial;
+use sfu::Forward;
+use sfu::forward::PeerSlot;
+
+use super::Channel;
+use super::path::Path;
+use crate::limits::{PATHS_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
+use crate::sys::Mapping;
+
+pub(super) struct Seat {
+    pub(super) peer: Peer,
+    /// Once the forwarder knows the peer.
+    pub(super) slot: Option<PeerSlot>,
+    /// Until the forwarder has them.
+    keys: Option<KeyingMaterial>,
+    /// Where media goes.
+    destination: Option<Path>,
+    /// The path that the request under way nominates.
+    pub(super) nominating: Option<Path>,
+    /// The last address of ours that the client asked, as the peer sees it and as it is.
+    pub(super) asked: Option<(SocketAddr, SocketAddr)>,
+    channels: [Option<ChannelId>; 3],
+    queue: VecDeque<(ChannelId, Arc<[u8]>)>,
+    queue_bytes: usize,
+    pub(super) paths: VecDeque<Path>,
+    /// When a check of the client last held.
+    pub(super) checked_at: Timestamp,
+    /// When the peer wants to be woken.
+    pub(super) wake: Timestamp,
+}
+
+impl Seat {
+    pub(super) fn new(peer: Peer, slot: Option<PeerSlot>, now: Timestamp) -> Self {
+        Self {
+            peer,
+            slot,
+            keys: None,
+            destination: None,
+            nominating: None,
+            asked: None,
+            channels: [None; 3],
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            paths: VecDeque::new(),
+            checked_at: now,
+            wake: Timestamp::MAX,
+        }
+    }
+
+    /// The address of ours that a datagram of the peer truly leaves from.
+    pub(super) fn real(&self, shown: SocketAddr) -> SocketAddr {
+        self.asked.filter(|(asked, _)| *asked == shown).map_or(shown, |(_, real)| real)
+    }
+
+    /// The client proved that this path is its own. Gives back a path that it had before, if they are
+    /// too many.
+    pub(super) fn prove(&mut self, path: Path, now: Timestamp) -> Option<Path> {
+        self.checked_at = now;
+        if self.paths.contains(&path) {
+            return None;
+        }
+        self.paths.push_back(path);
+        if self.paths.len() <= PATHS_MAX {
+            return None;
+        }
+        self.paths.pop_front()
+    }
+
+    /// Where media goes from now on.
+    pub(super) fn aim(&mut self, id: PeerId, path: Path, forward: &mut Forward<Mapping>) {
+        if self.destination != Some(path) {
+            self.destination = Some(path);
+            if self.slot.is_some() {
+                forward.set_destination(id, path.local, path.remote);
+            }
+        }
+    }
+
+    /// DTLS gave the keys.
+    pub(super) fn key(&mut self, id: PeerId, keys: KeyingMaterial, forward: &mut Forward<Mapping>) {
+        self.keys = Some(keys);
+        if self.slot.is_some() {
+            self.introduce(id, forward);
+        }
+    }
+
+    /// The forwarder may know the peer now.
+    pub(super) fn meet(&mut self, id: PeerId, forward: &mut Forward<Mapping>) {
+        self.slot = forward.slot(id);
+        if self.slot.is_some() {
+            self.introduce(id, forward);
+        }
+    }
+
+    fn introduce(&mut self, id: PeerId, forward: &mut Forward<Mapping>) {
+        if let Some(keys) = self.keys.take() {
+            forward.set_keys(id, &keys);
+        }
+        if let Some(path) = self.destination {
+            forward.set_destination(id, path.local, path.remote);
+        }
+    }
+
+    /// A data channel opened; which of the three it is.
+    pub(super) fn open(&mut self, id: ChannelId, label: &str) -> Option<Channel> {
+        let channel = match label {
+            "_reliable" => Channel::Reliable,
+            "_lossy" => Channel::Lossy,
+            "_data_track" => Channel::DataTrack,
+            _ => return None,
+        };
+        let place = self.channels.get_mut(channel as usize)?;
+        if place.is_some() {
+            return None;
+        }
+        *place = Some(id);
+        Some(channel)
+    }
+
+    /// Which of the three a channel is.
+    pub(super) fn channel(&self, id: ChannelId) -> Option<Channel> {
+        [Channel::Reliable, Channel::Lossy, Channel::DataTrack]
+            .into_iter()
+            .find(|channel| self.channels.get(*channel as usize) == Some(&Some(id)))
+    }
+
+    /// Sends a message, now or when there is room. `false`: the reader is too slow, give it up.
+    #[must_use]
+    pub(super) fn send(&mut self, channel: Channel, message: Arc<[u8]>) -> bool {
+        let Some(id) = self.channels.get(channel as usize).copied().flatten() else {
+            return true;
+        };
+        if channel != Channel::Reliable {
+            if self.peer.buffered(id) <= LOSSY_BUFFER_BYTES_MAX {
+                // Without room it is dropped, as loss on the way would drop it.
+                let _has_room = self.peer.send(id, &message);
+            }
+            return true;
+        }
+        if self.queue.is_empty() && self.peer.send(id, &message) {
+            return true;
+        }
+        self.queue_bytes += message.len();
+        self.queue.push_back((id, message));
+        self.queue.len() <= SEND_QUEUE_MAX && self.queue_bytes <= SEND_QUEUE_BYTES_MAX
+    }
+
+    /// Sends what waited, as far as there is room.
+    pub(super) fn pump(&mut self) {
+        while let Some((id, message)) = self.queue.front() {
+            if !self.peer.send(*id, message) {
+                return;
+            }
+            self.queue_bytes -= message.len();
+            self.queue.pop_front();
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! One worker's loop: wait, take what came, do what is due, send.
+//!
+//! Owns: the peers of the worker and its forwarder.
+//! Guarantees: no state is touched and nothing is answered for a datagram that names nobody's ufrag;
+//! DTLS and media are taken only over a path that a peer has proven; a panic over one peer ends that
+//! peer alone; nothing here blocks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use model::{PeerId, Timestamp, WorkerId};
+use peer::{BindingRequest, Door, Event, Output, Peer, PeerFactory, Remote};
+use rtp::packet::Datagram;
+use rtrb::Consumer;
+use sfu::forward::PeerSlot;
+use sfu::{Forward, Instruction};
+use tokio::sync::mpsc;
+
+use super::bell::Bell;
+use super::hop::{Hop, Hops};
+use super::outlet::Outlet;
+use super::path::{Path, Paths, Routes};
+use super::seat::Seat;
+use super::upward::Upward;
+use super::{FromWorker, NewPeer, ToWorker};
+use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX};
+use crate::metrics::Metrics;
+use crate::session::ToHub;
+use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
+
+/// The longest wait: nothing depends on it.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// The shortest time that a peer may ask to be left alone: one that asks for less would be the only
+/// one that is heard.
+const WAKE_MIN: Duration = Duration::from_millis(1);
+/// When the hub is tried again that had no room.
+const RETRY_AFTER: Duration = Duration::from_millis(2);
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) id: WorkerId,
+    pub(super) bell: Arc<Bell>,
+    pub(super) inbox: Receiver<ToWorker>,
+    pub(super) sockets: Vec<MediaSocket>,
+    /// For [`ReceiveBatch`].
+    pub(super) received: Mapping,
+    pub(super) hops: Hops,
+    /// From the other workers.
+    pub(super) arrivals: Vec<Consumer<Hop>>,
+    /// Where clients are told to send.
+    pub(super) candidates: Vec<SocketAddr>,
+    pub(super) door: Arc<Door>,
+    pub(super) factory: Arc<PeerFactory>,
+    pub(super) origin: Instant,
+    pub(super) seed: u64,
+    pub(super) to_hub: mpsc::Sender<ToHub>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+pub(super) struct Worker {
+    id: WorkerId,
+    bell: Arc<Bell>,
+    inbox: Receiver<ToWorker>,
+    waiter: Waiter,
+    /// Taken while a batch is worked on.
+    batch: Option<ReceiveBatch>,
+    outlet: Outlet,
+    arrivals: Vec<Consumer<Hop>>,
+    candidates: Vec<SocketAddr>,
+    door: Arc<Door>,
+    factory: Arc<PeerFactory>,
+    origin: Instant,
+    forward: Forward<Mapping>,
+    seats: HashMap<PeerId, Seat>,
+    paths: Paths,
+    routes: Routes,
+    timers: BTreeSet<(Timestamp, PeerId)>,
+    upward: Upward,
+    is_hub_behind: bool,
+    /// Whose call is under way.
+    current: Option<PeerId>,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    pub(super) fn new(parts: Parts) -> Self {
+        let bell = parts.bell;
+        let descriptors = std::iter::once(bell.as_fd());
+        let waiter = Waiter::new(descriptors.chain(parts.sockets.iter().map(|it| it.as_fd())));
+        let map = |bytes| Mapping::new(bytes).ok();
+        Self {
+            id: parts.id,
+            waiter,
+            bell,
+            inbox: parts.inbox,
+            batch: Some(ReceiveBatch::new(parts.received)),
+            outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
+            arrivals: parts.arrivals,
+            candidates: parts.candidates,
+            door: parts.door,
+            factory: parts.factory,
+            origin: parts.origin,
+            forward: Forward::new(parts.id, map, parts.seed),
+            seats: HashMap::new(),
+            paths: Paths::default(),
+            routes: Routes::default(),
+            timers: BTreeSet::new(),
+            upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
+            is_hub_behind: false,
+            current: None,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// Until it is told to stop or nobody is left who could tell it.
+    pub(super) fn run(mut self) {
+        loop {
+            let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
+            self.waiter.wait(wait);
+            let is_rung = self.bell.answer();
+            if is_rung && !self.hear_hub() {
+                break;
+            }
+            if is_rung {
+                self.hear_workers();
+            }
+            self.receive();
+            self.fire();
+            self.outlet.hops.ring();
+        }
+        self.close_all();
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.origin.elapsed()
+    }
+
+    fn next_wake(&self) -> Timestamp {
+        let peers = self.timers.first().map_or(Timestamp::MAX, |(at, _)| *at);
+        let hub = if self.is_hub_behind { self.now() + RETRY_AFTER } else { Timestamp::MAX };
+        peers.min(hub).min(self.forward.next_timeout())
+    }
+
+    /// Does `work`; if it panics, the peer that it was for is gone.
+    fn guard(&mut self, work: impl FnOnce(&mut Self)) {
+        self.current = None;
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.metrics.worker_panics.count();
+            if let Some(peer) = self.current.take() {
+                self.forget(peer);
+                self.upward.tell(FromWorker::Closed(peer));
+            }
+        }
+    }
+
+    /// `false`: stop.
+    fn hear_hub(&mut self) -> bool {
+        for _ in 0..INBOX_TURN_MAX {
+            match self.inbox.try_recv() {
+                Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(message) => {
+                    let now = self.now();
+                    self.guard(|worker| worker.obey(now, message));
+                }
+                Err(TryRecvError::Empty) => return true,
+            }
+        }
+        // There may be more: come back after a look at the sockets.
+        self.bell.ring();
+        true
+    }
+
+    fn obey(&mut self, now: Timestamp, message: ToWorker) {
+        match message {
+            ToWorker::AddPeer(new) => self.add(now, *new),
+            ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat| {
+                seat.peer.restart_ice(&local, &remote);
+                true
+            }),
+            ToWorker::RemovePeer(peer) => self.close(now, peer),
+            ToWorker::Send { peer, channel, message } => {
+                self.drive(now, peer, |seat| seat.send(channel, message));
+            }
+            ToWorker::Instruct(instruction) => self.instruct(now, instruction),
+            ToWorker::Stop => {}
+        }
+    }
+
+    fn add(&mut self, now: Timestamp, new: NewPeer) {
+        let NewPeer { peer: id, local, remote, fingerprint } = new;
+        self.current = Some(id);
+        let remote = Remote { ice: remote, fingerprint };
+        match Peer::new(&self.factory, &self.candidates, &local, &remote, now) {
+            Ok(peer) => {
+                let seat = Seat::new(peer, self.forward.slot(id), now);
+                self.seats.insert(id, seat);
+                self.drive(now, id, |_| true);
+            }
+            Err(error) => {
+                tracing::debug!(?id, %error, "no transport for a peer");
+                self.upward.tell(FromWorker::Closed(id));
+            }
+        }
+    }
+
+    fn instruct(&mut self, now: Timestamp, instruction: Instruction) {
+        let concerned = match &instruction {
+            Instruction::AddPeer { peer, .. } | Instruction::RemovePeer { peer } => Some(*peer),
+            Instruction::SetReceive { .. }
+            | Instruction::AddTrack(_)
+            | Instruction::AddRelayedTrack { .. }
+            | Instruction::Relay { .. }
+            | Instruction::MuteTrack { .. }
+            | Instruction::RemoveTrack { .. }
+            | Instruction::Subscribe(_)
+            | Instruction::Limit { .. }
+            | Instruction::Unsubscribe { .. } => None,
+        };
+        self.forward.instruct(now, instruction, &mut self.outlet);
+        if let Some(peer) = concerned
+            && let Some(seat) = self.seats.get_mut(&peer)
+        {
+            seat.meet(peer, &mut self.forward);
+        }
+    }
+
+    fn hear_workers(&mut self) {
+        let now = self.now();
+        for place in 0..self.arrivals.len() {
+            for _ in 0..HOPS_MAX {
+                let Some(hop) = self.arrivals.get_mut(place).and_then(|ring| ring.pop().ok())
+                else {
+                    break;
+                };
+                self.guard(|worker| worker.land(now, &hop));
+            }
+        }
+        self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
+    }
+
+    fn land(&mut self, now: Timestamp, hop: &Hop) {
+        match hop {
+            Hop::Datagram { remote, local, bytes } => {
+                let path = Path { remote: *remote, local: *local };
+                let datagram = bytes.get();
+                match (Datagram::classify(datagram), self.owner(&path)) {
+                    (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
+                        self.ingest(now, peer, slot, datagram);
+                    }
+                    (kind, _) => self.take(now, path, kind, datagram, true),
+                }
+            }
+            Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
+            Hop::KeyframeWanted(track, spatial) => {
+                self.forward.keyframe_wanted(now, *track, *spatial);
+            }
+        }
+    }
+
+    fn receive(&mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        for place in 0..self.outlet.sockets.len() {
+            if !self.waiter.is_ready(place + 1) {
+                continue;
+            }
+            for _ in 0..RECEIVE_TURN_MAX {
+                let Some(socket) = self.outlet.sockets.get(place) else { break };
+                let count = socket.receive(&mut batch);
+                let now = self.now();
+                for run in batch.runs() {
+                    self.take_run(now, run);
+                }
+                self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
+                if count < RECEIVE_BATCH {
+                    break;
+                }
+            }
+        }
+        self.batch = Some(batch);
+    }
+
+    /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
+    fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
+        let path = Path { remote: run.remote, local: run.local };
+        let mut owner = self.owner(&path);
+        for datagram in run.datagrams() {
+            self.metrics.datagrams_received.count();
+            match (Datagram::classify(datagram), owner) {
+                (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
+                    self.guard(|worker| worker.ingest(now, peer, slot, datagram));
+                }
+                (kind, _) => {
+                    self.guard(|worker| worker.take(now, path, kind, datagram, false));
+                    owner = self.owner(&path);
+                }
+            }
+        }
+    }
+
+    fn owner(&self, path: &Path) -> Option<(PeerId, Option<PeerSlot>)> {
+        let peer = self.paths.get(path)?;
+        Some((peer, self.seats.get(&peer)?.slot))
+    }
+
+    fn ingest(&mut self, now: Timestamp, peer: PeerId, slot: PeerSlot, datagram: &[u8]) {
+        self.current = Some(peer);
+        self.forward.ingest(now, slot, datagram, &mut self.outlet);
+    }
+
+    fn take(&mut self, now: Timestamp, path: Path, kind: Datagram, datagram: &[u8], hopped: bool) {
+        match (kind, self.paths.get(&path)) {
+            (Datagram::Stun, proven) => match BindingRequest::parse(datagram) {
+                Some(request) => self.knock(now, path, request, datagram, hopped),
+                None => match proven {
+                    Some(peer) => self.give(now, peer, path, datagram),
+                    None => self.metrics.datagrams_malformed.count(),
+                },
+            },
+            (Datagram::Dtls, Some(peer)) => self.give(now, peer, path, datagram),
+            (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
+            (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => match self.routes.get(&path)
+            {
+                Some(owner) if !hopped => {
+                    self.outlet.hops.datagram(owner, path.remote, path.local, datagram);
+                }
+                _ => self.metrics.datagrams_unproven.count(),
+            },
+            (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
+        }
+    }
+
+    /// A binding request: its ufrag says whose it is.
+    fn knock(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        request: BindingRequest<'_>,
+        datagram: &[u8],
+        hopped: bool,
+    ) {
+        match self.door.owner(request.local_ufrag) {
+            Some(owner) if owner.worker == self.id => {
+                if let Some(seat) = self.seats.get_mut(&owner) {
+                    seat.nominating = request.nominates.then_some(path);
+                    self.give(now, owner, path, datagram);
+                } else {
+                    self.metrics.knocks_late.count();
+                }
+            }
+            Some(owner) if !hopped => {
+                self.routes.learn(path, owner.worker);
+                self.outlet.hops.datagram(owner.worker, path.remote, path.local, datagram);
+            }
+            Some(_) | None => self.metrics.knocks_foreign.count(),
+        }
+    }
+
+    /// Gives a peer a STUN or DTLS datagram.
+    fn give(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
+        let shown = self.shown(path.local);
+        self.drive(now, peer, |seat| {
+            seat.asked = Some((shown, path.local));
+            seat.peer.handle_datagram(now, path.remote, shown, datagram);
+            true
+        });
+    }
+
+    /// The candidate that stands for an address of ours: itself, or, behind an address translator, the
+    /// first of its family.
+    fn shown(&self, local: SocketAddr) -> SocketAddr {
+        if self.candidates.contains(&local) {
+            return local;
+        }
+        let mut candidates = self.candidates.iter().copied();
+        candidates.find(|it| it.is_ipv4() == local.is_ipv4()).unwrap_or(local)
+    }
+
+    /// Does something with a peer and everything that the peer wants after it. `act` says whether the
+    /// peer may stay.
+    fn drive(&mut self, now: Timestamp, id: PeerId, act: impl FnOnce(&mut Seat) -> bool) {
+        self.current = Some(id);
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let may_stay = act(seat) && self.drain(now, id);
+        if !may_stay {
+            self.close(now, id);
+            self.upward.tell(FromWorker::Closed(id));
+        }
+    }
+
+    /// Until the peer waits. `false`: it is finished.
+    fn drain(&mut self, now: Timestamp, id: PeerId) -> bool {
+        let Some(seat) = self.seats.get_mut(&id) else { return false };
+        seat.pump();
+        loop {
+            match seat.peer.poll() {
+                Output::Transmit(transmit) => {
+                    let local = seat.real(transmit.local);
+                    let path = Path { remote: transmit.remote, local };
+                    if transmit.verifies_remote {
+                        if let Some(old) = seat.prove(path, now) {
+                            self.paths.remove(&old, id);
+                        }
+                        self.paths.insert(path, id);
+                        if seat.nominating.take() == Some(path) {
+                            seat.aim(id, path, &mut self.forward);
+                        }
+                    }
+                    self.outlet.datagram(path, &transmit.datagram);
+                }
+                Output::Event(event) => {
+                    if !tell(event, id, seat, &mut self.forward, &mut self.upward) {
+                        return false;
+                    }
+                }
+                Output::Wait(at) => {
+                    seat.nominating = None;
+                    let wake = at.min(seat.checked_at + CHECK_SILENCE_MAX).max(now + WAKE_MIN);
+                    if wake != seat.wake {
+                        self.timers.remove(&(seat.wake, id));
+                        self.timers.insert((wake, id));
+                        seat.wake = wake;
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// What is due, and what came of everything.
+    fn fire(&mut self) {
+        let now = self.now();
+        while let Some(&(at, peer)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.guard(|worker| {
+                worker.drive(now, peer, |seat| {
+                    seat.wake = Timestamp::MAX;
+                    seat.peer.handle_timeout(now);
+                    now.since(seat.checked_at) < CHECK_SILENCE_MAX
+                });
+            });
+        }
+        if self.forward.next_timeout() <= now {
+            self.guard(|worker| worker.forward.handle_timeout(now, &mut worker.outlet));
+        }
+        while let Some(report) = self.forward.poll_report() {
+            self.upward.report(report);
+        }
+        self.is_hub_behind = self.upward.retry();
+    }
+
+    /// Says goodbye to a peer and forgets it.
+    fn close(&mut self, now: Timestamp, id: PeerId) {
+        self.current = Some(id);
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.peer.close();
+            // Finished is what it is to be.
+            let _is_open = self.drain(now, id);
+        }
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: PeerId) {
+        if let Some(seat) = self.seats.remove(&id) {
+            self.timers.remove(&(seat.wake, id));
+            for path in &seat.paths {
+                self.paths.remove(path, id);
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        let now = self.now();
+        let peers: Vec<PeerId> = self.seats.keys().copied().collect();
+        for peer in peers {
+            self.guard(|worker| worker.close(now, peer));
+        }
+    }
+}
+
+/// Tells the hub or the forwarder what happened in a peer. `false`: the peer is finished.
+fn tell(
+    event: Event,
+    id: PeerId,
+    seat: &mut Seat,
+    forward: &mut Forward<Mapping>,
+    upward: &mut Upward,
+) -> bool {
+    match event {
+        Event::Keys(keys) => seat.key(id, keys, forward),
+        Event::Connected => upward.tell(FromWorker::Connected(id)),
+        // The client may come back; silence has its own limit.
+        Event::Disconnected => {}
+        Event::ChannelOpen(channel, label) => {
+            if let Some(channel) = seat.open(channel, &label) {
+                upward.tell(FromWorker::ChannelOpen(id, channel));
+            }
+        }
+        Event::Message(channel, bytes) => {
+            return seat.channel(channel).is_none_or(|channel| upward.pass(id, channel, bytes));
+        }
+        Event::Closed => return false,
+    }
+    true
+}
