@@ -1,1 +1,66 @@
-fn main() {}
+//! The command line: words in, exit code out.
+//!
+//! Owns: which commands there are, where the log goes, exit codes.
+//! Not here: anything that a server does (`edge`).
+#![forbid(unsafe_code)]
+
+mod dev;
+mod log;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const ABOUT: &str = "\
+A private real-time audio and video server that cannot decrypt the calls it carries.
+
+It speaks LiveKit's open client protocol, so LiveKit's client SDKs work with it unchanged.";
+
+const EXAMPLES: &str = "\
+Start here, in two terminals:
+  incamera dev
+  incamera token create --api-key devkey --api-secret secret --join --room demo --identity ada
+
+Exit codes:
+  0        ended as asked
+  1        could not start, or could not do what was asked; the reason is on standard error
+  2        the command line is wrong
+  130,143  ended at once by a second SIGINT or SIGTERM, without waiting for clients
+
+Incamera is not affiliated with LiveKit; the name says which protocol is spoken.";
+
+#[derive(Parser)]
+#[command(name = "incamera", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole server in one process, for this machine only
+    #[command(long_about = dev::ABOUT, after_help = dev::EXAMPLES)]
+    Dev(dev::Options),
+    /// Tokens: what lets people into rooms
+    #[command(subcommand)]
+    Token(token::Command),
+}
+
+/// Why a command failed, in words for the one who typed it.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Dev(options) => dev::run(&options),
+        Command::Token(command) => token::run(&command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::complain(failure.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -97,11 +97,33 @@ async fn what_does_not_decode_closes_1007() {
 async fn a_message_over_2_mib_closes_1009() {
     let mut house = House::open().await;
     let mut client = enter(&mut house).await;
-    // All of it is sent before the answer is read, as a browser would.
-    client.0.send(Message::Binary(vec![0; (2 << 20) + 1].into())).await.unwrap();
+    // All of it is sent before the answer is read, as a browser would: more than what buffers on the
+    // way hold.
+    client.0.send(Message::Binary(vec![0; 7 << 20].into())).await.unwrap();
     assert_eq!(client.close_code().await, Some(1009));
     house.hear_closed().await;
     assert_eq!(house.metrics.sockets_oversized.total(), 1);
+}
+
+#[tokio::test]
+async fn a_message_is_measured_before_it_is_there() {
+    for head in [
+        // Binary, whole, masked, 2 MiB and one byte long.
+        vec![0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 1, 0, 0, 0, 0],
+        // Binary, a fragment of 2 MiB, then one of one byte, and more to come.
+        [
+            vec![0x02, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0],
+            vec![0; 2 << 20],
+            vec![0x00, 0x81, 0, 0, 0, 0, 0],
+        ]
+        .concat(),
+    ] {
+        let mut house = House::open().await;
+        let mut client = enter(&mut house).await;
+        client.0.get_mut().write_all(&head).await.unwrap();
+        assert_eq!(client.close_code().await, Some(1009));
+        house.hear_closed().await;
+    }
 }
 
 #[tokio::test]
@@ -148,6 +170,8 @@ async fn a_client_whose_outbox_the_hub_gave_up_is_cut() {
     house.hear_closed().await;
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 const QUICK: Limits = Limits {
     ping_every: Duration::from_millis(40),
     silence: Duration::from_millis(200),
@@ -177,28 +201,39 @@ async fn pongs_alone_keep_a_session() {
 
 #[tokio::test]
 async fn a_stop_says_1001_after_what_the_hub_said() {
-    let mut house = House::open().await;
+    const LAST_WORDS: i64 = 64;
+    // Whoever waits for these is found out.
+    let limits = Limits { head_time: HOUR, drain: HOUR, ..Limits::STANDARD };
+    let mut house = House::with(limits, Hub::Admits).await;
     let mut client = enter(&mut house).await;
     let outbox = house.outboxes.recv().await.unwrap();
     let mut idle = house.connect().await;
     idle.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
     soon(idle.read_u8()).await.unwrap();
-    outbox.send(Outgoing::Response(pong(5))).await.unwrap();
+    for number in 1..=LAST_WORDS {
+        outbox.send(Outgoing::Response(pong(number))).await.unwrap();
+    }
     house.phase.send(Phase::Closing).unwrap();
-    assert!(matches!(client.next().await, Some(Message::Binary(_))));
+    for number in 1..=LAST_WORDS {
+        let Some(Message::Binary(bytes)) = client.next().await else { panic!("{number} is lost") };
+        assert_eq!(SignalResponse::decode(bytes).unwrap(), *pong(number));
+    }
     assert_eq!(client.close_code().await, Some(1001));
     house.hear_closed().await;
-    soon(house.served).await.unwrap();
     let mut rest = Vec::new();
     soon(idle.read_to_end(&mut rest)).await.unwrap();
+    soon(house.served).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_ever() {
-    let limits = Limits { drain: Duration::from_millis(50), ..Limits::STANDARD };
+    let limits = Limits { head_time: HOUR, drain: Duration::from_millis(50), ..Limits::STANDARD };
     let mut house = House::with(limits, Hub::Admits).await;
-    // It never answers the closing handshake.
     let client = enter(&mut house).await;
+    let mut unfinished = house.connect().await;
+    unfinished.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    // Connections are accepted in order.
+    assert_eq!(house.ask("GET", "/").await.status, 200);
     house.phase.send(Phase::Closing).unwrap();
     soon(&mut house.served).await.unwrap();
     house.hear_closed().await;

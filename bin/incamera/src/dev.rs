@@ -1,0 +1,141 @@
+//! `incamera dev`: the whole server in one process, for this machine only.
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+
+use clap::Args;
+use edge::Server;
+use edge::config::{Config, Limits};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
+
+use crate::{Failure, log};
+
+/// LiveKit's, so that its examples and tools work as they are.
+const API_KEY: &str = "devkey";
+const API_SECRET: &str = "secret";
+
+/// Threads for HTTP, signalling and the hub; media has its own.
+const CONTROL_THREADS: usize = 2;
+/// Threads for what would block those; only stopping does.
+const BLOCKING_THREADS: usize = 2;
+
+/// What signals say beside their number (POSIX): 128 and the number.
+const EXIT_SIGINT: i32 = 130;
+const EXIT_SIGTERM: i32 = 143;
+
+pub(crate) const ABOUT: &str = "\
+The whole server in one process, for this machine only.
+
+It listens on and advertises 127.0.0.1 and takes tokens of the key `devkey` with the secret
+`secret`, which everybody knows. `/` answers the health check, `/call` is a call page, and LiveKit's
+SDKs connect to ws://127.0.0.1:7880.
+
+SIGTERM or Ctrl-C tells every client to leave and ends within seconds; a second one ends at once.";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  incamera dev
+  incamera dev --http-port 8080 --udp-port 0
+  incamera dev --log edge=debug,info
+  incamera dev --log-format json 2>server.log
+
+Then, for a token:
+  incamera token create --api-key devkey --api-secret secret --join --room demo --identity ada";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// TCP port of HTTP and WebSockets; 0 takes any
+    #[arg(long, value_name = "PORT", default_value_t = 7880)]
+    http_port: u16,
+    /// UDP port of media; 0 takes any
+    #[arg(long, value_name = "PORT", default_value_t = 7882)]
+    udp_port: u16,
+    /// Media workers [default: one for each core]
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<NonZeroU8>,
+    /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look; they go to standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = log::Format::Human)]
+    log_format: log::Format,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    log::start(options.log.as_deref(), options.log_format)?;
+    let config = config(options)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(config))
+}
+
+fn config(options: &Options) -> Result<Config, Failure> {
+    let mut refresh = [0; 32];
+    SystemRandom::new().fill(&mut refresh).map_err(|_| "the system gives no randomness")?;
+    let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cores = NonZeroU8::new(u8::try_from(cores).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN);
+    Ok(Config {
+        http: SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port)),
+        udp: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, options.udp_port))],
+        advertised: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        keys: Arc::new(ProjectKeys::new(RefreshKey::new(&refresh), [key])?),
+        workers: options.workers.unwrap_or(cores),
+        limits: Limits::STANDARD,
+    })
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    // Before anybody can know that we are here, so that no signal finds us unprepared.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let workers = config.workers;
+    let server = Server::start(config).await?;
+    // Nobody has to read it.
+    io::stdout().write_all(banner(&server, workers).as_bytes()).ok();
+    asked_to_end(&mut interrupt, &mut terminate).await;
+    tokio::select! {
+        () = server.stop() => Ok(()),
+        code = asked_to_end(&mut interrupt, &mut terminate) => process::exit(code),
+    }
+}
+
+/// Waits for a signal; says with which code a process ends that obeys it at once.
+async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => EXIT_SIGINT,
+        _ = terminate.recv() => EXIT_SIGTERM,
+    }
+}
+
+fn banner(server: &Server, workers: NonZeroU8) -> String {
+    let (http, udp) = (server.http(), server.udp_port());
+    format!(
+        "Incamera {version}, for development on this machine only
+
+  signalling  ws://{http}
+  call page   http://{http}/call
+  media       UDP port {udp}, {workers} worker(s)
+  API key     {API_KEY}
+  secret      {API_SECRET} (everybody knows it)
+
+A token for ada in the room demo:
+
+  incamera token create --api-key {API_KEY} --api-secret {API_SECRET} --join --room demo --identity ada
+
+Ctrl-C ends it.
+",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}

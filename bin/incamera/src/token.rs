@@ -1,0 +1,303 @@
+//! `incamera token`: what lets people into rooms.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use std::{env, fs};
+
+use clap::{Args, CommandFactory as _, Subcommand, error::ErrorKind};
+use wire::grant::VideoGrant;
+use wire::key::{KeyError, ProjectKey};
+use wire::limits::SECRET_LEN_MIN;
+use wire::token::{Claims, mint};
+
+use crate::{Arguments, Failure};
+
+const KEY_VARIABLE: &str = "INCAMERA_API_KEY";
+const SECRET_VARIABLE: &str = "INCAMERA_API_SECRET";
+
+const CREATE_ABOUT: &str = "\
+Makes a token and prints it.
+
+A token says who somebody is and what it may do, and is good until it expires. It is signed with an API
+key's secret on this machine; no server is asked. What is not said about publishing and subscribing is
+allowed; everything else is not.";
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  # Ada may join the room demo of `incamera dev` and do there what people do.
+  incamera token create --api-key devkey --api-secret secret --join --room demo --identity ada
+
+  # Somebody who may only watch, for ten minutes. The secret is in no list of processes.
+  export INCAMERA_API_KEY=mykey
+  incamera token create --api-secret-file secret.txt --join --room demo --identity guest \\
+      --can-publish=false --can-publish-data=false --valid-for 10m
+
+  # A back end that moderates a room.
+  incamera token create --admin --room demo --identity moderator";
+
+/// Tokens: what lets people into rooms
+#[derive(Subcommand)]
+#[command(after_help = "Example:
+  incamera token create --api-key devkey --api-secret secret --join --room demo --identity ada")]
+pub(crate) enum Command {
+    /// Make a token and print it
+    #[command(long_about = CREATE_ABOUT, after_help = CREATE_EXAMPLES)]
+    Create(Box<Create>),
+}
+
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches are independent of each other")]
+pub(crate) struct Create {
+    /// The API key that signs [default: INCAMERA_API_KEY]
+    #[arg(long, value_name = "NAME")]
+    api_key: Option<String>,
+    /// Its secret; others on this machine can see it here [default: INCAMERA_API_SECRET]
+    #[arg(long, value_name = "SECRET", conflicts_with = "api_secret_file")]
+    api_secret: Option<String>,
+    /// A file with its secret
+    #[arg(long, value_name = "PATH")]
+    api_secret_file: Option<PathBuf>,
+
+    /// The stable name of the person or robot
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    identity: String,
+    /// The name to show
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    name: String,
+    /// Text for the application
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    metadata: String,
+    /// A key and a value for the application; may be given again
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = parse_attribute)]
+    attributes: Vec<(String, String)>,
+    /// How long the token is good: a number and s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "6h", value_parser = parse_duration)]
+    valid_for: Duration,
+
+    /// The room that the token is for
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    room: String,
+    /// May join the room
+    #[arg(long, requires = "room", requires = "identity")]
+    join: bool,
+    /// May moderate the room
+    #[arg(long, requires = "room")]
+    admin: bool,
+    /// May create and delete rooms
+    #[arg(long)]
+    create: bool,
+    /// May list rooms
+    #[arg(long)]
+    list: bool,
+    /// May have rooms recorded
+    #[arg(long)]
+    record: bool,
+
+    /// May publish tracks
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    can_publish: Option<bool>,
+    /// May publish tracks from this source only; may be given again
+    #[arg(long = "can-publish-source", value_name = "SOURCE")]
+    #[arg(value_parser = ["camera", "microphone", "screen_share", "screen_share_audio"])]
+    can_publish_sources: Vec<String>,
+    /// May send data; as --can-publish if not said
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    can_publish_data: Option<bool>,
+    /// May receive tracks
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    can_subscribe: Option<bool>,
+    /// May change its own name, metadata and attributes
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    can_update_own_metadata: Option<bool>,
+    /// Others are not told of it
+    #[arg(long)]
+    hidden: bool,
+    /// It records, and others are told so
+    #[arg(long)]
+    recorder: bool,
+    /// It is an agent
+    #[arg(long)]
+    agent: bool,
+}
+
+pub(crate) fn run(command: &Command) -> Result<(), Failure> {
+    let Command::Create(create) = command;
+    let token = mint(&create.key()?, &create.claims(SystemTime::now())?);
+    writeln!(io::stdout(), "{token}")?;
+    Ok(())
+}
+
+impl Create {
+    fn key(&self) -> Result<ProjectKey, Failure> {
+        let name = self.api_key.clone().or_else(|| env::var(KEY_VARIABLE).ok());
+        let name = name.unwrap_or_else(|| missing("--api-key NAME", KEY_VARIABLE));
+        let secret = match &self.api_secret_file {
+            Some(path) => Some(read_secret(path)?),
+            None => self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok()),
+        };
+        let secret = secret.unwrap_or_else(|| missing("--api-secret-file PATH", SECRET_VARIABLE));
+        match ProjectKey::hs256(&name, secret.as_bytes()) {
+            Err(KeyError::SecretShort) => {
+                writeln!(
+                    io::stderr(),
+                    "incamera: a secret of less than {SECRET_LEN_MIN} bytes can be guessed from a \
+                     token; only `incamera dev` takes it"
+                )?;
+                Ok(ProjectKey::hs256_short(&name, secret.as_bytes())?)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn claims(&self, now: SystemTime) -> Result<Claims, Failure> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH)?;
+        let not_before = now.as_secs();
+        let video = VideoGrant {
+            room: self.room.clone(),
+            room_join: self.join,
+            room_admin: self.admin,
+            room_create: self.create,
+            room_list: self.list,
+            room_record: self.record,
+            can_publish: self.can_publish,
+            can_publish_sources: self.can_publish_sources.clone(),
+            can_publish_data: self.can_publish_data,
+            can_subscribe: self.can_subscribe,
+            can_update_own_metadata: self.can_update_own_metadata,
+            hidden: self.hidden,
+            recorder: self.recorder,
+            agent: self.agent,
+            ..VideoGrant::default()
+        };
+        Ok(Claims {
+            identity: self.identity.clone(),
+            name: self.name.clone(),
+            metadata: self.metadata.clone(),
+            attributes: BTreeMap::from_iter(self.attributes.iter().cloned()),
+            not_before: Some(not_before),
+            expires_at: not_before.saturating_add(self.valid_for.as_secs()),
+            video: Some(video),
+            ..Claims::default()
+        })
+    }
+}
+
+/// Ends the process as clap does for a wrong command line.
+fn missing(option: &str, variable: &str) -> ! {
+    let message = format!("give {option} or set {variable}");
+    Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+}
+
+fn read_secret(path: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn parse_attribute(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const WANTED: &str = "a number and s, m, h or d, as 90s, 10m, 6h or 7d";
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let seconds_each = match text.strip_prefix(number) {
+        Some("s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        Some("d") => 86_400,
+        Some(_) | None => return Err(WANTED.to_owned()),
+    };
+    let seconds = number.parse::<u64>().map_err(|_| WANTED.to_owned())?;
+    match seconds.checked_mul(seconds_each) {
+        None => Err("too long".to_owned()),
+        Some(0) => Err("a token must be good for some time".to_owned()),
+        Some(seconds) => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use wire::key::{ProjectKeys, RefreshKey};
+    use wire::token::verify;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn create(words: &str) -> Result<Create, clap::Error> {
+        let words = ["incamera", "token", "create"].into_iter().chain(words.split_whitespace());
+        let crate::Command::Token(Command::Create(create)) =
+            Arguments::try_parse_from(words)?.command
+        else {
+            panic!("another command");
+        };
+        Ok(*create)
+    }
+
+    fn grant(words: &str) -> VideoGrant {
+        create(words).unwrap().claims(SystemTime::UNIX_EPOCH + NOW).unwrap().video.unwrap()
+    }
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_is_believed_by_the_server_that_shares_its_key() {
+        let words = "--api-key devkey --api-secret secret --join --room demo --identity ada";
+        let create = create(&format!("{words} --attribute a=b=c --valid-for 10m")).unwrap();
+        let claims = create.claims(SystemTime::UNIX_EPOCH + NOW).unwrap();
+        let token = mint(&create.key().unwrap(), &claims);
+
+        let key = ProjectKey::hs256_short("devkey", b"secret").unwrap();
+        let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key]).unwrap();
+        let believed = verify(&keys, &token, NOW.as_secs()).unwrap().claims;
+        assert_eq!(believed, claims);
+        assert_eq!(believed.identity, "ada");
+        assert_eq!(believed.expires_at, NOW.as_secs() + 600);
+        assert_eq!(believed.attributes["a"], "b=c");
+        assert!(believed.video.unwrap().room_join);
+    }
+
+    #[test]
+    fn what_is_not_said_stays_open() {
+        let plain = grant("--join --room demo --identity ada");
+        assert_eq!((plain.can_publish, plain.can_subscribe), (None, None));
+        let told = grant("--can-publish=false --can-subscribe --can-publish-source camera");
+        assert_eq!((told.can_publish, told.can_subscribe), (Some(false), Some(true)));
+        assert_eq!(told.can_publish_sources, ["camera"]);
+    }
+
+    #[test]
+    fn half_a_wish_is_refused() {
+        for words in [
+            "--join --room demo",
+            "--join --identity ada",
+            "--admin",
+            "--can-publish-source window",
+            "--attribute a",
+            "--valid-for 6",
+            "--api-secret a --api-secret-file b",
+        ] {
+            assert!(create(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in ["", "h", "6", "6w", "-1h", "0s", "1.5h", "99999999999999999999h"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_duration("999999999999999999d").is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! The binary as a shell sees it: output, exit codes, signals.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_incamera");
+
+/// Far more than anything here takes; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn incamera(words: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command.args(words).env_remove("INCAMERA_API_KEY").env_remove("INCAMERA_API_SECRET");
+    command.output().unwrap()
+}
+
+/// A running `incamera dev`; killed if the test fails first.
+struct Dev {
+    process: Child,
+    http: SocketAddr,
+}
+
+impl Dev {
+    /// Starts one on free ports; the banner says which.
+    fn start() -> Self {
+        let mut process = Command::new(BINARY)
+            .args(["dev", "--http-port", "0", "--udp-port", "0", "--workers", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut banner = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = banner.find_map(|line| {
+            let (_, address) =
+                line.unwrap().split_once("ws://").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+            address.parse().ok()
+        });
+        Self { process, http: address.unwrap() }
+    }
+
+    fn ask(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[test]
+fn dev_takes_the_tokens_that_create_makes_and_ends_in_order() {
+    let mut dev = Dev::start();
+    assert!(dev.ask("/").starts_with("HTTP/1.1 200 "));
+    let words = "token create --api-key devkey --api-secret secret --join --room a --identity b";
+    let output = incamera(&words.split(' ').collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(0));
+    let token = String::from_utf8(output.stdout).unwrap();
+    let validated = dev.ask(&format!("/rtc/v1/validate?access_token={}", token.trim()));
+    assert!(validated.ends_with("success"), "{validated}");
+    dev.signal("TERM");
+    assert_eq!(dev.ended().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut dev = Dev::start();
+    // A request that is never finished holds up the first.
+    let mut stream = TcpStream::connect(dev.http).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert!(dev.ask("/").starts_with("HTTP/1.1 200 "));
+    dev.signal("TERM");
+    // It no longer listens once it has begun to stop.
+    let begun = Instant::now();
+    while TcpStream::connect(dev.http).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on listening");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(dev.process.try_wait().unwrap().is_none());
+    dev.signal("INT");
+    assert_eq!(dev.ended().code(), Some(130));
+}
+
+#[test]
+fn what_cannot_be_done_exits_1_and_says_why() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = incamera(&["dev", "--http-port", &port, "--udp-port", "0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains(&format!("cannot listen for HTTP on 127.0.0.1:{port}: ")),
+        "{complaint}"
+    );
+
+    let missing = ["token", "create", "--api-key", "k", "--api-secret-file", "/nowhere/secret"];
+    let output = incamera(&missing);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/secret: "));
+}
+
+#[test]
+fn a_wrong_command_line_exits_2() {
+    for words in [
+        &["token", "create", "--identity", "ada"][..],
+        &["token", "create", "--api-key", "k", "--join"],
+        &["dev", "--http-port", "x"],
+        &["sing"],
+        &[],
+    ] {
+        assert_eq!(incamera(words).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn a_secret_may_come_from_the_environment_or_a_file() {
+    let file = std::env::temp_dir().join(format!("incamera-secret-{}", std::process::id()));
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let path = file.to_str().unwrap();
+    let from_file = incamera(&["token", "create", "--api-key", "k", "--api-secret-file", path]);
+    std::fs::remove_file(&file).unwrap();
+    let from_environment = Command::new(BINARY)
+        .args(["token", "create"])
+        .env("INCAMERA_API_KEY", "k")
+        .env("INCAMERA_API_SECRET", "0123456789abcdef0123456789abcdef")
+        .output()
+        .unwrap();
+    for output in [from_file, from_environment] {
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().matches('.').count(), 2);
+        assert!(output.stderr.is_empty());
+    }
+}
