@@ -12,11 +12,11 @@ pub const CHANNEL_BUFFER_BYTES_MAX: usize = 256 * 1024;
 pub const LOSSY_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Data channels that one peer may open. LiveKit's clients open three.
-pub const CHANNELS_MAX: usize = 8;
+pub(crate) const CHANNELS_MAX: usize = 8;
 
 /// Characters of a channel's label that are looked at.
-pub const LABEL_BYTES_MAX: usize = 64;
+pub(crate) const LABEL_BYTES_MAX: usize = 64;
 
 /// Datagrams that one input can make a peer emit before the caller gets control back. A DTLS flight
 /// is under ten and an SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] / 1,100 = 238.
-pub const OUTPUTS_PER_INPUT_MAX: usize = 512;
+pub(crate) const OUTPUTS_PER_INPUT_MAX: usize = 512;

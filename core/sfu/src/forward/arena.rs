@@ -197,6 +197,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn every_packet_found_is_the_one_that_was_put(
             steps in prop::collection::vec((1usize..3000, 0u64..400, any::<bool>()), 1..400)

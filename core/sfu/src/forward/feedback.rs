@@ -343,7 +343,7 @@ impl<M: Memory> Forward<M> {
         let Some(downlink) = &peer.downlink else {
             return;
         };
-        if now.since(downlink.allocated) >= ALLOCATE_INTERVAL {
+        if downlink.allocated.is_none_or(|at| now.since(at) >= ALLOCATE_INTERVAL) {
             self.allocate(now, row, outside);
         }
         if is_report_due {
@@ -417,7 +417,7 @@ impl<M: Memory> Forward<M> {
             demands.demands.push(demand);
         }
         let downlink = peer.downlink();
-        downlink.allocated = now;
+        downlink.allocated = Some(now);
         downlink.estimator.set_demand(wished.saturating_add(sound));
         let budget = if downlink.has_feedback {
             downlink.estimator.estimate().saturating_sub(sound)

@@ -183,7 +183,7 @@ impl<M: Memory> Forward<M> {
                 if let Some(subscription) = self.subscriptions.get(subscription)
                     && let Some(peer) = self.peers.get_mut(subscription.peer)
                 {
-                    peer.downlink().allocated = Timestamp::ZERO;
+                    peer.downlink().allocated = None;
                 }
             }
             self.next_tick = self.next_tick.min(now);

@@ -48,7 +48,8 @@ pub(super) struct Downlink {
     pub(super) has_feedback: bool,
     pub(super) transport_sequence: u16,
     pub(super) probe: Option<Probe>,
-    pub(super) allocated: Timestamp,
+    /// When its bandwidth was divided last; `None` when that is due at once.
+    pub(super) allocated: Option<Timestamp>,
 }
 
 impl Downlink {
@@ -59,7 +60,7 @@ impl Downlink {
             has_feedback: false,
             transport_sequence: 0,
             probe: None,
-            allocated: Timestamp::ZERO,
+            allocated: None,
         }
     }
 

@@ -1,1 +1,527 @@
-//! tests
+//! A worker's media from end to end: sealed packets in, sealed packets out, as a client sees them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::{
+    Codec, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+};
+use rtp::extension::{ExtensionForm, ExtensionKind, ExtensionMap, write_block};
+use rtp::packet::{FixedHeader, RtpHeader};
+use rtp::rtcp::{CompoundWriter, RtcpPacket, packets};
+use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpReceiver, SrtpSender};
+
+use super::{Egress, Forward, Outside, RelayedPacket};
+use crate::{Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec};
+
+const ROOM: RoomId = RoomId(1);
+const TRACK: TrackId = TrackId(1);
+const OPUS: u8 = 111;
+const VP8: u8 = 96;
+const RTX: u8 = 97;
+const MID_ID: u8 = 1;
+const RID_ID: u8 = 2;
+const TWCC_ID: u8 = 3;
+
+/// What a Forward sent, by destination port, still sealed; and what it told other workers.
+#[derive(Default)]
+struct Wire {
+    sent: Vec<(u16, Vec<u8>)>,
+    trains: Vec<(u16, usize, u16)>,
+    relayed: Vec<(RelayedPacket, Vec<u8>)>,
+    keyframes: Vec<(WorkerId, TrackId, u8)>,
+}
+
+impl Outside for Wire {
+    fn send(&mut self, egress: &Egress) {
+        for train in egress.trains() {
+            self.trains.push((train.remote.port(), train.len, train.segment));
+            let bytes = &egress.buffer()[train.start..train.start + train.len];
+            for datagram in bytes.chunks(train.segment.into()) {
+                self.sent.push((train.remote.port(), datagram.to_vec()));
+            }
+        }
+    }
+
+    fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+        self.relayed.push((*packet, payload.to_vec()));
+    }
+
+    fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
+        self.keyframes.push((from, track, spatial));
+    }
+}
+
+/// The far end of a peer.
+struct Client {
+    id: PeerId,
+    port: u16,
+    sender: SrtpSender,
+    receiver: SrtpReceiver,
+}
+
+#[derive(Debug, PartialEq)]
+struct Received {
+    header: RtpHeader,
+    payload: Vec<u8>,
+}
+
+impl Client {
+    fn join(forward: &mut Forward<Vec<u8>>, wire: &mut Wire, index: u16) -> Self {
+        let id = PeerId { worker: forward.worker, index: index.into() };
+        let seed = u8::try_from(index).unwrap();
+        let keys = KeyingMaterial::new(Profile::AeadAes128Gcm, &[seed; 56]).unwrap();
+        forward.instruct(at(0), Instruction::AddPeer { peer: id, room: ROOM }, wire);
+        forward.set_keys(id, &keys);
+        forward.set_destination(id, address(1), address(index));
+        let formats = vec![
+            ReceiveFormat { payload_type: OPUS, codec: Codec::Opus, rtx: None },
+            ReceiveFormat { payload_type: VP8, codec: Codec::Vp8, rtx: Some(RTX) },
+        ];
+        let receive = Instruction::SetReceive { peer: id, formats, extensions: extensions() };
+        forward.instruct(at(0), receive, wire);
+        Self {
+            id,
+            port: index,
+            sender: SrtpSender::new(&keys, DtlsRole::Client).unwrap(),
+            receiver: SrtpReceiver::new(&keys, DtlsRole::Client).unwrap(),
+        }
+    }
+
+    fn send(&self, forward: &mut Forward<Vec<u8>>, wire: &mut Wire, now: Timestamp, bytes: &[u8]) {
+        let slot = forward.slot(self.id).unwrap();
+        forward.ingest(now, slot, bytes, wire);
+        forward.flush(now, wire);
+    }
+
+    fn seal(&self, sent: &Media<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; 1500];
+        let fixed = FixedHeader {
+            marker: sent.marker,
+            has_padding: false,
+            has_extension: true,
+            payload_type: sent.payload_type,
+            sequence: u16::try_from(sent.index & 0xffff).unwrap(),
+            timestamp: sent.timestamp,
+            ssrc: sent.ssrc,
+        };
+        bytes[..12].copy_from_slice(&fixed.to_bytes());
+        let twcc = u16::try_from(sent.index & 0xffff).unwrap().to_be_bytes();
+        let elements = [(MID_ID, &b"0"[..]), (RID_ID, sent.rid), (TWCC_ID, &twcc[..])];
+        let header = 12 + write_block(ExtensionForm::OneByte, &elements, &mut bytes[12..]).unwrap();
+        bytes[header..header + sent.payload.len()].copy_from_slice(sent.payload);
+        let len =
+            self.sender.protect_rtp(&mut bytes, header, sent.payload.len(), sent.index).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn rtcp(
+        &mut self,
+        forward: &mut Forward<Vec<u8>>,
+        wire: &mut Wire,
+        now: Timestamp,
+        write: impl FnOnce(&mut CompoundWriter<'_>),
+    ) {
+        let mut bytes = vec![0; 1200];
+        let mut writer = CompoundWriter::new(&mut bytes[..1000]);
+        write(&mut writer);
+        let len = writer.len();
+        let len = self.sender.protect_rtcp(&mut bytes, len).unwrap();
+        self.send(forward, wire, now, &bytes[..len]);
+    }
+
+    /// Opens what was sent to this client since the last call: media, and RTCP.
+    fn receive(&mut self, wire: &mut Wire) -> (Vec<Received>, Vec<Vec<u8>>) {
+        let (mut media, mut control) = (Vec::new(), Vec::new());
+        for (_, mut bytes) in wire.sent.extract_if(.., |(port, _)| *port == self.port) {
+            if (192..=223).contains(&bytes[1]) {
+                let len = self.receiver.unprotect_rtcp(&mut bytes).unwrap();
+                bytes.truncate(len);
+                control.push(bytes);
+            } else {
+                let opened = self.receiver.unprotect_rtp(&mut bytes).unwrap();
+                bytes.truncate(opened.packet_len());
+                let payload = bytes[opened.header.payload_range(&bytes).unwrap()].to_vec();
+                media.push(Received { header: opened.header, payload });
+            }
+        }
+        (media, control)
+    }
+}
+
+struct Media<'a> {
+    payload_type: u8,
+    ssrc: u32,
+    index: u64,
+    timestamp: u32,
+    marker: bool,
+    rid: &'a [u8],
+    payload: &'a [u8],
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::new();
+    map.insert(MID_ID, ExtensionKind::Mid).unwrap();
+    map.insert(RID_ID, ExtensionKind::Rid).unwrap();
+    map.insert(TWCC_ID, ExtensionKind::TransportSequence).unwrap();
+    map
+}
+
+fn worker(id: u8) -> Forward<Vec<u8>> {
+    Forward::new(WorkerId(id), |len| Some(vec![0; len]), 5)
+}
+
+fn subscription(track: TrackId, peer: PeerId, codec: Codec) -> Instruction {
+    Instruction::Subscribe(SubscriptionSpec {
+        subscription: SubscriptionId(peer.index),
+        track,
+        peer,
+        codec,
+        payload_type: if codec == Codec::Opus { 109 } else { 120 },
+        rtx_payload_type: (codec == Codec::Vp8).then_some(121),
+        ssrc: 7000 + peer.index,
+        rtx_ssrc: 8000 + peer.index,
+        extensions: extensions(),
+        limit: Some(Layer { spatial: 2, temporal: 3 }),
+    })
+}
+
+fn track(peer: PeerId, kind: TrackKind, rids: &[&str]) -> Instruction {
+    let stream = |rid: &&str| StreamSpec { rid: Some((*rid).into()), ..StreamSpec::default() };
+    let mut streams: Vec<_> = rids.iter().map(stream).collect();
+    if streams.is_empty() {
+        streams.push(StreamSpec { ssrc: Some(100), ..StreamSpec::default() });
+    }
+    Instruction::AddTrack(TrackSpec {
+        track: TRACK,
+        room: ROOM,
+        peer,
+        kind,
+        mid: "0".into(),
+        streams,
+    })
+}
+
+fn sound(index: u64, payload: &[u8]) -> Media<'_> {
+    let timestamp = u32::try_from(index * 960 & 0xffff_ffff).unwrap();
+    Media { payload_type: OPUS, ssrc: 100, index, timestamp, marker: false, rid: b"q", payload }
+}
+
+fn picture<'a>(layer: u8, index: u64, payload: &'a [u8]) -> Media<'a> {
+    Media {
+        payload_type: VP8,
+        ssrc: 200 + u32::from(layer),
+        index,
+        timestamp: u32::try_from(index * 3000).unwrap() + 1_000_000 * u32::from(layer),
+        marker: true,
+        rid: [b"q", b"h", b"f"][usize::from(layer)],
+        payload,
+    }
+}
+
+/// A VP8 packet: descriptor with a 15-bit picture id, then a payload header that says key or delta.
+fn vp8(picture_id: u16, keyframe: bool, fill: u8) -> Vec<u8> {
+    let id = (picture_id | 0x8000).to_be_bytes();
+    let mut payload = vec![0x90, 0x80, id[0], id[1], u8::from(!keyframe), 0, 0];
+    payload.extend_from_slice(&[0x9d, 0x01, 0x2a, 64, 0, 64, 0]);
+    payload.resize(300, fill);
+    payload
+}
+
+/// Publisher and receiver of sound on one worker.
+fn sound_call() -> (Forward<Vec<u8>>, Wire, Client, Client) {
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let ada = Client::join(&mut forward, &mut wire, 10);
+    let ben = Client::join(&mut forward, &mut wire, 20);
+    forward.instruct(at(0), track(ada.id, TrackKind::Audio, &[]), &mut wire);
+    forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Opus), &mut wire);
+    (forward, wire, ada, ben)
+}
+
+/// The same of a picture in three layers, of which the largest has arrived.
+fn picture_call() -> (Forward<Vec<u8>>, Wire, Client, Client) {
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let ada = Client::join(&mut forward, &mut wire, 10);
+    let ben = Client::join(&mut forward, &mut wire, 20);
+    forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q", "h", "f"]), &mut wire);
+    forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
+    for layer in 0..3 {
+        let bytes = ada.seal(&picture(layer, 999, &vp8(1, false, 0)));
+        ada.send(&mut forward, &mut wire, at(1), &bytes);
+    }
+    forward.handle_timeout(at(2), &mut wire);
+    (forward, wire, ada, ben)
+}
+
+#[test]
+fn sound_arrives_with_the_receivers_names_and_the_same_payload() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    for index in [1000, 1001, 1003] {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(&mut forward, &mut wire, at(index), &bytes);
+    }
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 3);
+    let first = media[0].header.sequence;
+    let sequences: Vec<_> = media.iter().map(|packet| packet.header.sequence - first).collect();
+    assert_eq!(sequences, [0, 1, 3]);
+    for packet in &media {
+        assert_eq!((packet.header.payload_type, packet.header.ssrc), (109, 7020));
+        assert_eq!(packet.payload, [9; 80]);
+    }
+    assert!(wire.sent.iter().all(|(port, _)| *port != ada.port), "nobody hears himself");
+}
+
+#[test]
+fn a_replayed_and_a_forged_packet_go_nowhere() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(1), &bytes);
+    ada.send(&mut forward, &mut wire, at(2), &bytes);
+    let mut forged = ada.seal(&sound(1001, &[9; 80]));
+    *forged.last_mut().unwrap() ^= 1;
+    ada.send(&mut forward, &mut wire, at(3), &forged);
+    assert_eq!(ben.receive(&mut wire).0.len(), 1);
+}
+
+#[test]
+fn muting_stops_forwarding_and_unmuting_leaves_no_gap() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let mut send = |forward: &mut Forward<_>, wire: &mut Wire, index| {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(forward, wire, at(index), &bytes);
+    };
+    send(&mut forward, &mut wire, 1000);
+    forward.instruct(at(1), Instruction::MuteTrack { track: TRACK, muted: true }, &mut wire);
+    send(&mut forward, &mut wire, 1001);
+    forward.instruct(at(2), Instruction::MuteTrack { track: TRACK, muted: false }, &mut wire);
+    send(&mut forward, &mut wire, 1002);
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 2);
+    assert_eq!(media[1].header.sequence, media[0].header.sequence.wrapping_add(1));
+}
+
+#[test]
+fn a_picture_begins_with_a_key_frame_which_is_asked_for() {
+    let (mut forward, mut wire, mut ada, mut ben) = picture_call();
+    assert!(ben.receive(&mut wire).0.is_empty(), "a delta frame begins nothing");
+    let (_, control) = ada.receive(&mut wire);
+    let asked = control
+        .iter()
+        .flat_map(|bytes| packets(bytes))
+        .any(|packet| matches!(packet, Ok(RtcpPacket::PictureLoss { media_ssrc: 202, .. })));
+    assert!(asked, "the layer that is wanted is asked for a key frame");
+    let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
+    ada.send(&mut forward, &mut wire, at(5), &bytes);
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 1);
+    assert_eq!(media[0].payload[4..], vp8(2, true, 7)[4..]);
+}
+
+#[test]
+fn a_lower_limit_switches_at_the_lower_layers_key_frame() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let mut send = |forward: &mut Forward<_>, wire: &mut Wire, layer, index, key| {
+        let bytes =
+            ada.seal(&picture(layer, index, &vp8(u16::try_from(index).unwrap(), key, layer)));
+        ada.send(forward, wire, at(index), &bytes);
+    };
+    send(&mut forward, &mut wire, 2, 1000, true);
+    let layer = Some(Layer { spatial: 0, temporal: 3 });
+    let subscription = SubscriptionId(ben.id.index);
+    forward.instruct(at(1001), Instruction::Limit { subscription, layer }, &mut wire);
+    send(&mut forward, &mut wire, 2, 1001, false);
+    send(&mut forward, &mut wire, 0, 1001, false);
+    send(&mut forward, &mut wire, 0, 1002, true);
+    send(&mut forward, &mut wire, 2, 1002, false);
+    let (media, _) = ben.receive(&mut wire);
+    let layers: Vec<_> = media.iter().map(|packet| packet.payload[299]).collect();
+    assert_eq!(layers, [2, 2, 0]);
+    let first = media[0].header.sequence;
+    let sequences: Vec<_> =
+        media.iter().map(|packet| packet.header.sequence.wrapping_sub(first)).collect();
+    assert_eq!(sequences, [0, 1, 2]);
+    let pictures: Vec<_> = media
+        .iter()
+        .map(|packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]))
+        .collect();
+    assert_eq!((pictures[1] - pictures[0], pictures[2] - pictures[1]), (1, 1));
+}
+
+#[test]
+fn a_missing_packet_is_sent_again_over_rtx() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
+    ada.send(&mut forward, &mut wire, at(5), &bytes);
+    let (media, _) = ben.receive(&mut wire);
+    let lost = media[0].header.sequence;
+    let nack = [rtp::nack::Nack { pid: lost, blp: 0 }];
+    ben.rtcp(&mut forward, &mut wire, at(300), |writer| {
+        writer.nack(1, 7020, &nack).unwrap();
+    });
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 1);
+    assert_eq!((media[0].header.payload_type, media[0].header.ssrc), (121, 8020));
+    assert_eq!(media[0].payload[..2], lost.to_be_bytes());
+    assert_eq!(media[0].payload[2..][4..], vp8(2, true, 7)[4..]);
+}
+
+#[test]
+fn nothing_is_sent_again_after_ten_seconds() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
+    ada.send(&mut forward, &mut wire, at(5), &bytes);
+    let lost = ben.receive(&mut wire).0[0].header.sequence;
+    forward.handle_timeout(at(9_600), &mut wire);
+    let nack = [rtp::nack::Nack { pid: lost, blp: 0 }];
+    ben.rtcp(&mut forward, &mut wire, at(9_601), |writer| {
+        writer.nack(1, 7020, &nack).unwrap();
+    });
+    assert!(ben.receive(&mut wire).0.is_empty());
+}
+
+#[test]
+fn what_we_miss_is_asked_for_and_fills_the_gap() {
+    let (mut forward, mut wire, mut ada, mut ben) = sound_call();
+    for index in [1000, 1002] {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(&mut forward, &mut wire, at(1), &bytes);
+    }
+    forward.handle_timeout(at(100), &mut wire);
+    let (_, control) = ada.receive(&mut wire);
+    let asked = control.iter().flat_map(|bytes| packets(bytes)).any(|packet| match packet {
+        Ok(RtcpPacket::Nack(nacks)) => nacks.sequence_numbers().any(|sequence| sequence == 1001),
+        _ => false,
+    });
+    assert!(asked);
+    let bytes = ada.seal(&sound(1001, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(120), &bytes);
+    let (media, _) = ben.receive(&mut wire);
+    let mut sequences: Vec<_> = media.iter().map(|packet| packet.header.sequence).collect();
+    sequences.sort_unstable();
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1) && sequences.len() == 3);
+}
+
+#[test]
+fn a_publisher_gets_transport_feedback_and_reports() {
+    let (mut forward, mut wire, mut ada, _) = sound_call();
+    for index in 1000..1010 {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(&mut forward, &mut wire, at(index), &bytes);
+    }
+    forward.handle_timeout(at(2500), &mut wire);
+    let (_, control) = ada.receive(&mut wire);
+    let told = |wanted: fn(&RtcpPacket<'_>) -> bool| {
+        control
+            .iter()
+            .flat_map(|bytes| packets(bytes))
+            .any(|packet| packet.as_ref().is_ok_and(wanted))
+    };
+    assert!(told(|packet| matches!(packet, RtcpPacket::TransportFeedback(_))));
+    assert!(told(|packet| matches!(packet, RtcpPacket::ReceiverReport { .. })));
+}
+
+#[test]
+fn a_frame_goes_out_as_one_train() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let slot = forward.slot(ada.id).unwrap();
+    for (n, len) in [(0u64, 1000), (1, 1001), (2, 1002), (3, 1002)] {
+        let mut payload = vp8(2, n == 0, 7);
+        payload.resize(len, 7);
+        if n > 0 {
+            payload[0] = 0x80;
+        }
+        let mut media = picture(2, 1000 + n, &payload);
+        media.timestamp = 5;
+        let bytes = ada.seal(&media);
+        forward.ingest(at(5), slot, &bytes, &mut wire);
+    }
+    wire.trains.clear();
+    forward.flush(at(5), &mut wire);
+    assert_eq!(wire.trains.len(), 1, "{:?}", wire.trains);
+    let (media, _) = ben.receive(&mut wire);
+    let lens: Vec<_> = media.iter().map(|packet| packet.payload.len()).collect();
+    assert_eq!(lens, [1000, 1001, 1002, 1002], "padding is not payload");
+}
+
+#[test]
+fn a_relayed_packet_arrives_on_another_worker_as_it_would_here() {
+    let (mut forward, mut wire, ada, _) = sound_call();
+    forward.instruct(
+        at(0),
+        Instruction::Relay { track: TRACK, to: WorkerId(1), on: true },
+        &mut wire,
+    );
+    let (mut other, mut there) = (worker(1), Wire::default());
+    let mut cy = Client::join(&mut other, &mut there, 30);
+    let add = Instruction::AddRelayedTrack {
+        track: TRACK,
+        room: ROOM,
+        kind: TrackKind::Audio,
+        from: WorkerId(0),
+    };
+    other.instruct(at(0), add, &mut there);
+    other.instruct(at(0), subscription(TRACK, cy.id, Codec::Opus), &mut there);
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(1), &bytes);
+    for (packet, payload) in &wire.relayed {
+        other.relayed(at(1), packet, payload);
+    }
+    other.flush(at(1), &mut there);
+    let (media, _) = cy.receive(&mut there);
+    assert_eq!(media.len(), 1);
+    assert_eq!(media[0].payload, [9; 80]);
+}
+
+#[test]
+fn a_removed_peer_takes_its_tracks_and_the_history_with_it() {
+    let (mut forward, mut wire, ada, ben) = sound_call();
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(1), &bytes);
+    forward.instruct(at(2), Instruction::RemovePeer { peer: ada.id }, &mut wire);
+    assert!(forward.track_rows.is_empty() && forward.subscription_rows.is_empty());
+    forward.instruct(at(2), Instruction::RemovePeer { peer: ben.id }, &mut wire);
+    assert!(forward.rooms.is_empty() && forward.slot(ada.id).is_none());
+    forward.handle_timeout(at(3), &mut wire);
+    assert_eq!(forward.next_timeout(), Timestamp::MAX);
+}
+
+#[test]
+fn the_first_packet_of_a_layer_and_speech_are_reported() {
+    let (mut forward, mut wire, ada, _) = picture_call();
+    let live: Vec<_> = std::iter::from_fn(|| forward.poll_report())
+        .filter(|report| matches!(report, Report::LayerLive { .. }))
+        .collect();
+    assert_eq!(live.len(), 3);
+    let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
+    ada.send(&mut forward, &mut wire, at(5), &bytes);
+    assert_eq!(forward.poll_report(), None);
+}
+
+#[test]
+fn random_datagrams_change_nothing() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let slot = forward.slot(ada.id).unwrap();
+    let mut state = 1u64;
+    for _ in 0..5000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let len = usize::try_from(state >> 53).unwrap();
+        let mut bytes = vec![u8::try_from(state >> 56).unwrap(); len];
+        if let Some(first) = bytes.first_mut() {
+            *first = 0x80 | *first & 0x3f;
+        }
+        forward.ingest(at(1), slot, &bytes, &mut wire);
+        forward.flush(at(1), &mut wire);
+    }
+    forward.handle_timeout(at(1) + Duration::from_millis(30), &mut wire);
+    assert!(ben.receive(&mut wire).0.is_empty());
+}
