@@ -218,7 +218,7 @@ export class Call {
     const announcement = this.#ring.next(randomKey())
     await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
     this.mark('rotation announced')
-    this.#carryOut(this.#ring.admit(announcement, Date.now()))
+    this.#carryOut(this.#ring.admit(announcement, performance.now()))
   }
 
   mark(what: string, who?: string): void {
@@ -294,7 +294,7 @@ export class Call {
   #receiveKey(from: string, payload: Uint8Array): void {
     const announcement = parseAnnouncement(payload)
     if (!announcement) return
-    const steps = this.#ring.admit(announcement, Date.now())
+    const steps = this.#ring.admit(announcement, performance.now())
     if (steps.length > 0) this.#emit('say', `${this.nameOf(from)} is changing the key.`)
     this.#carryOut(steps)
   }
@@ -311,8 +311,8 @@ export class Call {
     clearTimeout(this.#wake)
     const wakeAtMs = this.#ring.wakeAtMs
     if (wakeAtMs !== undefined) {
-      const wait = Math.max(0, wakeAtMs - Date.now())
-      this.#wake = setTimeout(() => this.#carryOut(this.#ring.advance(Date.now())), wait)
+      const wait = Math.max(0, wakeAtMs - performance.now())
+      this.#wake = setTimeout(() => this.#carryOut(this.#ring.advance(performance.now())), wait)
     }
     this.#emit('change', undefined)
   }
