@@ -67,6 +67,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("rotate_key", "web/rotate_key.mjs", 90),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    scenario("throttled", "web/throttled.mjs", 150),
     scenario("accessibility", "web/accessibility.mjs", 120),
 ];
 

@@ -1,4 +1,4 @@
-//! `incamera dev`: the whole server in one process, for this machine only.
+//! `incamera dev`: the whole server in one process, for this machine unless told otherwise.
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,11 +31,11 @@ const EXIT_SIGINT: i32 = 130;
 const EXIT_SIGTERM: i32 = 143;
 
 pub(crate) const ABOUT: &str = "\
-The whole server in one process, for this machine only.
+The whole server in one process, for this machine unless told otherwise.
 
-It listens on and advertises 127.0.0.1 and takes tokens of the key `devkey` with the secret
-`secret`, which everybody knows. `/` answers the health check, `/call` is a call page, and LiveKit's
-SDKs connect to ws://127.0.0.1:7880.
+It listens on and advertises 127.0.0.1, or what --bind says, and takes tokens of the key `devkey`
+with the secret `secret`, which everybody knows. `/` answers the health check, `/call` is a call
+page, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
 
 SIGTERM or Ctrl-C tells every client to leave and ends within seconds; a second one ends at once.";
 
@@ -43,6 +43,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   incamera dev
   incamera dev --http-port 8080 --udp-port 0
+  incamera dev --bind 192.168.1.20
   incamera dev --log edge=debug,info
   incamera dev --log-format json 2>server.log
 
@@ -51,6 +52,9 @@ Then, for a token:
 
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Address of this machine to listen on and to advertise: whoever reaches it can come in
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    bind: IpAddr,
     /// TCP port of HTTP and WebSockets; 0 takes any
     #[arg(long, value_name = "PORT", default_value_t = 7880)]
     http_port: u16,
@@ -87,9 +91,9 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let cores = NonZeroU8::new(u8::try_from(cores).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN);
     Ok(Config {
-        http: SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port)),
-        udp: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, options.udp_port))],
-        advertised: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        http: SocketAddr::from((options.bind, options.http_port)),
+        udp: vec![SocketAddr::from((options.bind, options.udp_port))],
+        advertised: vec![options.bind],
         keys: Arc::new(ProjectKeys::new(RefreshKey::new(&refresh), [key])?),
         workers: options.workers.unwrap_or(cores),
         limits: Limits::STANDARD,
@@ -122,7 +126,7 @@ async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
 fn banner(server: &Server, workers: NonZeroU8) -> String {
     let (http, udp) = (server.http(), server.udp_port());
     format!(
-        "Incamera {version}, for development on this machine only
+        "Incamera {version}, for development only
 
   signalling  ws://{http}
   call page   http://{http}/call

@@ -40,7 +40,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The whole server in one process, for this machine only
+    /// The whole server in one process, for development
     #[command(long_about = dev::ABOUT, after_help = dev::EXAMPLES)]
     Dev(dev::Options),
     /// Tokens: what lets people into rooms

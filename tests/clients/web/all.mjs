@@ -9,6 +9,7 @@ const SCENARIOS = [
   'rotate_key',
   'resume',
   'full_reconnect',
+  'throttled',
   'accessibility',
 ]
 

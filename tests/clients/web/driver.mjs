@@ -34,13 +34,11 @@ const FLAGS = [
   '--disable-backgrounding-occluded-windows',
 ]
 
+export const CHROMIUM = process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium'
+
 /** Starts one browser for a scenario. People in it share nothing but the process. */
-export function launch() {
-  return chromium.launch({
-    executablePath: process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium',
-    headless: true,
-    args: FLAGS,
-  })
+export function launch({ executablePath = CHROMIUM, flags = [] } = {}) {
+  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] })
 }
 
 /** A LiveKit join token, minted by hand: this harness uses no code of the project. */
