@@ -1,11 +1,11 @@
 //! How much one subscriber's path carries, judged from transport-wide feedback.
 //!
-//! Owns: the estimate, and when to probe for more.
-//! Guarantees: falls when queues grow or packets are lost, down to about what is delivered; grows only as far as half above
-//! what is delivered, or to what a probe proved; a sender that has little to send does not make it fall. Fixed size.
-//! Not here: pacing, sending probes, dividing the estimate among subscriptions (`sfu`); REMB.
-//! Source: draft-ietf-rmcat-gcc-02; constants as in libwebrtc's `goog_cc` (`trendline_estimator`, `aimd_rate_control`),
-//! the control simplified to one estimate.
+//! Owns: the estimate, and when to probe for more. Guarantees: falls when queues grow or packets
+//! are lost, down to about what is delivered; grows only as far as half above what is delivered, or
+//! to what a probe proved; a sender that has little to send does not make it fall. Fixed size. Not
+//! here: pacing, sending probes, dividing the estimate among subscriptions (`sfu`); REMB. Source:
+//! draft-ietf-rmcat-gcc-02; constants as in libwebrtc's `goog_cc` (`trendline_estimator`,
+//! `aimd_rate_control`), the control simplified to one estimate.
 
 mod arrival;
 mod probe;
@@ -117,8 +117,8 @@ impl Estimator {
 
     /// The rate to probe with, if now is the time for a probe. Ask on every timer turn; each answer is one probe.
     ///
-    /// The caller then sends at this rate in all, media and padding together, evenly, for [`PROBE_DURATION`] from `now` on.
-    /// A caller with nothing to send loses nothing.
+    /// The caller then sends at this rate in all, media and padding together, evenly, for
+    /// [`PROBE_DURATION`] from `now` on. A caller with nothing to send loses nothing.
     pub fn probe_wanted(&mut self, now: Timestamp) -> Option<DataRate> {
         let is_calm = self.trend.usage() == Usage::Normal && self.loss.fraction < LOSS_LOW;
         if self.updated.is_none() || !is_calm {
@@ -260,7 +260,8 @@ impl Loss {
 
     /// Closes the interval if it is long enough; true if `fraction` is new.
     ///
-    /// Loss that stays as it was while the estimate fell by [`LOSS_DOUBT`] is the path's own: more yielding would not cure it.
+    /// Loss that stays as it was while the estimate fell by [`LOSS_DOUBT`] is the path's own: more
+    /// yielding would not cure it.
     fn judge(&mut self, now: Timestamp, estimate: f64) -> bool {
         let since = *self.since.get_or_insert(now);
         if self.total < LOSS_PACKETS || now.since(since) < LOSS_INTERVAL {

@@ -1,9 +1,9 @@
 //! What a forwarder must know of a packet's payload, whatever the codec.
 //!
-//! Owns: the one shape, [`Facts`], that every codec's descriptor is reduced to.
-//! Guarantees: reads only what LiveKit's end-to-end encryption leaves clear: payload descriptors, the first bytes of a VP8
-//! frame (10 of a key frame, 3 of others), NAL unit headers up to the first slice.
-//! Not here: rewriting (`vp8`), choosing layers (`sfu`).
+//! Owns: the one shape, [`Facts`], that every codec's descriptor is reduced to. Guarantees: reads
+//! only what LiveKit's end-to-end encryption leaves clear: payload descriptors, the first bytes of
+//! a VP8 frame (10 of a key frame, 3 of others), NAL unit headers up to the first slice. Not here:
+//! rewriting (`vp8`), choosing layers (`sfu`).
 
 use model::{Codec, Layer};
 

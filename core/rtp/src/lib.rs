@@ -1,4 +1,5 @@
-//! RTP and everything that travels beside it: packets, header extensions, SRTP, RTCP, repair, congestion, codec descriptors.
+//! RTP and everything that travels beside it: packets, header extensions, SRTP, RTCP, repair,
+//! congestion, codec descriptors.
 //!
 //! Owns: reading what arrives and writing what leaves, as pure functions and small states over the caller's buffers.
 //! Guarantees: no allocation per packet, no panic on any bytes, every remotely driven growth bounded in [`limits`].

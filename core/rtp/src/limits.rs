@@ -20,7 +20,8 @@ pub const REPORT_BLOCKS_MAX: usize = 31;
 /// Sequence numbers that a received RTP stream remembers: a power of two that divides 2^16.
 /// 1,024 packets are 1.8 s of a 5 Mbit/s picture, longer than a repair is of use; 128 bytes as a bitmap.
 pub const NACK_WINDOW: u16 = 1024;
-/// Packets asked for at once per received RTP stream: a quarter of the window, 4 KiB. More missing than this wants a key frame.
+/// Packets asked for at once per received RTP stream: a quarter of the window, 4 KiB. More missing
+/// than this wants a key frame.
 pub const NACK_MISSING_MAX: usize = 256;
 /// Requests for one packet. At 20 % loss each way (36 % per attempt) six leave 0.2 % unrepaired.
 pub const NACK_TRIES_MAX: u8 = 6;
@@ -43,11 +44,12 @@ pub const FEEDBACK_LEN_MAX: usize = 8 + 2 * FEEDBACK_SPAN_MAX.div_ceil(7) + 2 * 
 /// Sent packets remembered per subscriber until feedback covers them: a power of two that divides 2^16.
 /// 2,048 packets are 1.6 s at 12 Mbit/s; 16 KiB.
 pub const SEND_HISTORY: u16 = 2048;
-/// Packets that a received feedback may span: no more than are remembered, so that 20 hostile bytes cost 2,048 steps and not 65,535.
+/// Packets that a received feedback may span: no more than are remembered, so that 20 hostile bytes
+/// cost 2,048 steps and not 65,535.
 pub const FEEDBACK_STATUS_MAX: u16 = SEND_HISTORY;
 
 // Codecs.
 
-/// Frames of one VP8 source whose fate and picture id a subscription remembers: half the space of a 7-bit picture id, so that
-/// none is taken for another; 2 s at 30 frames. 384 bytes.
+/// Frames of one VP8 source whose fate and picture id a subscription remembers: half the space of a
+/// 7-bit picture id, so that none is taken for another; 2 s at 30 frames. 384 bytes.
 pub const VP8_FRAMES: u16 = 64;

@@ -1,7 +1,7 @@
 //! Missing packets of one received RTP stream, and when to ask for them again.
 //!
-//! Owns: which of the last [`limits::NACK_WINDOW`] sequence numbers arrived, and the requests still open.
-//! Guarantees: fixed size; a packet is asked for at most [`limits::NACK_TRIES_MAX`] times, about a round trip apart;
+//! Owns: which of the last `limits::NACK_WINDOW` sequence numbers arrived, and the requests still open.
+//! Guarantees: fixed size; a packet is asked for at most `limits::NACK_TRIES_MAX` times, about a round trip apart;
 //! a forward jump over more than half the window or a restart of the numbering asks for nothing.
 //! Not here: encoding the RTCP message (`rtcp`), answering such requests (`rtx`).
 //! Source: RFC 4585 §6.2.1; spacing as in LiveKit `pkg/sfu/buffer` (`nack.go` of mediatransportutil).
@@ -140,11 +140,9 @@ impl NackGenerator {
         self.keep(|missing| !is_before(missing.seq, seq));
     }
 
-    /// Gives `out` the requests that are due, oldest first, at most [`limits::NACK_ITEMS_MAX`] items.
+    /// Gives `out` the requests that are due, oldest first, at most `limits::NACK_ITEMS_MAX` items.
     ///
     /// `rtt` spaces the repetitions. A packet asked for the last time is given up.
-    ///
-    /// [`limits::NACK_ITEMS_MAX`]: crate::limits::NACK_ITEMS_MAX
     pub fn poll(&mut self, now: Timestamp, rtt: Duration, mut out: impl FnMut(Nack)) {
         if now < self.due {
             return;

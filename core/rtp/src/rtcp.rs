@@ -1,11 +1,11 @@
 //! RTCP: what senders report, what receivers report and ask for.
 //!
-//! Owns: walking a compound packet in place, writing one into the caller's buffer.
-//! Guarantees: nothing is allocated; every length is checked before use; what is not understood is skipped by its length.
-//! The walk takes at most one step per four bytes, and no packet in it yields more than its bytes allow.
-//! Not here: acting on a report (`reception`, `bwe`, `sfu`), the inside of transport feedback (`twcc`).
-//! Source: RFC 3550 §6, RFC 4585 §6, RFC 5104 §4.3.1, draft-alvestrand-rmcat-remb-03,
-//! draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1.
+//! Owns: walking a compound packet in place, writing one into the caller's buffer. Guarantees:
+//! nothing is allocated; every length is checked before use; what is not understood is skipped by
+//! its length. The walk takes at most one step per four bytes, and no packet in it yields more than
+//! its bytes allow. Not here: acting on a report (`reception`, `bwe`, `sfu`), the inside of
+//! transport feedback (`twcc`). Source: RFC 3550 §6, RFC 4585 §6, RFC 5104 §4.3.1,
+//! draft-alvestrand-rmcat-remb-03, draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1.
 
 mod feedback;
 mod report;

@@ -1,10 +1,10 @@
 //! Retransmission: the RTX payload, and what one subscription sent and may send again.
 //!
-//! Owns: the map from outgoing sequence numbers to whatever finds the packet again, and how often each was resent.
-//! Guarantees: one allocation at the start; a packet is resent at most [`limits::RESEND_TRIES_MAX`] times, never twice within
-//! a round trip, so that a flood of NACKs cannot become a flood of packets.
-//! Not here: the packets themselves (the shared history of `sfu`), pacing over all subscriptions.
-//! Source: RFC 4588 §4.
+//! Owns: the map from outgoing sequence numbers to whatever finds the packet again, and how often
+//! each was resent. Guarantees: one allocation at the start; a packet is resent at most
+//! `limits::RESEND_TRIES_MAX` times, never twice within a round trip, so that a flood of NACKs
+//! cannot become a flood of packets. Not here: the packets themselves (the shared history of
+//! `sfu`), pacing over all subscriptions. Source: RFC 4588 §4.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ pub struct ResendRing<T> {
 }
 
 impl<T: Copy + Default> ResendRing<T> {
-    /// Holds the last `capacity` packets: rounded up to a power of two, at most [`RESEND_RING_MAX`]. The one allocation.
+    /// Holds the last `capacity` packets: rounded up to a power of two, at most
+    /// [`RESEND_RING_MAX`]. The one allocation.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, RESEND_RING_MAX).next_power_of_two();

@@ -63,3 +63,6 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
 pub const OFFSETS_MAX: usize = 16;
 /// Reports that wait for Control; beyond it the oldest is dropped.
 pub const REPORTS_MAX: usize = 4096;
+/// Ended subscriptions whose numbers are remembered for each peer. An SSRC comes again only when a
+/// subscription moves to another section, at once after it left the first.
+pub const ENDED_MAX: usize = 64;

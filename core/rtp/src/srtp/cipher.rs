@@ -237,8 +237,8 @@ impl Cipher {
     }
 }
 
-/// RFC 7714 §8.1: two zero bytes, SSRC, rollover counter and sequence number (the 48-bit index), salted. §9.1 for RTCP is
-/// the same figure: its 31-bit index fills the low end of those 48 bits.
+/// RFC 7714 §8.1: two zero bytes, SSRC, rollover counter and sequence number (the 48-bit index),
+/// salted. §9.1 for RTCP is the same figure: its 31-bit index fills the low end of those 48 bits.
 #[inline]
 fn gcm_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> aead::Nonce {
     let [s0, s1, s2, s3] = ssrc.to_be_bytes();

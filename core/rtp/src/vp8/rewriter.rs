@@ -1,11 +1,12 @@
 //! Rewrites VP8 descriptors so that one subscriber sees one continuous stream.
 //!
-//! Owns: the offsets between incoming and outgoing picture ids, tl0picidx and keyidx; which temporal layers pass.
-//! Guarantees: a frame is passed or dropped as a whole; a dropped frame leaves no gap in the picture ids; every packet of a
-//! frame, late or repeated, gets the same values, for the last [`limits::VP8_FRAMES`] frames of the current source and of the
-//! one before; fields are overwritten in their own width, so that no payload changes its length.
-//! Not here: sequence numbers and timestamps (`sfu`), the choice of source and of temporal layer.
-//! Source: RFC 7741 §4.2; behaviour checked against LiveKit `pkg/sfu/codecmunger/vp8.go`.
+//! Owns: the offsets between incoming and outgoing picture ids, tl0picidx and keyidx; which
+//! temporal layers pass. Guarantees: a frame is passed or dropped as a whole; a dropped frame
+//! leaves no gap in the picture ids; every packet of a frame, late or repeated, gets the same
+//! values, for the last [`limits::VP8_FRAMES`] frames of the current source and of the one before;
+//! fields are overwritten in their own width, so that no payload changes its length. Not here:
+//! sequence numbers and timestamps (`sfu`), the choice of source and of temporal layer. Source: RFC
+//! 7741 §4.2; behaviour checked against LiveKit `pkg/sfu/codecmunger/vp8.go`.
 //!
 //! [`limits::VP8_FRAMES`]: crate::limits::VP8_FRAMES
 
@@ -185,8 +186,9 @@ impl Lane {
 
 /// Turns the VP8 packets of several sources into those of one subscription.
 ///
-/// A source is one RTP stream of a simulcast publication. Call [`Self::switch_to`] when the next packet given begins a key
-/// frame of another source, or of the same one after a pause; then [`Self::rewrite`] for every packet, of the old source too.
+/// A source is one RTP stream of a simulcast publication. Call [`Self::switch_to`] when the next
+/// packet given begins a key frame of another source, or of the same one after a pause; then
+/// [`Self::rewrite`] for every packet, of the old source too.
 #[derive(Clone, Debug)]
 pub struct Vp8Rewriter {
     current: Lane,
@@ -225,8 +227,9 @@ impl Vp8Rewriter {
 
     /// The values for a packet of `source`; `None` if it is to be dropped.
     ///
-    /// Temporal layers above `temporal_target` stop at the next frame; further ones up to it begin, one by one, with a frame
-    /// that depends on the base layer alone (Y), or all at a key frame. A payload without picture id passes as it is.
+    /// Temporal layers above `temporal_target` stop at the next frame; further ones up to it begin,
+    /// one by one, with a frame that depends on the base layer alone (Y), or all at a key frame. A
+    /// payload without picture id passes as it is.
     pub fn rewrite(
         &mut self,
         source: u8,

@@ -186,7 +186,9 @@ impl<M: Memory> Forward<M> {
             self.remove_subscription(old);
         }
         let random = self.random.next();
-        let row = self.subscriptions.insert(Subscription::new(spec, peer_row, track_row, random));
+        let before = self.peers.get(peer_row).and_then(|peer| peer.ended(spec.ssrc));
+        let subscription = Subscription::new(spec, peer_row, track_row, random, before);
+        let row = self.subscriptions.insert(subscription);
         self.subscription_rows.insert(id, row);
         if let Some(track) = self.tracks.get_mut(track_row) {
             track.subscriptions.push(row);
@@ -208,6 +210,7 @@ impl<M: Memory> Forward<M> {
         }
         if let Some(peer) = self.peers.get_mut(subscription.peer) {
             peer.subscriptions.retain(|&other| other != row);
+            peer.end(subscription.end());
         }
     }
 

@@ -107,12 +107,12 @@ impl Numbering {
     /// The packet with `index` of `source` follows directly on the last that went out.
     pub(super) fn start(&mut self, now: Timestamp, source: u8, index: u64, timestamp: u32) {
         let (next, timestamp_offset) = match self.last {
-            None => (self.first_index, 0),
+            None => (self.next_index(), 0),
             Some((last, at)) => {
                 let micros = u64::try_from(now.since(at).as_micros()).unwrap_or(0);
                 let elapsed = micros.wrapping_mul(self.clock_rate.into()) / 1_000_000;
                 let elapsed = u32::try_from(elapsed & 0xffff_ffff).unwrap_or(0).max(1);
-                (self.given.highest + 1, last.wrapping_add(elapsed).wrapping_sub(timestamp))
+                (self.next_index(), last.wrapping_add(elapsed).wrapping_sub(timestamp))
             }
         };
         let offset = next.wrapping_sub(index);
@@ -164,6 +164,11 @@ impl Numbering {
         } else {
             self.push(next);
         }
+    }
+
+    /// The lowest number that was never given.
+    pub(super) const fn next_index(&self) -> u64 {
+        if self.given.highest == 0 { self.first_index } else { self.given.highest + 1 }
     }
 
     /// What to add to the present source's timestamps.

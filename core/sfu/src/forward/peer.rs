@@ -1,6 +1,6 @@
 //! One peer's media on its worker: keys, address, how to read what it sends, how much it can take.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
 use rtp::twcc::{FeedbackRecorder, SendHistory};
 
+use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 
 /// Assumed until feedback says otherwise: a camera in its largest layer and some sound.
@@ -89,6 +90,8 @@ pub(super) struct Peer {
     pub(super) tracks: Vec<u32>,
     /// Rows of its subscriptions.
     pub(super) subscriptions: Vec<u32>,
+    /// Subscriptions that ended last.
+    ended: VecDeque<Ended>,
     pub(super) reported: Timestamp,
     pub(super) quality_told: Timestamp,
     /// The worst fraction lost of its receiver reports since quality was told, of 256.
@@ -114,6 +117,7 @@ impl Peer {
             has_rtt: false,
             tracks: Vec::new(),
             subscriptions: Vec::new(),
+            ended: VecDeque::new(),
             reported: now,
             quality_told: now,
             loss_down: 0,
@@ -141,6 +145,19 @@ impl Peer {
     pub(super) fn repaired_codec(&self, payload_type: u8) -> Option<Codec> {
         let format = self.formats.iter().find(|format| format.rtx == Some(payload_type))?;
         Some(format.codec)
+    }
+
+    /// Remembers where a subscription stopped.
+    pub(super) fn end(&mut self, ended: Ended) {
+        if self.ended.len() >= limits::ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(ended);
+    }
+
+    /// Where the subscription under this SSRC stopped, if there was one.
+    pub(super) fn ended(&self, ssrc: u32) -> Option<Ended> {
+        self.ended.iter().rev().find(|ended| ended.ssrc == ssrc).copied()
     }
 
     /// Remembers what an SSRC is, within bounds.

@@ -88,6 +88,17 @@ impl OutgoingExtensions {
     }
 }
 
+/// Where the numbers of an ended subscription stopped.
+///
+/// Its SSRCs may come again: the same subscription moved to another section. Under the same keys no
+/// number may be used twice, for GCM's sake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) ssrc: u32,
+    next_index: u64,
+    next_rtx_index: u64,
+}
+
 pub(super) struct Subscription {
     pub(super) spec: SubscriptionSpec,
     /// Row of the receiving peer.
@@ -112,28 +123,46 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// `random`: where sequence numbers start.
-    pub(super) fn new(spec: SubscriptionSpec, peer: u32, track: u32, random: u64) -> Self {
+    /// `random`: where sequence numbers start, unless `before` says that the SSRCs were in use.
+    pub(super) fn new(
+        spec: SubscriptionSpec,
+        peer: u32,
+        track: u32,
+        random: u64,
+        before: Option<Ended>,
+    ) -> Self {
         let is_video = spec.codec.kind() == TrackKind::Video;
         Self {
             extensions: OutgoingExtensions::new(&spec),
             target: if is_video { None } else { spec.limit },
             current: None,
             paused: false,
-            numbering: Numbering::new((random & 0x7fff) + 1, spec.codec.clock_rate()),
+            numbering: Numbering::new(
+                before.map_or((random & 0x7fff) + 1, |ended| ended.next_index),
+                spec.codec.clock_rate(),
+            ),
             vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::new(0))),
             sent: ResendRing::new(if is_video {
                 limits::RESEND_VIDEO
             } else {
                 limits::RESEND_AUDIO
             }),
-            rtx_index: (random >> 16 & 0x7fff) + 1,
+            rtx_index: before.map_or(((random >> 16) & 0x7fff) + 1, |ended| ended.next_rtx_index),
             packets: 0,
             octets: 0,
             reported: None,
             peer,
             track,
             spec,
+        }
+    }
+
+    /// Where another subscription under the same SSRCs has to go on.
+    pub(super) const fn end(&self) -> Ended {
+        Ended {
+            ssrc: self.spec.ssrc,
+            next_index: self.numbering.next_index(),
+            next_rtx_index: self.rtx_index,
         }
     }
 

@@ -212,7 +212,7 @@ fn track(peer: PeerId, kind: TrackKind, rids: &[&str]) -> Instruction {
 }
 
 fn sound(index: u64, payload: &[u8]) -> Media<'_> {
-    let timestamp = u32::try_from(index * 960 & 0xffff_ffff).unwrap();
+    let timestamp = u32::try_from((index * 960) & 0xffff_ffff).unwrap();
     Media { payload_type: OPUS, ssrc: 100, index, timestamp, marker: false, rid: b"q", payload }
 }
 
@@ -296,7 +296,7 @@ fn a_replayed_and_a_forged_packet_go_nowhere() {
 #[test]
 fn muting_stops_forwarding_and_unmuting_leaves_no_gap() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
-    let mut send = |forward: &mut Forward<_>, wire: &mut Wire, index| {
+    let send = |forward: &mut Forward<_>, wire: &mut Wire, index| {
         let bytes = ada.seal(&sound(index, &[9; 80]));
         ada.send(forward, wire, at(index), &bytes);
     };
@@ -330,7 +330,7 @@ fn a_picture_begins_with_a_key_frame_which_is_asked_for() {
 #[test]
 fn a_lower_limit_switches_at_the_lower_layers_key_frame() {
     let (mut forward, mut wire, ada, mut ben) = picture_call();
-    let mut send = |forward: &mut Forward<_>, wire: &mut Wire, layer, index, key| {
+    let send = |forward: &mut Forward<_>, wire: &mut Wire, layer, index, key| {
         let bytes =
             ada.seal(&picture(layer, index, &vp8(u16::try_from(index).unwrap(), key, layer)));
         ada.send(forward, wire, at(index), &bytes);
@@ -451,6 +451,22 @@ fn a_frame_goes_out_as_one_train() {
     let (media, _) = ben.receive(&mut wire);
     let lens: Vec<_> = media.iter().map(|packet| packet.payload.len()).collect();
     assert_eq!(lens, [1000, 1001, 1002, 1002], "padding is not payload");
+}
+
+#[test]
+fn a_subscription_that_comes_again_uses_no_number_twice() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let mut sequences = Vec::new();
+    for index in 1000..1004 {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(&mut forward, &mut wire, at(index), &bytes);
+        sequences.extend(ben.receive(&mut wire).0.iter().map(|packet| packet.header.sequence));
+        let subscription = SubscriptionId(ben.id.index);
+        forward.instruct(at(index), Instruction::Unsubscribe { subscription }, &mut wire);
+        forward.instruct(at(index), self::subscription(TRACK, ben.id, Codec::Opus), &mut wire);
+    }
+    assert_eq!(sequences.len(), 4);
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
 }
 
 #[test]

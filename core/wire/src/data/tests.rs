@@ -1,3 +1,5 @@
+//! Tests of `data`: what must be read, and what must be refused.
+
 use proptest::prelude::*;
 
 use super::*;

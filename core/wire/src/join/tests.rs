@@ -1,3 +1,5 @@
+//! Tests of `join`: what must be read, and what must be refused.
+
 use std::io::Write as _;
 
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
 //! Session descriptions (RFC 8866) as WebRTC clients offer them and as we answer.
 //!
 //! Owns: the words that both directions share. [`Offer::parse`] reads, [`Answer`] prints.
-//! Guarantees: a text of any content parses or is refused in time linear in its bounded length; what
-//! the parser does not know it skips; nothing that a client wrote reaches an answer unchecked.
-//! Not here: which section carries which track (`negotiation`).
-//! Source: RFC 8829 (JSEP), 8843 (BUNDLE), 8853 (simulcast), 8285 (header extensions), 4588 (RTX), 8841 (data channels).
+//! Guarantees: a text of any content parses or is refused in time linear in its bounded length;
+//! what the parser does not know it skips; nothing that a client wrote reaches an answer unchecked.
+//! Not here: which section carries which track (`negotiation`). Source: RFC 8829 (JSEP), 8843
+//! (BUNDLE), 8853 (simulcast), 8285 (header extensions), 4588 (RTX), 8841 (data channels).
 
 mod answer;
 mod extension;

@@ -1,3 +1,5 @@
+//! Tests of `token`: what must be read, and what must be refused.
+
 use std::collections::BTreeMap;
 
 use base64::engine::general_purpose::URL_SAFE;
