@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::command::{Log, cargo, root};
 use crate::scenario::{self, SCENARIOS};
-use crate::{server, setup};
+use crate::{bench, server, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--only STEP…] [--list]
@@ -38,7 +38,7 @@ impl fmt::Display for Count {
 }
 
 /// A step that has no tests of its own counts as one.
-const ONE: Count = Count { passed: 1, failed: 0 };
+pub(crate) const ONE: Count = Count { passed: 1, failed: 0 };
 
 struct Step {
     name: &'static str,
@@ -55,6 +55,7 @@ const STEPS: &[Step] = &[
     Step { name: "unit", what: "the crates' own tests", run: unit },
     Step { name: "web", what: "the page: types, lints, tests, build", run: web },
     Step { name: "server", what: "the release build, page embedded", run: build_server },
+    Step { name: "bench", what: "what packets cost, see `cargo xtask bench`", run: bench::step },
     Step { name: "clients", what: "black-box scenarios, see `cargo xtask test`", run: clients },
 ];
 

@@ -5,6 +5,7 @@
 //! Not here: what a chore does; each has a file of its own.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
+mod bench;
 mod ci;
 mod command;
 mod demo;
@@ -40,6 +41,12 @@ const CHORES: &[Chore] = &[
         summary: "black-box scenarios with the vendors' own clients",
         help: scenario::HELP,
         run: scenario::run,
+    },
+    Chore {
+        name: "bench",
+        summary: "what packets cost on this machine",
+        help: bench::HELP,
+        run: bench::run,
     },
     Chore {
         name: "setup",

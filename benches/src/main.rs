@@ -1,0 +1,104 @@
+//! What the hot paths cost on this machine: `cargo run --release -p benches`.
+//!
+//! Owns: the list of measurements, the gates, the table.
+//! Guarantees: the exit code is 1 when a gate does not hold. Times are of the thread's own processor
+//! time; a gate compares two minima of one run, so that a busy machine or another one changes little.
+//! Not here: sockets and the kernel; what a whole call costs is for load tests.
+
+mod figure;
+mod forwarding;
+mod history;
+mod joining;
+mod sys;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use figure::Figure;
+use forwarding::{Kind, Outcome};
+
+#[global_allocator]
+static HEAP: sys::Counting = sys::Counting;
+
+const HELP: &str = "\
+Usage: cargo run --release -p benches [-- --history FILE]
+
+Measures forwarding, ingest, token verification and building a peer. Fails when forwarding a packet
+takes more than 1.6 times (1,100 bytes) or 2.5 times (120 bytes) the bare AES-128-GCM seal of the same
+run, or allocates.
+
+  --history FILE   appends the figures and the machine to FILE as one line of JSON";
+
+/// Forwarding may take this many times the bare seal.
+const GATES: [(Kind, &str, f64); 2] =
+    [(Kind::Picture, "1100 bytes", 1.6), (Kind::Sound, "120 bytes", 2.5)];
+
+/// The table, what goes into the history, and which gates do not hold.
+#[derive(Default)]
+struct Record {
+    figures: Vec<(String, f64)>,
+    broken: Vec<String>,
+}
+
+impl Record {
+    fn row(&mut self, what: &str, figure: Figure) {
+        let Figure { min, p20, allocations } = figure;
+        println!("{what:<38}{min:>12.1}{p20:>12.1}{allocations:>14.3}");
+        let name = what.replace([',', ':'], "").replace(' ', "_");
+        self.figures.push((format!("{name}_ns_min"), min));
+        self.figures.push((format!("{name}_ns_p20"), p20));
+        self.figures.push((format!("{name}_allocations"), allocations));
+    }
+
+    fn forwarding(&mut self, size: &str, gate: f64, outcome: &Outcome) {
+        self.row(&format!("bare seal, {size}"), outcome.seal);
+        self.row(&format!("forward to one of 100, {size}"), outcome.forward);
+        self.row(&format!("ingest, {size}"), outcome.ingest);
+        let ratio = outcome.forward.min / outcome.seal.min;
+        let p20 = outcome.forward.p20 / outcome.seal.p20;
+        println!("{:<38}{ratio:>11.2}x{p20:>11.2}x   (at most {gate} x)", "  forward / seal");
+        self.figures.push((format!("forward_{}_ratio", size.replace(' ', "_")), ratio));
+        if ratio > gate {
+            self.broken.push(format!("{size}: {ratio:.2} times the bare seal, {gate} is the most"));
+        }
+        for (what, figure) in [("forwarding", outcome.forward), ("ingest", outcome.ingest)] {
+            if figure.allocations > 0.0 {
+                self.broken.push(format!("{size}: {what} allocates"));
+            }
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let history = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => None,
+        ["--history", file] => Some(Path::new(file)),
+        ["-h" | "--help"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{}\n", history::cpu());
+    println!("{:<38}{:>12}{:>12}{:>14}", "", "ns, min", "ns, p20", "allocations");
+    let mut record = Record::default();
+    for (kind, size, gate) in GATES {
+        record.forwarding(size, gate, &forwarding::measure(kind));
+    }
+    record.row("verify a token", joining::token());
+    record.row("build a peer", joining::transport());
+    println!("\nNot measured: the handshake of a join; only `core/peer` may name a DTLS client.");
+    if let Some(file) = history
+        && let Err(error) = history::append(file, &record.figures)
+    {
+        record.broken.push(format!("{}: {error}", file.display()));
+    }
+    for broken in &record.broken {
+        println!("FAILED: {broken}");
+    }
+    if record.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,37 @@
+//! What the hot paths cost, and whether the gates hold: the `benches` crate in its release build.
+
+use crate::Failure;
+use crate::ci::{Count, ONE};
+use crate::command::{Log, cargo};
+
+pub(crate) const HELP: &str = "
+Usage: cargo xtask bench [--keep]
+
+Measures forwarding, ingest, token verification and building a peer, and fails when a packet costs
+more than its gate allows or allocates.
+
+  --keep   appends the figures and this machine to benches/history.ndjson
+";
+
+const ARGUMENTS: &[&str] = &["run", "--release", "--locked", "--package", "benches"];
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    let mut command = cargo();
+    command.args(ARGUMENTS);
+    match arguments {
+        [] => {}
+        [keep] if keep == "--keep" => {
+            command.args(["--", "--history", "benches/history.ndjson"]);
+        }
+        [..] => return Err("unknown options; see --help".into()),
+    }
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the measurement ended with {status}")),
+        Err(error) => Err(format!("cargo: {error}")),
+    }
+}
+
+pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
+    log.run(cargo().args(ARGUMENTS)).map(|()| ONE)
+}
