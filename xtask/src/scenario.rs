@@ -55,6 +55,7 @@ const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Sce
 
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario("started", "python/started.py", 60),
     scenario("tokens", "python/tokens.py", 60),
     scenario("join", "python/join.py", 60),
     scenario("data", "python/data.py", 90),
