@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("incamera", &["edge", "wire", "model"]),
     ("sim", &["sfu", "rtp", "model"]),
     ("benches", &["wire", "peer", "sfu", "rtp", "model"]),
+    ("fuzz", &["wire", "peer", "sfu", "rtp", "model"]),
     ("load", &["wire", "peer", "rtp", "model"]),
     ("xtask", &[]),
 ];

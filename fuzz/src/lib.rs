@@ -1,0 +1,185 @@
+//! Everything that reads bytes from outside, each as a function that must survive any input.
+//!
+//! Owns: the table of targets. `cargo test -p fuzz` replays the committed corpora on every CI run;
+//! `fuzz/discover` runs the same functions under libFuzzer to find more.
+//! Guarantees: a target does nothing but read; it panics only where the code under it does.
+#![forbid(unsafe_code)]
+
+mod media;
+
+use std::hint::black_box;
+
+use model::{Codec, Identity, ParticipantSid};
+use rtp::packet::{Datagram, RtpHeader};
+use rtp::{codec, extension, rtcp, twcc, vp8};
+use wire::frame::{Frame, decode_request};
+use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
+
+/// One reader: its name, which is its corpus's folder, and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every reader of bytes from outside.
+pub const TARGETS: &[Target] = &[
+    ("data_packet", data_packet),
+    ("forward", media::forward),
+    ("front_door", front_door),
+    ("join", join),
+    ("payload", payload),
+    ("rtcp", rtcp),
+    ("rtp", rtp),
+    ("sdp", sdp),
+    ("signal_json", signal_json),
+    ("signal_protobuf", signal_protobuf),
+    ("token", token),
+    ("transport_feedback", transport_feedback),
+];
+
+/// Runs the target of this name on `data`; `false` when there is none.
+#[must_use]
+pub fn run(name: &str, data: &[u8]) -> bool {
+    let target = TARGETS.iter().find(|(target, _)| *target == name);
+    if let Some((_, target)) = target {
+        target(data);
+    }
+    target.is_some()
+}
+
+fn token(data: &[u8]) {
+    let key = ProjectKey::hs256(&"key".repeat(2), &[7; 32]);
+    let keys = key.and_then(|key| ProjectKeys::new(RefreshKey::new(&[9; 32]), [key]));
+    if let (Ok(text), Ok(keys)) = (std::str::from_utf8(data), keys) {
+        drop(wire::token::verify(&keys, text, 1_800_000_000));
+    }
+}
+
+fn join(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(wire::join::JoinQuery::parse(text));
+        drop(wire::join::decode_join_request(text));
+    }
+}
+
+fn signal_protobuf(data: &[u8]) {
+    drop(decode_request(Frame::Binary(data)));
+}
+
+fn signal_json(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(decode_request(Frame::Text(text)));
+    }
+}
+
+fn data_packet(data: &[u8]) {
+    let (sid, identity) = (ParticipantSid::from_wire("PA_0"), Identity::new("ada"));
+    let sender = wire::data::Sender { sid: &sid, identity: &identity, hidden: false, agent: true };
+    drop(wire::data::receive(data, wire::data::Delivery::Reliable, sender));
+}
+
+fn sdp(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(offer) = wire::sdp::Offer::parse(text)
+    {
+        media::negotiate(&offer);
+    }
+}
+
+fn front_door(data: &[u8]) {
+    let door = peer::Door::new(&[3; 32]);
+    black_box(Datagram::classify(data));
+    if let Some(request) = peer::BindingRequest::parse(data) {
+        black_box(door.owner(request.local_ufrag));
+    }
+}
+
+fn rtp(data: &[u8]) {
+    if let Ok(header) = RtpHeader::parse(data) {
+        drop(header.payload_range(data));
+        let map = media::extensions();
+        extension::elements(&header, data).for_each(drop);
+        black_box(extension::Extensions::read(&header, data, &map));
+    }
+}
+
+fn rtcp(data: &[u8]) {
+    for packet in rtcp::packets(data) {
+        match packet {
+            Ok(rtcp::RtcpPacket::Nack(nacks)) => nacks.sequence_numbers().for_each(drop),
+            Ok(rtcp::RtcpPacket::TransportFeedback(feedback)) => transport_feedback(feedback.fci),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+fn transport_feedback(data: &[u8]) {
+    if let Some(feedback) = twcc::Feedback::parse(data) {
+        feedback.statuses().for_each(drop);
+    }
+}
+
+fn payload(data: &[u8]) {
+    for codec in
+        [Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1, Codec::Red]
+    {
+        black_box(codec::Facts::of(codec, data, true));
+    }
+    let Some(descriptor) = vp8::Descriptor::parse(data) else {
+        return;
+    };
+    let mut rewriter = vp8::Vp8Rewriter::new(0);
+    for source in [0, 1, 0] {
+        rewriter.switch_to(source);
+        if let Some(rewrite) = rewriter.rewrite(source, &descriptor, 1) {
+            rewrite.apply(&mut data.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        std::fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "the last line names the input that broke something")]
+    fn every_committed_input_is_survived() {
+        for (name, _) in TARGETS {
+            let inputs = corpus(name);
+            assert!(!inputs.is_empty(), "{name} has no corpus");
+            for (path, input) in inputs {
+                eprintln!("{}", path.display());
+                assert!(run(name, &input));
+            }
+        }
+    }
+
+    /// Cuts and flips of what is well formed reach further than noise does.
+    #[test]
+    fn every_committed_input_is_survived_cut_and_flipped() {
+        for (name, target) in TARGETS {
+            for (_, mut input) in corpus(name) {
+                let step = (input.len() / 200).max(1);
+                for at in (0..input.len()).step_by(step) {
+                    target(&input[..at]);
+                    input[at] ^= 1 << (at % 8);
+                    target(&input);
+                    input[at] ^= 1 << (at % 8);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_target_runs_nothing() {
+        assert!(!run("nothing", &[]));
+    }
+}
