@@ -155,6 +155,11 @@ impl Group {
         Ok(Self { child, name })
     }
 
+    /// The child's process id: `setpriv` becomes the program.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How the child ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.try_wait().map_err(|error: io::Error| format!("{}: {error}", self.name))
@@ -167,7 +172,7 @@ impl Group {
 
     /// Sends `signal` (TERM, KILL, …) to the child and all that it started.
     pub(crate) fn signal(&self, signal: &str) {
-        let group = format!("-{}", self.child.id());
+        let group = format!("-{}", self.pid());
         // The group may be gone already; that is what the signal is for.
         let _gone =
             Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status();

@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod command;
 mod demo;
+mod load;
 mod scan;
 mod scenario;
 mod server;
@@ -47,6 +48,12 @@ const CHORES: &[Chore] = &[
         summary: "what packets cost on this machine",
         help: bench::HELP,
         run: bench::run,
+    },
+    Chore {
+        name: "load",
+        summary: "many clients at once: loss, and what each costs",
+        help: load::HELP,
+        run: load::run,
     },
     Chore {
         name: "setup",

@@ -109,6 +109,10 @@ impl Server {
         self.ports
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.group.pid()
+    }
+
     /// Ends the server the way an operator does, and returns its log.
     pub(crate) fn stop(mut self) -> Result<Log, Failure> {
         if let Some(status) = self.group.ended()? {

@@ -5,6 +5,8 @@
 //! [`Event::Closed`] it does nothing more.
 //! Source: `str0m` docs; the tap was proven against Chromium and LiveKit's native client.
 
+mod client;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,0 +1,332 @@
+//! One participant: it joins, sends one track or receives all, and counts.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use model::Timestamp;
+use peer::{Event, IceCredentials, Output, Peer, PeerFactory};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use rtp::packet::Datagram;
+use rtp::srtp::{DtlsRole, SrtpSender};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+use wire::proto::{
+    AddTrackRequest, ConnectionSettings, JoinRequest, SessionDescription, TrackSource, TrackType,
+    signal_request, signal_response,
+};
+
+use crate::media::Source;
+use crate::offer::{Answer, OPUS, Offer, VP8};
+use crate::signal::Signal;
+use crate::tally::{Sequence, Tally};
+use crate::{Failure, Kind, Phase};
+
+/// For the server to answer the offer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than any measurement.
+const NEVER: Duration = Duration::from_secs(86_400);
+/// What one system call takes: trains of up to 64 KiB.
+const BATCH: usize = 8;
+const TRAIN_BYTES: usize = 64 << 10;
+
+/// What all clients share.
+pub(crate) struct House {
+    pub(crate) server: SocketAddr,
+    pub(crate) factory: PeerFactory,
+    pub(crate) origin: Instant,
+    pub(crate) kind: Kind,
+    pub(crate) publishers: usize,
+    pub(crate) reception: Reception,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+impl House {
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO + self.origin.elapsed()
+    }
+}
+
+/// Where datagrams are read to, one client after the other.
+pub(crate) struct Reception {
+    buffers: RefCell<Vec<u8>>,
+    /// Streams that reached a subscriber.
+    streams: Cell<usize>,
+}
+
+impl Reception {
+    pub(crate) fn new() -> Self {
+        Self { buffers: RefCell::new(vec![0; BATCH * TRAIN_BYTES]), streams: Cell::new(0) }
+    }
+
+    pub(crate) const fn streams(&self) -> usize {
+        self.streams.get()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Publisher,
+    Subscriber,
+}
+
+pub(crate) struct Client {
+    house: Rc<House>,
+    role: Role,
+    signal: Signal,
+    offer: SessionDescription,
+    socket: UdpSocket,
+    /// How this socket is read in trains.
+    trains: UdpSocketState,
+    peer: Peer,
+    server: SocketAddr,
+    /// When the transport wants to be woken.
+    wake: Instant,
+    sender: Option<SrtpSender>,
+    source: Source,
+    sequences: BTreeMap<u32, Sequence>,
+    tally: Tally,
+    phase: Phase,
+}
+
+impl Client {
+    /// Joins and offers; returns when the server has answered.
+    pub(crate) async fn join(house: Rc<House>, role: Role, number: usize) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(house.server).await?;
+        let socket = UdpSocket::bind((stream.local_addr()?.ip(), 0)).await?;
+        let trains = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let identity = format!("{role:?}-{number}");
+        // Nobody listens in on a measurement.
+        let ice = IceCredentials {
+            ufrag: format!("{number:08}").into(),
+            pwd: format!("{number:024}").into(),
+        };
+        let ssrc = u32::try_from(number)? + 1;
+        let sends = role == Role::Publisher;
+        let offer = Offer {
+            ice: &ice,
+            fingerprint: house.factory.fingerprint(),
+            kind: house.kind,
+            sends: sends.then_some((identity.as_str(), ssrc)),
+            receives: if sends { 0 } else { house.publishers },
+        };
+        let offer = SessionDescription {
+            r#type: "offer".to_owned(),
+            sdp: offer.sdp(),
+            id: 1,
+            ..Default::default()
+        };
+        let request = JoinRequest {
+            connection_settings: Some(ConnectionSettings {
+                auto_subscribe: !sends,
+                ..Default::default()
+            }),
+            add_track_requests: if sends { vec![track(&identity, house.kind)] } else { Vec::new() },
+            publisher_offer: Some(offer.clone()),
+            ..Default::default()
+        };
+        let mut signal = Signal::join(stream, house.server, &identity, &request).await?;
+        let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
+        let (local, now) = (socket.local_addr()?, house.now());
+        let peer = Peer::client(&house.factory, local, &ice, &answer.remote, answer.address, now)?;
+        let source = Source::new(house.kind, ssrc);
+        let wake = house.origin;
+        Ok(Self {
+            house,
+            role,
+            signal,
+            offer,
+            socket,
+            trains,
+            peer,
+            server: answer.address,
+            wake,
+            sender: None,
+            source,
+            sequences: BTreeMap::new(),
+            tally: Tally::default(),
+            phase: Phase::Settling,
+        })
+    }
+
+    /// Does what its role asks until all is over.
+    pub(crate) async fn run(mut self) -> Result<Tally, Failure> {
+        let mut phase = self.house.phase.clone();
+        let mut turn = Instant::now();
+        loop {
+            let is_sending = self.role == Role::Publisher
+                && self.sender.is_some()
+                && matches!(self.phase, Phase::Settling | Phase::Measuring);
+            let wake = if is_sending { self.wake.min(turn) } else { self.wake };
+            tokio::select! {
+                changed = phase.changed() => {
+                    changed?;
+                    self.phase = *phase.borrow_and_update();
+                    match self.phase {
+                        Phase::Measuring => {
+                            self.sequences.values_mut().for_each(|it| *it = Sequence::default());
+                        }
+                        Phase::Over => break,
+                        Phase::Settling | Phase::Draining => {}
+                    }
+                }
+                message = self.signal.next() => self.heed(message?).await?,
+                readable = self.socket.readable() => {
+                    readable?;
+                    self.receive()?;
+                }
+                () = sleep_until(wake.into()) => {
+                    let now = Instant::now();
+                    if is_sending && now >= turn {
+                        self.send();
+                        turn = (turn + self.source.interval()).max(now - self.source.interval());
+                    }
+                    if now >= self.wake {
+                        self.peer.handle_timeout(self.house.now());
+                        self.drive()?;
+                    }
+                }
+            }
+        }
+        for sequence in self.sequences.values() {
+            self.tally.add(&sequence.tally());
+        }
+        Ok(self.tally)
+    }
+
+    /// Sends what the transport wants sent, until it only wants to be woken.
+    fn drive(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.peer.poll() {
+                Output::Transmit(transmit) => {
+                    self.socket.try_send_to(&transmit.datagram, transmit.remote).ok();
+                }
+                Output::Event(Event::Keys(keys)) => {
+                    self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client)?);
+                }
+                Output::Event(Event::Closed) => return Err("the transport closed".into()),
+                Output::Event(_) => {}
+                Output::Wait(until) => {
+                    let later = until.since(Timestamp::ZERO).min(NEVER);
+                    self.wake = self.house.origin + later;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let Some(sender) = &self.sender else {
+            return;
+        };
+        let counts = self.phase == Phase::Measuring;
+        self.source.turn(sender, |packet| {
+            let is_sent = self.socket.try_send_to(packet, self.server).is_ok();
+            self.tally.sent += u64::from(is_sent && counts);
+        });
+    }
+
+    /// Reads all that has come.
+    fn receive(&mut self) -> Result<(), Failure> {
+        let house = Rc::clone(&self.house);
+        let mut buffers = house.reception.buffers.borrow_mut();
+        loop {
+            let mut metas = [RecvMeta::default(); BATCH];
+            let read = {
+                let mut slices: Vec<IoSliceMut<'_>> =
+                    buffers.chunks_mut(TRAIN_BYTES).map(IoSliceMut::new).collect();
+                self.socket.try_io(Interest::READABLE, || {
+                    self.trains.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)
+                })
+            };
+            let count = match read {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for (meta, train) in metas.iter().take(count).zip(buffers.chunks(TRAIN_BYTES)) {
+                let train = train.get(..meta.len).unwrap_or_default();
+                for datagram in train.chunks(meta.stride.max(1)) {
+                    self.take(meta.addr, datagram)?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
+        match Datagram::classify(datagram) {
+            Datagram::Rtp => self.count(datagram),
+            Datagram::Stun | Datagram::Dtls => {
+                let local = self.socket.local_addr()?;
+                self.peer.handle_datagram(self.house.now(), from, local, datagram);
+                self.drive()?;
+            }
+            Datagram::Rtcp | Datagram::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, datagram: &[u8]) {
+        let Some([_, kind, n0, n1, _, _, _, _, s0, s1, s2, s3]) = datagram.first_chunk() else {
+            return;
+        };
+        if ![OPUS, VP8].contains(&(kind & 0x7f)) {
+            return;
+        }
+        let ssrc = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
+        let sequence = self.sequences.entry(ssrc).or_insert_with(|| {
+            let streams = &self.house.reception.streams;
+            streams.set(streams.get() + 1);
+            Sequence::default()
+        });
+        sequence.note(u16::from_be_bytes([*n0, *n1]));
+    }
+
+    async fn heed(&mut self, message: signal_response::Message) -> Result<(), Failure> {
+        refuse_leave(&message)?;
+        if let signal_response::Message::MediaSectionsRequirement(_) = message {
+            // There are enough: the server only has something to say.
+            self.offer.id += 1;
+            self.signal.send(signal_request::Message::Offer(self.offer.clone())).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn answer(signal: &mut Signal) -> Result<Answer, Failure> {
+    loop {
+        let message = signal.next().await?;
+        refuse_leave(&message)?;
+        if let signal_response::Message::Answer(answer) = message {
+            return Answer::parse(&answer.sdp).ok_or("an answer without a transport".into());
+        }
+    }
+}
+
+fn refuse_leave(message: &signal_response::Message) -> Result<(), Failure> {
+    if let signal_response::Message::Leave(leave) = message {
+        return Err(format!("put out: {leave:?}").into());
+    }
+    Ok(())
+}
+
+fn track(cid: &str, kind: Kind) -> AddTrackRequest {
+    let (r#type, source) = match kind {
+        Kind::Audio => (TrackType::Audio, TrackSource::Microphone),
+        Kind::Video => (TrackType::Video, TrackSource::Camera),
+    };
+    AddTrackRequest {
+        cid: cid.to_owned(),
+        name: cid.to_owned(),
+        r#type: r#type.into(),
+        source: source.into(),
+        width: 1280,
+        height: 720,
+        ..Default::default()
+    }
+}

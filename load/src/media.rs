@@ -1,0 +1,120 @@
+//! Packets that look like a microphone's or a camera's; what is in them is nothing.
+//!
+//! Source: RFC 3551 (times), RFC 7741 §4.2 (the VP8 descriptor), RFC 6386 §9.1 (the frame tag).
+
+use std::time::Duration;
+
+use rtp::packet::{FIXED_HEADER_LEN, FixedHeader};
+use rtp::srtp::SrtpSender;
+
+use crate::Kind;
+use crate::offer::{OPUS, VP8};
+
+/// Room for the largest sealed packet.
+pub(crate) const PACKET_LEN_MAX: usize = 1_300;
+
+/// 20 ms at 32 kbit/s.
+const OPUS_LEN: usize = 80;
+/// With header and tag about 1,100 bytes, eight of which make a frame of 2.1 Mbit/s at 30 Hz.
+const VP8_LEN: usize = 1_072;
+const FRAME_PACKETS: usize = 8;
+/// A key frame each second: a subscriber starts at one.
+const KEYFRAME_EVERY: u16 = 30;
+/// X, then I: a 15-bit picture id follows. S in a frame's first packet.
+const DESCRIPTOR_LEN: usize = 4;
+
+/// One track of one publisher.
+pub(crate) struct Source {
+    kind: Kind,
+    ssrc: u32,
+    index: u64,
+    timestamp: u32,
+    frame: u16,
+}
+
+impl Source {
+    pub(crate) const fn new(kind: Kind, ssrc: u32) -> Self {
+        Self { kind, ssrc, index: 1, timestamp: 0, frame: 0 }
+    }
+
+    /// Between two turns.
+    pub(crate) const fn interval(&self) -> Duration {
+        match self.kind {
+            Kind::Audio => Duration::from_millis(20),
+            Kind::Video => Duration::from_micros(33_333),
+        }
+    }
+
+    /// Makes and seals the packets of the next turn, one after the other, for `send`.
+    pub(crate) fn turn(&mut self, sender: &SrtpSender, mut send: impl FnMut(&[u8])) {
+        let (packets, step) = match self.kind {
+            Kind::Audio => (1, 960),
+            Kind::Video => (FRAME_PACKETS, 3_000),
+        };
+        for number in 0..packets {
+            let mut packet = [0; PACKET_LEN_MAX];
+            let len = self.write(number, number + 1 == packets, &mut packet);
+            let payload = len - FIXED_HEADER_LEN;
+            if let Ok(len) = sender.protect_rtp(&mut packet, FIXED_HEADER_LEN, payload, self.index)
+            {
+                send(packet.get(..len).unwrap_or_default());
+            }
+            self.index += 1;
+        }
+        self.timestamp = self.timestamp.wrapping_add(step);
+        self.frame = (self.frame + 1) & 0x7fff;
+    }
+
+    /// Writes one packet in the clear; its length.
+    fn write(&self, number: usize, is_last: bool, packet: &mut [u8; PACKET_LEN_MAX]) -> usize {
+        let header = FixedHeader {
+            marker: is_last && self.kind == Kind::Video,
+            has_padding: false,
+            has_extension: false,
+            payload_type: match self.kind {
+                Kind::Audio => OPUS,
+                Kind::Video => VP8,
+            },
+            sequence: u16::try_from(self.index & 0xffff).unwrap_or(0),
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+        };
+        if let Some(place) = packet.first_chunk_mut() {
+            *place = header.to_bytes();
+        }
+        match self.kind {
+            Kind::Audio => FIXED_HEADER_LEN + OPUS_LEN,
+            Kind::Video => {
+                let [high, low] = (self.frame | 0x8000).to_be_bytes();
+                let start = if number == 0 { 0x10 } else { 0 };
+                let is_delta = number > 0 || !self.frame.is_multiple_of(KEYFRAME_EVERY);
+                let first = [0x80 | start, 0x80, high, low, u8::from(is_delta)];
+                let start_code = [0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02];
+                let payload = packet.get_mut(FIXED_HEADER_LEN..).unwrap_or_default();
+                for (place, byte) in payload.iter_mut().zip(first.into_iter().chain(start_code)) {
+                    *place = byte;
+                }
+                FIXED_HEADER_LEN + DESCRIPTOR_LEN + VP8_LEN
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtp::packet::RtpHeader;
+    use rtp::vp8::Descriptor;
+
+    #[test]
+    fn a_camera_starts_with_a_key_frame_of_720p() {
+        let source = Source::new(Kind::Video, 7);
+        let mut packet = [0; PACKET_LEN_MAX];
+        let len = source.write(0, false, &mut packet);
+        let packet = &packet[..len];
+        let header = RtpHeader::parse(packet).unwrap();
+        let payload = &packet[header.payload_range(packet).unwrap()];
+        let descriptor = Descriptor::parse(payload).unwrap();
+        assert_eq!(rtp::vp8::size(payload, &descriptor), Some((1280, 720)));
+    }
+}
