@@ -55,6 +55,11 @@ pub const RESEND_AUDIO: usize = 64;
 pub const SSRCS_MAX: usize = 384;
 /// Retransmission requests that are answered from one datagram.
 pub const NACKS_PER_DATAGRAM_MAX: usize = 64;
+/// Key frame requests that are heeded from one datagram: all layers of a track and some more.
+pub const KEYFRAMES_PER_DATAGRAM_MAX: usize = 8;
+/// A leap of this many sequence numbers is no loss: the numbers go on without it. A receiver guesses
+/// the rollover counter wrongly from 32,768 on, and asks in vain for what it believes lost before that.
+pub const LEAP: u64 = 1_000;
 /// Transport feedbacks that are read from one datagram.
 pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
 /// Key frame requests to a publisher's stream are this far apart at least.

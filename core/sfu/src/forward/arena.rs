@@ -1,7 +1,8 @@
 //! The history of one room on one worker: opened packets, oldest first, in memory that the shell maps.
 //!
 //! Owns: where each packet lies. Packets are laid one after the other; the oldest makes room for the
-//! newest. The ring starts small and grows while packets younger than the horizon would be overwritten.
+//! newest. The ring starts small; each time its end is reached while its oldest packet is younger than
+//! the horizon, it grows instead of beginning again at the front.
 //! Guarantees: a packet is zeroed when it leaves, at the latest when it is [`limits::HISTORY_AGE_MAX`]
 //! old; all of it is unmapped with the room. No allocation once the index has its size.
 //! Source: DESIGN §3; media-path report §7.

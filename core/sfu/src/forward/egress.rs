@@ -66,6 +66,11 @@ impl Egress {
         self.trains.clear();
     }
 
+    /// Zeroes the whole buffer: something broke before it was sealed.
+    pub(super) fn wipe(&mut self) {
+        self.buffer.fill(0);
+    }
+
     /// Is there no room for a datagram of the largest size?
     pub(super) const fn is_full(&self) -> bool {
         self.used + limits::DATAGRAM_BYTES_MAX > self.buffer.len()

@@ -42,10 +42,38 @@ pub(super) struct Demands {
     choices: Vec<Option<u8>>,
 }
 
-/// What a peer's RTCP asks for, gathered before anything is done about it.
-enum Request {
-    Nack { ssrc: u32, sequences: Vec<u16> },
-    Keyframe { ssrc: u32 },
+/// What one RTCP datagram of a peer asks for, gathered before anything is done about it.
+#[derive(Default)]
+struct Requests {
+    /// (media SSRC, sequence number) of packets to send again.
+    missing: Bounded<(u32, u16), { limits::NACKS_PER_DATAGRAM_MAX }>,
+    /// Media SSRCs that need a key frame.
+    keyframes: Bounded<u32, { limits::KEYFRAMES_PER_DATAGRAM_MAX }>,
+}
+
+/// The first `N` of what was added.
+struct Bounded<T, const N: usize> {
+    items: [T; N],
+    len: usize,
+}
+
+impl<T: Copy + Default, const N: usize> Default for Bounded<T, N> {
+    fn default() -> Self {
+        Self { items: [T::default(); N], len: 0 }
+    }
+}
+
+impl<T: Copy, const N: usize> Bounded<T, N> {
+    fn add(&mut self, item: T) {
+        if let Some(place) = self.items.get_mut(self.len) {
+            *place = item;
+            self.len += 1;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        self.items.iter().take(self.len).copied()
+    }
 }
 
 impl<M: Memory> Forward<M> {
@@ -69,7 +97,7 @@ impl<M: Memory> Forward<M> {
         let Ok(len) = receiver.unprotect_rtcp(bytes) else {
             return;
         };
-        let mut requests = Vec::new();
+        let mut requests = Requests::default();
         let mut feedbacks = 0;
         for packet in rtcp::packets(bytes.get(..len).unwrap_or_default()).map_while(Result::ok) {
             match packet {
@@ -86,78 +114,67 @@ impl<M: Memory> Forward<M> {
                     feedbacks += 1;
                     heed_transport_feedback(peer, now, feedback.fci);
                 }
-                RtcpPacket::Nack(nacks) => requests.push(Request::Nack {
-                    ssrc: nacks.media_ssrc,
-                    sequences: nacks
-                        .sequence_numbers()
-                        .take(limits::NACKS_PER_DATAGRAM_MAX)
-                        .collect(),
-                }),
-                RtcpPacket::PictureLoss { media_ssrc, .. } => {
-                    requests.push(Request::Keyframe { ssrc: media_ssrc });
-                }
-                RtcpPacket::FullIntraRequest(request) => {
-                    let ssrcs = request.entries().take(limits::STREAMS_MAX);
-                    requests.extend(ssrcs.map(|entry| Request::Keyframe { ssrc: entry.ssrc }));
-                }
+                RtcpPacket::Nack(nacks) => nacks
+                    .sequence_numbers()
+                    .take(limits::NACKS_PER_DATAGRAM_MAX)
+                    .for_each(|sequence| requests.missing.add((nacks.media_ssrc, sequence))),
+                RtcpPacket::PictureLoss { media_ssrc, .. } => requests.keyframes.add(media_ssrc),
+                RtcpPacket::FullIntraRequest(request) => request
+                    .entries()
+                    .take(limits::KEYFRAMES_PER_DATAGRAM_MAX)
+                    .for_each(|entry| requests.keyframes.add(entry.ssrc)),
                 RtcpPacket::TransportFeedback(_)
                 | RtcpPacket::Bye(_)
                 | RtcpPacket::Remb(_)
                 | RtcpPacket::Other { .. } => {}
             }
-            if requests.len() >= limits::NACKS_PER_DATAGRAM_MAX {
-                break;
-            }
         }
-        for request in requests {
-            self.heed_request(now, from, &request, outside);
-        }
+        bytes.fill(0);
+        self.heed(now, from, &requests, outside);
         self.hand_over(outside);
     }
 
-    fn heed_request(
+    fn heed(
         &mut self,
         now: Timestamp,
         from: PeerSlot,
-        request: &Request,
+        requests: &Requests,
         outside: &mut impl Outside,
     ) {
-        let Some(peer) = self.peers.get(from.0) else {
+        let Some(rtt) = self.peers.get(from.0).map(|peer| peer.rtt) else {
             return;
         };
-        let rtt = peer.rtt;
-        let (Request::Nack { ssrc, .. } | Request::Keyframe { ssrc }) = request;
-        let row = peer.subscriptions.iter().copied().find(|&row| {
-            self.subscriptions.get(row).is_some_and(|subscription| subscription.spec.ssrc == *ssrc)
-        });
-        let Some(row) = row else {
-            return;
-        };
-        match request {
-            Request::Nack { sequences, .. } => {
-                for &sequence in sequences {
-                    let resend = self
-                        .subscriptions
-                        .get_mut(row)
-                        .map(|subscription| subscription.sent.resend(sequence, now, rtt));
-                    if let Some(Resend::Granted(sent)) = resend {
-                        if self.egress.is_full() {
-                            self.hand_over(outside);
-                        }
-                        self.resend(now, row, &sent);
-                    }
+        for (ssrc, sequence) in requests.missing.iter() {
+            let Some(row) = self.received_as(from, ssrc) else {
+                continue;
+            };
+            let resend = self
+                .subscriptions
+                .get_mut(row)
+                .map(|subscription| subscription.sent.resend(sequence, now, rtt));
+            if let Some(Resend::Granted(sent)) = resend {
+                if self.egress.is_full() {
+                    self.hand_over(outside);
                 }
-            }
-            Request::Keyframe { .. } => {
-                if let Some(subscription) = self.subscriptions.get(row)
-                    && let Some(spatial) =
-                        subscription.current.or(subscription.target.map(|layer| layer.spatial))
-                {
-                    let track = subscription.track;
-                    self.want_keyframe(now, track, spatial, outside);
-                }
+                self.resend(now, row, &sent);
             }
         }
+        for ssrc in requests.keyframes.iter() {
+            let place = self
+                .received_as(from, ssrc)
+                .and_then(|row| self.subscriptions.get(row))
+                .and_then(|row| Some((row.track, row.current.or(Some(row.target?.spatial))?)));
+            if let Some((track, spatial)) = place {
+                self.want_keyframe(now, track, spatial, outside);
+            }
+        }
+    }
+
+    /// The subscription that a peer receives under this SSRC.
+    fn received_as(&self, peer: PeerSlot, ssrc: u32) -> Option<u32> {
+        self.peers.get(peer.0)?.subscriptions.iter().copied().find(|&row| {
+            self.subscriptions.get(row).is_some_and(|subscription| subscription.spec.ssrc == ssrc)
+        })
     }
 
     /// Asks the publisher for a key frame, as soon as the last request is long enough ago.
@@ -220,8 +237,10 @@ impl<M: Memory> Forward<M> {
         };
         let id = track.id;
         let mut wanted = [false; Layer::SPATIAL_MAX];
-        for (stream, wanted) in track.streams.iter_mut().zip(&mut wanted) {
+        let mut flows = [false; Layer::SPATIAL_MAX];
+        for ((stream, wanted), flows) in track.streams.iter_mut().zip(&mut wanted).zip(&mut flows) {
             stream.measure(now);
+            *flows = !track.muted && stream.is_live(now);
             *wanted = stream.keyframe_wanted;
         }
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
@@ -233,8 +252,9 @@ impl<M: Memory> Forward<M> {
                 *wanted = true;
             }
         }
-        for (spatial, wanted) in (0..).zip(wanted) {
-            if wanted {
+        for (spatial, (wanted, flows)) in (0..).zip(wanted.into_iter().zip(flows)) {
+            // A camera that is off would make a key frame of nothing for each request.
+            if wanted && flows {
                 self.want_keyframe(now, row, spatial, outside);
             }
         }
@@ -399,16 +419,17 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             if track.kind == TrackKind::Audio {
-                subscription.target = subscription.spec.limit;
+                match subscription.spec.limit {
+                    Some(layer) => subscription.target = Some(layer),
+                    None => subscription.stop(),
+                }
                 sound = sound.saturating_add(track.rate(0));
                 continue;
             }
             let Some(best) =
                 subscription.spec.limit.and_then(|wanted| track.best_layer(now, wanted))
             else {
-                if subscription.spec.limit.is_none() {
-                    subscription.stop();
-                }
+                subscription.stop();
                 continue;
             };
             let demand = demand(track, now, best, subscription.current);

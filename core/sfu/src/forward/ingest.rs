@@ -31,7 +31,7 @@ struct Opened {
 
 impl<M: Memory> Forward<M> {
     /// Takes one protected RTP or RTCP datagram of a peer. What does not authenticate, repeats, or
-    /// belongs to nothing leaves no trace.
+    /// belongs to nothing is wiped again; the oldest packets may have made room for it.
     pub fn ingest(
         &mut self,
         now: Timestamp,

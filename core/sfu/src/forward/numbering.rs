@@ -166,6 +166,11 @@ impl Numbering {
         }
     }
 
+    /// Is a packet of the present source so far ahead that it is a new beginning?
+    pub(super) const fn is_leap(&self, index: u64) -> bool {
+        self.len > 0 && index > self.newest + limits::LEAP
+    }
+
     /// The lowest number that was never given.
     pub(super) const fn next_index(&self) -> u64 {
         if self.given.highest == 0 { self.first_index } else { self.given.highest + 1 }

@@ -63,6 +63,15 @@ impl<M: Memory> Forward<M> {
         self.hand_over(outside);
     }
 
+    /// Forgets a batch in the midst of which something broke, so that the next one starts clean.
+    pub fn abandon(&mut self) {
+        self.fresh.clear();
+        self.work.clear();
+        self.plan.clear();
+        self.egress.clear();
+        self.egress.wipe();
+    }
+
     /// Sends what is sealed.
     pub(super) fn hand_over(&mut self, outside: &mut impl Outside) {
         if !self.egress.is_empty() {
@@ -177,7 +186,7 @@ impl<M: Memory> Forward<M> {
         let header = write_header(subscription, &sent, payload_type, ssrc, space)?;
         let end = header + usize::from(PADDING_PACKET_LEN);
         pad(space, header, PADDING_PACKET_LEN)?;
-        let len = sender.protect_rtp(space, header, end - header, sent.index).ok()?;
+        let len = seal(sender, space, header, end, sent.index)?;
         subscription.rtx_index += 1;
         self.egress.push(local, remote, len);
         note(downlink, subscription, now, sent.transport_sequence, len);
@@ -293,7 +302,7 @@ fn write(
     let (payload_type, ssrc) = (subscription.spec.payload_type, subscription.spec.ssrc);
     let header = write_header(subscription, sent, payload_type, ssrc, to)?;
     let end = put_payload(sent, payload, header, to)?;
-    sender.protect_rtp(to, header, end - header, sent.index).ok()
+    seal(sender, to, header, end, sent.index)
 }
 
 /// Builds and seals a retransmission (RFC 4588).
@@ -311,9 +320,26 @@ fn write_rtx(
     let body = header + rtx::OSN_LEN;
     to.get_mut(header..body)?.copy_from_slice(&rtx::header(sequence::low_bits(sent.index)));
     let end = put_payload(sent, payload, body, to)?;
-    let len = sender.protect_rtp(to, header, end - header, outer.index).ok()?;
+    let len = seal(sender, to, header, end, outer.index)?;
     subscription.rtx_index += 1;
     Some(len)
+}
+
+/// Seals the packet that ends at `end`; what cannot be sealed is wiped.
+fn seal(
+    sender: &SrtpSender,
+    bytes: &mut [u8],
+    header: usize,
+    end: usize,
+    index: u64,
+) -> Option<usize> {
+    let sealed = sender.protect_rtp(bytes, header, end - header, index).ok();
+    if sealed.is_none()
+        && let Some(plain) = bytes.get_mut(..end)
+    {
+        plain.fill(0);
+    }
+    sealed
 }
 
 /// Copies the payload to `at`, with the codec's descriptor rewritten, and pads it. Where it ends.

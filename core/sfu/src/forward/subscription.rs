@@ -185,6 +185,9 @@ impl Subscription {
             return None;
         }
         let target = self.target?;
+        if self.current == Some(packet.spatial) && self.numbering.is_leap(packet.index) {
+            self.current = None;
+        }
         if self.current != Some(packet.spatial) {
             let may_start = match packet.codec.kind() {
                 TrackKind::Audio => true,

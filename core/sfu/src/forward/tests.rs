@@ -470,6 +470,70 @@ fn a_subscription_that_comes_again_uses_no_number_twice() {
 }
 
 #[test]
+fn a_long_pause_of_the_receiver_leaves_no_leap() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let subscription = SubscriptionId(ben.id.index);
+    let limit = |forward: &mut Forward<_>, wire: &mut Wire, layer| {
+        forward.instruct(at(1), Instruction::Limit { subscription, layer }, wire);
+    };
+    let send = |forward: &mut Forward<_>, wire: &mut Wire, index| {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(forward, wire, at(index), &bytes);
+    };
+    send(&mut forward, &mut wire, 1000);
+    limit(&mut forward, &mut wire, None);
+    (1001..1100).for_each(|index| send(&mut forward, &mut wire, index));
+    limit(&mut forward, &mut wire, Some(Layer::default()));
+    send(&mut forward, &mut wire, 1100);
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 2);
+    assert_eq!(media[1].header.sequence, media[0].header.sequence.wrapping_add(1));
+}
+
+#[test]
+fn a_leap_of_the_sender_is_none_to_the_receiver() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    for index in [1000, 1001, 30_000, 60_000, 60_001] {
+        let bytes = ada.seal(&sound(index, &[9; 80]));
+        ada.send(&mut forward, &mut wire, at(index), &bytes);
+    }
+    let (media, _) = ben.receive(&mut wire);
+    let first = media[0].header.sequence;
+    let sequences: Vec<_> =
+        media.iter().map(|packet| packet.header.sequence.wrapping_sub(first)).collect();
+    assert_eq!(sequences, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn one_datagram_is_answered_with_a_bounded_number_of_packets() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    for index in 1000..1200 {
+        let bytes = ada.seal(&picture(2, index, &vp8(2, index == 1000, 7)));
+        ada.send(&mut forward, &mut wire, at(5), &bytes);
+    }
+    let first = ben.receive(&mut wire).0[0].header.sequence;
+    ben.rtcp(&mut forward, &mut wire, at(300), |writer| {
+        for n in 0..12 {
+            let pid = first.wrapping_add(n * 17);
+            writer.nack(1, 7020, &[rtp::nack::Nack { pid, blp: 0xffff }]).unwrap();
+        }
+    });
+    assert_eq!(ben.receive(&mut wire).0.len(), crate::limits::NACKS_PER_DATAGRAM_MAX);
+}
+
+#[test]
+fn an_abandoned_batch_sends_nothing_and_the_next_one_does() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let slot = forward.slot(ada.id).unwrap();
+    forward.ingest(at(1), slot, &ada.seal(&sound(1000, &[9; 80])), &mut wire);
+    forward.abandon();
+    forward.flush(at(1), &mut wire);
+    assert!(ben.receive(&mut wire).0.is_empty());
+    ada.send(&mut forward, &mut wire, at(2), &ada.seal(&sound(1001, &[9; 80])));
+    assert_eq!(ben.receive(&mut wire).0.len(), 1);
+}
+
+#[test]
 fn a_relayed_packet_arrives_on_another_worker_as_it_would_here() {
     let (mut forward, mut wire, ada, _) = sound_call();
     forward.instruct(
