@@ -271,7 +271,8 @@ impl<M: Memory> Forward<M> {
                 return;
             };
             let ssrc = peer.feedback_ssrc;
-            let Some(len) = peer.feedback.poll(now, &mut fci) else {
+            let feedback = peer.feedback.as_mut();
+            let Some(len) = feedback.and_then(|feedback| feedback.poll(now, &mut fci)) else {
                 break;
             };
             self.send_rtcp(PeerSlot(row), outside, |writer| {

@@ -209,7 +209,7 @@ fn open(
     let header = &unprotected.header;
     let extensions = Extensions::read(header, packet, &peer.receive);
     if let Some(sequence) = extensions.transport_sequence {
-        peer.feedback.received(sequence, now);
+        peer.feedback.get_or_insert_default().received(sequence, now);
         peer.feedback_ssrc = header.ssrc;
     }
     let stream = match peer.ssrcs.get(&header.ssrc) {

@@ -80,7 +80,8 @@ pub(super) struct Peer {
     formats: Vec<ReceiveFormat>,
     pub(super) receive: ExtensionMap,
     pub(super) ssrcs: HashMap<u32, StreamRef>,
-    pub(super) feedback: Box<FeedbackRecorder>,
+    /// What a publisher will be told about its packets; 8 KiB that a mere receiver does not need.
+    pub(super) feedback: Option<Box<FeedbackRecorder>>,
     /// An SSRC of the peer's, for feedback about the whole bundle.
     pub(super) feedback_ssrc: u32,
     pub(super) downlink: Option<Box<Downlink>>,
@@ -110,7 +111,7 @@ impl Peer {
             formats: Vec::new(),
             receive: ExtensionMap::new(),
             ssrcs: HashMap::new(),
-            feedback: Box::new(FeedbackRecorder::new()),
+            feedback: None,
             feedback_ssrc: 0,
             downlink: None,
             rtt: INITIAL_RTT,
