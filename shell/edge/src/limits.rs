@@ -97,6 +97,13 @@ pub const ROUTES_MAX: usize = 4096;
 /// Proven paths of one peer: a client with four interfaces and two of our addresses checks eight.
 pub const PATHS_MAX: usize = 16;
 
+/// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
+/// keeps. The eight of [`PATHS_MAX`], eight times over.
+pub const PATHS_PROVEN_MAX: usize = 64;
+
+/// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
+pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
+
 /// How long a client may go without a check that holds: the consent of RFC 7675 §5.1.
 pub const CHECK_SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -106,11 +113,37 @@ pub const SEND_QUEUE_MAX: usize = 256;
 /// Bytes of them: 1 MiB, above the 256 KiB that wait for acknowledgement; 5 s of 2 Mbit/s.
 pub const SEND_QUEUE_BYTES_MAX: usize = 1 << 20;
 
+/// Data messages of one peer a second, on end: a file at [`DATA_BYTES_PER_SECOND`] in LiveKit's chunks
+/// of 15 kB is 560 of them.
+pub const DATA_MESSAGES_PER_SECOND: u64 = 600;
+
+/// Data messages of one peer at once: 30 MB of a file, as fast as the network gives them.
+pub const DATA_MESSAGES_BURST: u64 = 2000;
+
+/// Bytes of one peer's data messages a second, on end: a file at 67 Mbit/s.
+pub const DATA_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// Bytes of one peer's data messages at once: four seconds of the rate, 128 of the largest messages.
+pub const DATA_BYTES_BURST: u64 = 32 << 20;
+
 /// Messages of a worker that wait for the hub.
 pub const UPWARD_MAX: usize = 4096;
 
 /// Bytes of them.
-pub const UPWARD_BYTES_MAX: usize = 4 << 20;
+pub const UPWARD_BYTES_MAX: usize = 16 << 20;
+
+/// Reliable messages of one peer among them: 16 peers at their share fill the queue, one alone does not.
+pub const UPWARD_SHARE_MAX: usize = UPWARD_MAX / 16;
+
+/// Bytes of those: 1 MiB, four of the largest messages.
+pub const UPWARD_SHARE_BYTES_MAX: usize = UPWARD_BYTES_MAX / 16;
+
+/// Data messages that wait for one worker: half a second of one peer's full rate to 100 receivers there.
+pub const SENDS_MAX: usize = 32_768;
+
+/// Bytes of them, counted once for each receiver although they are shared: 128 MiB, 90 receivers of
+/// 100 chunks of 15 kB.
+pub const SENDS_BYTES_MAX: usize = 128 << 20;
 
 /// Messages of the hub that a worker takes before it looks at its sockets again.
 pub const INBOX_TURN_MAX: usize = 256;

@@ -111,12 +111,22 @@ counters! {
     knocks_foreign,
     /// Binding requests dropped because their peer is gone or not there yet.
     knocks_late,
+    /// Binding requests dropped because their peer has proven too many paths since it restarted ICE.
+    knocks_beyond,
+    /// Proofs of a path that were not accepted because it is another peer's.
+    paths_contested,
     /// Media dropped because its sender is in no room yet.
     media_early,
     /// Datagrams and packets that went from worker to worker.
     hops_made,
     /// Datagrams and packets dropped because the ring between two workers was full.
     hops_dropped,
+    /// Lossy messages dropped because their sender sent too many.
+    data_over_rate,
+    /// Peers given up because they sent too many reliable messages, or more than the hub could take.
+    data_senders_cut,
+    /// Messages dropped because a worker was behind; of reliable ones the receiver was given up.
+    data_unsent,
     /// Lossy messages dropped because the hub was behind.
     worker_messages_dropped,
     /// Figures of workers dropped because the hub was behind.

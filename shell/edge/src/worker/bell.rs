@@ -28,8 +28,11 @@ impl Bell {
     }
 
     /// Whether it was rung since the last answer. Look at the queues after this, not before.
-    pub(super) fn answer(&self) -> bool {
-        if !self.is_rung.load(Ordering::Acquire) {
+    ///
+    /// `is_readable`: whether the last wait found the event so. A ringer may be held up between its two
+    /// steps; then the event becomes readable after the ring was answered, and must still be hushed.
+    pub(super) fn answer(&self, is_readable: bool) -> bool {
+        if !is_readable && !self.is_rung.load(Ordering::Acquire) {
             return false;
         }
         self.event.hush();
@@ -41,5 +44,31 @@ impl Bell {
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::Waiter;
+
+    #[test]
+    fn a_ring_that_comes_late_does_not_keep_the_worker_awake() {
+        let bell = Bell::new().unwrap();
+        let mut waiter = Waiter::new(std::iter::once(bell.as_fd()));
+        // The first step of a ring, its answer, and then its second step.
+        bell.is_rung.store(true, Ordering::Release);
+        assert!(bell.answer(false));
+        bell.event.ring();
+        waiter.wait(Duration::ZERO);
+        assert!(waiter.is_ready(0));
+        assert!(!bell.answer(waiter.is_ready(0)), "it has been answered");
+        waiter.wait(Duration::ZERO);
+        assert!(!waiter.is_ready(0));
+        bell.ring();
+        waiter.wait(Duration::ZERO);
+        assert!(bell.answer(waiter.is_ready(0)));
     }
 }

@@ -1,7 +1,8 @@
 //! From worker to worker: datagrams for another's peer, packets for another's subscribers.
 //!
 //! Owns: one single-producer ring for each ordered pair of workers.
-//! Guarantees: sending never blocks and never allocates; a full ring drops and counts.
+//! Guarantees: sending never blocks and never allocates; a full ring drops and counts; a slot whose
+//! packet was taken holds no opened payload.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,18 @@ impl HopBytes {
     }
 }
 
+/// Shows the next hop to `land`, which must not panic, then wipes it. `false`: there is none.
+pub(super) fn take(ring: &mut Consumer<Hop>, land: impl FnOnce(&Hop)) -> bool {
+    let Ok(mut chunk) = ring.read_chunk(1) else { return false };
+    let (slots, _) = chunk.as_mut_slices();
+    if let Some(hop) = slots.first_mut() {
+        land(hop);
+        hop.wipe();
+    }
+    chunk.commit_all();
+    true
+}
+
 /// What one worker gives another.
 pub(super) enum Hop {
     /// Arrived at the wrong socket.
@@ -40,6 +53,15 @@ pub(super) enum Hop {
     Relayed(RelayedPacket, HopBytes),
     /// To the publisher's worker.
     KeyframeWanted(TrackId, u8),
+}
+
+impl Hop {
+    /// Overwrites what is not sealed. Datagrams are as they came.
+    fn wipe(&mut self) {
+        if let Self::Relayed(_, payload) = self {
+            payload.bytes.fill(0);
+        }
+    }
 }
 
 struct Lane {

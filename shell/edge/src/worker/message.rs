@@ -45,7 +45,7 @@ pub enum ToWorker {
     /// Close a peer and forget it.
     RemovePeer(PeerId),
     /// Send a message on a data channel; dropped when the channel is not open, and, on the lossy
-    /// ones, when the receiver is slow.
+    /// ones, when the receiver or its worker is slow. Of a reliable one the receiver is then given up.
     Send {
         /// To whom.
         peer: PeerId,

@@ -1,8 +1,9 @@
 //! The media threads: one for each core, each with its own sockets, peers and forwarder.
 //!
 //! Owns: starting and stopping the threads, and the way to speak to each.
-//! Guarantees: [`Workers::send`] never blocks; workers share no state but counters and rings, so none
-//! waits for another; a panic over one peer's datagram ends that peer alone.
+//! Guarantees: [`Workers::send`] waits for no worker's work, and data messages that wait for a worker are
+//! bounded; workers share no state but counters and rings, so none waits for another; a panic over one
+//! peer's datagram ends that peer alone.
 //! Not here: what a worker does with a datagram (`turn`), rooms and sessions (`hub`).
 //!
 //! ```text
@@ -11,8 +12,10 @@
 //! other workers ── hops ───┘                └─> forward ─> sockets, other workers
 //! ```
 
+mod allowance;
 mod bell;
 mod hop;
+mod load;
 mod message;
 mod outlet;
 mod path;
@@ -39,6 +42,7 @@ use crate::session::ToHub;
 use crate::sys::{self, Mapping, MediaSocket};
 use bell::Bell;
 use hop::Hops;
+use load::Load;
 pub use message::{Channel, FromWorker, NewPeer, ToWorker};
 use turn::{Parts, Worker};
 
@@ -67,6 +71,7 @@ pub struct WorkersConfig {
 #[derive(Debug)]
 struct Inbox {
     queue: Sender<ToWorker>,
+    load: Arc<Load>,
     bell: Arc<Bell>,
 }
 
@@ -77,6 +82,7 @@ pub struct Workers {
     /// Taken by whoever joins them.
     threads: Mutex<Vec<JoinHandle<()>>>,
     udp_port: u16,
+    metrics: Arc<Metrics>,
 }
 
 impl Workers {
@@ -93,13 +99,20 @@ impl Workers {
         let hops = Hops::between(&bells, &config.metrics);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
-        let mut workers = Self { inboxes: Vec::new(), threads: Mutex::default(), udp_port };
+        let mut workers = Self {
+            inboxes: Vec::new(),
+            threads: Mutex::default(),
+            udp_port,
+            metrics: Arc::clone(&config.metrics),
+        };
         for ((id, bell), (hops, arrivals)) in (0..config.count).zip(bells).zip(hops) {
             let (queue, inbox) = channel();
+            let load = Arc::new(Load::default());
             let parts = Parts {
                 id: WorkerId(id),
                 bell: Arc::clone(&bell),
                 inbox,
+                load: Arc::clone(&load),
                 sockets: binds
                     .iter()
                     .map(|at| MediaSocket::bind(*at))
@@ -116,7 +129,7 @@ impl Workers {
                 metrics: Arc::clone(&config.metrics),
             };
             let core = (count <= cores).then_some(usize::from(id));
-            workers.inboxes.push(Inbox { queue, bell });
+            workers.inboxes.push(Inbox { queue, load, bell });
             match spawn(parts, core) {
                 Ok(thread) => workers.threads().push(thread),
                 Err(error) => {
@@ -128,13 +141,28 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Tells a worker something. Never blocks; a worker that does not exist or has stopped hears nothing.
+    /// Tells a worker something. A worker that does not exist or has stopped hears nothing. A data message
+    /// for which there is no room is dropped, and the receiver of a reliable one is given up.
     pub fn send(&self, worker: WorkerId, message: ToWorker) {
-        if let Some(inbox) = self.inboxes.get(usize::from(worker.0))
-            && inbox.queue.send(message).is_ok()
-        {
-            inbox.bell.ring();
+        let Some(inbox) = self.inboxes.get(usize::from(worker.0)) else { return };
+        let is_wanted = match &message {
+            ToWorker::Send { peer, channel, message } => {
+                let has_room = inbox.load.add(*peer, *channel, message.len());
+                if !has_room {
+                    self.metrics.data_unsent.count();
+                }
+                has_room
+            }
+            ToWorker::AddPeer(_)
+            | ToWorker::RestartIce { .. }
+            | ToWorker::RemovePeer(_)
+            | ToWorker::Instruct(_)
+            | ToWorker::Stop => true,
+        };
+        if is_wanted && inbox.queue.send(message).is_err() {
+            return;
         }
+        inbox.bell.ring();
     }
 
     /// How many there are.

@@ -1,15 +1,18 @@
 //! Which peer a pair of addresses belongs to.
 //!
 //! Owns: the pairs that a peer proved to be its own, and where others' pairs were last handed to.
-//! Guarantees: a pair names a peer only after MESSAGE-INTEGRITY of its binding request held; what is
-//! kept of pairs that are not ours decides a route and nothing else, and is bounded.
+//! Guarantees: a pair names a peer only after MESSAGE-INTEGRITY of its binding request held, and not
+//! while another peer proves it too; what is kept of pairs that are not ours decides a route and nothing
+//! else, and is bounded.
+//! Limits: a binding request shows that its sender knows the peer's password, not that it receives at
+//! the address that it sends from.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use model::{PeerId, WorkerId};
+use model::{PeerId, Timestamp, WorkerId};
 
-use crate::limits::ROUTES_MAX;
+use crate::limits::{PATH_HELD_TIME, ROUTES_MAX};
 
 /// One 5-tuple; the protocol is always UDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,17 +49,27 @@ impl Routes {
     }
 }
 
-/// Paths of this worker's peers.
+/// Paths of this worker's peers, and when each was last proven.
 #[derive(Debug, Default)]
-pub(super) struct Paths(HashMap<Path, PeerId>);
+pub(super) struct Paths(HashMap<Path, (PeerId, Timestamp)>);
 
 impl Paths {
     pub(super) fn get(&self, path: &Path) -> Option<PeerId> {
-        self.0.get(path).copied()
+        self.0.get(path).map(|(peer, _)| *peer)
     }
 
-    pub(super) fn insert(&mut self, path: Path, peer: PeerId) {
-        self.0.insert(path, peer);
+    /// A peer proved a path. `false`: it stays another's, who proved it a moment ago: a member who forges
+    /// another's address must not take its path away.
+    #[must_use]
+    pub(super) fn claim(&mut self, path: Path, peer: PeerId, now: Timestamp) -> bool {
+        let is_held = self
+            .0
+            .get(&path)
+            .is_some_and(|(owner, proven)| *owner != peer && now.since(*proven) < PATH_HELD_TIME);
+        if !is_held {
+            self.0.insert(path, (peer, now));
+        }
+        !is_held
     }
 
     /// Forgets a path, unless it has become another peer's.
@@ -92,12 +105,31 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_held_while_its_owner_proves_it() {
+        let peer = |index| PeerId { worker: WorkerId(0), index };
+        let (start, again) = (Timestamp::ZERO, Timestamp::from_millis(5000));
+        let mut paths = Paths::default();
+        assert!(paths.claim(path(1), peer(0), start));
+        assert!(!paths.claim(path(1), peer(1), again));
+        assert!(paths.claim(path(1), peer(0), again));
+        assert!(!paths.claim(path(1), peer(1), start + PATH_HELD_TIME));
+        assert_eq!(paths.get(&path(1)), Some(peer(0)));
+        assert!(paths.claim(path(1), peer(1), again + PATH_HELD_TIME));
+        assert_eq!(paths.get(&path(1)), Some(peer(1)));
+        paths.remove(&path(1), peer(1));
+        assert!(
+            paths.claim(path(1), peer(0), again + PATH_HELD_TIME),
+            "free when its owner is gone"
+        );
+    }
+
+    #[test]
     fn a_path_that_became_another_peers_stays() {
         let (old, new) = (0, 1);
         let peer = |index| PeerId { worker: WorkerId(0), index };
         let mut paths = Paths::default();
-        paths.insert(path(1), peer(old));
-        paths.insert(path(1), peer(new));
+        assert!(paths.claim(path(1), peer(old), Timestamp::ZERO));
+        assert!(paths.claim(path(1), peer(new), Timestamp::ZERO + PATH_HELD_TIME));
         paths.remove(&path(1), peer(old));
         assert_eq!(paths.get(&path(1)), Some(peer(new)));
     }

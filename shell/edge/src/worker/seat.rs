@@ -10,14 +10,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{PeerId, Timestamp};
-use peer::{ChannelId, LOSSY_BUFFER_BYTES_MAX, Peer};
+use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, Peer};
 use rtp::srtp::KeyingMaterial;
 use sfu::Forward;
 use sfu::forward::PeerSlot;
 
 use super::Channel;
+use super::allowance::Allowance;
 use super::path::Path;
-use crate::limits::{PATHS_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
+use crate::limits::{PATHS_MAX, PATHS_PROVEN_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
 use crate::sys::Mapping;
 
 pub(super) struct Seat {
@@ -36,6 +37,10 @@ pub(super) struct Seat {
     queue: VecDeque<(ChannelId, Arc<[u8]>)>,
     queue_bytes: usize,
     pub(super) paths: VecDeque<Path>,
+    /// Paths that were proven since ICE last began.
+    proven: usize,
+    /// Of the client's own messages.
+    pub(super) allowance: Allowance,
     /// When a check of the client last held.
     pub(super) checked_at: Timestamp,
     /// When the peer wants to be woken.
@@ -55,6 +60,8 @@ impl Seat {
             queue: VecDeque::new(),
             queue_bytes: 0,
             paths: VecDeque::new(),
+            proven: 0,
+            allowance: Allowance::new(now),
             checked_at: now,
             wake: Timestamp::MAX,
         }
@@ -72,11 +79,23 @@ impl Seat {
         if self.paths.contains(&path) {
             return None;
         }
+        self.proven += 1;
         self.paths.push_back(path);
         if self.paths.len() <= PATHS_MAX {
             return None;
         }
         self.paths.pop_front()
+    }
+
+    /// Whether a check of this path may be heard.
+    pub(super) fn may_prove(&self, path: &Path) -> bool {
+        self.proven < PATHS_PROVEN_MAX || self.paths.contains(path)
+    }
+
+    /// The client begins ICE anew.
+    pub(super) fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
+        self.peer.restart_ice(local, remote);
+        self.proven = 0;
     }
 
     /// Where media goes from now on.

@@ -3,7 +3,8 @@
 //! Owns: the peers of the worker and its forwarder.
 //! Guarantees: no state is touched and nothing is answered for a datagram that names nobody's ufrag;
 //! DTLS and media are taken only over a path that a peer has proven; a panic over one peer ends that
-//! peer alone; nothing here blocks.
+//! peer alone; the loop waits in `Waiter::wait`, at most `SEND_WAIT` for a socket that is full, and
+//! for a lock that the hub holds for one insertion.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ use sfu::{Forward, Instruction};
 use tokio::sync::mpsc;
 
 use super::bell::Bell;
-use super::hop::{Hop, Hops};
+use super::hop::{self, Hop, Hops};
+use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Path, Paths, Routes};
 use super::seat::Seat;
@@ -46,6 +48,8 @@ pub(super) struct Parts {
     pub(super) id: WorkerId,
     pub(super) bell: Arc<Bell>,
     pub(super) inbox: Receiver<ToWorker>,
+    /// Of data messages in the inbox.
+    pub(super) load: Arc<Load>,
     pub(super) sockets: Vec<MediaSocket>,
     /// For [`ReceiveBatch`].
     pub(super) received: Mapping,
@@ -66,6 +70,7 @@ pub(super) struct Worker {
     id: WorkerId,
     bell: Arc<Bell>,
     inbox: Receiver<ToWorker>,
+    load: Arc<Load>,
     waiter: Waiter,
     /// Taken while a batch is worked on.
     batch: Option<ReceiveBatch>,
@@ -98,6 +103,7 @@ impl Worker {
             waiter,
             bell,
             inbox: parts.inbox,
+            load: parts.load,
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
             arrivals: parts.arrivals,
@@ -122,7 +128,7 @@ impl Worker {
         loop {
             let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
             self.waiter.wait(wait);
-            let is_rung = self.bell.answer();
+            let is_rung = self.bell.answer(self.waiter.is_ready(0));
             if is_rung && !self.hear_hub() {
                 break;
             }
@@ -146,20 +152,28 @@ impl Worker {
         peers.min(hub).min(self.forward.next_timeout())
     }
 
-    /// Does `work`; if it panics, the peer that it was for is gone.
-    fn guard(&mut self, work: impl FnOnce(&mut Self)) {
+    /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
+    /// forwarder has not sent yet: they may be what broke it. Whether all went well.
+    fn guard(&mut self, work: impl FnOnce(&mut Self)) -> bool {
         self.current = None;
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+        let is_whole = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
+        if !is_whole {
             self.metrics.worker_panics.count();
+            self.forward.abandon();
             if let Some(peer) = self.current.take() {
                 self.forget(peer);
                 self.upward.tell(FromWorker::Closed(peer));
             }
         }
+        is_whole
     }
 
     /// `false`: stop.
     fn hear_hub(&mut self) -> bool {
+        for peer in self.load.take_losers() {
+            let now = self.now();
+            self.guard(|worker| worker.drive(now, peer, |_| false));
+        }
         for _ in 0..INBOX_TURN_MAX {
             match self.inbox.try_recv() {
                 Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return false,
@@ -179,11 +193,12 @@ impl Worker {
         match message {
             ToWorker::AddPeer(new) => self.add(now, *new),
             ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat| {
-                seat.peer.restart_ice(&local, &remote);
+                seat.restart_ice(&local, &remote);
                 true
             }),
             ToWorker::RemovePeer(peer) => self.close(now, peer),
             ToWorker::Send { peer, channel, message } => {
+                self.load.remove(message.len());
                 self.drive(now, peer, |seat| seat.send(channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
@@ -231,15 +246,19 @@ impl Worker {
 
     fn hear_workers(&mut self) {
         let now = self.now();
-        for place in 0..self.arrivals.len() {
+        // Taken, so that hops are read where they lie.
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for ring in &mut arrivals {
             for _ in 0..HOPS_MAX {
-                let Some(hop) = self.arrivals.get_mut(place).and_then(|ring| ring.pop().ok())
-                else {
+                let is_taken = hop::take(ring, |hop| {
+                    self.guard(|worker| worker.land(now, hop));
+                });
+                if !is_taken {
                     break;
-                };
-                self.guard(|worker| worker.land(now, &hop));
+                }
             }
         }
+        self.arrivals = arrivals;
         self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
     }
 
@@ -292,7 +311,9 @@ impl Worker {
             self.metrics.datagrams_received.count();
             match (Datagram::classify(datagram), owner) {
                 (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
-                    self.guard(|worker| worker.ingest(now, peer, slot, datagram));
+                    if !self.guard(|worker| worker.ingest(now, peer, slot, datagram)) {
+                        owner = self.owner(&path);
+                    }
                 }
                 (kind, _) => {
                     self.guard(|worker| worker.take(now, path, kind, datagram, false));
@@ -345,12 +366,14 @@ impl Worker {
     ) {
         match self.door.owner(request.local_ufrag) {
             Some(owner) if owner.worker == self.id => {
-                if let Some(seat) = self.seats.get_mut(&owner) {
-                    seat.nominating = request.nominates.then_some(path);
-                    self.give(now, owner, path, datagram);
-                } else {
-                    self.metrics.knocks_late.count();
+                let Some(seat) = self.seats.get_mut(&owner) else {
+                    return self.metrics.knocks_late.count();
+                };
+                if !seat.may_prove(&path) {
+                    return self.metrics.knocks_beyond.count();
                 }
+                seat.nominating = request.nominates.then_some(path);
+                self.give(now, owner, path, datagram);
             }
             Some(owner) if !hopped => {
                 self.routes.learn(path, owner.worker);
@@ -402,10 +425,13 @@ impl Worker {
                     let local = seat.real(transmit.local);
                     let path = Path { remote: transmit.remote, local };
                     if transmit.verifies_remote {
+                        if !self.paths.claim(path, id, now) {
+                            self.metrics.paths_contested.count();
+                            continue;
+                        }
                         if let Some(old) = seat.prove(path, now) {
                             self.paths.remove(&old, id);
                         }
-                        self.paths.insert(path, id);
                         if seat.nominating.take() == Some(path) {
                             seat.aim(id, path, &mut self.forward);
                         }
@@ -413,7 +439,7 @@ impl Worker {
                     self.outlet.datagram(path, &transmit.datagram);
                 }
                 Output::Event(event) => {
-                    if !tell(event, id, seat, &mut self.forward, &mut self.upward) {
+                    if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
                         return false;
                     }
                 }
@@ -487,6 +513,7 @@ impl Worker {
 /// Tells the hub or the forwarder what happened in a peer. `false`: the peer is finished.
 fn tell(
     event: Event,
+    now: Timestamp,
     id: PeerId,
     seat: &mut Seat,
     forward: &mut Forward<Mapping>,
@@ -503,7 +530,11 @@ fn tell(
             }
         }
         Event::Message(channel, bytes) => {
-            return seat.channel(channel).is_none_or(|channel| upward.pass(id, channel, bytes));
+            let Some(channel) = seat.channel(channel) else { return true };
+            if !seat.allowance.take(now, bytes.len()) {
+                return upward.refuse(channel);
+            }
+            return upward.pass(id, channel, bytes);
         }
         Event::Closed => return false,
     }

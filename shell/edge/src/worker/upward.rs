@@ -1,8 +1,9 @@
 //! What a worker has to tell the hub, when the hub is slower than the worker.
 //!
-//! Guarantees: order is kept; what must not be lost waits, bounded; a worker never waits for the hub.
+//! Guarantees: order is kept; what must not be lost waits, bounded; a worker never waits for the hub; a
+//! peer's reliable messages take at most a share of the room, so that one alone cannot cost others theirs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use model::PeerId;
@@ -11,20 +12,29 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Channel, FromWorker};
-use crate::limits::{UPWARD_BYTES_MAX, UPWARD_MAX};
+use crate::limits::{UPWARD_BYTES_MAX, UPWARD_MAX, UPWARD_SHARE_BYTES_MAX, UPWARD_SHARE_MAX};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
+
+/// What waits of one peer.
+#[derive(Default)]
+struct Share {
+    messages: usize,
+    bytes: usize,
+}
 
 pub(super) struct Upward {
     to_hub: mpsc::Sender<ToHub>,
     waiting: VecDeque<FromWorker>,
     waiting_bytes: usize,
+    /// Of the peers whose messages wait.
+    shares: HashMap<PeerId, Share>,
     metrics: Arc<Metrics>,
 }
 
 impl Upward {
     pub(super) fn new(to_hub: mpsc::Sender<ToHub>, metrics: Arc<Metrics>) -> Self {
-        Self { to_hub, waiting: VecDeque::new(), waiting_bytes: 0, metrics }
+        Self { to_hub, waiting: VecDeque::new(), waiting_bytes: 0, shares: HashMap::new(), metrics }
     }
 
     /// Tells what must arrive and of which each peer has a handful.
@@ -44,10 +54,29 @@ impl Upward {
             self.metrics.worker_messages_dropped.count();
             return true;
         }
-        self.has_room() && {
+        let has_share = self.shares.get(&peer).is_none_or(|share| {
+            share.messages < UPWARD_SHARE_MAX && share.bytes < UPWARD_SHARE_BYTES_MAX
+        });
+        let has_room = has_share && self.has_room();
+        if has_room {
             self.wait(message);
-            true
+        } else {
+            self.metrics.data_senders_cut.count();
         }
+        has_room
+    }
+
+    /// Drops a message that is beyond its sender's rate. `false`: a reliable one cannot just be missing,
+    /// and the peer must go.
+    #[must_use]
+    pub(super) fn refuse(&self, channel: Channel) -> bool {
+        let is_lossy = channel != Channel::Reliable;
+        if is_lossy {
+            self.metrics.data_over_rate.count();
+        } else {
+            self.metrics.data_senders_cut.count();
+        }
+        is_lossy
     }
 
     /// Passes a report on; those that only refresh a figure are the first to be dropped.
@@ -65,11 +94,20 @@ impl Upward {
     /// Tries again. Whether something still waits.
     pub(super) fn retry(&mut self) -> bool {
         while let Some(message) = self.waiting.pop_front() {
-            self.waiting_bytes -= len(&message);
+            let (sender, len) = (sender(&message), len(&message));
             if let Some(message) = self.try_send(message) {
-                self.waiting_bytes += len(&message);
                 self.waiting.push_front(message);
                 return true;
+            }
+            self.waiting_bytes -= len;
+            if let Some(sender) = sender
+                && let Some(share) = self.shares.get_mut(&sender)
+            {
+                share.messages -= 1;
+                share.bytes -= len;
+                if share.messages == 0 {
+                    self.shares.remove(&sender);
+                }
             }
         }
         false
@@ -80,7 +118,13 @@ impl Upward {
     }
 
     fn wait(&mut self, message: FromWorker) {
-        self.waiting_bytes += len(&message);
+        let len = len(&message);
+        if let Some(sender) = sender(&message) {
+            let share = self.shares.entry(sender).or_default();
+            share.messages += 1;
+            share.bytes += len;
+        }
+        self.waiting_bytes += len;
         self.waiting.push_back(message);
     }
 
@@ -105,5 +149,45 @@ const fn len(message: &FromWorker) -> usize {
         | FromWorker::Closed(_)
         | FromWorker::ChannelOpen(..)
         | FromWorker::Report(_) => 0,
+    }
+}
+
+/// Whose share of the room a message takes.
+const fn sender(message: &FromWorker) -> Option<PeerId> {
+    match message {
+        FromWorker::Message(peer, ..) => Some(*peer),
+        FromWorker::Connected(_)
+        | FromWorker::Closed(_)
+        | FromWorker::ChannelOpen(..)
+        | FromWorker::Report(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::WorkerId;
+
+    use super::*;
+
+    #[test]
+    fn a_flooder_is_cut_and_an_innocent_peer_is_not() {
+        let peer = |index| PeerId { worker: WorkerId(0), index };
+        let metrics = Arc::new(Metrics::default());
+        let (to_hub, mut hub) = mpsc::channel(1);
+        let mut upward = Upward::new(to_hub, Arc::clone(&metrics));
+        upward.tell(FromWorker::Connected(peer(0)));
+        for _ in 0..UPWARD_SHARE_MAX {
+            assert!(upward.pass(peer(0), Channel::Reliable, vec![1]));
+        }
+        assert!(!upward.pass(peer(0), Channel::Reliable, vec![1]));
+        assert!(upward.pass(peer(0), Channel::Lossy, vec![1]), "only dropped");
+        assert!(upward.pass(peer(1), Channel::Reliable, vec![0; UPWARD_SHARE_BYTES_MAX]));
+        assert!(!upward.pass(peer(1), Channel::Reliable, vec![1]));
+        assert_eq!(metrics.data_senders_cut.total(), 2);
+        while upward.retry() {
+            hub.try_recv().unwrap();
+        }
+        assert!(upward.shares.is_empty());
+        assert_eq!(upward.waiting_bytes, 0);
     }
 }
