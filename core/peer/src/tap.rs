@@ -42,7 +42,9 @@ pub(crate) struct TapProvider {
 
 impl TapProvider {
     pub(crate) fn new() -> Result<Self, dimpl::Error> {
-        // ICE has verified the return path before DTLS starts, so the server cookie is redundant.
+        // No server cookie: DTLS is heard only after a binding request that shows the peer's password. A
+        // limit: an ICE-lite end asks nothing itself, so that this does not show that the client receives
+        // at its address; one who knows a password can have a handshake's flight sent to another's.
         let config = Config::builder().use_server_cookie(false).build()?;
         Ok(Self { config: Arc::new(config) })
     }
