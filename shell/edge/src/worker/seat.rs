@@ -188,3 +188,36 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use peer::{Fingerprint, PeerFactory, Remote};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_may_prove_only_so_many_paths_until_it_restarts_ice() {
+        let factory = PeerFactory::new(Instant::now()).unwrap();
+        let ours = SocketAddr::from(([127, 0, 0, 1], 7882));
+        let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
+        let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: [7; 32].into() };
+        let remote = Remote { ice: ice.clone(), fingerprint };
+        let peer = Peer::new(&factory, &[ours], &ice, &remote, Timestamp::ZERO).unwrap();
+        let mut seat = Seat::new(peer, None, Timestamp::ZERO);
+        let path = |number: usize| {
+            let port = u16::try_from(1000 + number).unwrap();
+            Path { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: ours }
+        };
+        for number in 0..PATHS_PROVEN_MAX {
+            assert!(seat.may_prove(&path(number)));
+            seat.prove(path(number), Timestamp::ZERO);
+            seat.prove(path(number), Timestamp::ZERO);
+        }
+        assert!(!seat.may_prove(&path(PATHS_PROVEN_MAX)));
+        assert!(seat.may_prove(&path(PATHS_PROVEN_MAX - 1)), "it stays reachable where it is");
+        seat.restart_ice(&ice, &remote.ice);
+        assert!(seat.may_prove(&path(PATHS_PROVEN_MAX)));
+    }
+}
