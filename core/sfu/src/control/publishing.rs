@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{PeerId, SubscriptionId, Timestamp, TrackId, TrackSid};
+use model::{PeerId, SubscriptionId, Timestamp, TrackId, TrackSid, WorkerId};
 
 use super::dynacast::Dynacast;
 use super::{
@@ -153,7 +153,11 @@ impl Control {
         if !publication.is_live() {
             return;
         }
-        self.instruct(peer.worker, Instruction::MuteTrack { track, muted });
+        // Receivers' numbers begin anew after a silence, and each worker numbers for its own.
+        let relays: Vec<WorkerId> = publication.relays.keys().copied().collect();
+        for worker in std::iter::once(peer.worker).chain(relays) {
+            self.instruct(worker, Instruction::MuteTrack { track, muted });
+        }
         self.touch(peer);
         if muted {
             self.hear_level(now, track, None);

@@ -247,8 +247,11 @@ impl Control {
         if *count > 1 {
             return;
         }
-        let (room, kind) = (publication.room, publication.kind);
+        let (room, kind, muted) = (publication.room, publication.kind, publication.muted);
         self.instruct(to, Instruction::AddRelayedTrack { track, room, kind, from });
+        if muted {
+            self.instruct(to, Instruction::MuteTrack { track, muted });
+        }
         self.instruct(from, Instruction::Relay { track, to, on: true });
     }
 

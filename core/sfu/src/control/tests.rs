@@ -733,6 +733,44 @@ fn muting_is_told_to_the_worker_and_the_room_once() {
 }
 
 #[test]
+fn muting_is_told_to_every_worker_that_receives_the_track() {
+    let mut node = Node::new(Config { spill_at: 1, ..config() });
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    assert_eq!((alice.worker.0, bob.worker.0), (0, 1));
+    let track = node.camera(alice, "c");
+    node.place(bob, track);
+    node.tell(Input::Mute { peer: alice, track, muted: true });
+    assert!(matches!(
+        node.instructions()[..],
+        [
+            (0, Instruction::MuteTrack { muted: true, .. }),
+            (1, Instruction::MuteTrack { muted: true, .. }),
+        ]
+    ));
+    node.tell(Input::Wish { peer: bob, track, wanted: false });
+    node.tell(Input::Wish { peer: bob, track, wanted: true });
+    node.place(bob, track);
+    assert!(matches!(
+        node.instructions()[..],
+        [
+            (1, Instruction::AddRelayedTrack { .. }),
+            (1, Instruction::MuteTrack { muted: true, .. }),
+            (0, Instruction::Relay { on: true, .. }),
+            (1, Instruction::Subscribe(_)),
+        ]
+    ));
+    node.tell(Input::Mute { peer: alice, track, muted: false });
+    assert!(matches!(
+        node.instructions()[..],
+        [
+            (0, Instruction::MuteTrack { muted: false, .. }),
+            (1, Instruction::MuteTrack { muted: false, .. }),
+        ]
+    ));
+}
+
+#[test]
 fn nobody_mutes_or_ends_anothers_track() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
