@@ -74,8 +74,28 @@ pub const HUB_TURN_MAX: usize = 64;
 /// Bytes of reliable data packets that a room keeps for those who come back.
 pub const REPLAY_BYTES_MAX: usize = 1 << 20;
 
+/// How many it keeps: 100 a second for as long as they are kept. Small ones cost more to send than
+/// their bytes say.
+pub const REPLAY_PACKETS_MAX: usize = 1024;
+
 /// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
 pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
+
+/// Senders whose last packet a client names when it resumes: everybody in the largest room.
+pub const SYNC_SENDERS_MAX: usize = ROOM_PARTICIPANTS_MAX;
+
+/// Tracks that are read from one list of subscriptions or settings: above 1,000, which is what
+/// [`REQUESTS_BURST`] pays for when a client names each track twice, as LiveKit's do.
+pub const TRACKS_NAMED_MAX: usize = 1024;
+
+/// Codecs of an announced track; clients name a preferred one and a fallback.
+pub const ANNOUNCED_CODECS_MAX: usize = 3;
+
+/// Bytes of an announced codec's name, which may be a MIME type.
+pub const CODEC_NAME_MAX: usize = 64;
+
+/// Features of an announced track, of each kind. LiveKit knows eight.
+pub const FEATURES_MAX: usize = 16;
 
 /// Bytes of a datagram or payload that goes from worker to worker: an Ethernet frame's.
 pub const HOP_BYTES_MAX: usize = 1500;

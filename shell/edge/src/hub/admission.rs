@@ -125,6 +125,7 @@ impl Hub {
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
+            is_synced: false,
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
@@ -174,6 +175,7 @@ impl Hub {
         }
         seat.token = knock.token;
         seat.bucket = Bucket::new(self.now);
+        seat.is_synced = false;
         self.sessions.insert(id, peer);
         match seat.resume_fault {
             Some(ResumeFault::BeforeMessages(left)) => {

@@ -1,12 +1,14 @@
 //! Data packets: from one participant's channel to the others'.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::PeerId;
+use model::{PeerId, Sid as _};
 use wire::data::{self, Delivery, Route, Sender};
 
 use super::Hub;
 use super::replay::Sent;
+use crate::limits::SYNC_SENDERS_MAX;
 use crate::worker::{Channel, ToWorker};
 
 impl Hub {
@@ -96,11 +98,11 @@ impl Hub {
         peer: PeerId,
         states: &[wire::proto::DataChannelReceiveState],
     ) {
-        use model::Sid as _;
+        let states = states.iter().take(SYNC_SENDERS_MAX);
+        let last: BTreeMap<&str, u32> =
+            states.map(|state| (state.publisher_sid.as_str(), state.last_seq)).collect();
         self.replay(peer, |sent| {
-            states.iter().any(|state| {
-                state.publisher_sid == sent.from.as_str() && sent.sequence > state.last_seq
-            })
+            last.get(sent.from.as_str()).is_some_and(|last| sent.sequence > *last)
         });
     }
 

@@ -140,6 +140,18 @@ impl Hub {
                 self.tell(Input::Displaced(placed.subscription));
             }
         }
+        // Whoever moves to another section at once keeps its SSRCs. For whoever waits they are drawn
+        // anew: its worker remembers for a while only where their numbers ended.
+        for track in &outcome.displaced {
+            let moves = outcome.placed.iter().any(|section| section.track == *track);
+            if !moves
+                && !outcome.unsupported.contains(track)
+                && let Some(placed) = self.placed(peer, track)
+            {
+                // It is gone again if this is `None`.
+                let _: Option<()> = self.want(placed.subscription);
+            }
+        }
         for section in outcome.placed {
             self.place(peer, &section);
         }

@@ -1,6 +1,6 @@
 //! A room's last reliable data packets, for those who could not receive them when they were sent.
 //!
-//! Guarantees: at most [`REPLAY_BYTES_MAX`] and [`REPLAY_TIME_MAX`] of them.
+//! Guarantees: at most [`REPLAY_PACKETS_MAX`], [`REPLAY_BYTES_MAX`] and [`REPLAY_TIME_MAX`] of them.
 //! Source: LiveKit `pkg/rtc/room.go` (`dataMessageCache`).
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use model::{Identity, ParticipantSid, Timestamp};
 use wire::data::Audience;
 
-use crate::limits::{REPLAY_BYTES_MAX, REPLAY_TIME_MAX};
+use crate::limits::{REPLAY_BYTES_MAX, REPLAY_PACKETS_MAX, REPLAY_TIME_MAX};
 
 /// A packet as it was sent.
 #[derive(Debug)]
@@ -50,7 +50,10 @@ impl Replay {
 
     fn forget(&mut self, now: Timestamp) {
         while let Some(oldest) = self.sent.front() {
-            if self.bytes <= REPLAY_BYTES_MAX && now.since(oldest.at) <= REPLAY_TIME_MAX {
+            if self.sent.len() <= REPLAY_PACKETS_MAX
+                && self.bytes <= REPLAY_BYTES_MAX
+                && now.since(oldest.at) <= REPLAY_TIME_MAX
+            {
                 return;
             }
             self.bytes -= oldest.bytes.len();
@@ -71,6 +74,16 @@ mod tests {
             audience: Audience::default(),
             bytes: vec![0; len].into(),
         }
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many() {
+        let mut replay = Replay::default();
+        for sequence in 1..=u32::try_from(REPLAY_PACKETS_MAX).unwrap() + 2 {
+            replay.push(sent(0, sequence, 1));
+        }
+        let held: Vec<u32> = replay.iter(Timestamp::ZERO).map(|sent| sent.sequence).collect();
+        assert_eq!((held.len(), held[0]), (REPLAY_PACKETS_MAX, 3));
     }
 
     #[test]

@@ -7,14 +7,16 @@ use sfu::control::{
     DepartureReason, Input, ProfileChange, ProfileError, PublishError, Settings, Size, Speaker,
     Want,
 };
+use sfu::limits::CID_MAX;
 use wire::proto;
 use wire::proto::request_response::{Reason, Request};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message;
 use wire::proto::simulate_scenario::Scenario;
 
-use super::seat::{Card, ResumeFault};
+use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate, unix_ms};
+use crate::limits::{FEATURES_MAX, TRACKS_NAMED_MAX};
 use crate::session::Outgoing;
 
 /// How loud a simulated speaker is (LiveKit: 0.9).
@@ -35,7 +37,7 @@ impl Hub {
         };
         // Without pings a client gives up, and nobody else is charged for leaving.
         let is_free = matches!(asked, Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_));
-        if !is_free && !seat.bucket.take(now) {
+        if !is_free && !seat.bucket.take(now, cost(&asked)) {
             return self.metrics.requests_over_rate.count();
         }
         self.serve(peer, asked);
@@ -114,6 +116,12 @@ impl Hub {
         if let Some(track) = self.pending_again(peer, &request.cid) {
             return self.tell_published(peer, track);
         }
+        if !translate::is_bounded(&request) {
+            // Its name is all that the client needs to know which, if that is not what is too long.
+            let cid = Some(request.cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
+            let named = proto::AddTrackRequest { cid, ..Default::default() };
+            return self.respond(peer, 0, Reason::LimitExceeded, Some(Request::AddTrack(named)));
+        }
         let refused = match translate::announcement(&request) {
             None => Reason::UnsupportedType,
             Some(announcement) => {
@@ -151,7 +159,7 @@ impl Hub {
         seat.cids.insert(request.cid.as_str().into(), track);
         let accepted = [&AUDIO_CODECS[..], &VIDEO_CODECS[..]].concat();
         let expected = translate::expected(&request, kind, &accepted);
-        seat.cards.insert(track, Card { request });
+        seat.cards.insert(track, translate::card(request));
         // Control holds as few pending tracks as the negotiation.
         let section = seat.negotiation.announce(expected).ok().flatten();
         self.tell_published(peer, track);
@@ -172,7 +180,7 @@ impl Hub {
 
     fn subscription(&mut self, peer: PeerId, update: &proto::UpdateSubscription) {
         let named = update.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
-        for sid in update.track_sids.iter().chain(named) {
+        for sid in update.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
             match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
                 Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
                 None if update.subscribe => {
@@ -191,15 +199,21 @@ impl Hub {
 
     fn track_setting(&mut self, peer: PeerId, update: &proto::UpdateTrackSettings) {
         let settings = translate::settings(update);
-        for sid in &update.track_sids {
+        for sid in update.track_sids.iter().take(TRACKS_NAMED_MAX) {
             if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
                 self.tell(Input::Settings { peer, track, settings });
             }
         }
     }
 
-    /// What the client believes, after a resume.
+    /// What the client believes, after a resume. It may ask for much, so a session says it once.
     pub(super) fn sync(&mut self, peer: PeerId, state: &proto::SyncState) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::replace(&mut seat.is_synced, true) {
+            return self.metrics.requests_ignored.count();
+        }
         let knows = |published: &proto::TrackPublishedResponse| {
             let sid = published.track.as_ref().map(|track| track.sid.as_str());
             sid.is_some_and(|sid| self.own_track(peer, sid).is_some())
@@ -208,7 +222,7 @@ impl Hub {
             return self.tell(Input::Depart(peer, DepartureReason::Mismatch));
         }
         let settings = Settings { want: Want::Nothing, fps: 0 };
-        for sid in &state.track_sids_disabled {
+        for sid in state.track_sids_disabled.iter().take(TRACKS_NAMED_MAX) {
             if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
                 self.tell(Input::Settings { peer, track, settings });
             }
@@ -235,10 +249,13 @@ impl Hub {
     }
 
     fn update_audio_track(&mut self, peer: PeerId, update: proto::UpdateLocalAudioTrack) {
+        if update.features.len() > FEATURES_MAX {
+            return self.metrics.requests_ignored.count();
+        }
         let track = self.own_track(peer, &update.track_sid);
         let card = track.and_then(|track| self.seats.get_mut(&peer)?.cards.get_mut(&track));
         if let Some(card) = card {
-            card.request.audio_features = update.features;
+            card.audio_features = update.features;
             self.tell(Input::Touch(peer));
         }
     }
@@ -295,12 +312,22 @@ impl Hub {
         }
     }
 
+    /// Tells the participant, and nobody else, that it speaks.
     pub(super) fn simulate_speaker(&mut self, peer: PeerId, level: f32) {
-        let Some(room) = self.seats.get(&peer).map(|seat| seat.room) else {
-            return;
-        };
-        for to in self.seated(room) {
-            self.tell_speakers(to, &[Speaker { peer, level }]);
-        }
+        self.tell_speakers(peer, &[Speaker { peer, level }]);
     }
+}
+
+/// What a request costs: one, or one for each track that it names. LiveKit's clients name a track both
+/// by itself and among its participant's.
+fn cost(asked: &Asked) -> u32 {
+    let named = if let Asked::Subscription(update) = asked {
+        let listed = update.participant_tracks.iter().map(|tracks| tracks.track_sids.len());
+        listed.sum::<usize>().max(update.track_sids.len())
+    } else if let Asked::TrackSetting(update) = asked {
+        update.track_sids.len()
+    } else {
+        1
+    };
+    u32::try_from(named.max(1)).unwrap_or(u32::MAX)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
+use model::{Codec, RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
 use rtp::extension::ExtensionMap;
 use sfu::ReceiveFormat;
 use tokio::sync::mpsc;
@@ -25,9 +25,21 @@ pub(super) struct Session {
 }
 
 /// What a publication's receivers are told and Control does not care about, as the client sent it.
+///
+/// Made of requests that are `translate::is_bounded` alone: everybody in the room is sent it.
 #[derive(Debug)]
 pub(super) struct Card {
-    pub(super) request: proto::AddTrackRequest,
+    pub(super) name: String,
+    pub(super) stream: String,
+    /// The codec that the client named first, until its media says which it is.
+    pub(super) codec: Option<Codec>,
+    pub(super) layers: Vec<proto::VideoLayer>,
+    pub(super) audio_features: Vec<i32>,
+    pub(super) packet_trailer_features: Vec<i32>,
+    pub(super) backup_codec_policy: i32,
+    pub(super) disable_dtx: bool,
+    pub(super) disable_red: bool,
+    pub(super) stereo: bool,
 }
 
 /// A subscription as it stands, or will stand, in the receiver's description.
@@ -74,6 +86,8 @@ pub(super) struct Seat {
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
     pub(super) bucket: Bucket,
+    /// The session has said what it believes, which counts once.
+    pub(super) is_synced: bool,
     pub(super) resume_fault: Option<ResumeFault>,
 }
 
@@ -141,8 +155,8 @@ impl Bucket {
         Self { tokens: REQUESTS_BURST, filled: now }
     }
 
-    /// Whether one more request is taken.
-    pub(super) fn take(&mut self, now: Timestamp) -> bool {
+    /// Whether a request that costs so many is taken; if not, it costs nothing.
+    pub(super) fn take(&mut self, now: Timestamp, cost: u32) -> bool {
         const MICROS_PER_TOKEN: u64 = 1_000_000 / REQUESTS_PER_SECOND as u64;
         let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
         let earned = elapsed / MICROS_PER_TOKEN;
@@ -152,9 +166,9 @@ impl Bucket {
             let counted = earned.saturating_mul(MICROS_PER_TOKEN);
             self.filled = Timestamp::from_micros(self.filled.as_micros().saturating_add(counted));
         }
-        let has = self.tokens > 0;
-        self.tokens -= u32::from(has);
-        has
+        let left = self.tokens.checked_sub(cost);
+        self.tokens = left.unwrap_or(self.tokens);
+        left.is_some()
     }
 }
 
@@ -170,13 +184,20 @@ mod tests {
     #[test]
     fn a_bucket_gives_a_burst_and_then_a_rate() {
         let mut bucket = Bucket::new(Timestamp::ZERO);
-        let taken = (0..REQUESTS_BURST + 10).filter(|_| bucket.take(Timestamp::ZERO)).count();
+        let taken = (0..REQUESTS_BURST + 10).filter(|_| bucket.take(Timestamp::ZERO, 1)).count();
         assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
         let later = Timestamp::from_millis(1000);
-        let taken = (0..REQUESTS_BURST).filter(|_| bucket.take(later)).count();
+        let taken = (0..REQUESTS_BURST).filter(|_| bucket.take(later, 1)).count();
         assert_eq!(taken, usize::try_from(REQUESTS_PER_SECOND).unwrap());
         let much_later = Timestamp::from_millis(3_600_000);
-        let taken = (0..2 * REQUESTS_BURST).filter(|_| bucket.take(much_later)).count();
+        let taken = (0..2 * REQUESTS_BURST).filter(|_| bucket.take(much_later, 1)).count();
         assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
+    }
+    #[test]
+    fn a_request_that_costs_more_than_is_left_costs_nothing() {
+        let mut bucket = Bucket::new(Timestamp::ZERO);
+        assert!(!bucket.take(Timestamp::ZERO, REQUESTS_BURST + 1));
+        assert!(bucket.take(Timestamp::ZERO, REQUESTS_BURST));
+        assert!(!bucket.take(Timestamp::ZERO, 1));
     }
 }

@@ -415,6 +415,44 @@ fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
 }
 
 #[test]
+fn an_oversized_announcement_is_refused_by_name_and_leaves_nothing() {
+    use proto::{AddTrackRequest, SimulcastCodec, VideoLayer};
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let Asked::AddTrack(good) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let long = |len: usize| "x".repeat(len);
+    let codec =
+        |codec: SimulcastCodec| AddTrackRequest { simulcast_codecs: vec![codec], ..good.clone() };
+    let layer = VideoLayer { rid: long(17), ..Default::default() };
+    let bad = [
+        AddTrackRequest { name: long(257), ..good.clone() },
+        AddTrackRequest { stream: long(257), ..good.clone() },
+        AddTrackRequest { layers: vec![VideoLayer::default(); 4], ..good.clone() },
+        AddTrackRequest { layers: vec![layer], ..good.clone() },
+        AddTrackRequest { audio_features: vec![0; 17], ..good.clone() },
+        AddTrackRequest { packet_trailer_features: vec![0; 17], ..good.clone() },
+        AddTrackRequest { simulcast_codecs: vec![SimulcastCodec::default(); 4], ..good.clone() },
+        codec(SimulcastCodec { codec: long(65), ..Default::default() }),
+        codec(SimulcastCodec { cid: long(257), ..Default::default() }),
+        codec(SimulcastCodec { layers: vec![VideoLayer::default(); 4], ..Default::default() }),
+    ];
+    for request in bad {
+        node.ask(&alice, Asked::AddTrack(request));
+        let told = alice.told();
+        let response = first!(told, Told::RequestResponse(response) => response).unwrap();
+        let limit = proto::request_response::Reason::LimitExceeded;
+        assert_eq!(response.reason, i32::from(limit));
+        let named = AddTrackRequest { cid: CAMERA.to_owned(), ..Default::default() };
+        let expected = proto::request_response::Request::AddTrack(named);
+        assert_eq!(response.request, Some(expected));
+    }
+    assert!(node.hub.tracks.is_empty());
+    let layers = vec![VideoLayer { rid: long(16), ..Default::default() }; 3];
+    node.ask(&alice, Asked::AddTrack(AddTrackRequest { layers, name: long(256), ..good }));
+    assert!(first!(alice.told(), Told::TrackPublished(_) => ()).is_some());
+}
+
+#[test]
 fn a_late_joiner_finds_the_tracks_in_its_first_answer() {
     let mut node = Node::new();
     let alice = node.active("alice");
@@ -450,6 +488,30 @@ fn a_client_without_room_for_a_track_is_asked_for_sections_and_places_it_in_its_
     });
     let ssrcs: BTreeSet<u32> = specs.flat_map(|spec| [spec.ssrc, spec.rtx_ssrc]).collect();
     assert_eq!(ssrcs.len(), 4, "all different");
+}
+
+#[test]
+fn a_subscription_that_waits_for_another_section_gets_other_ssrcs() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    node.publish(&alice);
+    let closed = CHROMIUM_JOIN.replace("a=recvonly", "a=inactive");
+    let mut seen: BTreeSet<u32> = BTreeSet::new();
+    for round in 0..2 {
+        node.sent();
+        node.ask(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8 + 2 * round)));
+        for instruction in node.instructions() {
+            if let Instruction::Subscribe(spec) = instruction {
+                assert!(seen.insert(spec.ssrc) && seen.insert(spec.rtx_ssrc), "told before");
+            }
+        }
+        node.ask(&bob, Asked::Offer(description(&closed, 9 + 2 * round)));
+        let ended = node.instructions();
+        let ended = ended.iter().filter(|i| matches!(i, Instruction::Unsubscribe { .. }));
+        assert_eq!(ended.count(), 2);
+    }
+    assert_eq!(seen.len(), 8, "two tracks, placed twice");
 }
 
 #[test]
@@ -776,6 +838,39 @@ fn a_flood_of_requests_is_ignored_and_counted() {
 }
 
 #[test]
+fn a_request_costs_as_much_as_the_tracks_that_it_names() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let burst = usize::try_from(crate::limits::REQUESTS_BURST).unwrap();
+    let many = |count| {
+        Asked::TrackSetting(proto::UpdateTrackSettings {
+            track_sids: vec!["TR_x".to_owned(); count],
+            ..Default::default()
+        })
+    };
+    node.ask(&alice, many(burst + 1));
+    assert_eq!(node.hub.metrics.requests_over_rate.total(), 1);
+    node.ask(&alice, many(burst));
+    assert_eq!(node.hub.metrics.requests_over_rate.total(), 1);
+    node.ask(&alice, many(1));
+    assert_eq!(node.hub.metrics.requests_over_rate.total(), 2);
+}
+
+#[test]
+fn a_simulated_speaker_is_told_to_the_one_who_asked_alone() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    alice.told();
+    let scenario = Some(proto::simulate_scenario::Scenario::SpeakerUpdate(3));
+    node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
+    let told = |client: &mut Client| first!(client.told(), Told::SpeakersChanged(changed) => changed.speakers[0].active);
+    assert_eq!((told(&mut alice), told(&mut bob)), (Some(true), None));
+    node.wait(Duration::from_secs(3));
+    assert_eq!((told(&mut alice), told(&mut bob)), (Some(false), None));
+}
+
+#[test]
 fn a_client_that_does_not_read_loses_its_session_and_nobody_else_anything() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
@@ -842,16 +937,17 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
     }
     assert_eq!(node.messages_for(to).len(), 1);
     assert_eq!(node.hub.metrics.data_refused.total(), 1);
-    for (last_seq, replayed) in [(0, 1), (1, 0)] {
+    let his = node.hub.control.participant(to).unwrap().sid.to_string();
+    // A session says once what it has: the second time nothing comes of it.
+    for (last_seq, replayed) in [(0, [1, 0]), (1, [0, 0])] {
+        let bob = node.knock(token("bob", "red"), resuming(&his)).unwrap();
         let state = proto::DataChannelReceiveState { publisher_sid: sid.clone(), last_seq };
-        node.ask(
-            &bob,
-            Asked::SyncState(proto::SyncState {
-                datachannel_receive_states: vec![state],
-                ..Default::default()
-            }),
-        );
-        assert_eq!(node.messages_for(to).len(), replayed);
+        let sync =
+            proto::SyncState { datachannel_receive_states: vec![state], ..Default::default() };
+        for replayed in replayed {
+            node.ask(&bob, Asked::SyncState(sync.clone()));
+            assert_eq!(node.messages_for(to).len(), replayed);
+        }
     }
 }
 

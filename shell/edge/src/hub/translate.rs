@@ -9,13 +9,16 @@ use sfu::control::{
     Allowance, AllowanceEntry, Allowed, Announcement, ConnectionQuality, Departure,
     DepartureReason, Participant, Publication, Settings, Size, Sources, State, VideoLayer, Want,
 };
+use sfu::limits::CID_MAX;
 use sfu::{StreamSpec, control};
 use wire::grant::{Permission, Publish};
+use wire::limits::{NAME_MAX, RID_MAX};
 use wire::negotiation::{OpusOptions, PublicationSection};
 use wire::proto::leave_request::Action;
 use wire::{convert, proto};
 
 use super::seat::{Card, Seat};
+use crate::limits::{ANNOUNCED_CODECS_MAX, CODEC_NAME_MAX, FEATURES_MAX};
 
 /// The version that LiveKit's clients compare with what features need.
 const VERSION: &str = "1.13.5";
@@ -130,16 +133,15 @@ pub(super) fn leave(departed: DepartureReason) -> Option<proto::LeaveRequest> {
 
 #[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
 pub(super) fn track(publication: &Publication, card: &Card) -> proto::TrackInfo {
-    let request = &card.request;
-    let codec = publication.media.as_ref().map(|media| media.codec).or_else(|| named(request));
+    let codec = publication.media.as_ref().map(|media| media.codec).or(card.codec);
     let mime = codec.map(convert::codec_mime).unwrap_or_default().to_owned();
     let mid = publication.media.as_ref().map(|media| media.mid.to_string()).unwrap_or_default();
-    let layers = layers(request).to_vec();
+    let layers = card.layers.clone();
     let streams = publication.media.as_ref().map_or(layers.len(), |media| media.streams.len());
     let info = proto::SimulcastCodecInfo {
         mime_type: mime.clone(),
         mid: mid.clone(),
-        cid: request.cid.clone(),
+        cid: publication.cid.to_string(),
         video_layer_mode: if layers.is_empty() {
             proto::video_layer::Mode::Unused.into()
         } else {
@@ -151,31 +153,65 @@ pub(super) fn track(publication: &Publication, card: &Card) -> proto::TrackInfo 
     proto::TrackInfo {
         sid: publication.sid.to_string(),
         r#type: convert::kind_to_wire(publication.kind).into(),
-        name: request.name.clone(),
+        name: card.name.clone(),
         muted: publication.muted,
         width: publication.size.width,
         height: publication.size.height,
         simulcast: streams > 1,
-        disable_dtx: request.disable_dtx,
+        disable_dtx: card.disable_dtx,
         source: convert::source_to_wire(publication.source).into(),
         layers,
         codecs: if mime.is_empty() { Vec::new() } else { vec![info] },
         mime_type: mime,
         mid,
-        stereo: request.stereo,
-        disable_red: request.disable_red,
+        stereo: card.stereo,
+        disable_red: card.disable_red,
         encryption: convert::encryption_to_wire(publication.encryption).into(),
-        stream: request.stream.clone(),
+        stream: card.stream.clone(),
         version: None,
-        audio_features: request.audio_features.clone(),
-        backup_codec_policy: request.backup_codec_policy,
-        packet_trailer_features: request.packet_trailer_features.clone(),
+        audio_features: card.audio_features.clone(),
+        backup_codec_policy: card.backup_codec_policy,
+        packet_trailer_features: card.packet_trailer_features.clone(),
     }
 }
 
-/// The codec that a request names first.
-fn named(request: &proto::AddTrackRequest) -> Option<Codec> {
-    request.simulcast_codecs.iter().find_map(|codec| convert::codec_named(&codec.codec))
+/// Whether a request is as small as one that will be kept and told to a room must be.
+pub(super) fn is_bounded(request: &proto::AddTrackRequest) -> bool {
+    let are_layers = |layers: &[proto::VideoLayer]| {
+        layers.len() <= model::Layer::SPATIAL_MAX
+            && layers.iter().all(|layer| layer.rid.len() <= RID_MAX)
+    };
+    let is_codec = |codec: &proto::SimulcastCodec| {
+        codec.codec.len() <= CODEC_NAME_MAX
+            && codec.cid.len() <= CID_MAX
+            && are_layers(&codec.layers)
+    };
+    request.cid.len() <= CID_MAX
+        && request.name.len() <= NAME_MAX
+        && request.stream.len() <= NAME_MAX
+        && are_layers(&request.layers)
+        && request.audio_features.len() <= FEATURES_MAX
+        && request.packet_trailer_features.len() <= FEATURES_MAX
+        && request.simulcast_codecs.len() <= ANNOUNCED_CODECS_MAX
+        && request.simulcast_codecs.iter().all(is_codec)
+}
+
+/// What is kept of a request.
+#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
+pub(super) fn card(request: proto::AddTrackRequest) -> Card {
+    let mut codecs = request.simulcast_codecs.iter();
+    Card {
+        codec: codecs.find_map(|codec| convert::codec_named(&codec.codec)),
+        layers: layers(&request).to_vec(),
+        name: request.name,
+        stream: request.stream,
+        audio_features: request.audio_features,
+        packet_trailer_features: request.packet_trailer_features,
+        backup_codec_policy: request.backup_codec_policy,
+        disable_dtx: request.disable_dtx,
+        disable_red: request.disable_red,
+        stereo: request.stereo,
+    }
 }
 
 /// The layers of a request, in its older or newer place.
