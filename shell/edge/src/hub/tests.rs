@@ -864,7 +864,10 @@ fn a_simulated_speaker_is_told_to_the_one_who_asked_alone() {
     alice.told();
     let scenario = Some(proto::simulate_scenario::Scenario::SpeakerUpdate(3));
     node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
-    let told = |client: &mut Client| first!(client.told(), Told::SpeakersChanged(changed) => changed.speakers[0].active);
+    let told = |client: &mut Client| {
+        let news = client.told();
+        first!(news, Told::SpeakersChanged(changed) => changed.speakers[0].active)
+    };
     assert_eq!((told(&mut alice), told(&mut bob)), (Some(true), None));
     node.wait(Duration::from_secs(3));
     assert_eq!((told(&mut alice), told(&mut bob)), (Some(false), None));
