@@ -129,19 +129,28 @@ impl Peer {
             .set_sctp_max_message_size(MESSAGE_BYTES_MAX);
         let (mut rtc, keys) = with_slot(|| config.build(factory.instant(now)));
         for &address in addresses {
-            let candidate =
-                Candidate::host(address, Protocol::Udp).map_err(|_| PeerError::Address(address))?;
-            rtc.add_local_candidate(candidate);
+            rtc.add_local_candidate(candidate(address)?);
         }
+        Self::begin(factory, rtc, keys, remote, false)
+    }
+
+    /// What both ends do once their transport is built. `is_client`: ICE controlling, DTLS client.
+    fn begin(
+        factory: &PeerFactory,
+        mut rtc: Rtc,
+        keys: KeySlot,
+        remote: &Remote,
+        is_client: bool,
+    ) -> Result<Self, PeerError> {
         let mut api = rtc.direct_api();
         api.set_remote_fingerprint(str0m::crypto::Fingerprint {
             hash_func: remote.fingerprint.algorithm.to_string(),
             bytes: remote.fingerprint.bytes.clone(),
         });
         api.set_remote_ice_credentials(creds(&remote.ice));
-        api.set_ice_controlling(false);
-        api.start_dtls(false).map_err(PeerError::Dtls)?;
-        api.start_sctp(false);
+        api.set_ice_controlling(is_client);
+        api.start_dtls(is_client).map_err(PeerError::Dtls)?;
+        api.start_sctp(is_client);
         Ok(Self {
             rtc,
             keys: Some(keys),
@@ -304,6 +313,10 @@ impl Peer {
     fn timestamp(&self, at: Instant) -> Timestamp {
         Timestamp::ZERO + at.saturating_duration_since(self.origin)
     }
+}
+
+fn candidate(address: SocketAddr) -> Result<Candidate, PeerError> {
+    Candidate::host(address, Protocol::Udp).map_err(|_| PeerError::Address(address))
 }
 
 fn creds(credentials: &IceCredentials) -> IceCreds {

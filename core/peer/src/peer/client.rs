@@ -3,12 +3,10 @@
 use std::net::SocketAddr;
 
 use model::Timestamp;
+use str0m::RtcConfig;
 use str0m::channel::ChannelConfig;
-use str0m::net::Protocol;
-use str0m::{Candidate, RtcConfig};
 
-use super::{Peer, PeerError, Remote, creds};
-use crate::limits::OUTPUTS_PER_INPUT_MAX;
+use super::{Peer, PeerError, Remote, candidate, creds};
 use crate::tap::with_slot;
 use crate::{IceCredentials, PeerFactory};
 
@@ -35,31 +33,13 @@ impl Peer {
             .set_local_ice_credentials(creds(local))
             .set_stats_interval(None);
         let (mut rtc, keys) = with_slot(|| config.build(factory.instant(now)));
-        let candidate = |address| {
-            Candidate::host(address, Protocol::Udp).map_err(|_| PeerError::Address(address))
-        };
         rtc.add_local_candidate(candidate(address)?);
         rtc.add_remote_candidate(candidate(server)?);
-        let mut api = rtc.direct_api();
-        api.set_remote_fingerprint(str0m::crypto::Fingerprint {
-            hash_func: remote.fingerprint.algorithm.to_string(),
-            bytes: remote.fingerprint.bytes.clone(),
-        });
-        api.set_remote_ice_credentials(creds(&remote.ice));
-        api.set_ice_controlling(true);
-        api.start_dtls(true).map_err(PeerError::Dtls)?;
-        api.start_sctp(true);
+        let mut peer = Self::begin(factory, rtc, keys, remote, true)?;
+        let mut api = peer.rtc.direct_api();
         for label in CHANNELS {
             api.create_data_channel(ChannelConfig { label: label.into(), ..Default::default() });
         }
-        Ok(Self {
-            rtc,
-            keys: Some(keys),
-            channels: Vec::new(),
-            origin: factory.instant(Timestamp::ZERO),
-            outputs: OUTPUTS_PER_INPUT_MAX,
-            closed: false,
-            told_closed: false,
-        })
+        Ok(peer)
     }
 }
