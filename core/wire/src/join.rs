@@ -300,34 +300,6 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The profile with a participant's own changes: empty name and metadata change nothing, an attribute
-    /// with an empty value is deleted. Source: LiveKit `ParticipantImpl.UpdateMetadata`.
-    ///
-    /// # Errors
-    /// See [`ProfileError`].
-    pub fn updated(
-        &self,
-        update: &crate::proto::UpdateParticipantMetadata,
-    ) -> Result<Self, ProfileError> {
-        let mut profile = self.clone();
-        if !update.name.is_empty() {
-            profile.name.clone_from(&update.name);
-        }
-        if !update.metadata.is_empty() {
-            profile.metadata.clone_from(&update.metadata);
-        }
-        // In any order: no key is there twice.
-        for (key, value) in &update.attributes {
-            if value.is_empty() {
-                profile.attributes.remove(key);
-            } else {
-                profile.attributes.insert(key.clone(), value.clone());
-            }
-        }
-        profile.check()?;
-        Ok(profile)
-    }
-
     fn check(&self) -> Result<(), ProfileError> {
         if self.name.len() > NAME_MAX {
             return Err(ProfileError::Name);

@@ -224,6 +224,23 @@ fn an_oversized_profile_is_refused_at_join_and_later() {
 }
 
 #[test]
+fn a_change_keeps_what_it_does_not_name() {
+    let mut node = Node::new(config());
+    let profile = Profile {
+        name: "n".to_owned(),
+        metadata: "m".to_owned(),
+        attributes: [("a".to_owned(), "1".to_owned())].into(),
+    };
+    let alice = node.active(Join { profile: profile.clone(), ..join("red", "alice") });
+    node.control.update_profile(alice, ProfileChange::default()).unwrap();
+    assert!(node.control.participant(alice).unwrap().profile == profile);
+    let change = ProfileChange { name: Some("other".to_owned()), ..ProfileChange::default() };
+    node.control.update_profile(alice, change).unwrap();
+    let expected = Profile { name: "other".to_owned(), ..profile };
+    assert!(node.control.participant(alice).unwrap().profile == expected);
+}
+
+#[test]
 fn an_empty_attribute_removes_the_key_and_others_stay() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));

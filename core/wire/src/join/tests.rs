@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::grant::VideoGrant;
 use crate::limits::FIELDS_MAX;
-use crate::proto;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -139,28 +138,6 @@ fn only_who_may_change_its_profile_brings_one() {
     request.metadata = "m".repeat(METADATA_MAX + 1);
     let refused = Profile::of_join(&claims, &request).unwrap_err();
     assert_eq!(refused, JoinError::Profile(ProfileError::Metadata));
-}
-
-#[test]
-fn updates_change_what_they_name_and_keep_the_bounds() {
-    let before = Profile {
-        name: "n".into(),
-        metadata: "m".into(),
-        attributes: BTreeMap::from([("a".into(), "1".into()), ("b".into(), "2".into())]),
-    };
-    let mut update = proto::UpdateParticipantMetadata::default();
-    assert_eq!(before.updated(&update).unwrap(), before);
-    update.attributes.insert("a".into(), String::new());
-    update.attributes.insert("c".into(), "3".into());
-    update.name = "other".into();
-    let after = before.updated(&update).unwrap();
-    assert_eq!((&*after.name, &*after.metadata), ("other", "m"));
-    assert_eq!(after.attributes.keys().collect::<Vec<_>>(), ["b", "c"]);
-    update.attributes.insert("d".into(), "x".repeat(ATTRIBUTES_MAX));
-    assert_eq!(before.updated(&update), Err(ProfileError::Attributes));
-    let name = "x".repeat(NAME_MAX + 1);
-    let update = proto::UpdateParticipantMetadata { name, ..Default::default() };
-    assert_eq!(before.updated(&update), Err(ProfileError::Name));
 }
 
 proptest! {

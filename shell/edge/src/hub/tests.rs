@@ -909,6 +909,16 @@ fn a_profile_change_is_acknowledged_and_told() {
     let told = bob.told();
     let seen = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
     assert_eq!((seen.name.as_str(), seen.attributes["k"].as_str()), ("Alice", "v"));
+    let metadata = "m".to_owned();
+    let update = proto::UpdateParticipantMetadata { metadata, ..Default::default() };
+    node.ask(&alice, Asked::UpdateMetadata(update));
+    let told = bob.told();
+    let seen = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
+    assert_eq!(
+        (seen.name.as_str(), seen.metadata.as_str()),
+        ("Alice", "m"),
+        "an empty name changes nothing"
+    );
 }
 
 #[test]
