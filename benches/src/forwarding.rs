@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Codec, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
+    WorkerId,
 };
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use rtp::extension::{ExtensionForm, ExtensionKind, ExtensionMap, write_block};
+use rtp::extension::{ExtensionForm, ExtensionMap, write_block};
 use rtp::packet::FixedHeader;
 use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpSender};
 use sfu::forward::{Egress, Outside, PeerSlot, RelayedPacket};

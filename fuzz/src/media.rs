@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use model::{
-    Codec, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
+    WorkerId,
 };
-use rtp::extension::{ExtensionKind, ExtensionMap};
+use rtp::extension::ExtensionMap;
 use rtp::packet::Datagram;
 use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpSender};
 use sfu::forward::{Egress, Forward, Outside, RelayedPacket};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use model::{Codec, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind};
-use rtp::extension::{ExtensionForm, ExtensionKind, ExtensionMap, write_block};
+use model::{Codec, ExtensionKind, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind};
+use rtp::extension::{ExtensionForm, ExtensionMap, write_block};
 use rtp::nack::NackGenerator;
 use rtp::packet::FixedHeader;
 use rtp::rtcp::{CompoundWriter, RtcpPacket, packets};

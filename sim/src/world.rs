@@ -234,7 +234,7 @@ impl World {
                 }
                 Parcel::Keyframe(from, track, spatial) => {
                     let forward = &mut self.forwards[usize::from(from.0)];
-                    forward.keyframe_wanted(self.now, track, spatial);
+                    forward.keyframe_wanted(track, spatial);
                 }
             }
         }

@@ -4,12 +4,14 @@
 //! Not here: anything that is LiveKit's (`wire`), RTP's (`rtp`) or a decision (`sfu`, `policy`).
 #![forbid(unsafe_code)]
 
+mod extension;
 mod id;
 mod rate;
 mod sensitive;
 mod time;
 mod track;
 
+pub use extension::ExtensionKind;
 pub use id::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,
     TrackSid, WorkerId,

@@ -12,6 +12,7 @@ use rtp::twcc::Feedback;
 
 use super::allocate::{Demand, allocate};
 use super::arena::Memory;
+use super::bounded::Bounded;
 use super::peer::{Peer, Probe};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
@@ -49,31 +50,6 @@ struct Requests {
     missing: Bounded<(u32, u16), { limits::NACKS_PER_DATAGRAM_MAX }>,
     /// Media SSRCs that need a key frame.
     keyframes: Bounded<u32, { limits::KEYFRAMES_PER_DATAGRAM_MAX }>,
-}
-
-/// The first `N` of what was added.
-struct Bounded<T, const N: usize> {
-    items: [T; N],
-    len: usize,
-}
-
-impl<T: Copy + Default, const N: usize> Default for Bounded<T, N> {
-    fn default() -> Self {
-        Self { items: [T::default(); N], len: 0 }
-    }
-}
-
-impl<T: Copy, const N: usize> Bounded<T, N> {
-    fn add(&mut self, item: T) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = item;
-            self.len += 1;
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = T> + '_ {
-        self.items.iter().take(self.len).copied()
-    }
 }
 
 impl<M: Memory> Forward<M> {
@@ -144,7 +120,7 @@ impl<M: Memory> Forward<M> {
         let Some(rtt) = self.peers.get(from.0).map(|peer| peer.rtt) else {
             return;
         };
-        for (ssrc, sequence) in requests.missing.iter() {
+        for &(ssrc, sequence) in requests.missing.items() {
             let Some(row) = self.received_as(from, ssrc) else {
                 continue;
             };
@@ -159,7 +135,7 @@ impl<M: Memory> Forward<M> {
                 self.resend(now, row, &sent);
             }
         }
-        for ssrc in requests.keyframes.iter() {
+        for &ssrc in requests.keyframes.items() {
             let place = self
                 .received_as(from, ssrc)
                 .and_then(|row| self.subscriptions.get(row))
@@ -310,14 +286,8 @@ impl<M: Memory> Forward<M> {
             let Some(ssrc) = stream.spec.ssrc else {
                 continue;
             };
-            let mut nacks = [Nack { pid: 0, blp: 0 }; NACKS_OUT_MAX];
-            let mut len = 0;
-            stream.nack.poll(now, rtt, |nack| {
-                if let Some(place) = nacks.get_mut(len) {
-                    *place = nack;
-                    len += 1;
-                }
-            });
+            let mut nacks = Bounded::<_, NACKS_OUT_MAX>::of(Nack { pid: 0, blp: 0 });
+            stream.nack.poll(now, rtt, |nack| nacks.add(nack));
             let block = if is_report_due {
                 stream.reception.as_mut().and_then(|reception| reception.report(now))
             } else {
@@ -326,12 +296,12 @@ impl<M: Memory> Forward<M> {
             if let (Some(block), Some(peer)) = (&block, self.peers.get_mut(row)) {
                 peer.loss_up = peer.loss_up.max(block.fraction_lost);
             }
-            if block.is_some() || len > 0 {
+            if block.is_some() || !nacks.items().is_empty() {
                 self.send_rtcp(PeerSlot(row), outside, |writer| {
                     if let Some(block) = block {
                         writer.receiver_report(OUR_SSRC, &[block])?;
                     }
-                    writer.nack(OUR_SSRC, ssrc, nacks.get(..len).unwrap_or_default()).map(drop)
+                    writer.nack(OUR_SSRC, ssrc, nacks.items()).map(drop)
                 });
             }
         }

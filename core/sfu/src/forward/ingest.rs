@@ -70,7 +70,7 @@ impl<M: Memory> Forward<M> {
         let packet = opened.and_then(|(unprotected, opened)| {
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
-            accept(peer, track, now, entry, payload, &unprotected, &opened)
+            accept(track, now, entry, payload, &unprotected, &opened)
         });
         let Some(packet) = packet else {
             room.arena.retract();
@@ -126,7 +126,7 @@ impl<M: Memory> Forward<M> {
     }
 
     /// Another worker's subscriber waits for a key frame.
-    pub fn keyframe_wanted(&mut self, _now: Timestamp, track: TrackId, spatial: u8) {
+    pub fn keyframe_wanted(&mut self, track: TrackId, spatial: u8) {
         let row = self.track_rows.get(&track).copied();
         if let Some(track) = row.and_then(|row| self.tracks.get_mut(row))
             && let Some(stream) = track.streams.get_mut(usize::from(spatial))
@@ -220,15 +220,15 @@ fn open(
     let (mut payload_at, mut index) = (payload.start, unprotected.index);
     let codec = match peer.format(header.payload_type)? {
         Format::Media(codec) if !stream.is_rtx => codec,
-        Format::Rtx if stream.is_rtx => {
+        Format::Rtx(codec) if stream.is_rtx => {
             let (original, _) = rtx::parse(packet.get(payload.clone())?)?;
             payload_at += rtx::OSN_LEN;
             let repaired = tracks.get(stream.track)?.streams.get(usize::from(stream.spatial))?;
             // The original's place is reckoned from the newest packet of its stream.
             index = sequence::nearest_index(repaired.newest?, original)?;
-            peer.repaired_codec(header.payload_type)?
+            codec
         }
-        Format::Media(_) | Format::Rtx => return None,
+        Format::Media(_) | Format::Rtx(_) => return None,
     };
     let payload_len = payload.end.checked_sub(payload_at)?;
     let opened = Opened {
@@ -253,7 +253,7 @@ fn latch(
     let mid = extensions.mid?;
     let (rid, is_rtx) = match (extensions.rid, extensions.repaired_rid) {
         (_, Some(rid)) => (Some(rid), true),
-        (rid, None) => (rid, matches!(peer.format(header.payload_type), Some(Format::Rtx))),
+        (rid, None) => (rid, matches!(peer.format(header.payload_type), Some(Format::Rtx(_)))),
     };
     let row = peer
         .tracks
@@ -272,7 +272,6 @@ fn latch(
 
 /// Does the bookkeeping of a packet; `None` when it is not to be forwarded.
 fn accept(
-    peer: &mut Peer,
     track: &mut Track,
     now: Timestamp,
     entry: EntryId,
@@ -305,7 +304,6 @@ fn accept(
     let facts = Facts::of(opened.codec, payload, header.marker);
     if facts.keyframe && track.kind == TrackKind::Video {
         stream.keyframe_wanted = false;
-        peer.feedback_ssrc = stream.spec.ssrc.unwrap_or(peer.feedback_ssrc);
     }
     Some(Packet {
         track: opened.stream.track,

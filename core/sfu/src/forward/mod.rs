@@ -10,6 +10,7 @@
 
 mod allocate;
 mod arena;
+mod bounded;
 mod egress;
 mod feedback;
 mod ingest;

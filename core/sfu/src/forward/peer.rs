@@ -30,7 +30,8 @@ pub(super) struct StreamRef {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Format {
     Media(Codec),
-    Rtx,
+    /// Retransmissions of packets in this codec.
+    Rtx(Codec),
 }
 
 /// A spell of padding that tries whether more fits.
@@ -135,17 +136,11 @@ impl Peer {
             if format.payload_type == payload_type {
                 Some(Format::Media(format.codec))
             } else if format.rtx == Some(payload_type) {
-                Some(Format::Rtx)
+                Some(Format::Rtx(format.codec))
             } else {
                 None
             }
         })
-    }
-
-    /// The codec that retransmissions of `payload_type` carry.
-    pub(super) fn repaired_codec(&self, payload_type: u8) -> Option<Codec> {
-        let format = self.formats.iter().find(|format| format.rtx == Some(payload_type))?;
-        Some(format.codec)
     }
 
     /// Remembers where a subscription stopped.

@@ -94,7 +94,7 @@ impl<M: Memory> Forward<M> {
             let Some(subscription) = self.subscriptions.get_mut(row) else {
                 continue;
             };
-            let (header, track) = (header_len(subscription), subscription.track);
+            let (header, track) = (subscription.header_len, subscription.track);
             for packet in self.fresh.iter().filter(|packet| packet.track == track) {
                 if let Some(sent) = subscription.accept(now, packet) {
                     let size = header + sent.payload_len;
@@ -237,12 +237,6 @@ fn note(
             probe.sent += len as u64;
         }
     }
-}
-
-fn header_len(subscription: &Subscription) -> u16 {
-    let mut space = [0; EXTENSIONS_MAX];
-    let extensions = subscription.extensions.write(&Sent::default(), &mut space);
-    u16::try_from(FIXED_HEADER_LEN + extensions).unwrap_or(0)
 }
 
 /// Pads neighbours that are nearly equal to the same size, so that they go out as one train.

@@ -3,8 +3,9 @@
 //! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
 //! the payload is never changed but for the VP8 descriptor, which is not part of it.
 
-use model::{Codec, Layer, Timestamp, TrackKind};
-use rtp::extension::{ExtensionForm, ExtensionKind, write_block};
+use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
+use rtp::extension::{ExtensionForm, write_block};
+use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
 use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
 
@@ -106,6 +107,8 @@ pub(super) struct Subscription {
     /// Row of the track.
     pub(super) track: u32,
     pub(super) extensions: OutgoingExtensions,
+    /// Bytes before the payload, the same for all its packets.
+    pub(super) header_len: u16,
     /// The layer to reach: what is wanted, flows, and fits.
     pub(super) target: Option<Layer>,
     /// The rtp stream that is being forwarded.
@@ -132,8 +135,11 @@ impl Subscription {
         before: Option<Ended>,
     ) -> Self {
         let is_video = spec.codec.kind() == TrackKind::Video;
+        let extensions = OutgoingExtensions::new(&spec);
+        let block = extensions.write(&Sent::default(), &mut [0; EXTENSIONS_MAX]);
         Self {
-            extensions: OutgoingExtensions::new(&spec),
+            extensions,
+            header_len: u16::try_from(FIXED_HEADER_LEN + block).unwrap_or(0),
             target: if is_video { None } else { spec.limit },
             current: None,
             paused: false,

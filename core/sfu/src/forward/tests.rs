@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Codec, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
+    WorkerId,
 };
-use rtp::extension::{ExtensionForm, ExtensionKind, ExtensionMap, write_block};
+use rtp::extension::{ExtensionForm, ExtensionMap, write_block};
 use rtp::packet::{FixedHeader, RtpHeader};
 use rtp::rtcp::{CompoundWriter, RtcpPacket, packets};
 use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpReceiver, SrtpSender};

@@ -13,7 +13,7 @@ mod payload;
 mod transport;
 
 pub use answer::{Answer, AnswerBody, AnswerSection, MediaAnswer, OutboundStream};
-pub use extension::{Extension, ExtensionMapping};
+pub use extension::ExtensionMapping;
 pub use offer::{DataOffer, MediaOffer, Msid, Offer, OfferError, Section, SectionBody};
 pub use payload::{Feedback, Payload};
 pub use transport::{

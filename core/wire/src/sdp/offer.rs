@@ -6,11 +6,11 @@
 
 use super::payload::{codec, parameter};
 use super::{
-    Direction, Extension, ExtensionMapping, Feedback, Fingerprint, IceCredentials, Mid, Payload,
+    Direction, ExtensionMapping, Feedback, Fingerprint, IceCredentials, Mid, Payload,
     RemoteTransport, is_token_byte,
 };
 use crate::limits;
-use model::TrackKind;
+use model::{ExtensionKind, TrackKind};
 
 /// Why an offer was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -460,7 +460,7 @@ impl Draft {
         if id == 0 || id == 15 {
             return Err(Fault::Malformed);
         }
-        if let Some(extension) = Extension::from_uri(uri) {
+        if let Some(extension) = ExtensionKind::from_uri(uri) {
             self.extensions.push(ExtensionMapping { id, extension, direction });
         }
         Ok(())
@@ -661,7 +661,7 @@ fn assemble(session: &SessionDraft, drafts: Vec<Draft>) -> Result<Offer, OfferEr
 /// RFC 8285 §6): packets are told apart by nothing else.
 fn check_bundle(sections: &[Section]) -> Result<(), OfferError> {
     let mut formats: [Option<(&str, u32, u8)>; 128] = [None; 128];
-    let mut extensions: [Option<Extension>; 256] = [None; 256];
+    let mut extensions: [Option<ExtensionKind>; 256] = [None; 256];
     for section in sections.iter().filter(|section| !section.rejected) {
         let SectionBody::Media(media) = &section.body else {
             continue;

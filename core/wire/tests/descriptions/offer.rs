@@ -3,12 +3,10 @@
 use crate::clients::{
     ALL, CHROMIUM_JOIN, CHROMIUM_PUBLISH, FIREFOX_JOIN, NATIVE_CAMERA, NATIVE_JOIN, parse,
 };
-use model::{Codec, TrackKind};
+use model::{Codec, ExtensionKind, TrackKind};
 use proptest::prelude::*;
 use wire::limits;
-use wire::sdp::{
-    Direction, Extension, FingerprintHash, MediaOffer, Offer, OfferError, SectionBody,
-};
+use wire::sdp::{Direction, FingerprintHash, MediaOffer, Offer, OfferError, SectionBody};
 
 fn media<'a>(offer: &'a Offer, mid: &str) -> &'a MediaOffer {
     let section = offer.sections.iter().find(|section| section.mid.as_str() == mid).unwrap();
@@ -52,7 +50,9 @@ fn chromium_sends_a_camera_in_three_layers() {
     assert_eq!(camera.rids, ["q".into(), "h".into(), "f".into()]);
     let msid = camera.msid.as_ref().unwrap();
     assert_eq!(msid.track.as_deref(), Some("93c169dc-2d5b-46ed-a862-7e2e79e2f816"));
-    assert!(camera.extensions.iter().any(|mapping| mapping.extension == Extension::RepairedRid));
+    assert!(
+        camera.extensions.iter().any(|mapping| mapping.extension == ExtensionKind::RepairedRid)
+    );
     let microphone = media(&offer, "7");
     assert_eq!(microphone.ssrcs, [1_227_064_750]);
 }

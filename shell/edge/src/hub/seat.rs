@@ -134,11 +134,8 @@ impl Seat {
 /// Adds what a section says; an id that contradicts the rest of the bundle is left out.
 pub(super) fn map_extensions(map: &mut ExtensionMap, mappings: &[ExtensionMapping]) {
     for mapping in mappings {
-        let kind = rtp::extension::ExtensionKind::from_uri(mapping.extension.uri());
-        if let Some(kind) = kind {
-            // A contradiction is the client's fault and costs it this extension.
-            let _ = map.insert(mapping.id, kind);
-        }
+        // A contradiction is the client's fault and costs it this extension.
+        let _ = map.insert(mapping.id, mapping.extension);
     }
 }
 

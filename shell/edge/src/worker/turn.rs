@@ -276,7 +276,7 @@ impl Worker {
             }
             Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
             Hop::KeyframeWanted(track, spatial) => {
-                self.forward.keyframe_wanted(now, *track, *spatial);
+                self.forward.keyframe_wanted(*track, *spatial);
             }
         }
     }
