@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use model::{PeerId, Timestamp, WorkerId};
@@ -51,7 +50,6 @@ pub(crate) fn transport() -> Figure {
     const PEERS: usize = 10;
     let factory = PeerFactory::new(Instant::now()).expect("cryptography works");
     let door = Door::new(&[3; 32]);
-    let addresses = [SocketAddr::from(([127, 0, 0, 1], 7000))];
     let remote = Remote {
         ice: IceCredentials { ufrag: "abcd".into(), pwd: "abcdefghijklmnopqrstuv".into() },
         fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![5; 32] },
@@ -65,8 +63,8 @@ pub(crate) fn transport() -> Figure {
                 let id = PeerId { worker: WorkerId(0), index };
                 let pwd = "abcdefghijklmnopqrstuv".into();
                 let local = IceCredentials { ufrag: door.mint(id, 0), pwd };
-                let peer = Peer::new(&factory, &addresses, &local, &remote, Timestamp::ZERO);
-                peers.insert(index, peer.expect("good addresses"));
+                let peer = Peer::new(&factory, &local, &remote, Timestamp::ZERO);
+                peers.insert(index, peer);
             }
         });
         rounds.push(spent, PEERS);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use model::Timestamp;
-use peer::{Event, IceCredentials, Output, Peer, PeerFactory};
+use peer::{Event, IceCredentials, Output, Path, Peer, PeerFactory};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use rtp::packet::Datagram;
 use rtp::srtp::{DtlsRole, SrtpSender};
@@ -132,8 +132,8 @@ impl Client {
         };
         let mut signal = Signal::join(stream, house.server, &identity, &request).await?;
         let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
-        let (local, now) = (socket.local_addr()?, house.now());
-        let peer = Peer::client(&house.factory, local, &ice, &answer.remote, answer.address, now)?;
+        let path = Path { remote: answer.address, local: socket.local_addr()? };
+        let peer = Peer::client(&house.factory, &ice, &answer.remote, path, house.now())?;
         let source = Source::new(house.kind, ssrc);
         let wake = house.origin;
         Ok(Self {
@@ -204,7 +204,7 @@ impl Client {
         loop {
             match self.peer.poll() {
                 Output::Transmit(transmit) => {
-                    self.socket.try_send_to(&transmit.datagram, transmit.remote).ok();
+                    self.socket.try_send_to(&transmit.datagram, transmit.path.remote).ok();
                 }
                 Output::Event(Event::Keys(keys)) => {
                     self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client)?);
@@ -261,9 +261,13 @@ impl Client {
     fn take(&mut self, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
         match Datagram::classify(datagram) {
             Datagram::Rtp => self.count(datagram),
-            Datagram::Stun | Datagram::Dtls => {
-                let local = self.socket.local_addr()?;
-                self.peer.handle_datagram(self.house.now(), from, local, datagram);
+            Datagram::Stun => {
+                let path = Path { remote: from, local: self.socket.local_addr()? };
+                self.peer.handle_stun(self.house.now(), path, datagram);
+                self.drive()?;
+            }
+            Datagram::Dtls => {
+                self.peer.handle_dtls(self.house.now(), datagram);
                 self.drive()?;
             }
             Datagram::Rtcp | Datagram::Unknown => {}

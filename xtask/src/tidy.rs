@@ -37,7 +37,7 @@ const NOT_IN_CORE: &[&str] = &["tokio", "mio", "socket2", "async-std", "smol", "
 const NOT_IN_SERVER: &[&str] = &["e2ee", "mux", "recorder", "store", "livekit"];
 
 /// Crates that bring WebRTC, and the only crate of ours that may name them.
-const WEBRTC: (&[&str], &str) = (&["str0m", "dimpl"], "peer");
+const WEBRTC: (&[&str], &str) = (&["dimpl", "sctp-proto"], "peer");
 
 /// The only files that may hold `unsafe`: system calls, and a counting allocator that is not shipped.
 const UNSAFE: &[&str] = &["shell/edge/src/sys.rs", "benches/src/sys.rs"];
@@ -156,7 +156,7 @@ fn cores_reach_no_io() {
         if folder.starts_with("core/") {
             let linked = linked(&name);
             for banned in NOT_IN_CORE.iter().filter(|banned| linked.contains(**banned)) {
-                // str0m draws ids and DTLS keys by itself: the named exception to purity.
+                // SCTP draws its tags by itself: the named exception to purity.
                 if !(name == "peer" && *banned == "rand") {
                     problems
                         .push(format!("{name} reaches {banned}: cargo tree -p {name} -i {banned}"));

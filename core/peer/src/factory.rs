@@ -1,14 +1,15 @@
-//! What all peers of a process share: the DTLS certificate, the crypto providers, the clock's origin.
+//! What all peers of a process share: the DTLS identity, SCTP's settings, the clock's origin.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use model::Timestamp;
-use str0m::crypto::CryptoProvider;
-use str0m::crypto::dtls::{DtlsCert, DtlsProvider};
+use ring::hmac;
+use ring::rand::SystemRandom;
 
 use crate::Fingerprint;
-use crate::tap::TapProvider;
+use crate::channels::Settings;
+use crate::dtls::Identity;
 
 /// Why no peer can be made in this process.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +20,17 @@ pub enum PeerFactoryError {
     /// No certificate could be made.
     #[error("a DTLS certificate could not be made")]
     Certificate,
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
 }
 
 /// Makes peers. One for a process; its certificate lives as long as it does.
 pub struct PeerFactory {
-    pub(crate) provider: Arc<CryptoProvider>,
-    pub(crate) certificate: DtlsCert,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) settings: Arc<Settings>,
+    /// See `ice`: what transaction ids are made with.
+    pub(crate) secret: Arc<hmac::Key>,
     fingerprint: Fingerprint,
     origin: Instant,
 }
@@ -36,26 +42,32 @@ impl std::fmt::Debug for PeerFactory {
 }
 
 impl PeerFactory {
-    /// `origin` is the instant of [`Timestamp::ZERO`]. The provider is leaked: str0m asks for a static
-    /// one, so call this once for a process.
+    /// `origin` is the instant of [`Timestamp::ZERO`].
     ///
     /// # Errors
-    /// The world's fault: the cryptography library does not work on this machine.
+    /// The world's fault: cryptography does not work on this machine.
     pub fn new(origin: Instant) -> Result<Self, PeerFactoryError> {
-        let tap: &'static TapProvider =
-            Box::leak(Box::new(TapProvider::new().map_err(PeerFactoryError::SelfTest)?));
-        let certificate = tap.generate_certificate().ok_or(PeerFactoryError::Certificate)?;
-        let provider = CryptoProvider { dtls_provider: tap, ..str0m::crypto::from_feature_flags() };
-        let digest = ring::digest::digest(&ring::digest::SHA256, &certificate.certificate);
-        let fingerprint =
-            Fingerprint { algorithm: "sha-256".into(), bytes: digest.as_ref().to_vec() };
-        Ok(Self { provider: Arc::new(provider), certificate, fingerprint, origin })
+        let identity = Identity::new()?;
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .map_err(|_| PeerFactoryError::Randomness)?;
+        let fingerprint = identity.fingerprint();
+        Ok(Self {
+            identity: Arc::new(identity),
+            settings: Arc::new(Settings::new()),
+            secret: Arc::new(secret),
+            fingerprint,
+            origin,
+        })
     }
 
     /// What the SDP answer says of our certificate.
     #[must_use]
     pub const fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    pub(crate) const fn origin(&self) -> Instant {
+        self.origin
     }
 
     pub(crate) fn instant(&self, now: Timestamp) -> Instant {

@@ -1,5 +1,7 @@
 //! Every bound of a peer that the remote side can drive, with its reckoning.
 
+use std::time::Duration;
+
 /// The largest data-channel message that is received. LiveKit's clients clamp theirs to 64,000 bytes;
 /// libwebrtc announces 262,144.
 pub const MESSAGE_BYTES_MAX: u32 = 256 * 1024;
@@ -20,3 +22,31 @@ pub(crate) const LABEL_BYTES_MAX: usize = 64;
 /// Datagrams that one input can make a peer emit before the caller gets control back. A DTLS flight
 /// is under ten and an SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] / 1,100 = 238.
 pub(crate) const OUTPUTS_PER_INPUT_MAX: usize = 512;
+
+/// Paths of one peer that are remembered: a client with four interfaces and two of our addresses
+/// checks eight.
+pub const PATHS_MAX: usize = 16;
+
+/// Our checks of one path are this far apart, however often it is asked for one.
+pub(crate) const CHECK_SPACING: Duration = Duration::from_millis(20);
+
+/// How long a client may leave our checks unanswered (RFC 7675 §5.1).
+pub(crate) const CONSENT_TIME: Duration = Duration::from_secs(30);
+
+/// Datagrams that wait for a path to open: a DTLS flight is under ten.
+pub(crate) const HELD_MAX: usize = 16;
+
+/// Bytes of a datagram or record that are looked at: more than a path to a client carries.
+pub(crate) const RECORD_BYTES_MAX: usize = 2_048;
+
+/// DTLS handshakes of one peer that are begun, each for another hello: at 0.2 ms they are 3 ms.
+pub(crate) const HANDSHAKES_MAX: u8 = 16;
+
+/// Those that are under way at once: the client's and two forged ones, 8 KiB each.
+pub(crate) const HANDSHAKES_AT_ONCE_MAX: usize = 3;
+
+/// What SCTP receives and nobody has read, over all channels: four of the largest messages.
+pub(crate) const RECEIVE_BUFFER_BYTES_MAX: u32 = 4 * MESSAGE_BYTES_MAX;
+
+/// Bytes of an SCTP payload: with its header, DTLS's (37) and UDP over IPv6 it fits a path of 1,280.
+pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_150;

@@ -1,27 +1,26 @@
 //! The state machine of one transport: datagrams in, datagrams and events out.
 //!
-//! Owns: one str0m `Rtc` without media, the data channels that its client opened, the tapped keys.
-//! Guarantees: nothing leaves before MESSAGE-INTEGRITY of a binding request held; after
-//! [`Event::Closed`] it does nothing more.
-//! Source: `str0m` docs; the tap was proven against Chromium and LiveKit's native client.
+//! Owns: the order between its three layers. ICE says where to, DTLS what is readable, SCTP what is
+//! whole.
+//! Guarantees: nothing leaves before MESSAGE-INTEGRITY of a binding request held, and nothing but
+//! ICE's own checks leaves for an address that has not answered one; after [`Event::Closed`] it does
+//! nothing more.
 
 mod client;
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use model::Timestamp;
 use rtp::srtp::KeyingMaterial;
-use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, IceConnectionState, IceCreds, Input, Rtc, RtcConfig, RtcError};
+use zeroize::Zeroize as _;
 
-use crate::limits::{
-    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX,
-    OUTPUTS_PER_INPUT_MAX,
-};
-use crate::tap::{KeySlot, with_slot};
-use crate::{Fingerprint, IceCredentials, PeerFactory, stun};
+use crate::channels::{self, ChannelId, Channels, Settings};
+use crate::dtls::{self, Broken, Dtls};
+use crate::ice::Ice;
+use crate::limits::{HELD_MAX, OUTPUTS_PER_INPUT_MAX, RECORD_BYTES_MAX};
+use crate::{Fingerprint, IceCredentials, Path, PeerFactory};
 
 /// What the client said of itself in its offer.
 #[derive(Clone, Debug)]
@@ -32,31 +31,20 @@ pub struct Remote {
     pub fingerprint: Fingerprint,
 }
 
-/// Why a peer could not be made.
+/// DTLS does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
-    /// The caller gave an address that cannot be a candidate.
-    #[error("{0} cannot be a local candidate")]
-    Address(SocketAddr),
-    /// DTLS did not start.
-    #[error("DTLS did not start")]
-    Dtls(#[source] RtcError),
-}
-
-/// One data channel of one peer, in the order in which they opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChannelId(u8);
+#[error("DTLS does not start")]
+pub struct PeerError(#[from] dimpl::Error);
 
 /// A datagram to send.
 #[derive(Debug)]
 pub struct Transmit {
-    /// The address of ours that it leaves from.
-    pub local: SocketAddr,
-    /// Where to.
-    pub remote: SocketAddr,
+    /// From where to where.
+    pub path: Path,
     /// The bytes.
     pub datagram: Vec<u8>,
-    /// It answers a binding request whose MESSAGE-INTEGRITY held: `remote` is the client's.
+    /// It answers a binding request whose MESSAGE-INTEGRITY held: whoever sends from `path.remote`
+    /// knows the password.
     pub verifies_remote: bool,
 }
 
@@ -65,12 +53,14 @@ pub struct Transmit {
 pub enum Event {
     /// DTLS gave the SRTP keys. Comes once, before [`Event::Connected`].
     Keys(KeyingMaterial),
-    /// ICE and DTLS are up.
+    /// The client nominated a path and receives on it: media goes there from now on.
+    Selected(Path),
+    /// DTLS is up.
     Connected,
-    /// The client stopped checking; it may come back by itself or by an ICE restart.
-    Disconnected,
     /// The client opened a data channel with this label.
     ChannelOpen(ChannelId, Box<str>),
+    /// The client closed a data channel; its id may come again.
+    ChannelClosed(ChannelId),
     /// A whole message arrived.
     Message(ChannelId, Vec<u8>),
     /// The transport is finished, by the client's wish or by an error.
@@ -88,17 +78,36 @@ pub enum Output {
     Wait(Timestamp),
 }
 
+/// How far a transport has come to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// It says goodbye.
+    Closing,
+    /// Nobody was told.
+    Closed,
+    Over,
+}
+
 /// One participant's transport. Drain [`Peer::poll`] until `Wait` after every other call.
 pub struct Peer {
-    rtc: Rtc,
-    /// Taken once the keys have been handed out.
-    keys: Option<KeySlot>,
-    channels: Vec<str0m::channel::ChannelId>,
+    ice: Ice,
+    dtls: Dtls,
+    /// Once there is somebody to talk to.
+    channels: Option<Box<Channels>>,
+    settings: Arc<Settings>,
+    /// Data channels that a client opens.
+    wanted: &'static [&'static str],
+    ready: VecDeque<Transmit>,
+    /// Records that wait for a path to open.
+    held: VecDeque<Vec<u8>>,
     origin: Instant,
+    now: Timestamp,
+    /// When DTLS wants to be woken.
+    dtls_wake: Timestamp,
     /// Outputs left before this input's share is used up.
     outputs: usize,
-    closed: bool,
-    told_closed: bool,
+    life: Life,
 }
 
 impl std::fmt::Debug for Peer {
@@ -108,201 +117,217 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// A passive transport (ICE-lite, DTLS server) that may be reached at `addresses`.
-    ///
-    /// # Errors
-    /// The caller's fault: an unusable address. The world's: DTLS does not start.
+    /// A passive transport (ICE-lite, DTLS server).
+    #[must_use]
     pub fn new(
         factory: &PeerFactory,
-        addresses: &[SocketAddr],
         local: &IceCredentials,
         remote: &Remote,
         now: Timestamp,
-    ) -> Result<Self, PeerError> {
-        let config = RtcConfig::new()
-            .set_crypto_provider(factory.provider.clone())
-            .set_dtls_cert(factory.certificate.clone())
-            .set_local_ice_credentials(creds(local))
-            .set_ice_lite(true)
-            .set_stats_interval(None)
-            .set_sctp_max_buffered_amount(CHANNEL_BUFFER_BYTES_MAX)
-            .set_sctp_max_message_size(MESSAGE_BYTES_MAX);
-        let (mut rtc, keys) = with_slot(|| config.build(factory.instant(now)));
-        for &address in addresses {
-            rtc.add_local_candidate(candidate(address)?);
-        }
-        Self::begin(factory, rtc, keys, remote, false)
+    ) -> Self {
+        let dtls = Dtls::server(&factory.identity, remote.fingerprint.clone());
+        Self::begin(factory, local, remote, dtls, None, now)
     }
 
-    /// What both ends do once their transport is built. `is_client`: ICE controlling, DTLS client.
+    /// What both ends do. `server`: the path to it, for the end that begins.
     fn begin(
         factory: &PeerFactory,
-        mut rtc: Rtc,
-        keys: KeySlot,
+        local: &IceCredentials,
         remote: &Remote,
-        is_client: bool,
-    ) -> Result<Self, PeerError> {
-        let mut api = rtc.direct_api();
-        api.set_remote_fingerprint(str0m::crypto::Fingerprint {
-            hash_func: remote.fingerprint.algorithm.to_string(),
-            bytes: remote.fingerprint.bytes.clone(),
-        });
-        api.set_remote_ice_credentials(creds(&remote.ice));
-        api.set_ice_controlling(is_client);
-        api.start_dtls(is_client).map_err(PeerError::Dtls)?;
-        api.start_sctp(is_client);
-        Ok(Self {
-            rtc,
-            keys: Some(keys),
-            channels: Vec::new(),
-            origin: factory.instant(Timestamp::ZERO),
+        dtls: Dtls,
+        server: Option<Path>,
+        now: Timestamp,
+    ) -> Self {
+        let secret = Arc::clone(&factory.secret);
+        Self {
+            ice: Ice::new(local.clone(), remote.ice.clone(), secret, server, now),
+            dtls,
+            channels: None,
+            settings: Arc::clone(&factory.settings),
+            wanted: &[],
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            origin: factory.origin(),
+            now,
+            dtls_wake: now,
             outputs: OUTPUTS_PER_INPUT_MAX,
-            closed: false,
-            told_closed: false,
-        })
+            life: Life::Open,
+        }
     }
 
-    /// A STUN or DTLS datagram that came from `remote` to our address `local`. Anything else, and
-    /// anything malformed, is ignored.
-    pub fn handle_datagram(
-        &mut self,
-        now: Timestamp,
-        remote: SocketAddr,
-        local: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, datagram) else {
-            return;
-        };
-        let input = Input::Receive(self.instant(now), receive);
-        if self.rtc.accepts(&input) {
-            self.handle(input);
+    /// A STUN datagram that came over `path`. What is malformed or not authentic is ignored.
+    pub fn handle_stun(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
+        self.turn(now);
+        if self.life == Life::Open {
+            self.ice.handle(now, path, datagram, &mut self.ready);
+        }
+    }
+
+    /// A DTLS datagram, which came over a path that a binding request has proven.
+    pub fn handle_dtls(&mut self, now: Timestamp, datagram: &[u8]) {
+        self.turn(now);
+        if self.life == Life::Open && datagram.len() <= RECORD_BYTES_MAX {
+            let taken = self.dtls.handle(self.instant(now), datagram);
+            self.survive(taken);
         }
     }
 
     /// The time of the last [`Output::Wait`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.handle(Input::Timeout(self.instant(now)));
+        self.turn(now);
+        if self.life != Life::Open {
+            return;
+        }
+        let is_welcome = self.ice.handle_timeout(now, &mut self.ready);
+        let mut passed = if is_welcome { Ok(()) } else { Err(Broken) };
+        if self.dtls_wake <= now {
+            passed = passed.and(self.dtls.handle_timeout(self.instant(now)));
+        }
+        self.survive(passed);
+        let instant = self.instant(now);
+        if let Some(channels) = &mut self.channels {
+            channels.handle_timeout(instant);
+        }
     }
 
     /// The client restarted ICE: both ends have new credentials, DTLS and SCTP go on.
     pub fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
-        let mut api = self.rtc.direct_api();
-        api.set_local_ice_credentials(creds(local));
-        api.set_remote_ice_credentials(creds(remote));
-        self.outputs = OUTPUTS_PER_INPUT_MAX;
+        self.turn(self.now);
+        self.ice.restart(local.clone(), remote.clone());
     }
 
     /// Queues a whole message. `false`: the channel is gone or its buffer is full.
     pub fn send(&mut self, channel: ChannelId, message: &[u8]) -> bool {
-        self.outputs = OUTPUTS_PER_INPUT_MAX;
-        let Some(id) = self.channels.get(usize::from(channel.0)).copied() else {
-            return false;
-        };
-        self.rtc
-            .channel(id)
-            .is_some_and(|mut channel| channel.write(true, message).unwrap_or(false))
+        self.turn(self.now);
+        self.channels.as_mut().is_some_and(|channels| channels.send(channel, message))
     }
 
     /// Bytes of a channel that wait for acknowledgement.
     pub fn buffered(&mut self, channel: ChannelId) -> usize {
-        self.channels
-            .get(usize::from(channel.0))
-            .copied()
-            .and_then(|id| self.rtc.channel(id).map(|mut channel| channel.buffered_amount()))
-            .unwrap_or(0)
+        self.channels.as_mut().map_or(0, |channels| channels.buffered(channel))
     }
 
     /// Starts an orderly end: DTLS `close_notify` goes out with the next polls.
     pub fn close(&mut self) {
-        self.outputs = OUTPUTS_PER_INPUT_MAX;
-        if self.rtc.close().is_err() {
-            self.closed = true;
+        self.turn(self.now);
+        if self.life == Life::Open {
+            self.life = if self.dtls.close().is_ok() { Life::Closing } else { Life::Closed };
         }
     }
 
     /// What to do next, until `Wait`.
     pub fn poll(&mut self) -> Output {
+        // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
+        let mut buffer = [0; RECORD_BYTES_MAX];
+        let output = self.step(&mut buffer);
+        buffer.zeroize();
+        output
+    }
+
+    fn step(&mut self, buffer: &mut [u8]) -> Output {
         loop {
-            if self.closed {
-                if self.told_closed {
-                    return Output::Wait(Timestamp::MAX);
-                }
-                self.told_closed = true;
+            if self.life == Life::Over {
+                return Output::Wait(Timestamp::MAX);
+            }
+            // A peer that never comes to rest would hold its worker for ever.
+            if self.life == Life::Closed || self.outputs == 0 {
+                self.life = Life::Over;
                 return Output::Event(Event::Closed);
             }
-            if let Some(keys) = self.tapped() {
-                return Output::Event(Event::Keys(keys));
-            }
-            if self.outputs == 0 {
-                // A peer that never comes to rest would hold its worker for ever.
-                self.closed = true;
-                continue;
-            }
             self.outputs -= 1;
-            match self.rtc.poll_output() {
-                Ok(str0m::Output::Timeout(at)) => {
-                    if !self.rtc.is_alive() {
-                        self.closed = true;
-                        continue;
-                    }
-                    return Output::Wait(self.timestamp(at));
+            if let Some(transmit) = self.next_transmit() {
+                return Output::Transmit(transmit);
+            }
+            if let Some(path) = self.ice.take_selected() {
+                return Output::Event(Event::Selected(path));
+            }
+            match self.dtls.poll(buffer) {
+                Ok(dtls::Step::Record(record)) => self.hold(record.to_vec()),
+                Ok(dtls::Step::Keys(keys)) => return Output::Event(Event::Keys(keys)),
+                Ok(dtls::Step::Connected) => {
+                    self.associate();
+                    return Output::Event(Event::Connected);
                 }
-                Ok(str0m::Output::Transmit(transmit)) => {
-                    let datagram = Vec::from(transmit.contents);
-                    return Output::Transmit(Transmit {
-                        local: transmit.source,
-                        remote: transmit.destination,
-                        verifies_remote: stun::is_binding_success(&datagram),
-                        datagram,
-                    });
-                }
-                Ok(str0m::Output::Event(event)) => {
-                    if let Some(event) = self.translate(event) {
-                        return Output::Event(event);
+                Ok(dtls::Step::Data(packet)) => {
+                    let now = self.instant(self.now);
+                    if let Some(channels) = &mut self.channels {
+                        channels.handle(now, packet);
                     }
                 }
-                Err(_) => self.closed = true,
+                Ok(dtls::Step::Goodbye) | Err(Broken) => self.life = Life::Closed,
+                Ok(dtls::Step::Wait(at)) => {
+                    self.dtls_wake = at.map_or(Timestamp::MAX, |at| self.timestamp(at));
+                    if self.life == Life::Closing {
+                        self.life = Life::Closed;
+                    } else if let Some(output) = self.step_channels() {
+                        return output;
+                    }
+                }
             }
         }
     }
 
-    fn handle(&mut self, input: Input<'_>) {
+    /// What the channels want, once nothing below them is pending. `None`: look below again.
+    fn step_channels(&mut self) -> Option<Output> {
+        let step = self.channels.as_mut().map_or(channels::Step::Wait(None), |it| it.poll());
+        let event = match step {
+            channels::Step::Packet(packet) => {
+                let taken = self.dtls.send(&packet);
+                self.survive(taken);
+                return None;
+            }
+            channels::Step::Lost => {
+                self.life = Life::Closed;
+                return None;
+            }
+            channels::Step::Wait(at) => {
+                let at = at.map_or(Timestamp::MAX, |at| self.timestamp(at));
+                let wake = at.min(self.dtls_wake).min(self.ice.next_timeout());
+                return Some(Output::Wait(wake));
+            }
+            channels::Step::Open(id, label) => Event::ChannelOpen(id, label),
+            channels::Step::Closed(id) => Event::ChannelClosed(id),
+            channels::Step::Message(id, message) => Event::Message(id, message),
+        };
+        Some(Output::Event(event))
+    }
+
+    /// DTLS is up: SCTP may begin.
+    fn associate(&mut self) {
+        let now = self.instant(self.now);
+        let channels =
+            self.channels.get_or_insert_with(|| Box::new(Channels::new(&self.settings, now)));
+        if !self.wanted.is_empty() {
+            channels.connect(self.wanted);
+        }
+    }
+
+    /// Keeps a record for the time when a path is open; a flight is sent again if it gets lost.
+    fn hold(&mut self, record: Vec<u8>) {
+        self.held.push_back(record);
+        if self.held.len() > HELD_MAX {
+            self.held.pop_front();
+        }
+    }
+
+    fn next_transmit(&mut self) -> Option<Transmit> {
+        if let Some(transmit) = self.ready.pop_front() {
+            return Some(transmit);
+        }
+        let path = self.ice.destination()?;
+        let datagram = self.held.pop_front()?;
+        Some(Transmit { path, datagram, verifies_remote: false })
+    }
+
+    /// Something from outside: it has its share of outputs.
+    fn turn(&mut self, now: Timestamp) {
+        self.now = now;
         self.outputs = OUTPUTS_PER_INPUT_MAX;
-        if self.rtc.handle_input(input).is_err() {
-            self.closed = true;
-        }
     }
 
-    fn tapped(&mut self) -> Option<KeyingMaterial> {
-        self.keys.as_ref()?.get()?;
-        Arc::try_unwrap(self.keys.take()?).ok()?.into_inner()
-    }
-
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "str0m's media events never come: it has none"
-    )]
-    fn translate(&mut self, event: str0m::Event) -> Option<Event> {
-        match event {
-            str0m::Event::Connected => Some(Event::Connected),
-            str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                Some(Event::Disconnected)
-            }
-            str0m::Event::ChannelOpen(id, label) => {
-                if self.channels.len() >= CHANNELS_MAX || label.len() > LABEL_BYTES_MAX {
-                    self.rtc.direct_api().close_data_channel(id);
-                    return None;
-                }
-                let index = u8::try_from(self.channels.len()).ok()?;
-                self.channels.push(id);
-                Some(Event::ChannelOpen(ChannelId(index), label.into_boxed_str()))
-            }
-            str0m::Event::ChannelData(data) => {
-                let index = self.channels.iter().position(|&id| id == data.id)?;
-                Some(Event::Message(ChannelId(u8::try_from(index).ok()?), data.data))
-            }
-            _ => None,
+    fn survive(&mut self, outcome: Result<(), Broken>) {
+        if outcome.is_err() && matches!(self.life, Life::Open | Life::Closing) {
+            self.life = Life::Closed;
         }
     }
 
@@ -315,10 +340,5 @@ impl Peer {
     }
 }
 
-fn candidate(address: SocketAddr) -> Result<Candidate, PeerError> {
-    Candidate::host(address, Protocol::Udp).map_err(|_| PeerError::Address(address))
-}
-
-fn creds(credentials: &IceCredentials) -> IceCreds {
-    IceCreds { ufrag: credentials.ufrag.to_string(), pass: credentials.pwd.to_string() }
-}
+#[cfg(test)]
+mod tests;

@@ -114,11 +114,8 @@ pub const HOPS_MIN: usize = 96;
 /// forged addresses; then clients' first packets are lost until their next check.
 pub const ROUTES_MAX: usize = 4096;
 
-/// Proven paths of one peer: a client with four interfaces and two of our addresses checks eight.
-pub const PATHS_MAX: usize = 16;
-
 /// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
-/// keeps. The eight of [`PATHS_MAX`], eight times over.
+/// keeps. Four times [`peer::PATHS_MAX`].
 pub const PATHS_PROVEN_MAX: usize = 64;
 
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).

@@ -85,7 +85,6 @@ impl Server {
         let workers = Workers::start(WorkersConfig {
             count: config.workers.get(),
             udp_bind: config.udp.clone(),
-            advertised: config.advertised.clone(),
             door: Arc::clone(&door),
             factory: Arc::clone(&factory),
             origin,

@@ -26,7 +26,7 @@ mod turn;
 mod upward;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -53,8 +53,6 @@ pub struct WorkersConfig {
     pub count: u8,
     /// Where each of them receives: see `Config::udp`.
     pub udp_bind: Vec<SocketAddr>,
-    /// Where clients are told to send, best first; never empty.
-    pub advertised: Vec<IpAddr>,
     /// Knows whose a binding request is.
     pub door: Arc<Door>,
     /// Makes transports.
@@ -120,7 +118,6 @@ impl Workers {
                 received: Mapping::new(sys::RECEIVE_BYTES)?,
                 hops,
                 arrivals,
-                candidates: candidates(&config.advertised, udp_port),
                 door: Arc::clone(&config.door),
                 factory: Arc::clone(&config.factory),
                 origin: config.origin,
@@ -202,10 +199,6 @@ impl Workers {
 /// it, silently, with another process.
 fn claim(binds: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     binds.iter().map(|at| UdpSocket::bind(at)?.local_addr()).collect()
-}
-
-fn candidates(advertised: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
 }
 
 fn seed() -> io::Result<u64> {

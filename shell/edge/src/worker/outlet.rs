@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{TrackId, WorkerId};
+use peer::Path;
 use sfu::forward::{Egress, Outside, RelayedPacket};
 
 use super::hop::Hops;
-use super::path::Path;
 use crate::metrics::Metrics;
 use crate::sys::{MediaSocket, Run, SendBatch};
 

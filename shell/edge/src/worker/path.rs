@@ -4,24 +4,15 @@
 //! Guarantees: a pair names a peer only after MESSAGE-INTEGRITY of its binding request held, and not
 //! while another peer proves it too; what is kept of pairs that are not ours decides a route and nothing
 //! else, and is bounded.
-//! Limits: a binding request shows that its sender knows the peer's password, not that it receives at
-//! the address that it sends from.
+//! Not here: whether the client receives at the address that it sends from, which decides what may be
+//! sent there (`peer`).
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 
 use model::{PeerId, Timestamp, WorkerId};
+use peer::Path;
 
 use crate::limits::{PATH_HELD_TIME, ROUTES_MAX};
-
-/// One 5-tuple; the protocol is always UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Path {
-    /// Theirs.
-    pub(super) remote: SocketAddr,
-    /// Ours, as the kernel knows it.
-    pub(super) local: SocketAddr,
-}
 
 /// Paths that led to other workers. The oldest is forgotten first: the client's next check, at most a few
 /// seconds later, teaches it again.
@@ -82,6 +73,8 @@ impl Paths {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn path(port: u16) -> Path {

@@ -6,19 +6,17 @@
 //! given up; one of lossy messages loses them.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{PeerId, Timestamp};
-use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, Peer};
+use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Path, Peer};
 use rtp::srtp::KeyingMaterial;
 use sfu::Forward;
 use sfu::forward::PeerSlot;
 
 use super::Channel;
 use super::allowance::Allowance;
-use super::path::Path;
-use crate::limits::{PATHS_MAX, PATHS_PROVEN_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
+use crate::limits::{PATHS_PROVEN_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
 use crate::sys::Mapping;
 
 pub(super) struct Seat {
@@ -29,10 +27,6 @@ pub(super) struct Seat {
     keys: Option<KeyingMaterial>,
     /// Where media goes.
     destination: Option<Path>,
-    /// The path that the request under way nominates.
-    pub(super) nominating: Option<Path>,
-    /// The last address of ours that the client asked, as the peer sees it and as it is.
-    pub(super) asked: Option<(SocketAddr, SocketAddr)>,
     channels: [Option<ChannelId>; 3],
     queue: VecDeque<(ChannelId, Arc<[u8]>)>,
     queue_bytes: usize,
@@ -54,8 +48,6 @@ impl Seat {
             slot,
             keys: None,
             destination: None,
-            nominating: None,
-            asked: None,
             channels: [None; 3],
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -65,11 +57,6 @@ impl Seat {
             checked_at: now,
             wake: Timestamp::MAX,
         }
-    }
-
-    /// The address of ours that a datagram of the peer truly leaves from.
-    pub(super) fn real(&self, shown: SocketAddr) -> SocketAddr {
-        self.asked.filter(|(asked, _)| *asked == shown).map_or(shown, |(_, real)| real)
     }
 
     /// The client proved that this path is its own. Gives back a path that it had before, if they are
@@ -149,6 +136,15 @@ impl Seat {
         Some(channel)
     }
 
+    /// A data channel closed; another may take its place.
+    pub(super) fn shut(&mut self, id: ChannelId) {
+        for place in self.channels.iter_mut().filter(|place| **place == Some(id)) {
+            *place = None;
+        }
+        self.queue.retain(|(channel, _)| *channel != id);
+        self.queue_bytes = self.queue.iter().map(|(_, message)| message.len()).sum();
+    }
+
     /// Which of the three a channel is.
     pub(super) fn channel(&self, id: ChannelId) -> Option<Channel> {
         [Channel::Reliable, Channel::Lossy, Channel::DataTrack]
@@ -191,6 +187,7 @@ impl Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Instant;
 
     use peer::{Fingerprint, PeerFactory, Remote};
@@ -204,7 +201,7 @@ mod tests {
         let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
         let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: [7; 32].into() };
         let remote = Remote { ice: ice.clone(), fingerprint };
-        let peer = Peer::new(&factory, &[ours], &ice, &remote, Timestamp::ZERO).unwrap();
+        let peer = Peer::new(&factory, &ice, &remote, Timestamp::ZERO);
         let mut seat = Seat::new(peer, None, Timestamp::ZERO);
         let path = |number: usize| {
             let port = u16::try_from(1000 + number).unwrap();

@@ -25,7 +25,6 @@ fn house() -> House {
     let workers = Workers::start(WorkersConfig {
         count: 2,
         udp_bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-        advertised: vec![IpAddr::from([127, 0, 0, 1])],
         door: Arc::clone(&door),
         factory: Arc::new(PeerFactory::new(origin).unwrap()),
         origin,
@@ -70,7 +69,7 @@ fn strangers_get_no_answer_and_are_counted() {
     let theirs = Door::new(&[8; 32]).mint(PeerId { worker: WorkerId(0), index: 1 }, 0);
     house.is_ignored(&[0xff; 700], |metrics| &metrics.datagrams_malformed);
     let request = binding_request(&theirs);
-    house.is_ignored(&request[..request.len() - 1], |metrics| &metrics.datagrams_malformed);
+    house.is_ignored(&request[..request.len() - 1], |metrics| &metrics.datagrams_unproven);
     house.is_ignored(&request, |metrics| &metrics.knocks_foreign);
     house.is_ignored(&[22; 100], |metrics| &metrics.datagrams_unproven);
     house.is_ignored(&[128; 100], |metrics| &metrics.datagrams_unproven);

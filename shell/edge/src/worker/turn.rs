@@ -7,7 +7,6 @@
 //! for a lock that the hub holds for one insertion.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use model::{PeerId, Timestamp, WorkerId};
-use peer::{BindingRequest, Door, Event, Output, Peer, PeerFactory, Remote};
+use peer::{BindingRequest, Door, Event, Output, Path, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use rtrb::Consumer;
 use sfu::forward::PeerSlot;
@@ -26,7 +25,7 @@ use super::bell::Bell;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
-use super::path::{Path, Paths, Routes};
+use super::path::{Paths, Routes};
 use super::seat::Seat;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
@@ -56,8 +55,6 @@ pub(super) struct Parts {
     pub(super) hops: Hops,
     /// From the other workers.
     pub(super) arrivals: Vec<Consumer<Hop>>,
-    /// Where clients are told to send.
-    pub(super) candidates: Vec<SocketAddr>,
     pub(super) door: Arc<Door>,
     pub(super) factory: Arc<PeerFactory>,
     pub(super) origin: Instant,
@@ -76,12 +73,11 @@ pub(super) struct Worker {
     batch: Option<ReceiveBatch>,
     outlet: Outlet,
     arrivals: Vec<Consumer<Hop>>,
-    candidates: Vec<SocketAddr>,
     door: Arc<Door>,
     factory: Arc<PeerFactory>,
     origin: Instant,
     forward: Forward<Mapping>,
-    seats: HashMap<PeerId, Seat>,
+    seats: HashMap<PeerId, Box<Seat>>,
     paths: Paths,
     routes: Routes,
     timers: BTreeSet<(Timestamp, PeerId)>,
@@ -107,7 +103,6 @@ impl Worker {
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
             arrivals: parts.arrivals,
-            candidates: parts.candidates,
             door: parts.door,
             factory: parts.factory,
             origin: parts.origin,
@@ -210,17 +205,9 @@ impl Worker {
         let NewPeer { peer: id, local, remote, fingerprint } = new;
         self.current = Some(id);
         let remote = Remote { ice: remote, fingerprint };
-        match Peer::new(&self.factory, &self.candidates, &local, &remote, now) {
-            Ok(peer) => {
-                let seat = Seat::new(peer, self.forward.slot(id), now);
-                self.seats.insert(id, seat);
-                self.drive(now, id, |_| true);
-            }
-            Err(error) => {
-                tracing::debug!(?id, %error, "no transport for a peer");
-                self.upward.tell(FromWorker::Closed(id));
-            }
-        }
+        let peer = Peer::new(&self.factory, &local, &remote, now);
+        self.seats.insert(id, Box::new(Seat::new(peer, self.forward.slot(id), now)));
+        self.drive(now, id, |_| true);
     }
 
     fn instruct(&mut self, now: Timestamp, instruction: Instruction) {
@@ -335,23 +322,30 @@ impl Worker {
 
     fn take(&mut self, now: Timestamp, path: Path, kind: Datagram, datagram: &[u8], hopped: bool) {
         match (kind, self.paths.get(&path)) {
-            (Datagram::Stun, proven) => match BindingRequest::parse(datagram) {
-                Some(request) => self.knock(now, path, request, datagram, hopped),
-                None => match proven {
-                    Some(peer) => self.give(now, peer, path, datagram),
-                    None => self.metrics.datagrams_malformed.count(),
-                },
+            (Datagram::Stun, proven) => match (BindingRequest::parse(datagram), proven) {
+                (Some(request), _) => self.knock(now, path, request, datagram, hopped),
+                (None, Some(peer)) => self.check(now, peer, path, datagram),
+                (None, None) => self.pass_on(path, datagram, hopped),
             },
-            (Datagram::Dtls, Some(peer)) => self.give(now, peer, path, datagram),
+            (Datagram::Dtls, Some(peer)) => self.drive(now, peer, |seat| {
+                seat.peer.handle_dtls(now, datagram);
+                true
+            }),
             (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
-            (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => match self.routes.get(&path)
-            {
-                Some(owner) if !hopped => {
-                    self.outlet.hops.datagram(owner, path.remote, path.local, datagram);
-                }
-                _ => self.metrics.datagrams_unproven.count(),
-            },
+            (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => {
+                self.pass_on(path, datagram, hopped);
+            }
             (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
+        }
+    }
+
+    /// A datagram over a path that is no peer's here: for the worker whose peer was last asked for over it.
+    fn pass_on(&mut self, path: Path, datagram: &[u8], hopped: bool) {
+        match self.routes.get(&path) {
+            Some(owner) if !hopped => {
+                self.outlet.hops.datagram(owner, path.remote, path.local, datagram);
+            }
+            _ => self.metrics.datagrams_unproven.count(),
         }
     }
 
@@ -372,8 +366,7 @@ impl Worker {
                 if !seat.may_prove(&path) {
                     return self.metrics.knocks_beyond.count();
                 }
-                seat.nominating = request.nominates.then_some(path);
-                self.give(now, owner, path, datagram);
+                self.check(now, owner, path, datagram);
             }
             Some(owner) if !hopped => {
                 self.routes.learn(path, owner.worker);
@@ -383,24 +376,12 @@ impl Worker {
         }
     }
 
-    /// Gives a peer a STUN or DTLS datagram.
-    fn give(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
-        let shown = self.shown(path.local);
+    /// Gives a peer a check or the answer to one of its own.
+    fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
         self.drive(now, peer, |seat| {
-            seat.asked = Some((shown, path.local));
-            seat.peer.handle_datagram(now, path.remote, shown, datagram);
+            seat.peer.handle_stun(now, path, datagram);
             true
         });
-    }
-
-    /// The candidate that stands for an address of ours: itself, or, behind an address translator, the
-    /// first of its family.
-    fn shown(&self, local: SocketAddr) -> SocketAddr {
-        if self.candidates.contains(&local) {
-            return local;
-        }
-        let mut candidates = self.candidates.iter().copied();
-        candidates.find(|it| it.is_ipv4() == local.is_ipv4()).unwrap_or(local)
     }
 
     /// Does something with a peer and everything that the peer wants after it. `act` says whether the
@@ -422,8 +403,7 @@ impl Worker {
         loop {
             match seat.peer.poll() {
                 Output::Transmit(transmit) => {
-                    let local = seat.real(transmit.local);
-                    let path = Path { remote: transmit.remote, local };
+                    let path = transmit.path;
                     if transmit.verifies_remote {
                         if !self.paths.claim(path, id, now) {
                             self.metrics.paths_contested.count();
@@ -431,9 +411,6 @@ impl Worker {
                         }
                         if let Some(old) = seat.prove(path, now) {
                             self.paths.remove(&old, id);
-                        }
-                        if seat.nominating.take() == Some(path) {
-                            seat.aim(id, path, &mut self.forward);
                         }
                     }
                     self.outlet.datagram(path, &transmit.datagram);
@@ -444,7 +421,6 @@ impl Worker {
                     }
                 }
                 Output::Wait(at) => {
-                    seat.nominating = None;
                     let wake = at.min(seat.checked_at + CHECK_SILENCE_MAX).max(now + WAKE_MIN);
                     if wake != seat.wake {
                         self.timers.remove(&(seat.wake, id));
@@ -522,13 +498,13 @@ fn tell(
     match event {
         Event::Keys(keys) => seat.key(id, keys, forward),
         Event::Connected => upward.tell(FromWorker::Connected(id)),
-        // The client may come back; silence has its own limit.
-        Event::Disconnected => {}
+        Event::Selected(path) => seat.aim(id, path, forward),
         Event::ChannelOpen(channel, label) => {
             if let Some(channel) = seat.open(channel, &label) {
                 upward.tell(FromWorker::ChannelOpen(id, channel));
             }
         }
+        Event::ChannelClosed(channel) => seat.shut(channel),
         Event::Message(channel, bytes) => {
             let Some(channel) = seat.channel(channel) else { return true };
             if !seat.allowance.take(now, bytes.len()) {

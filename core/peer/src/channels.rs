@@ -1,0 +1,437 @@
+//! The SCTP association of one transport and the data channels that the other end opened in it.
+//!
+//! Owns: the association, the table of channels. Guarantees: a stream is a channel only after a
+//! well-formed DATA_CHANNEL_OPEN; what comes on any other stream resets it, so that 65,536 streams
+//! cannot be made to stand open; messages are whole and at most [`MESSAGE_BYTES_MAX`] long.
+//! A client opens its channels itself; only load clients are one.
+//! Source: RFC 8831, RFC 8832 (DCEP), RFC 9260 through `sctp-proto`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sctp_proto::{
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Payload, PayloadProtocolIdentifier as Protocol, ReliabilityType, ServerConfig, StreamEvent,
+    TransportConfig,
+};
+
+use crate::limits::{
+    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX,
+    RECEIVE_BUFFER_BYTES_MAX, SCTP_PAYLOAD_BYTES_MAX,
+};
+
+/// SCTP's own addresses mean nothing over DTLS.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
+
+/// DCEP's message types (RFC 8832 §8.2.1).
+const ACK: u8 = 0x02;
+const OPEN: u8 = 0x03;
+
+/// One data channel of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelId(u8);
+
+/// How all associations of a process are made.
+pub(crate) struct Settings {
+    endpoint: Arc<EndpointConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl Settings {
+    pub(crate) fn new() -> Self {
+        let mut endpoint = EndpointConfig::new();
+        endpoint.max_payload_size(SCTP_PAYLOAD_BYTES_MAX);
+        let mut server = ServerConfig::default();
+        server.transport = transport();
+        Self { endpoint: Arc::new(endpoint), server: Arc::new(server) }
+    }
+}
+
+fn transport() -> Arc<TransportConfig> {
+    // It is ICE that notices when the other end is gone.
+    Arc::new(
+        TransportConfig::default()
+            .with_max_init_retransmits(None)
+            .with_max_data_retransmits(None)
+            .with_max_receive_buffer_size(RECEIVE_BUFFER_BYTES_MAX)
+            .with_max_receive_message_size(MESSAGE_BYTES_MAX),
+    )
+}
+
+/// What the association wants, or what happened in it.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An SCTP packet to send.
+    Packet(Bytes),
+    Open(ChannelId, Box<str>),
+    Closed(ChannelId),
+    Message(ChannelId, Vec<u8>),
+    /// The association ended.
+    Lost,
+    /// Nothing before this time, if there is one.
+    Wait(Option<Instant>),
+}
+
+#[derive(Debug)]
+struct Channel {
+    stream: u16,
+    /// Asked for by us and not acknowledged: its label.
+    asked: Option<Box<str>>,
+}
+
+pub(crate) struct Channels {
+    endpoint: Endpoint,
+    association: Option<(AssociationHandle, Association)>,
+    channels: Vec<Option<Channel>>,
+    /// Labels of the channels that we are to open once there is an association.
+    wanted: Vec<&'static str>,
+    /// Streams that may have something to read.
+    readable: BTreeSet<u16>,
+    packets: VecDeque<Bytes>,
+    now: Instant,
+}
+
+impl Channels {
+    pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
+        let (endpoint, server) = (Arc::clone(&settings.endpoint), Arc::clone(&settings.server));
+        Self {
+            endpoint: Endpoint::new(endpoint, Some(server)),
+            association: None,
+            channels: Vec::new(),
+            wanted: Vec::new(),
+            readable: BTreeSet::new(),
+            packets: VecDeque::new(),
+            now,
+        }
+    }
+
+    /// Begins an association and opens `labels` in it.
+    pub(crate) fn connect(&mut self, labels: &[&'static str]) {
+        let mut config = ClientConfig::default();
+        config.transport = transport();
+        self.association = self.endpoint.connect(config, NOWHERE).ok();
+        self.wanted = labels.to_vec();
+    }
+
+    /// Takes an SCTP packet; what is malformed is ignored or ends the association.
+    pub(crate) fn handle(&mut self, now: Instant, packet: &[u8]) {
+        self.now = now;
+        let packet = Bytes::copy_from_slice(packet);
+        match (self.endpoint.handle(now, NOWHERE, None, None, packet), &mut self.association) {
+            // A client that repeats its INIT because ours was lost keeps the first.
+            (Some((handle, DatagramEvent::NewAssociation(new))), association @ None) => {
+                *association = Some((handle, new));
+            }
+            (Some((handle, DatagramEvent::AssociationEvent(event))), Some((ours, it)))
+                if handle == *ours =>
+            {
+                it.handle_event(event);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        let Some((handle, association)) = &mut self.association else { return };
+        association.handle_timeout(now);
+        while let Some(event) = association.poll_endpoint_event() {
+            if let Some(event) = self.endpoint.handle_event(*handle, event) {
+                association.handle_event(event);
+            }
+        }
+    }
+
+    /// Queues a whole message. `false`: the channel is gone or there is no room.
+    pub(crate) fn send(&mut self, id: ChannelId, message: &[u8]) -> bool {
+        if self.waiting() + message.len() > CHANNEL_BUFFER_BYTES_MAX {
+            return false;
+        }
+        let Some(stream) = self.stream(id) else { return false };
+        let protocol = if message.is_empty() { Protocol::BinaryEmpty } else { Protocol::Binary };
+        // SCTP has no empty messages: a byte stands for one (RFC 8831 §6.6).
+        let message = if message.is_empty() { &[0] } else { message };
+        self.write(stream, message, protocol)
+    }
+
+    /// Bytes of a channel that wait for acknowledgement.
+    pub(crate) fn buffered(&mut self, id: ChannelId) -> usize {
+        self.stream(id).map_or(0, |stream| self.buffered_in(stream))
+    }
+
+    pub(crate) fn poll(&mut self) -> Step {
+        loop {
+            if let Some(packet) = self.next_packet() {
+                return Step::Packet(packet);
+            }
+            let Some((_, association)) = &mut self.association else { return Step::Wait(None) };
+            match association.poll() {
+                Some(Event::Connected) => self.open_wanted(),
+                Some(Event::AssociationLost { .. } | Event::HandshakeFailed { .. }) => {
+                    return Step::Lost;
+                }
+                Some(Event::Stream(event)) => {
+                    if let Some(id) = self.note(&event) {
+                        return Step::Closed(id);
+                    }
+                }
+                Some(_) => {}
+                None => match self.readable.first().copied() {
+                    Some(stream) => {
+                        if let Some(step) = self.read(stream) {
+                            return step;
+                        }
+                    }
+                    None => return Step::Wait(self.next_timeout()),
+                },
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.association.as_ref().and_then(|(_, association)| association.poll_timeout())
+    }
+
+    fn next_packet(&mut self) -> Option<Bytes> {
+        if self.packets.is_empty() {
+            let (now, association) = (self.now, &mut self.association);
+            let transmit = self.endpoint.poll_transmit().or_else(|| {
+                association.as_mut().and_then(|(_, association)| association.poll_transmit(now))
+            })?;
+            if let Payload::RawEncode(packets) = transmit.payload {
+                self.packets.extend(packets);
+            }
+        }
+        self.packets.pop_front()
+    }
+
+    /// Notes what happened to a stream; the channel that it ended.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum grows; nobody asked for more")]
+    fn note(&mut self, event: &StreamEvent) -> Option<ChannelId> {
+        match event {
+            StreamEvent::Opened { id } | StreamEvent::Readable { id } => {
+                self.readable.insert(*id);
+                None
+            }
+            StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
+                self.readable.remove(id);
+                let place = self.place(*id)?;
+                self.channels.get_mut(place)?.take();
+                Some(ChannelId(u8::try_from(place).ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads one message of a stream; what came of it.
+    fn read(&mut self, id: u16) -> Option<Step> {
+        let (_, association) = self.association.as_mut()?;
+        let chunks = association.stream(id).ok().and_then(|mut it| it.read().ok().flatten());
+        let Some(chunks) = chunks else {
+            self.readable.remove(&id);
+            return None;
+        };
+        let mut message = vec![0; chunks.len()];
+        chunks.read(&mut message).ok()?;
+        match (chunks.ppi, self.place(id)) {
+            (Protocol::Dcep, place) => match (message.split_first(), place) {
+                (Some((&OPEN, _)), None) => self.accept(id, &message),
+                (Some((&ACK, _)), Some(place)) => {
+                    let label = self.channels.get_mut(place)?.as_mut()?.asked.take()?;
+                    Some(Step::Open(ChannelId(u8::try_from(place).ok()?), label))
+                }
+                _ => None,
+            },
+            (Protocol::Binary | Protocol::String, Some(place)) => {
+                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), message))
+            }
+            (Protocol::BinaryEmpty | Protocol::StringEmpty, Some(place)) => {
+                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), Vec::new()))
+            }
+            (Protocol::Unknown, Some(_)) => None,
+            (_, None) => self.reset(id),
+        }
+    }
+
+    /// Takes a channel that the other end opens.
+    fn accept(&mut self, id: u16, message: &[u8]) -> Option<Step> {
+        let opened = Open::parse(message).filter(|it| it.label.len() <= LABEL_BYTES_MAX);
+        let (Some(opened), Some(place)) = (opened, self.vacancy()) else { return self.reset(id) };
+        let (_, association) = self.association.as_mut()?;
+        let is_set = association.stream(id).is_ok_and(|mut stream| {
+            stream
+                .set_reliability_params(opened.is_unordered, opened.kind, opened.reliability)
+                .is_ok()
+        });
+        if !is_set || !self.write(id, &[ACK], Protocol::Dcep) {
+            return self.reset(id);
+        }
+        *self.channels.get_mut(place)? = Some(Channel { stream: id, asked: None });
+        Some(Step::Open(ChannelId(u8::try_from(place).ok()?), opened.label.into()))
+    }
+
+    /// Opens what a client wants, on the even streams that a DTLS client has (RFC 8832 §6).
+    fn open_wanted(&mut self) {
+        for (stream, label) in (0..).step_by(2).zip(std::mem::take(&mut self.wanted)) {
+            let Some((_, association)) = &mut self.association else { return };
+            if association.open_stream(stream, Protocol::Unknown).is_err() {
+                continue;
+            }
+            if self.write(stream, &open(label), Protocol::Dcep) {
+                self.channels.push(Some(Channel { stream, asked: Some(label.into()) }));
+            }
+        }
+    }
+
+    /// A place in the table.
+    fn vacancy(&mut self) -> Option<usize> {
+        if let Some(place) = self.channels.iter().position(Option::is_none) {
+            return Some(place);
+        }
+        if self.channels.len() >= CHANNELS_MAX {
+            return None;
+        }
+        self.channels.push(None);
+        Some(self.channels.len() - 1)
+    }
+
+    /// Ends a stream that is no channel.
+    fn reset(&mut self, id: u16) -> Option<Step> {
+        self.readable.remove(&id);
+        let (_, association) = self.association.as_mut()?;
+        // A stream that cannot be reset is gone.
+        association.stream(id).ok()?.close().ok()?;
+        None
+    }
+
+    fn write(&mut self, stream: u16, message: &[u8], protocol: Protocol) -> bool {
+        let Some((_, association)) = &mut self.association else { return false };
+        association
+            .stream(stream)
+            .and_then(|mut stream| stream.write_with_ppi(message, protocol))
+            .is_ok()
+    }
+
+    fn waiting(&mut self) -> usize {
+        (0..self.channels.len())
+            .filter_map(|place| Some(self.channels.get(place)?.as_ref()?.stream))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|stream| self.buffered_in(stream))
+            .sum()
+    }
+
+    fn buffered_in(&mut self, stream: u16) -> usize {
+        let Some((_, association)) = &mut self.association else { return 0 };
+        association.stream(stream).and_then(|it| it.buffered_amount()).unwrap_or(0)
+    }
+
+    fn stream(&self, id: ChannelId) -> Option<u16> {
+        let channel = self.channels.get(usize::from(id.0))?.as_ref()?;
+        channel.asked.is_none().then_some(channel.stream)
+    }
+
+    fn place(&self, stream: u16) -> Option<usize> {
+        self.channels.iter().position(|it| it.as_ref().is_some_and(|it| it.stream == stream))
+    }
+}
+
+#[cfg(test)]
+impl ChannelId {
+    pub(crate) const fn at(place: u8) -> Self {
+        Self(place)
+    }
+}
+
+#[cfg(test)]
+impl Channels {
+    /// Writes on a stream that is not open.
+    pub(crate) fn write_raw(&mut self, stream: u16, message: &[u8]) {
+        let (_, association) = self.association.as_mut().unwrap();
+        association.open_stream(stream, Protocol::Binary).unwrap();
+        assert!(self.write(stream, message, Protocol::Binary));
+    }
+
+    pub(crate) fn streams(&self) -> usize {
+        self.association.as_ref().map_or(0, |(_, association)| association.stream_ids().len())
+    }
+}
+
+/// A DATA_CHANNEL_OPEN message (RFC 8832 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Open<'a> {
+    is_unordered: bool,
+    kind: ReliabilityType,
+    /// Retransmissions or milliseconds, as the kind says.
+    reliability: u32,
+    label: &'a str,
+}
+
+impl<'a> Open<'a> {
+    fn parse(message: &'a [u8]) -> Option<Self> {
+        let (header, rest) = message.split_first_chunk::<12>()?;
+        let &[kind, channel, _, _, r0, r1, r2, r3, l0, l1, _, _] = header;
+        if kind != OPEN {
+            return None;
+        }
+        let label = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
+        Some(Self {
+            is_unordered: channel & 0x80 != 0,
+            kind: match channel & 0x7f {
+                0 => ReliabilityType::Reliable,
+                1 => ReliabilityType::Rexmit,
+                2 => ReliabilityType::Timed,
+                _ => return None,
+            },
+            reliability: u32::from_be_bytes([r0, r1, r2, r3]),
+            label: std::str::from_utf8(label).ok()?,
+        })
+    }
+}
+
+/// The message that opens a reliable, ordered channel.
+fn open(label: &str) -> Vec<u8> {
+    let mut message = vec![OPEN, 0, 0, 0, 0, 0, 0, 0];
+    message.extend_from_slice(&u16::try_from(label.len()).unwrap_or(0).to_be_bytes());
+    message.extend_from_slice(&[0, 0]);
+    message.extend_from_slice(label.as_bytes());
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_open_message_is_read_as_it_was_written() {
+        let read = |message: &[u8]| Open::parse(message).map(|it| (it.kind, it.label.to_owned()));
+        let message = open("_reliable");
+        assert_eq!(read(&message), Some((ReliabilityType::Reliable, "_reliable".to_owned())));
+        for cut in 0..message.len() {
+            assert_eq!(read(&message[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_a_channel_loses_is_read_from_its_type() {
+        let mut message = open("_lossy");
+        message[1] = 0x81;
+        message[7] = 3;
+        let read = Open::parse(&message).unwrap();
+        assert!(read.is_unordered);
+        assert_eq!((read.kind, read.reliability), (ReliabilityType::Rexmit, 3));
+        message[1] = 0x05;
+        assert_eq!(Open::parse(&message), None, "there is no such type");
+    }
+
+    proptest! {
+        #[test]
+        fn random_messages_never_panic(bytes: Vec<u8>) {
+            let _ = Open::parse(&bytes);
+        }
+    }
+}

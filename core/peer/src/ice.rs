@@ -1,0 +1,431 @@
+//! One end of ICE: which way leads to the other end, and whether it still does.
+//!
+//! Owns: the paths that the other end was heard on, the checks that we ask on them, the selected path.
+//! Guarantees: nothing is answered before MESSAGE-INTEGRITY of a request held; a path is *open* only
+//! after the other end answered a check of ours on it, which shows that it receives there: one who
+//! knows a password cannot have anything but these small messages sent to a third party's address.
+//! A selected path that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
+//! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
+//! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Timestamp;
+use ring::hmac;
+
+use crate::limits::{CHECK_SPACING, CONSENT_TIME, PATHS_MAX};
+use crate::stun::{self, Kind, Message, Role, TransactionId};
+use crate::{IceCredentials, Path, Transmit};
+
+/// A controlled end asks for consent this often and up to twice as rarely (RFC 7675: about 5 s).
+const CONSENT_INTERVAL: Duration = Duration::from_secs(4);
+/// A controlling end asks this often until it is answered, and then as browsers do.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(2_500);
+
+struct Route {
+    path: Path,
+    /// Of our last check, and when it was asked; `None` before the first and after an answer.
+    asked: Option<(TransactionId, Timestamp)>,
+    /// When a check of ours was last answered; `None` when none was.
+    answered: Option<Timestamp>,
+}
+
+pub(crate) struct Ice {
+    role: Role,
+    local: IceCredentials,
+    remote: IceCredentials,
+    /// Makes transaction ids that the other end cannot foretell, which would let it answer blindly.
+    secret: Arc<hmac::Key>,
+    count: u64,
+    routes: VecDeque<Route>,
+    /// What the controlling end nominated last.
+    nominated: Option<Path>,
+    selected: Option<Path>,
+    /// The selected path changed and nobody was told.
+    is_news: bool,
+    wake: Timestamp,
+}
+
+impl Ice {
+    /// `path`: where a controlling end begins; a controlled end waits to be asked.
+    pub(crate) fn new(
+        local: IceCredentials,
+        remote: IceCredentials,
+        secret: Arc<hmac::Key>,
+        path: Option<Path>,
+        now: Timestamp,
+    ) -> Self {
+        let role = if path.is_some() { Role::Controlling } else { Role::Controlled };
+        let routes = path.into_iter().map(|path| Route { path, asked: None, answered: None });
+        Self {
+            role,
+            local,
+            remote,
+            secret,
+            count: 0,
+            routes: routes.collect(),
+            nominated: path,
+            selected: None,
+            is_news: false,
+            wake: if path.is_some() { now } else { Timestamp::MAX },
+        }
+    }
+
+    /// Both ends have new credentials. What was open stays open: DTLS and media go on meanwhile.
+    pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
+        (self.local, self.remote) = (local, remote);
+        for route in &mut self.routes {
+            route.asked = None;
+        }
+    }
+
+    /// Where anything but checks may be sent: the selected path, before that the open one.
+    pub(crate) fn destination(&self) -> Option<Path> {
+        let open = || self.routes.iter().rev().find(|it| it.answered.is_some());
+        self.selected.or_else(|| open().map(|it| it.path))
+    }
+
+    /// The path that was selected since this was asked last.
+    pub(crate) fn take_selected(&mut self) -> Option<Path> {
+        std::mem::take(&mut self.is_news).then_some(self.selected).flatten()
+    }
+
+    /// Takes a STUN datagram; what cannot be believed is ignored.
+    pub(crate) fn handle(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        datagram: &[u8],
+        out: &mut VecDeque<Transmit>,
+    ) {
+        let Some(message) = Message::parse(datagram) else { return };
+        match message.kind {
+            Kind::Request => self.answer(now, path, &message, out),
+            Kind::Success => self.hear(now, path, &message),
+        }
+    }
+
+    pub(crate) const fn next_timeout(&self) -> Timestamp {
+        self.wake
+    }
+
+    /// `false`: the other end does not consent any more.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp, out: &mut VecDeque<Transmit>) -> bool {
+        if now < self.wake {
+            return true;
+        }
+        let Some(path) = self.selected.or(self.nominated) else {
+            self.wake = Timestamp::MAX;
+            return true;
+        };
+        let answered = self.route(path).and_then(|it| it.answered);
+        if answered.is_some_and(|at| now.since(at) >= CONSENT_TIME) {
+            return false;
+        }
+        self.ask(now, path, out);
+        self.wake = now
+            + match (self.role, self.selected) {
+                (Role::Controlling, None) => CONNECT_INTERVAL,
+                (Role::Controlling, Some(_)) => KEEPALIVE_INTERVAL,
+                (Role::Controlled, _) => CONSENT_INTERVAL.mul_f32(1.0 + self.jitter()),
+            };
+        true
+    }
+
+    fn answer(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        request: &Message<'_>,
+        out: &mut VecDeque<Transmit>,
+    ) {
+        let named = request
+            .username
+            .and_then(|it| it.strip_prefix(self.local.ufrag.as_bytes())?.strip_prefix(b":"));
+        if named != Some(self.remote.ufrag.as_bytes()) || !request.is_authentic(&self.local.pwd) {
+            return;
+        }
+        let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
+        out.push_back(Transmit { path, datagram, verifies_remote: true });
+        if request.nominates && self.role == Role::Controlled {
+            self.nominated = Some(path);
+        }
+        let is_open = match self.route(path) {
+            Some(route) => route.answered.is_some(),
+            None => {
+                self.learn(path);
+                false
+            }
+        };
+        if is_open {
+            self.select(now, path);
+        } else {
+            self.ask(now, path, out);
+        }
+    }
+
+    fn hear(&mut self, now: Timestamp, path: Path, success: &Message<'_>) {
+        let is_authentic = success.is_authentic(&self.remote.pwd);
+        let Some(route) = self.route(path) else { return };
+        let is_asked = route.asked.is_some_and(|(asked, _)| asked == success.transaction);
+        if is_asked && is_authentic {
+            route.asked = None;
+            route.answered = Some(now);
+            self.select(now, path);
+        }
+    }
+
+    /// Selects a path that is open, if it is the nominated one.
+    fn select(&mut self, now: Timestamp, path: Path) {
+        if self.nominated == Some(path) && self.selected != Some(path) {
+            self.selected = Some(path);
+            self.is_news = true;
+            if self.role == Role::Controlled {
+                self.wake = now + CONSENT_INTERVAL;
+            }
+        }
+    }
+
+    /// Asks a check, unless one was asked a moment ago. One that was not answered is asked again, under
+    /// its own id: the way may be longer than the time between two checks.
+    fn ask(&mut self, now: Timestamp, path: Path, out: &mut VecDeque<Transmit>) {
+        let fresh = self.next_transaction();
+        let Some(route) = self.route(path) else { return };
+        let (transaction, asked_at) = route.asked.unzip();
+        if asked_at.is_some_and(|at| now.since(at) < CHECK_SPACING) {
+            return;
+        }
+        let transaction = transaction.unwrap_or(fresh);
+        route.asked = Some((transaction, now));
+        let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
+        let datagram = stun::request(transaction, &username, self.role, &self.remote.pwd);
+        out.push_back(Transmit { path, datagram, verifies_remote: false });
+    }
+
+    /// One that nobody else had and nobody can foretell: our ufrag is this transport's alone.
+    fn next_transaction(&mut self) -> TransactionId {
+        self.count += 1;
+        let mut context = hmac::Context::with_key(&self.secret);
+        context.update(self.local.ufrag.as_bytes());
+        context.update(&self.count.to_be_bytes());
+        context.sign().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// Of 0 to 1, so that many transports do not ask at the same time.
+    fn jitter(&mut self) -> f32 {
+        let [byte, ..] = self.next_transaction();
+        f32::from(byte) / 256.0
+    }
+
+    fn route(&mut self, path: Path) -> Option<&mut Route> {
+        self.routes.iter_mut().find(|it| it.path == path)
+    }
+
+    /// Remembers a path, for the oldest that is not in use.
+    fn learn(&mut self, path: Path) {
+        if self.routes.len() >= PATHS_MAX {
+            let unused = self.routes.iter().position(|it| Some(it.path) != self.selected);
+            unused.and_then(|at| self.routes.remove(at));
+        }
+        self.routes.push_back(Route { path, asked: None, answered: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_000);
+
+    fn credentials(name: &str) -> IceCredentials {
+        IceCredentials { ufrag: name.into(), pwd: name.repeat(22).into() }
+    }
+
+    fn path(port: u16) -> Path {
+        let remote = SocketAddr::from(([192, 0, 2, 1], port));
+        Path { remote, local: SocketAddr::from(([198, 51, 100, 1], 7882)) }
+    }
+
+    fn secret(byte: u8) -> Arc<hmac::Key> {
+        Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]))
+    }
+
+    fn server() -> Ice {
+        Ice::new(credentials("s"), credentials("c"), secret(1), None, START)
+    }
+
+    fn client(path: Path) -> Ice {
+        Ice::new(credentials("c"), credentials("s"), secret(2), Some(path), START)
+    }
+
+    /// What `ice` sends because of a datagram.
+    fn sent(ice: &mut Ice, now: Timestamp, path: Path, datagram: &[u8]) -> Vec<Transmit> {
+        let mut out = VecDeque::new();
+        ice.handle(now, path, datagram, &mut out);
+        out.into()
+    }
+
+    fn check(ice: &mut Ice, now: Timestamp) -> Vec<u8> {
+        let mut out = VecDeque::new();
+        assert!(ice.handle_timeout(now, &mut out));
+        out.pop_front().expect("a check is due").datagram
+    }
+
+    /// A client's check at the server, and what the server sends: its answer and its own check.
+    fn knock(server: &mut Ice, client: &mut Ice, path: Path) -> (Transmit, Transmit) {
+        let check = check(client, START);
+        let [answer, ask] = sent(server, START, path, &check).try_into().unwrap();
+        (answer, ask)
+    }
+
+    #[test]
+    fn a_path_opens_when_both_ends_were_answered() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (answer, ask) = knock(&mut server, &mut client, path(1));
+        assert!(answer.verifies_remote && !ask.verifies_remote);
+        assert_eq!(server.destination(), None, "it has not shown that it receives there");
+        assert!(sent(&mut client, START, path(1), &answer.datagram).is_empty());
+        assert_eq!(client.take_selected(), Some(path(1)));
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        assert!(sent(&mut server, START, path(1), &answer.datagram).is_empty());
+        assert_eq!(server.destination(), Some(path(1)));
+        assert_eq!(server.take_selected(), Some(path(1)));
+        assert_eq!(server.take_selected(), None, "news are told once");
+    }
+
+    #[test]
+    fn an_answer_from_another_path_or_to_another_check_opens_nothing() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (_, ask) = knock(&mut server, &mut client, path(1));
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(2), &answer.datagram);
+        let guess = stun::success([0; 12], path(1).local, &credentials("c").pwd);
+        sent(&mut server, START, path(1), &guess);
+        let asked = Message::parse(&ask.datagram).unwrap().transaction;
+        let unsigned = stun::success(asked, path(1).local, "another password");
+        sent(&mut server, START, path(1), &unsigned);
+        assert_eq!(server.destination(), None);
+        sent(&mut server, START, path(1), &answer.datagram);
+        assert_eq!(server.destination(), Some(path(1)));
+    }
+
+    #[test]
+    fn a_long_way_opens_too() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let mut now = START;
+        let mut asks = VecDeque::new();
+        for _ in 0..10 {
+            now += CONNECT_INTERVAL;
+            let check = check(&mut client, now);
+            asks.extend(sent(&mut server, now, path(1), &check).pop());
+        }
+        // The answer to the first check of ten comes last.
+        let ask = asks.pop_front().unwrap().datagram;
+        let answer = sent(&mut client, now, path(1), &ask).remove(0);
+        sent(&mut server, now, path(1), &answer.datagram);
+        assert_eq!(server.destination(), Some(path(1)));
+    }
+
+    #[test]
+    fn a_request_that_does_not_hold_is_not_answered() {
+        let mut server = server();
+        let stranger =
+            |user: &str, password: &str| stun::request([3; 12], user, Role::Controlling, password);
+        let password = credentials("s").pwd;
+        for (user, password) in
+            [("s:c", "wrong"), ("s:d", &*password), ("s", &*password), ("x:c", &*password)]
+        {
+            assert!(sent(&mut server, START, path(1), &stranger(user, password)).is_empty());
+        }
+        assert_eq!(sent(&mut server, START, path(1), &stranger("s:c", &password)).len(), 2);
+        assert!(sent(&mut server, START, path(1), &[0; 20]).is_empty());
+    }
+
+    #[test]
+    fn a_request_costs_at_most_one_answer_and_now_and_then_a_check() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let check = check(&mut client, START);
+        let mut datagrams = 0;
+        for _ in 0..100 {
+            datagrams += sent(&mut server, START, path(1), &check).len();
+        }
+        assert_eq!(datagrams, 101);
+        let later = START + CHECK_SPACING;
+        assert_eq!(sent(&mut server, later, path(1), &check).len(), 2);
+    }
+
+    #[test]
+    fn the_nominated_path_is_selected_once_it_is_open() {
+        let mut server = server();
+        let (mut first, mut second) = (client(path(1)), client(path(2)));
+        for client in [&mut first, &mut second] {
+            let path = client.nominated.unwrap();
+            let (_, ask) = knock(&mut server, client, path);
+            let [answer] = sent(client, START, path, &ask.datagram).try_into().unwrap();
+            sent(&mut server, START, path, &answer.datagram);
+            assert_eq!(server.take_selected(), Some(path));
+        }
+        let again = START + CONNECT_INTERVAL;
+        let check = check(&mut first, again);
+        assert_eq!(sent(&mut server, again, path(1), &check).len(), 1, "it is open already");
+        assert_eq!(server.take_selected(), Some(path(1)));
+    }
+
+    #[test]
+    fn consent_is_asked_for_and_its_loss_is_the_end() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (answer, ask) = knock(&mut server, &mut client, path(1));
+        sent(&mut client, START, path(1), &answer.datagram);
+        assert_eq!(server.next_timeout(), Timestamp::MAX);
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(1), &answer.datagram);
+        let mut now = START;
+        for _ in 0..3 {
+            assert!(server.next_timeout().since(now) <= CONSENT_INTERVAL * 2);
+            now = server.next_timeout();
+            let ask = check(&mut server, now);
+            let [answer] = sent(&mut client, now, path(1), &ask).try_into().unwrap();
+            sent(&mut server, now, path(1), &answer.datagram);
+        }
+        let answered = now;
+        let mut out = VecDeque::new();
+        while server.handle_timeout(server.next_timeout(), &mut out) {}
+        assert!(server.next_timeout() >= answered + CONSENT_TIME, "it was given its time");
+        assert!(server.next_timeout() < answered + CONSENT_TIME + CONSENT_INTERVAL * 2);
+    }
+
+    #[test]
+    fn after_a_restart_only_the_new_password_is_heard_and_media_goes_on() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (_, ask) = knock(&mut server, &mut client, path(1));
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(1), &answer.datagram);
+        server.restart(credentials("t"), credentials("d"));
+        let old = check(&mut client, START + CONNECT_INTERVAL);
+        assert!(sent(&mut server, START, path(1), &old).is_empty());
+        assert_eq!(server.destination(), Some(path(1)));
+        client.restart(credentials("d"), credentials("t"));
+        let due = client.next_timeout();
+        let new = check(&mut client, due);
+        assert_eq!(sent(&mut server, START, path(1), &new).len(), 1);
+    }
+
+    #[test]
+    fn paths_are_bounded_and_the_selected_one_stays() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (_, ask) = knock(&mut server, &mut client, path(1));
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(1), &answer.datagram);
+        let check = check(&mut client, START + CONNECT_INTERVAL);
+        for port in 2..100 {
+            sent(&mut server, START, path(port), &check);
+        }
+        assert!(server.routes.len() <= PATHS_MAX);
+        assert_eq!(server.destination(), Some(path(1)));
+    }
+}

@@ -1,0 +1,340 @@
+use std::net::SocketAddr;
+
+use rtp::srtp::{DtlsRole, SrtpSender};
+
+use super::*;
+
+const START: Timestamp = Timestamp::from_millis(1_000);
+const STEP: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// A client and a server with nothing but memory between them.
+struct Wire {
+    client: Peer,
+    server: Peer,
+    now: Timestamp,
+    /// What each was told.
+    heard: [Vec<Event>; 2],
+    /// Datagrams that each sent, in order.
+    sent: [Vec<Vec<u8>>; 2],
+    /// Whether what each sends arrives.
+    arrives: [bool; 2],
+}
+
+fn credentials(name: &str) -> IceCredentials {
+    IceCredentials { ufrag: name.into(), pwd: name.repeat(22).into() }
+}
+
+/// As each end sees it.
+fn paths() -> [Path; 2] {
+    let client = SocketAddr::from(([192, 0, 2, 1], 5000));
+    let server = SocketAddr::from(([198, 51, 100, 1], 7882));
+    [Path { remote: server, local: client }, Path { remote: client, local: server }]
+}
+
+fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|&first| first < 4)
+}
+
+impl Wire {
+    fn new() -> Self {
+        Self::with_fingerprint(|_| {})
+    }
+
+    /// The server is told a fingerprint of the client that `change` changed.
+    fn with_fingerprint(change: impl FnOnce(&mut Fingerprint)) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "dimpl wants an instant to count from")]
+        let origin = Instant::now();
+        let [ours, theirs] = [(), ()].map(|()| PeerFactory::new(origin).unwrap());
+        let remote = |ice: &str, factory: &PeerFactory| Remote {
+            ice: credentials(ice),
+            fingerprint: factory.fingerprint().clone(),
+        };
+        let [to_server, _] = paths();
+        let of_server = remote("s", &ours);
+        let mut of_client = remote("c", &theirs);
+        change(&mut of_client.fingerprint);
+        Self {
+            client: Peer::client(&theirs, &credentials("c"), &of_server, to_server, START).unwrap(),
+            server: Peer::new(&ours, &credentials("s"), &of_client, START),
+            now: START,
+            heard: [Vec::new(), Vec::new()],
+            sent: [Vec::new(), Vec::new()],
+            arrives: [true, true],
+        }
+    }
+
+    /// Lets both do what they want; what they send arrives at once.
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            self.now += STEP;
+            self.client.handle_timeout(self.now);
+            self.server.handle_timeout(self.now);
+            for from in [0, 1] {
+                self.drain(from);
+            }
+        }
+    }
+
+    fn drain(&mut self, from: usize) {
+        let [client, server] = [&mut self.client, &mut self.server];
+        let (sender, receiver) = if from == 0 { (client, server) } else { (server, client) };
+        loop {
+            match sender.poll() {
+                Output::Transmit(transmit) => {
+                    assert_eq!(transmit.path, paths()[from]);
+                    if self.arrives[from] {
+                        deliver(receiver, self.now, paths()[1 - from], &transmit.datagram);
+                    }
+                    self.sent[from].push(transmit.datagram);
+                }
+                Output::Event(event) => self.heard[from].push(event),
+                Output::Wait(_) => return,
+            }
+        }
+    }
+
+    fn server_heard(&self, is: impl Fn(&Event) -> bool) -> bool {
+        self.heard[1].iter().any(is)
+    }
+}
+
+fn deliver(to: &mut Peer, now: Timestamp, path: Path, datagram: &[u8]) {
+    if is_stun(datagram) {
+        to.handle_stun(now, path, datagram);
+    } else {
+        to.handle_dtls(now, datagram);
+    }
+}
+
+/// A packet under the client's keys.
+fn sealed(keys: &KeyingMaterial) -> [u8; 64] {
+    let mut packet = [0x80; 64];
+    SrtpSender::new(keys, DtlsRole::Client)
+        .unwrap()
+        .protect_rtp(&mut packet, 12, 20, 0x8080)
+        .unwrap();
+    packet
+}
+
+fn connected(wire: &Wire) -> bool {
+    wire.server_heard(|event| matches!(event, Event::Connected))
+}
+
+#[test]
+fn both_ends_agree_on_keys_and_channels() {
+    let mut wire = Wire::new();
+    wire.settle();
+    let names: Vec<String> = wire.heard[1].iter().map(|event| format!("{event:?}")).collect();
+    assert!(names[0].starts_with("Selected"), "{names:?}");
+    assert!(connected(&wire));
+    let keys = wire.heard.each_ref().map(|events| {
+        events
+            .iter()
+            .find_map(|event| if let Event::Keys(keys) = event { Some(keys) } else { None })
+    });
+    let [Some(ours), Some(theirs)] = keys else { panic!("no keys") };
+    assert_eq!(ours.profile(), theirs.profile());
+    assert_eq!(sealed(ours), sealed(theirs));
+    for (label, id) in [("_reliable", ChannelId::at(0)), ("_lossy", ChannelId::at(1))] {
+        for heard in &wire.heard {
+            let is_open = |event: &Event| matches!(event, Event::ChannelOpen(it, name) if *it == id && &**name == label);
+            assert!(heard.iter().any(is_open), "{label}");
+        }
+    }
+}
+
+#[test]
+fn messages_pass_whole_in_both_directions() {
+    let mut wire = Wire::new();
+    wire.settle();
+    let large: Vec<u8> = (0..60_000).map(|byte: u32| byte.to_le_bytes()[0]).collect();
+    for message in [&large[..], b"x", b""] {
+        assert!(wire.client.send(ChannelId::at(0), message));
+        assert!(wire.server.send(ChannelId::at(1), message));
+    }
+    wire.settle();
+    for (heard, channel) in wire.heard.iter().zip([1, 0]) {
+        let messages: Vec<&[u8]> = heard
+            .iter()
+            .filter_map(|event| {
+                let Event::Message(id, message) = event else { return None };
+                (*id == ChannelId::at(channel)).then_some(&**message)
+            })
+            .collect();
+        assert_eq!(messages, [&large[..], b"x", b""]);
+    }
+}
+
+#[test]
+fn a_full_channel_takes_nothing_more() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.arrives = [true, false];
+    let message = vec![0; 60_000];
+    let taken = (0..100).take_while(|_| wire.server.send(ChannelId::at(0), &message)).count();
+    assert_eq!(taken, crate::CHANNEL_BUFFER_BYTES_MAX / message.len());
+    assert_eq!(wire.server.buffered(ChannelId::at(0)), taken * message.len());
+    assert!(!wire.server.send(ChannelId::at(7), b"no such channel"));
+}
+
+#[test]
+fn another_certificate_than_announced_is_the_end_before_any_key() {
+    for change in [
+        |it: &mut Fingerprint| it.bytes[0] ^= 1,
+        |it: &mut Fingerprint| it.algorithm = "sha-1".into(),
+        |it: &mut Fingerprint| it.bytes.clear(),
+    ] {
+        let mut wire = Wire::with_fingerprint(change);
+        wire.settle();
+        assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
+        assert!(!wire.server_heard(|event| matches!(event, Event::Keys(_) | Event::Connected)));
+        assert!(!wire.server_heard(|event| matches!(event, Event::ChannelOpen(..))));
+    }
+}
+
+#[test]
+fn an_address_that_answers_no_check_gets_nothing_but_answers_and_checks() {
+    let mut wire = Wire::new();
+    // The client is heard, and hears nothing: as if it sent under another's address.
+    wire.arrives = [true, false];
+    wire.settle();
+    // It says hello nevertheless.
+    let mut other = Wire::new();
+    other.settle();
+    let hello = other.sent[0].iter().find(|it| !is_stun(it)).unwrap();
+    for _ in 0..10 {
+        wire.server.handle_dtls(wire.now, hello);
+        wire.settle();
+    }
+    assert!(!wire.sent[1].is_empty());
+    assert!(wire.sent[1].iter().all(|datagram| is_stun(datagram)));
+    assert!(wire.sent[1].len() <= 2 * wire.sent[0].len());
+    assert!(!wire.server_heard(|event| matches!(event, Event::Selected(_))));
+}
+
+/// Records that anybody can make who knows the protocol: another client's, and its own changed.
+fn forgeries() -> Vec<Vec<u8>> {
+    let mut other = Wire::new();
+    other.settle();
+    let flight: Vec<Vec<u8>> = other.sent[0].iter().filter(|it| !is_stun(it)).cloned().collect();
+    let mut forged = flight.clone();
+    let hello = &flight[0];
+    // The record's and the handshake message's headers are 25 bytes.
+    for at in 0..25 {
+        for value in [0, 1, 2, 20, 0x7f, 0xff] {
+            let mut record = hello.clone();
+            record[at] = value;
+            forged.push(record);
+        }
+    }
+    for record in &flight {
+        forged.extend([13, 14, 25, 60].map(|cut| record[..cut.min(record.len())].to_vec()));
+    }
+    forged
+}
+
+#[test]
+fn a_forged_record_before_the_clients_hello_does_not_end_its_handshake() {
+    for record in forgeries() {
+        let mut wire = Wire::new();
+        wire.server.handle_dtls(wire.now, &record);
+        // What answers it finds a client that has not begun.
+        wire.drain(1);
+        wire.server.held.clear();
+        wire.settle();
+        assert!(connected(&wire), "{record:?}");
+    }
+}
+
+#[test]
+fn a_forged_hello_beside_the_clients_does_not_end_its_handshake() {
+    for record in forgeries().into_iter().filter(|it| dtls::is_hello(it)) {
+        let mut wire = Wire::new();
+        while !wire.sent[1].iter().any(|it| !is_stun(it)) {
+            wire.now += STEP;
+            wire.client.handle_timeout(wire.now);
+            wire.drain(0);
+            wire.drain(1);
+        }
+        wire.server.handle_dtls(wire.now, &record);
+        wire.settle();
+        assert!(connected(&wire), "{record:?}");
+    }
+}
+
+#[test]
+fn forged_hellos_are_bounded() {
+    let mut wire = Wire::new();
+    let hello = forgeries().into_iter().find(|it| dtls::is_hello(it)).unwrap();
+    for random in 0..=255 {
+        let mut hello = hello.clone();
+        hello[30] = random;
+        wire.server.handle_dtls(wire.now, &hello);
+        assert!(wire.server.dtls.under_way() <= crate::limits::HANDSHAKES_AT_ONCE_MAX);
+    }
+}
+
+#[test]
+fn saying_goodbye_closes_both_ends() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.server.close();
+    wire.settle();
+    for heard in &wire.heard {
+        let closed = heard.iter().filter(|event| matches!(event, Event::Closed)).count();
+        assert_eq!(closed, 1);
+    }
+    assert!(matches!(wire.server.poll(), Output::Wait(Timestamp::MAX)));
+}
+
+#[test]
+fn a_client_that_is_gone_is_noticed() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.arrives = [false, false];
+    for _ in 0..400 {
+        wire.now += std::time::Duration::from_millis(100);
+        wire.server.handle_timeout(wire.now);
+        wire.drain(1);
+    }
+    assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
+}
+
+#[test]
+fn a_stream_that_is_no_channel_is_reset() {
+    let mut wire = Wire::new();
+    wire.settle();
+    let client = wire.client.channels.as_mut().unwrap();
+    for stream in (100..400).step_by(2) {
+        client.write_raw(stream, b"not an open message");
+    }
+    for _ in 0..20 {
+        wire.settle();
+    }
+    let server = wire.server.channels.as_ref().unwrap();
+    assert!(server.streams() <= 3, "{} streams", server.streams());
+    assert!(wire.server.send(ChannelId::at(0), b"the others go on"));
+}
+
+#[test]
+fn random_datagrams_change_nothing() {
+    let mut wire = Wire::new();
+    wire.settle();
+    for seed in 0..2_000_u32 {
+        let len = usize::try_from(seed % 200).unwrap();
+        let mut state = seed;
+        let datagram: Vec<u8> = (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            })
+            .collect();
+        wire.server.handle_stun(wire.now, paths()[1], &datagram);
+        wire.server.handle_dtls(wire.now, &datagram);
+    }
+    wire.settle();
+    assert!(wire.client.send(ChannelId::at(0), b"still here"));
+    wire.settle();
+    let is_it = |event: &Event| matches!(event, Event::Message(_, it) if it == b"still here");
+    assert!(wire.server_heard(is_it));
+}
