@@ -1,5 +1,7 @@
 //! Every bound that a remote party can drive, with its reckoning.
 
+use std::time::Duration;
+
 // SRTP.
 
 /// Packets behind the highest that SRTP still accepts, each once: 0.8 s of a 10 Mbit/s picture, 20 s of sound.
@@ -29,6 +31,9 @@ pub const NACK_TRIES_MAX: u8 = 6;
 pub const NACK_ITEMS_MAX: usize = (NACK_WINDOW as usize).div_ceil(17);
 /// Packets that one subscription can send again: 1,024 are 1.8 s at 5 Mbit/s.
 pub const RESEND_RING_MAX: usize = 1024;
+/// What a subscription can send again for sure, while its ring has room: a round trip to the other side
+/// of the world.
+pub const RESEND_TIME_MIN: Duration = Duration::from_millis(250);
 /// Resends of one packet to one subscriber; a publisher's own patience is [`NACK_TRIES_MAX`].
 pub const RESEND_TRIES_MAX: u8 = 6;
 
@@ -41,9 +46,11 @@ pub const FEEDBACK_SPAN_MAX: usize = 512;
 /// Bytes of the largest feedback that we write: header, two-bit vectors of 7 packets, two bytes per packet.
 /// 1,180 fit one datagram with RTCP and SRTCP around them.
 pub const FEEDBACK_LEN_MAX: usize = 8 + 2 * FEEDBACK_SPAN_MAX.div_ceil(7) + 2 * FEEDBACK_SPAN_MAX;
-/// Sent packets remembered per subscriber until feedback covers them: a power of two that divides 2^16.
-/// 2,048 packets are 1.6 s at 12 Mbit/s; 16 KiB.
+/// Sent packets remembered per subscriber until feedback covers them, at most: a power of two that divides
+/// 2^16. 2,048 packets are 1.6 s at 12 Mbit/s; 16 KiB.
 pub const SEND_HISTORY: u16 = 2048;
+/// Those that nobody reported for so long are not waited for: feedback comes every 0.1 s and a round trip.
+pub const SEND_HISTORY_TIME: Duration = Duration::from_secs(1);
 /// Packets that a received feedback may span: no more than are remembered, so that 20 hostile bytes
 /// cost 2,048 steps and not 65,535.
 pub const FEEDBACK_STATUS_MAX: u16 = SEND_HISTORY;

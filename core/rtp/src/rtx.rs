@@ -1,7 +1,7 @@
 //! Retransmission: the RTX payload, and what one subscription sent and may send again.
 //!
 //! Owns: the map from outgoing sequence numbers to whatever finds the packet again, and how often
-//! each was resent. Guarantees: one allocation at the start; a packet is resent at most
+//! each was resent. Guarantees: no allocation but to grow; a packet is resent at most
 //! `limits::RESEND_TRIES_MAX` times, never twice within a round trip, so that a flood of NACKs
 //! cannot become a flood of packets. Not here: the packets themselves (the shared history of
 //! `sfu`), pacing over all subscriptions. Source: RFC 4588 §4.
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-use crate::limits::{RESEND_RING_MAX, RESEND_TRIES_MAX};
+use crate::limits::{RESEND_RING_MAX, RESEND_TIME_MIN, RESEND_TRIES_MAX};
 
 /// Bytes of the original sequence number before the original payload.
 pub const OSN_LEN: usize = 2;
@@ -41,8 +41,8 @@ const VACANT: u8 = u8::MAX;
 #[derive(Clone, Copy, Debug)]
 struct Slot<T> {
     value: T,
-    /// Milliseconds, wrapping, of the last resend; meaningful when `tries > 0`.
-    resent: u32,
+    /// Milliseconds, wrapping, when it was sent or resent last.
+    at: u32,
     seq: u16,
     tries: u8,
 }
@@ -62,46 +62,88 @@ pub enum Resend<T> {
 
 /// What one subscription sent lately, by outgoing sequence number.
 ///
+/// It begins small. It doubles when it would forget a packet that is younger than
+/// [`RESEND_TIME_MIN`], and when it is asked for one that a larger ring would have kept: so it holds
+/// what its rate and its receiver's distance need.
+///
 /// `T` finds the packet again: a history slot, what was rewritten in it.
 #[derive(Clone, Debug)]
 pub struct ResendRing<T> {
     slots: Box<[Slot<T>]>,
+    /// A power of two.
+    capacity_max: usize,
 }
 
+/// Slots of a new ring: 0.3 s of sound.
+const CAPACITY_MIN: usize = 16;
+
 impl<T: Copy + Default> ResendRing<T> {
-    /// Holds the last `capacity` packets: rounded up to a power of two, at most
-    /// [`RESEND_RING_MAX`]. The one allocation.
+    /// May grow to hold the last `capacity_max` packets: rounded up to a power of two, at most
+    /// [`RESEND_RING_MAX`].
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        let capacity = capacity.clamp(1, RESEND_RING_MAX).next_power_of_two();
-        let vacant = Slot { value: T::default(), resent: 0, seq: 0, tries: VACANT };
-        Self { slots: vec![vacant; capacity].into_boxed_slice() }
+    pub fn new(capacity_max: usize) -> Self {
+        let capacity_max = capacity_max.clamp(1, RESEND_RING_MAX).next_power_of_two();
+        let slots = vec![Self::vacant(); CAPACITY_MIN.min(capacity_max)].into_boxed_slice();
+        Self { slots, capacity_max }
     }
 
     /// Notes that `value` went out as `seq`.
-    pub fn sent(&mut self, seq: u16, value: T) {
+    pub fn sent(&mut self, seq: u16, now: Timestamp, value: T) {
+        let at = wrapped_millis(now);
+        let is_needed = self.slot(seq).is_some_and(|slot| {
+            slot.tries != VACANT
+                && slot.seq != seq
+                && u128::from(at.wrapping_sub(slot.at)) < RESEND_TIME_MIN.as_millis()
+        });
+        if is_needed {
+            self.grow();
+        }
         if let Some(slot) = self.slot(seq) {
-            *slot = Slot { value, resent: 0, seq, tries: 0 };
+            *slot = Slot { value, at, seq, tries: 0 };
         }
     }
 
     /// Judges a request for `seq`; a grant counts as a resend at `now`.
     pub fn resend(&mut self, seq: u16, now: Timestamp, rtt: Duration) -> Resend<T> {
         let now = wrapped_millis(now);
+        let (len, capacity_max) = (self.slots.len(), self.capacity_max);
         let Some(slot) = self.slot(seq) else { return Resend::Unknown };
         if slot.tries == VACANT || slot.seq != seq {
+            let distance = usize::from(slot.seq.wrapping_sub(seq));
+            if slot.tries != VACANT && (len..capacity_max).contains(&distance) {
+                self.grow();
+            }
             return Resend::Unknown;
         }
         if slot.tries >= RESEND_TRIES_MAX {
             return Resend::Exhausted;
         }
         let spacing = rtt.clamp(SPACING_MIN, SPACING_MAX).as_millis();
-        if slot.tries > 0 && u128::from(now.wrapping_sub(slot.resent)) < spacing {
+        if slot.tries > 0 && u128::from(now.wrapping_sub(slot.at)) < spacing {
             return Resend::TooSoon;
         }
         slot.tries += 1;
-        slot.resent = now;
+        slot.at = now;
         Resend::Granted(slot.value)
+    }
+
+    /// Doubles the ring, within its bound.
+    fn grow(&mut self) {
+        if self.slots.len() >= self.capacity_max {
+            return;
+        }
+        let larger = vec![Self::vacant(); self.slots.len() * 2].into_boxed_slice();
+        for slot in std::mem::replace(&mut self.slots, larger) {
+            if slot.tries != VACANT
+                && let Some(place) = self.slot(slot.seq)
+            {
+                *place = slot;
+            }
+        }
+    }
+
+    fn vacant() -> Slot<T> {
+        Slot { value: T::default(), at: 0, seq: 0, tries: VACANT }
     }
 
     fn slot(&mut self, seq: u16) -> Option<&mut Slot<T>> {
@@ -137,7 +179,7 @@ mod tests {
     #[test]
     fn a_packet_is_resent_once_a_round_trip_and_not_for_ever() {
         let mut ring = ResendRing::new(16);
-        ring.sent(65_535, 7u32);
+        ring.sent(65_535, at(0), 7u32);
         assert_eq!(ring.resend(65_535, at(0), RTT), Resend::Granted(7));
         assert_eq!(ring.resend(65_535, at(79), RTT), Resend::TooSoon);
         let granted = (1..100)
@@ -151,8 +193,8 @@ mod tests {
     fn what_was_never_sent_or_was_overwritten_is_unknown() {
         let mut ring = ResendRing::new(16);
         assert_eq!(ring.resend(0, at(0), RTT), Resend::Unknown);
-        ring.sent(3, 1u32);
-        ring.sent(19, 2);
+        ring.sent(3, at(0), 1u32);
+        ring.sent(19, at(0), 2);
         assert_eq!(ring.resend(3, at(0), RTT), Resend::Unknown);
         assert_eq!(ring.resend(19, at(0), RTT), Resend::Granted(2));
         assert_eq!(ring.resend(35, at(0), RTT), Resend::Unknown);
@@ -161,17 +203,40 @@ mod tests {
     #[test]
     fn a_number_used_again_starts_afresh() {
         let mut ring = ResendRing::new(16);
-        ring.sent(3, 1u32);
+        ring.sent(3, at(0), 1u32);
         ring.resend(3, at(5), RTT);
-        ring.sent(3, 9);
+        ring.sent(3, at(6), 9);
         assert_eq!(ring.resend(3, at(6), RTT), Resend::Granted(9));
     }
 
     #[test]
+    fn a_ring_grows_for_what_is_young_or_asked_for() {
+        let mut ring = ResendRing::new(64);
+        // 50 packets a second: 250 ms are fewer than it begins with.
+        for seq in 0..1_000 {
+            ring.sent(seq, at(u64::from(seq) * 20), seq);
+        }
+        assert_eq!(ring.slots.len(), CAPACITY_MIN);
+        assert_eq!(ring.resend(980, at(20_000), RTT), Resend::Unknown);
+        assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "a receiver far away asks late");
+        assert_eq!(ring.resend(999, at(20_000), RTT), Resend::Granted(999), "nothing was lost");
+        assert_eq!(ring.resend(700, at(20_000), RTT), Resend::Unknown);
+        assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "no ring of 64 would have kept it");
+        for seq in 1_000..2_000 {
+            ring.sent(seq, at(20_000), seq);
+        }
+        assert_eq!(ring.slots.len(), 64);
+    }
+
+    #[test]
     fn the_capacity_is_bounded() {
-        assert_eq!(ResendRing::<u32>::new(usize::MAX).slots.len(), RESEND_RING_MAX);
-        assert_eq!(ResendRing::<u32>::new(0).slots.len(), 1);
-        assert_eq!(ResendRing::<u32>::new(500).slots.len(), 512);
+        for (asked, most) in [(usize::MAX, RESEND_RING_MAX), (0, 1), (500, 512)] {
+            let mut ring = ResendRing::new(asked);
+            for seq in 0..3_000 {
+                ring.sent(seq, at(0), seq);
+            }
+            assert_eq!(ring.slots.len(), most);
+        }
     }
 
     proptest! {
@@ -180,7 +245,7 @@ mod tests {
             let mut ring = ResendRing::new(512);
             for distance in 0..count {
                 let seq = first.wrapping_add(distance);
-                ring.sent(seq, seq);
+                ring.sent(seq, at(0), seq);
             }
             for distance in 0..count {
                 let seq = first.wrapping_add(distance);

@@ -1,8 +1,8 @@
 //! Transport-wide congestion feedback: when packets arrived, told by the receiver to the sender.
 //!
 //! Owns: the arrivals still to be reported ([`FeedbackRecorder`]), the packets still to be heard
-//! about ([`SendHistory`]) and the bytes between them ([`Feedback`]). Guarantees: one allocation at
-//! the start each, a bounded number of steps per feedback whatever its bytes. Not here: the RTCP
+//! about ([`SendHistory`]) and the bytes between them ([`Feedback`]). Guarantees: no allocation but one at
+//! the start and to grow, a bounded number of steps per feedback whatever its bytes. Not here: the RTCP
 //! header around the feedback (`rtcp`), what follows from it (`bwe`). Source:
 //! draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.
 

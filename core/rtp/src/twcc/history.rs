@@ -3,7 +3,7 @@
 use model::Timestamp;
 
 use super::Feedback;
-use crate::limits::SEND_HISTORY;
+use crate::limits::{SEND_HISTORY, SEND_HISTORY_TIME};
 
 /// The fate of one sent packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,20 @@ struct Sent {
 
 const LOST: u16 = 0x8000;
 
-/// The last [`SEND_HISTORY`] packets sent to one peer, by transport-wide sequence number.
+/// The packets sent to one peer that feedback may still tell about, by transport-wide sequence number.
+///
+/// It begins small and doubles, up to [`SEND_HISTORY`], when it would forget a packet that was not
+/// reported and is younger than [`SEND_HISTORY_TIME`].
 #[derive(Clone, Debug)]
 pub struct SendHistory {
+    /// As many as a power of two.
     slots: Box<[Sent]>,
 }
+
+const VACANT: Sent = Sent { at: 0, seq: 0, size: 0 };
+
+/// Slots of a new history: half a second of one camera.
+const CAPACITY_MIN: usize = 128;
 
 impl Default for SendHistory {
     fn default() -> Self {
@@ -42,17 +51,25 @@ impl Default for SendHistory {
 }
 
 impl SendHistory {
-    /// Nothing sent yet. The one allocation: 16 KiB.
+    /// Nothing sent yet.
     #[must_use]
     pub fn new() -> Self {
-        let vacant = Sent { at: 0, seq: 0, size: 0 };
-        Self { slots: vec![vacant; usize::from(SEND_HISTORY)].into_boxed_slice() }
+        Self { slots: vec![VACANT; CAPACITY_MIN].into_boxed_slice() }
     }
 
     /// Notes a packet of `size` bytes (on the wire; 32,767 at most are counted) sent as `seq`.
     pub fn sent(&mut self, seq: u16, now: Timestamp, size: u16) {
-        if let Some(slot) = self.slots.get_mut(usize::from(seq % SEND_HISTORY)) {
-            *slot = Sent { at: wrapped_micros(now), seq, size: size.min(!LOST) };
+        let at = wrapped_micros(now);
+        let is_needed = self.slot(seq).is_some_and(|slot| {
+            slot.size != 0
+                && slot.seq != seq
+                && u128::from(at.wrapping_sub(slot.at)) < SEND_HISTORY_TIME.as_micros()
+        });
+        if is_needed {
+            self.grow();
+        }
+        if let Some(slot) = self.slot(seq) {
+            *slot = Sent { at, seq, size: size.min(!LOST) };
         }
     }
 
@@ -68,7 +85,7 @@ impl SendHistory {
     }
 
     fn settle(&mut self, seq: u16, now: Timestamp, arrival: Option<i64>) -> Option<PacketResult> {
-        let slot = self.slots.get_mut(usize::from(seq % SEND_HISTORY))?;
+        let slot = self.slot(seq)?;
         if slot.seq != seq || slot.size == 0 || (arrival.is_none() && slot.size & LOST != 0) {
             return None;
         }
@@ -78,6 +95,26 @@ impl SendHistory {
         let age = wrapped_micros(now).wrapping_sub(slot.at);
         let sent = Timestamp::from_micros(now.as_micros().saturating_sub(u64::from(age)));
         Some(PacketResult { sent, arrival, size, was_lost })
+    }
+
+    fn slot(&mut self, seq: u16) -> Option<&mut Sent> {
+        let index = usize::from(seq) & (self.slots.len() - 1);
+        self.slots.get_mut(index)
+    }
+
+    /// Doubles the history, within its bound.
+    fn grow(&mut self) {
+        if self.slots.len() >= usize::from(SEND_HISTORY) {
+            return;
+        }
+        let larger = vec![VACANT; self.slots.len() * 2].into_boxed_slice();
+        for sent in std::mem::replace(&mut self.slots, larger) {
+            if sent.size != 0
+                && let Some(slot) = self.slot(sent.seq)
+            {
+                *slot = sent;
+            }
+        }
     }
 }
 

@@ -196,6 +196,34 @@ fn a_number_of_an_earlier_round_is_unknown() {
     assert_eq!(history.results(at(1), &Feedback::parse(&CHROMIUM_RUN).unwrap()).count(), 0);
 }
 
+#[test]
+fn a_history_grows_for_what_may_still_be_reported() {
+    let report = |received: u16| {
+        let mut recorder = FeedbackRecorder::new();
+        recorder.received(received, at(0));
+        drain(&mut recorder, at(0) + Duration::from_secs(1)).remove(0)
+    };
+    let is_found = |history: &mut SendHistory, seq: u16, now: u64| {
+        history.results(at(now), &Feedback::parse(&report(seq)).unwrap()).count() == 1
+    };
+    // 100 packets a second and no report: those older than a second are given up.
+    let mut slow = SendHistory::new();
+    for seq in 0..2_000 {
+        slow.sent(seq, at(u64::from(seq) * 10_000), 1_200);
+    }
+    let now = 20_000_000;
+    assert!(!is_found(&mut slow, 1_500, now));
+    assert!(is_found(&mut slow, 1_900, now));
+    // 4,000 a second: all that fit are kept.
+    let mut fast = SendHistory::new();
+    for seq in 0..3_000 {
+        fast.sent(seq, at(u64::from(seq) * 250), 1_200);
+    }
+    assert!(!is_found(&mut fast, 3_000 - SEND_HISTORY - 1, now));
+    assert!(is_found(&mut fast, 3_000 - SEND_HISTORY, now));
+    assert!(is_found(&mut fast, 2_999, now));
+}
+
 proptest! {
     #[test]
     fn what_was_recorded_is_what_is_read(

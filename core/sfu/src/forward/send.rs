@@ -133,7 +133,7 @@ impl<M: Memory> Forward<M> {
         let (local, remote) = peer.destination?;
         self.egress.push(local, remote, len);
         note(downlink, subscription, now, sent.transport_sequence, len);
-        subscription.sent.sent(sequence::low_bits(sent.index), sent);
+        subscription.sent.sent(sequence::low_bits(sent.index), now, sent);
         subscription.packets = subscription.packets.wrapping_add(1);
         subscription.octets = subscription.octets.wrapping_add(u32::from(sent.payload_len));
         Some(())
