@@ -31,9 +31,9 @@ pub const NACK_TRIES_MAX: u8 = 6;
 pub const NACK_ITEMS_MAX: usize = (NACK_WINDOW as usize).div_ceil(17);
 /// Packets that one subscription can send again: 1,024 are 1.8 s at 5 Mbit/s.
 pub const RESEND_RING_MAX: usize = 1024;
-/// What a subscription can send again for sure, while its ring has room: a round trip to the other side
-/// of the world.
-pub const RESEND_TIME_MIN: Duration = Duration::from_millis(250);
+/// What a subscription can send again for sure, while its ring has room: a round trip to another
+/// continent. One that is asked later grows.
+pub const RESEND_TIME_MIN: Duration = Duration::from_millis(200);
 /// Resends of one packet to one subscriber; a publisher's own patience is [`NACK_TRIES_MAX`].
 pub const RESEND_TRIES_MAX: u8 = 6;
 
@@ -49,7 +49,7 @@ pub const FEEDBACK_LEN_MAX: usize = 8 + 2 * FEEDBACK_SPAN_MAX.div_ceil(7) + 2 * 
 /// Sent packets remembered per subscriber until feedback covers them, at most: a power of two that divides
 /// 2^16. 2,048 packets are 1.6 s at 12 Mbit/s; 16 KiB.
 pub const SEND_HISTORY: u16 = 2048;
-/// Those that nobody reported for so long are not waited for: feedback comes every 0.1 s and a round trip.
+/// What is remembered for sure, while there is room: feedback comes every 0.1 s and a round trip.
 pub const SEND_HISTORY_TIME: Duration = Duration::from_secs(1);
 /// Packets that a received feedback may span: no more than are remembered, so that 20 hostile bytes
 /// cost 2,048 steps and not 65,535.

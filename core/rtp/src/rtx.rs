@@ -62,9 +62,9 @@ pub enum Resend<T> {
 
 /// What one subscription sent lately, by outgoing sequence number.
 ///
-/// It begins small. It doubles when it would forget a packet that is younger than
-/// [`RESEND_TIME_MIN`], and when it is asked for one that a larger ring would have kept: so it holds
-/// what its rate and its receiver's distance need.
+/// It begins small. It doubles when it was filled in less than [`RESEND_TIME_MIN`], and when it is asked
+/// for a packet that a larger ring would have kept: so it holds what its rate and its receiver's
+/// distance need.
 ///
 /// `T` finds the packet again: a history slot, what was rewritten in it.
 #[derive(Clone, Debug)]
@@ -72,6 +72,9 @@ pub struct ResendRing<T> {
     slots: Box<[Slot<T>]>,
     /// A power of two.
     capacity_max: usize,
+    /// Packets since a round through the slots began, and when that was, in wrapping milliseconds.
+    count: usize,
+    began: u32,
 }
 
 /// Slots of a new ring: 0.3 s of sound.
@@ -84,20 +87,23 @@ impl<T: Copy + Default> ResendRing<T> {
     pub fn new(capacity_max: usize) -> Self {
         let capacity_max = capacity_max.clamp(1, RESEND_RING_MAX).next_power_of_two();
         let slots = vec![Self::vacant(); CAPACITY_MIN.min(capacity_max)].into_boxed_slice();
-        Self { slots, capacity_max }
+        Self { slots, capacity_max, count: 0, began: 0 }
     }
 
     /// Notes that `value` went out as `seq`.
     pub fn sent(&mut self, seq: u16, now: Timestamp, value: T) {
         let at = wrapped_millis(now);
-        let is_needed = self.slot(seq).is_some_and(|slot| {
-            slot.tries != VACANT
-                && slot.seq != seq
-                && u128::from(at.wrapping_sub(slot.at)) < RESEND_TIME_MIN.as_millis()
-        });
-        if is_needed {
-            self.grow();
+        // Judged once a round: to look at what is overwritten would cost a cache miss a packet.
+        if self.count == self.slots.len() {
+            let is_short = u128::from(at.wrapping_sub(self.began)) < RESEND_TIME_MIN.as_millis();
+            if !is_short || !self.grow() {
+                self.count = 0;
+            }
         }
+        if self.count == 0 {
+            self.began = at;
+        }
+        self.count += 1;
         if let Some(slot) = self.slot(seq) {
             *slot = Slot { value, at, seq, tries: 0 };
         }
@@ -111,7 +117,7 @@ impl<T: Copy + Default> ResendRing<T> {
         if slot.tries == VACANT || slot.seq != seq {
             let distance = usize::from(slot.seq.wrapping_sub(seq));
             if slot.tries != VACANT && (len..capacity_max).contains(&distance) {
-                self.grow();
+                let _is_larger = self.grow();
             }
             return Resend::Unknown;
         }
@@ -127,10 +133,10 @@ impl<T: Copy + Default> ResendRing<T> {
         Resend::Granted(slot.value)
     }
 
-    /// Doubles the ring, within its bound.
-    fn grow(&mut self) {
+    /// Doubles the ring; `false` at its bound.
+    fn grow(&mut self) -> bool {
         if self.slots.len() >= self.capacity_max {
-            return;
+            return false;
         }
         let larger = vec![Self::vacant(); self.slots.len() * 2].into_boxed_slice();
         for slot in std::mem::replace(&mut self.slots, larger) {
@@ -140,6 +146,7 @@ impl<T: Copy + Default> ResendRing<T> {
                 *place = slot;
             }
         }
+        true
     }
 
     fn vacant() -> Slot<T> {
@@ -222,8 +229,9 @@ mod tests {
         assert_eq!(ring.resend(999, at(20_000), RTT), Resend::Granted(999), "nothing was lost");
         assert_eq!(ring.resend(700, at(20_000), RTT), Resend::Unknown);
         assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "no ring of 64 would have kept it");
+        // 1,000 packets a second: 250 ms are more than it may hold.
         for seq in 1_000..2_000 {
-            ring.sent(seq, at(20_000), seq);
+            ring.sent(seq, at(19_000 + u64::from(seq)), seq);
         }
         assert_eq!(ring.slots.len(), 64);
     }

@@ -32,7 +32,7 @@ use crate::listener::{Phase, discard};
 use crate::session::{Outgoing, SessionId, ToHub};
 
 /// Bytes read from the socket at once: most messages are a few hundred.
-const READ_BUFFER: usize = 4 << 10;
+const READ_BUFFER: usize = 1 << 10;
 
 /// The constant of RFC 6455 §1.3.
 const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -31,12 +31,15 @@ const LOST: u16 = 0x8000;
 
 /// The packets sent to one peer that feedback may still tell about, by transport-wide sequence number.
 ///
-/// It begins small and doubles, up to [`SEND_HISTORY`], when it would forget a packet that was not
-/// reported and is younger than [`SEND_HISTORY_TIME`].
+/// It begins small and doubles, up to [`SEND_HISTORY`], when it was filled in less than
+/// [`SEND_HISTORY_TIME`].
 #[derive(Clone, Debug)]
 pub struct SendHistory {
     /// As many as a power of two.
     slots: Box<[Sent]>,
+    /// Packets since a round through the slots began, and when that was.
+    count: usize,
+    began: u32,
 }
 
 const VACANT: Sent = Sent { at: 0, seq: 0, size: 0 };
@@ -54,20 +57,22 @@ impl SendHistory {
     /// Nothing sent yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { slots: vec![VACANT; CAPACITY_MIN].into_boxed_slice() }
+        Self { slots: vec![VACANT; CAPACITY_MIN].into_boxed_slice(), count: 0, began: 0 }
     }
 
     /// Notes a packet of `size` bytes (on the wire; 32,767 at most are counted) sent as `seq`.
     pub fn sent(&mut self, seq: u16, now: Timestamp, size: u16) {
         let at = wrapped_micros(now);
-        let is_needed = self.slot(seq).is_some_and(|slot| {
-            slot.size != 0
-                && slot.seq != seq
-                && u128::from(at.wrapping_sub(slot.at)) < SEND_HISTORY_TIME.as_micros()
-        });
-        if is_needed {
-            self.grow();
+        if self.count == self.slots.len() {
+            let is_short = u128::from(at.wrapping_sub(self.began)) < SEND_HISTORY_TIME.as_micros();
+            if !is_short || !self.grow() {
+                self.count = 0;
+            }
         }
+        if self.count == 0 {
+            self.began = at;
+        }
+        self.count += 1;
         if let Some(slot) = self.slot(seq) {
             *slot = Sent { at, seq, size: size.min(!LOST) };
         }
@@ -102,10 +107,10 @@ impl SendHistory {
         self.slots.get_mut(index)
     }
 
-    /// Doubles the history, within its bound.
-    fn grow(&mut self) {
+    /// Doubles the history; `false` at its bound.
+    fn grow(&mut self) -> bool {
         if self.slots.len() >= usize::from(SEND_HISTORY) {
-            return;
+            return false;
         }
         let larger = vec![VACANT; self.slots.len() * 2].into_boxed_slice();
         for sent in std::mem::replace(&mut self.slots, larger) {
@@ -115,6 +120,7 @@ impl SendHistory {
                 *slot = sent;
             }
         }
+        true
     }
 }
 

@@ -241,16 +241,14 @@ impl<M: Memory> Forward<M> {
 
     /// What a publisher is told: transport feedback, missing packets, receiver reports.
     fn tick_uplink(&mut self, now: Timestamp, row: u32, outside: &mut impl Outside) {
-        let mut fci = [0; rtp::limits::FEEDBACK_LEN_MAX];
         loop {
             let Some(peer) = self.peers.get_mut(row) else {
                 return;
             };
             let ssrc = peer.feedback_ssrc;
-            let feedback = peer.feedback.as_mut();
-            let Some(len) = feedback.and_then(|feedback| feedback.poll(now, &mut fci)) else {
-                break;
-            };
+            let Some(feedback) = peer.feedback.as_mut() else { break };
+            let mut fci = [0; rtp::limits::FEEDBACK_LEN_MAX];
+            let Some(len) = feedback.poll(now, &mut fci) else { break };
             self.send_rtcp(PeerSlot(row), outside, |writer| {
                 let fci = fci.get(..len).unwrap_or_default();
                 writer.transport_feedback(OUR_SSRC, ssrc, fci)

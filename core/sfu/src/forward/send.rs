@@ -63,6 +63,12 @@ impl<M: Memory> Forward<M> {
         self.hand_over(outside);
     }
 
+    /// Packets that were ingested since the last flush.
+    #[must_use]
+    pub const fn pending(&self) -> usize {
+        self.fresh.len()
+    }
+
     /// Forgets a batch in the midst of which something broke, so that the next one starts clean.
     pub fn abandon(&mut self) {
         self.fresh.clear();

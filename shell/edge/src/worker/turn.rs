@@ -39,6 +39,13 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The shortest time that a peer may ask to be left alone: one that asks for less would be the only
 /// one that is heard.
 const WAKE_MIN: Duration = Duration::from_millis(1);
+/// After a flush the next waits so many times as long as that one took: a small call never notices, and
+/// a large one is sent in longer trains, each of which costs the kernel little more than one datagram.
+const REST: u32 = 20;
+/// The most that media waits for a flush. Browsers smooth what they send over as long.
+const REST_MAX: Duration = Duration::from_millis(5);
+/// Packets that do not wait: a large picture of several senders.
+const FLUSH_PACKETS: usize = 128;
 /// When the hub is tried again that had no room.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
 
@@ -83,6 +90,8 @@ pub(super) struct Worker {
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
+    /// When media need not wait any more.
+    rested: Timestamp,
     /// Whose call is under way.
     current: Option<PeerId>,
     metrics: Arc<Metrics>,
@@ -113,6 +122,7 @@ impl Worker {
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
+            rested: Timestamp::ZERO,
             current: None,
             metrics: parts.metrics,
         }
@@ -131,6 +141,7 @@ impl Worker {
                 self.hear_workers();
             }
             self.receive();
+            self.flush();
             self.fire();
             self.outlet.hops.ring();
         }
@@ -144,7 +155,23 @@ impl Worker {
     fn next_wake(&self) -> Timestamp {
         let peers = self.timers.first().map_or(Timestamp::MAX, |(at, _)| *at);
         let hub = if self.is_hub_behind { self.now() + RETRY_AFTER } else { Timestamp::MAX };
-        peers.min(hub).min(self.forward.next_timeout())
+        let flush = match self.forward.pending() {
+            0 => Timestamp::MAX,
+            _ => self.rested,
+        };
+        peers.min(hub).min(flush).min(self.forward.next_timeout())
+    }
+
+    /// Sends what came in, at once unless the last flush was a moment ago: then it waits for company, since
+    /// what one receiver gets of several senders can leave as one train.
+    fn flush(&mut self) {
+        let (begin, pending) = (self.now(), self.forward.pending());
+        if pending == 0 || (begin < self.rested && pending < FLUSH_PACKETS) {
+            return;
+        }
+        self.guard(|worker| worker.forward.flush(begin, &mut worker.outlet));
+        let end = self.now();
+        self.rested = end + (end.since(begin) * REST).min(REST_MAX);
     }
 
     /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
@@ -246,7 +273,6 @@ impl Worker {
             }
         }
         self.arrivals = arrivals;
-        self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
     }
 
     fn land(&mut self, now: Timestamp, hop: &Hop) {
@@ -281,7 +307,9 @@ impl Worker {
                 for run in batch.runs() {
                     self.take_run(now, run);
                 }
-                self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
+                if self.forward.pending() >= FLUSH_PACKETS {
+                    self.flush();
+                }
                 if count < RECEIVE_BATCH {
                     break;
                 }
