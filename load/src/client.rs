@@ -21,6 +21,7 @@ use wire::proto::{
     signal_request, signal_response,
 };
 
+use crate::feedback::{self, Feedback};
 use crate::media::Source;
 use crate::offer::{Answer, OPUS, Offer, VP8};
 use crate::signal::Signal;
@@ -90,6 +91,7 @@ pub(crate) struct Client {
     sender: Option<SrtpSender>,
     source: Source,
     sequences: BTreeMap<u32, Sequence>,
+    feedback: Feedback,
     tally: Tally,
     phase: Phase,
 }
@@ -149,6 +151,7 @@ impl Client {
             sender: None,
             source,
             sequences: BTreeMap::new(),
+            feedback: Feedback::new(),
             tally: Tally::default(),
             phase: Phase::Settling,
         })
@@ -158,10 +161,13 @@ impl Client {
     pub(crate) async fn run(mut self) -> Result<Tally, Failure> {
         let mut phase = self.house.phase.clone();
         let mut turn = Instant::now();
+        let pause = match self.role {
+            Role::Publisher => self.source.interval(),
+            Role::Subscriber => feedback::INTERVAL,
+        };
         loop {
-            let is_sending = self.role == Role::Publisher
-                && self.sender.is_some()
-                && matches!(self.phase, Phase::Settling | Phase::Measuring);
+            let is_sending =
+                self.sender.is_some() && matches!(self.phase, Phase::Settling | Phase::Measuring);
             let wake = if is_sending { self.wake.min(turn) } else { self.wake };
             tokio::select! {
                 changed = phase.changed() => {
@@ -183,8 +189,11 @@ impl Client {
                 () = sleep_until(wake.into()) => {
                     let now = Instant::now();
                     if is_sending && now >= turn {
-                        self.send();
-                        turn = (turn + self.source.interval()).max(now - self.source.interval());
+                        match self.role {
+                            Role::Publisher => self.send(),
+                            Role::Subscriber => self.report(),
+                        }
+                        turn = (turn + pause).max(now - pause);
                     }
                     if now >= self.wake {
                         self.peer.handle_timeout(self.house.now());
@@ -231,6 +240,17 @@ impl Client {
         });
     }
 
+    fn report(&mut self) {
+        let (now, server) = (self.house.now(), self.server);
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        let sequences = self.sequences.iter().map(|(ssrc, sequence)| (*ssrc, sequence));
+        self.feedback.turn(now, sequences, sender, |packet| {
+            self.socket.try_send_to(packet, server).ok();
+        });
+    }
+
     /// Reads all that has come.
     fn receive(&mut self) -> Result<(), Failure> {
         let house = Rc::clone(&self.house);
@@ -244,6 +264,7 @@ impl Client {
                     self.trains.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas)
                 })
             };
+            let now = house.now();
             let count = match read {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -252,22 +273,25 @@ impl Client {
             for (meta, train) in metas.iter().take(count).zip(buffers.chunks(TRAIN_BYTES)) {
                 let train = train.get(..meta.len).unwrap_or_default();
                 for datagram in train.chunks(meta.stride.max(1)) {
-                    self.take(meta.addr, datagram)?;
+                    self.take(now, meta.addr, datagram)?;
                 }
             }
         }
     }
 
-    fn take(&mut self, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
+    fn take(&mut self, now: Timestamp, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
         match Datagram::classify(datagram) {
-            Datagram::Rtp => self.count(datagram),
+            Datagram::Rtp => {
+                self.count(datagram);
+                self.feedback.received(now, datagram);
+            }
             Datagram::Stun => {
                 let path = Path { remote: from, local: self.socket.local_addr()? };
-                self.peer.handle_stun(self.house.now(), path, datagram);
+                self.peer.handle_stun(now, path, datagram);
                 self.drive()?;
             }
             Datagram::Dtls => {
-                self.peer.handle_dtls(self.house.now(), datagram);
+                self.peer.handle_dtls(now, datagram);
                 self.drive()?;
             }
             Datagram::Rtcp | Datagram::Unknown => {}

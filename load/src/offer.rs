@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use model::ExtensionKind;
 use peer::{Fingerprint, IceCredentials, Remote};
 
 use crate::Kind;
@@ -10,6 +11,10 @@ use crate::Kind;
 /// Payload types; browsers number them alike.
 pub(crate) const OPUS: u8 = 111;
 pub(crate) const VP8: u8 = 96;
+const RTX: u8 = 97;
+
+/// The header extension that numbers packets for transport feedback.
+pub(crate) const TRANSPORT_SEQUENCE: u8 = 3;
 
 /// What a client offers: one track or none, and sections to receive in.
 pub(crate) struct Offer<'a> {
@@ -49,13 +54,23 @@ impl Offer<'_> {
             Kind::Video => ("video", format!("{VP8} VP8/90000")),
         };
         let payload_type = format.split(' ').next().unwrap_or_default();
+        // With retransmission comes padding, by which the server finds out how much fits.
+        let (also, rtx) = match self.kind {
+            Kind::Audio => (String::new(), String::new()),
+            Kind::Video => (
+                format!(" {RTX}"),
+                format!("a=rtpmap:{RTX} rtx/90000\r\na=fmtp:{RTX} apt={VP8}\r\n"),
+            ),
+        };
         let direction = if sends.is_some() { "sendonly" } else { "recvonly" };
         // Writing to a string does not fail.
         let _ = write!(
             sdp,
-            "m={media} 9 UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n\
-             a=rtcp-mux\r\na={direction}\r\na=rtpmap:{format}\r\n\
-             a=rtcp-fb:{payload_type} nack\r\na=rtcp-fb:{payload_type} nack pli\r\n",
+            "m={media} 9 UDP/TLS/RTP/SAVPF {payload_type}{also}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n\
+             a=rtcp-mux\r\na={direction}\r\na=rtpmap:{format}\r\n{rtx}\
+             a=rtcp-fb:{payload_type} nack\r\na=rtcp-fb:{payload_type} nack pli\r\n\
+             a=rtcp-fb:{payload_type} transport-cc\r\na=extmap:{TRANSPORT_SEQUENCE} {}\r\n",
+            ExtensionKind::TransportSequence.uri(),
         );
         if let Some((track, ssrc)) = sends {
             let _ = write!(sdp, "a=msid:- {track}\r\na=ssrc:{ssrc} cname:load\r\n");

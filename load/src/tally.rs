@@ -40,6 +40,11 @@ impl Sequence {
         }
     }
 
+    /// The number that is ahead of all others.
+    pub(crate) const fn highest(&self) -> Option<u16> {
+        self.highest
+    }
+
     pub(crate) const fn tally(&self) -> Tally {
         let missing = self.expected.saturating_sub(self.received);
         Tally { sent: 0, received: self.received, missing }

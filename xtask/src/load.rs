@@ -1,21 +1,25 @@
 //! Many clients at once: a fresh server for each shape of call, and the `load` crate against it.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use crate::Failure;
 use crate::command::{Log, cargo, target};
+use crate::network::Network;
 use crate::server::{self, Server};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask load [--audio PxS | --video PxS]… [--seconds N]
 
-P participants publish one track each and S others receive them all, over loopback and real
-DTLS-SRTP, without end-to-end keys. Prints what was lost, the server's time for each datagram that it
-sent, and its memory for each participant; fails if anything was lost.
+P participants publish one track each and S others receive them all, over real DTLS-SRTP, without
+end-to-end keys. The clients have a network namespace of their own if one can be made (root, `ip`), else
+they share the loopback. Prints what was lost, the server's time for each datagram that it sent, and
+its memory for each participant; fails if anything was lost.
 
   --audio PxS   20 ms of Opus at 32 kbit/s
   --video PxS   720p at 30 Hz in frames of eight packets
   --seconds N   how long to measure each (default 10)
+  --saturate    repeat the shapes with twice the subscribers until something is lost
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50. Server and clients share the machine: what
 the clients need is missing to the server, and a busy machine shows.
@@ -24,6 +28,9 @@ the clients need is missing to the server, and a busy machine shows.
 /// The shapes that the goals are set for.
 const SHAPES: [&str; 6] = ["--audio", "10x100", "--video", "1x200", "--video", "5x50"];
 
+/// No machine that this runs on serves so many.
+const SUBSCRIBERS_MAX: u32 = 6_400;
+
 struct Shape {
     kind: &'static str,
     publishers: u32,
@@ -31,7 +38,9 @@ struct Shape {
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let (mut shapes, seconds) = parse(arguments)?;
+    let (saturate, arguments): (Vec<_>, Vec<_>) =
+        arguments.iter().cloned().partition(|argument| argument == "--saturate");
+    let (mut shapes, seconds) = parse(&arguments)?;
     if shapes.is_empty() {
         shapes = parse(&SHAPES.map(String::from))?.0;
     }
@@ -42,9 +51,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             log.run(cargo().args(["build", "--release", "--locked", "--package", "load"]))
         })
         .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
+    let network = Network::make().inspect_err(|failure| println!("no namespace: {failure}")).ok();
+    println!("between {}", if network.is_some() { "two namespaces" } else { "loopback addresses" });
     let mut failed = 0;
     for shape in &shapes {
-        if let Err(failure) = measure(shape, seconds) {
+        let outcome = if saturate.is_empty() {
+            measure(network.as_ref(), shape, seconds)
+        } else {
+            overload(network.as_ref(), shape, seconds)
+        };
+        if let Err(failure) = outcome {
             println!("{failure}");
             failed += 1;
         }
@@ -52,10 +68,26 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} failed", shapes.len())) }
 }
 
-fn measure(shape: &Shape, seconds: u32) -> Result<(), Failure> {
-    let server = Server::start(Log::create("load.server")?)?;
-    let status = Command::new(target().join("release/load"))
-        .args(["--server", &format!("127.0.0.1:{}", server.ports().http)])
+/// Doubles the subscribers until something is lost.
+fn overload(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(), Failure> {
+    let mut shape = Shape { kind: shape.kind, ..*shape };
+    while shape.subscribers <= SUBSCRIBERS_MAX {
+        if measure(network, &shape, seconds).is_err() {
+            println!("  saturated between {} and {}", shape.subscribers / 2, shape.subscribers);
+            return Ok(());
+        }
+        shape.subscribers *= 2;
+    }
+    Err(format!("not saturated by {} subscribers", shape.subscribers / 2))
+}
+
+fn measure(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(), Failure> {
+    let address = network.map_or(Ipv4Addr::LOCALHOST, |_| Network::server());
+    let server = Server::start_at(address, Log::create("load.server")?)?;
+    let program = target().join("release/load");
+    let status = network
+        .map_or_else(|| Command::new(&program), |network| network.command(&program))
+        .args(["--server", &format!("{address}:{}", server.ports().http)])
         .args(["--pid", &server.pid().to_string()])
         .args(["--kind", shape.kind])
         .args(["--publishers", &shape.publishers.to_string()])

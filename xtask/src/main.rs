@@ -10,6 +10,7 @@ mod ci;
 mod command;
 mod demo;
 mod load;
+mod network;
 mod scan;
 mod scenario;
 mod server;

@@ -81,11 +81,17 @@ impl Ports {
 }
 
 impl Server {
-    /// Starts `incamera dev` and returns when it answers; its log goes to `log`.
+    /// Starts `incamera dev` on 127.0.0.1 and returns when it answers; its log goes to `log`.
     pub(crate) fn start(log: Log) -> Result<Self, Failure> {
+        Self::start_at(Ipv4Addr::LOCALHOST, log)
+    }
+
+    /// The same on another address of this machine.
+    pub(crate) fn start_at(address: Ipv4Addr, log: Log) -> Result<Self, Failure> {
         let ports = Ports::free()?;
         let options = ports.options();
-        let mut arguments = vec!["dev", "--log", LOG_FILTER];
+        let bind = address.to_string();
+        let mut arguments = vec!["dev", "--bind", &bind, "--log", LOG_FILTER];
         arguments.extend(options.iter().map(String::as_str));
         let group = Group::start(&binary(), &arguments, |command| {
             // Standard output greets the developer with the secret that everybody knows.
@@ -96,7 +102,7 @@ impl Server {
         let outcome = until(READY_WITHIN, || match server.group.ended() {
             Ok(Some(status)) => Some(Err(format!("incamera dev ended at its start: {status}"))),
             Err(failure) => Some(Err(failure)),
-            Ok(None) => is_healthy(ports.http).then_some(Ok(())),
+            Ok(None) => is_healthy(address, ports.http).then_some(Ok(())),
         });
         match outcome {
             Some(Ok(())) => Ok(server),
@@ -128,8 +134,8 @@ impl Server {
 }
 
 /// Whether `GET /` answers 200, as LiveKit's clients and load balancers ask it.
-fn is_healthy(port: u16) -> bool {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn is_healthy(address: Ipv4Addr, port: u16) -> bool {
+    let address = SocketAddr::from((address, port));
     let patience = Duration::from_secs(1);
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, patience)?;

@@ -39,10 +39,12 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The shortest time that a peer may ask to be left alone: one that asks for less would be the only
 /// one that is heard.
 const WAKE_MIN: Duration = Duration::from_millis(1);
-/// After a flush the next waits so many times as long as that one took: a small call never notices, and
-/// a large one is sent in longer trains, each of which costs the kernel little more than one datagram.
+/// After a turn a worker rests so many times as long as the turn took: what comes meanwhile is read at
+/// once, and what one receiver gets of several senders leaves as one train. Both cost the kernel little
+/// more than a single datagram, and waking up costs the most of all.
 const REST: u32 = 20;
-/// The most that media waits for a flush. Browsers smooth what they send over as long.
+const REST_MIN: Duration = Duration::from_millis(1);
+/// The most that media waits here. Browsers smooth what they send over as long.
 const REST_MAX: Duration = Duration::from_millis(5);
 /// Packets that do not wait: a large picture of several senders.
 const FLUSH_PACKETS: usize = 128;
@@ -90,8 +92,6 @@ pub(super) struct Worker {
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
-    /// When media need not wait any more.
-    rested: Timestamp,
     /// Whose call is under way.
     current: Option<PeerId>,
     metrics: Arc<Metrics>,
@@ -122,7 +122,6 @@ impl Worker {
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
-            rested: Timestamp::ZERO,
             current: None,
             metrics: parts.metrics,
         }
@@ -133,6 +132,7 @@ impl Worker {
         loop {
             let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
             self.waiter.wait(wait);
+            let begin = self.now();
             let is_rung = self.bell.answer(self.waiter.is_ready(0));
             if is_rung && !self.hear_hub() {
                 break;
@@ -144,6 +144,7 @@ impl Worker {
             self.flush();
             self.fire();
             self.outlet.hops.ring();
+            std::thread::sleep(rest(self.now().since(begin)));
         }
         self.close_all();
     }
@@ -155,23 +156,13 @@ impl Worker {
     fn next_wake(&self) -> Timestamp {
         let peers = self.timers.first().map_or(Timestamp::MAX, |(at, _)| *at);
         let hub = if self.is_hub_behind { self.now() + RETRY_AFTER } else { Timestamp::MAX };
-        let flush = match self.forward.pending() {
-            0 => Timestamp::MAX,
-            _ => self.rested,
-        };
-        peers.min(hub).min(flush).min(self.forward.next_timeout())
+        peers.min(hub).min(self.forward.next_timeout())
     }
 
-    /// Sends what came in, at once unless the last flush was a moment ago: then it waits for company, since
-    /// what one receiver gets of several senders can leave as one train.
+    /// Sends what came in.
     fn flush(&mut self) {
-        let (begin, pending) = (self.now(), self.forward.pending());
-        if pending == 0 || (begin < self.rested && pending < FLUSH_PACKETS) {
-            return;
-        }
-        self.guard(|worker| worker.forward.flush(begin, &mut worker.outlet));
-        let end = self.now();
-        self.rested = end + (end.since(begin) * REST).min(REST_MAX);
+        let now = self.now();
+        self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
     }
 
     /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
@@ -514,6 +505,11 @@ impl Worker {
     }
 }
 
+/// How long a worker rests after a turn that took so long: not at all when it has more than enough to do.
+fn rest(spent: Duration) -> Duration {
+    if spent >= REST_MAX { Duration::ZERO } else { (spent * REST).clamp(REST_MIN, REST_MAX) }
+}
+
 /// Tells the hub or the forwarder what happened in a peer. `false`: the peer is finished.
 fn tell(
     event: Event,
@@ -543,4 +539,18 @@ fn tell(
         Event::Closed => return false,
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_rests_after_small_turns_and_not_when_it_is_behind() {
+        let millis = Duration::from_millis;
+        assert_eq!(rest(Duration::from_micros(10)), REST_MIN);
+        assert_eq!(rest(Duration::from_micros(100)), millis(2));
+        assert_eq!(rest(millis(1)), REST_MAX);
+        assert_eq!(rest(REST_MAX), Duration::ZERO);
+    }
 }

@@ -1,0 +1,65 @@
+//! A network namespace for clients, so that what they receive is not the server's work.
+//!
+//! Owns: a namespace joined to this one by a pair of virtual cables, in the range that is set aside for
+//! measurements (RFC 2544: 198.18.0.0/15). Guarantees: it is gone when this is dropped.
+
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+
+/// The end of the server, the end of the clients.
+const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+pub(crate) struct Network {
+    name: String,
+    near: String,
+}
+
+impl Network {
+    /// Makes the namespace; it needs root and `ip`.
+    pub(crate) fn make() -> Result<Self, Failure> {
+        let id = std::process::id();
+        let network = Self { name: format!("incamera-load-{id}"), near: format!("in{id}n") };
+        let (name, near, far) = (&*network.name, &*network.near, &*format!("in{id}f"));
+        ip(&["netns", "add", name])?;
+        ip(&["link", "add", near, "type", "veth", "peer", "name", far, "netns", name])?;
+        ip(&["address", "add", &format!("{NEAR}/24"), "dev", near])?;
+        ip(&["link", "set", near, "up"])?;
+        ip(&["-n", name, "address", "add", &format!("{FAR}/24"), "dev", far])?;
+        ip(&["-n", name, "link", "set", far, "up"])?;
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+        Ok(network)
+    }
+
+    /// Where the server is to listen.
+    pub(crate) const fn server() -> Ipv4Addr {
+        NEAR
+    }
+
+    /// A command that runs `program` inside.
+    pub(crate) fn command(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Without the namespace its cable is gone, too; without either there is nothing to undo.
+        ip(&["netns", "delete", &self.name]).ok();
+        ip(&["link", "delete", &self.near]).ok();
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<(), Failure> {
+    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("cannot run ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {}: {}", arguments.join(" "), said.trim()))
+}
