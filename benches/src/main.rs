@@ -7,6 +7,7 @@
 
 mod figure;
 mod forwarding;
+mod frames;
 mod history;
 mod joining;
 mod sys;
@@ -14,6 +15,7 @@ mod sys;
 use std::path::Path;
 use std::process::ExitCode;
 
+use e2ee::Codec;
 use figure::Figure;
 use forwarding::{Kind, Outcome};
 
@@ -25,13 +27,17 @@ Usage: cargo run --release -p benches [-- --history FILE]
 
 Measures forwarding, ingest, token verification and building a peer. Fails when forwarding a packet
 takes more than 1.6 times (1,100 bytes) or 2.5 times (120 bytes) the bare AES-128-GCM seal of the same
-run, or allocates.
+run, or allocates; or when encrypting a frame end to end allocates, or takes more than three times as long
+where start codes must be escaped.
 
   --history FILE   appends the figures and the machine to FILE as one line of JSON";
 
 /// Forwarding may take this many times the bare seal.
 const GATES: [(Kind, &str, f64); 2] =
     [(Kind::Picture, "1100 bytes", 1.6), (Kind::Sound, "120 bytes", 2.5)];
+
+/// Frames that hold start codes may take this many times as long as those that do not.
+const ESCAPE_GATE: f64 = 3.0;
 
 /// The table, what goes into the history, and which gates do not hold.
 #[derive(Default)]
@@ -67,6 +73,25 @@ impl Record {
             }
         }
     }
+
+    fn frames(&mut self) {
+        let [plain, escaped] = [Codec::Vp9, Codec::H264].map(frames::measure);
+        let pairs = [
+            ("seal a frame", plain.seal, escaped.seal),
+            ("open a frame", plain.open, escaped.open),
+        ];
+        for (what, vp9, h264) in pairs {
+            self.row(&format!("{what}, 16 kB, VP9"), vp9);
+            self.row(&format!("{what}, 16 kB, H.264"), h264);
+            let ratio = h264.min / vp9.min;
+            if ratio > ESCAPE_GATE {
+                self.broken.push(format!("{what}: H.264 takes {ratio:.2} times as long"));
+            }
+            if vp9.allocations + h264.allocations > 0.0 {
+                self.broken.push(format!("{what}: allocates"));
+            }
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,6 +114,7 @@ fn main() -> ExitCode {
     for (kind, size, gate) in GATES {
         record.forwarding(size, gate, &forwarding::measure(kind));
     }
+    record.frames();
     record.row("verify a token", joining::token());
     record.row("build a peer", joining::transport());
     println!("\nNot measured: the handshake of a join; only `core/peer` may name a DTLS client.");

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod media;
+mod sealed;
 
 use std::hint::black_box;
 
@@ -27,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     ("payload", payload),
     ("rtcp", rtcp),
     ("rtp", rtp),
+    ("sealed_data", sealed::data),
+    ("sealed_frame", sealed::frame),
     ("sdp", sdp),
     ("signal_json", signal_json),
     ("signal_protobuf", signal_protobuf),

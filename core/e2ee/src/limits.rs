@@ -1,0 +1,22 @@
+//! Every bound that a remote party can drive, with its reckoning.
+
+/// Keys of a ring: what LiveKit's SDKs are set to.
+pub const KEY_RING_SLOTS: u8 = 16;
+
+/// Ratchet steps that a receiver tries on a frame that does not open: the largest default among LiveKit's SDKs.
+/// The steps are derived once and kept, so that hostile frames cost one derivation per step in all (31 ms each for
+/// PBKDF2: half a second per slot, ever) and afterwards 17 decryptions of one frame; about 1 KiB per step.
+pub const RATCHET_WINDOW_MAX: u8 = 16;
+
+/// SSRCs that one participant seals with under an [`Opener`](crate::Opener). Only holders of the key can add
+/// one. A camera in three layers, a screen in two and two sounds are seven; 64 are nine full reconnects of
+/// that. 1.1 KiB each.
+pub const SOURCES_MAX: usize = 64;
+
+/// Frames of one SSRC within which order may be lost: 2 s of a picture at 30 frames, 1.3 s of sound. Depacketized
+/// frames come nearly in order.
+pub const FRAME_REPLAY_WINDOW: usize = 64;
+
+/// Data packets of one participant within which order may be lost: reliable ones may come a second or two after
+/// lossy ones that were sent later. 4 KiB.
+pub const DATA_REPLAY_WINDOW: usize = 256;

@@ -1,0 +1,217 @@
+//! Which frames and data packets of a participant were opened.
+//!
+//! Guarantees: each is accepted once, and none that is older than a window's worth of accepted ones. Holds
+//! across keys.
+//! Not here: a frame of a picture that comes again after 11 hours under the same key (20 for sound):
+//! timestamps have 32 bits, and its IV no longer tells that it is old. A key should be changed before that;
+//! a sender of ours must after 13 hours.
+//! Source: none; LiveKit's SDKs accept replays.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::iv::Iv;
+use crate::limits::{DATA_REPLAY_WINDOW, FRAME_REPLAY_WINDOW, SOURCES_MAX};
+use crate::opener::OpenError;
+
+/// How far a sender's clock may be ahead of ours, 2^29 ticks: 99 minutes of picture, 3 hours of sound. What
+/// seems to be further ahead is taken to be as much as 2^32 ticks older.
+const TICKS_AHEAD_MAX: i64 = 1 << 29;
+
+/// Timestamp without its wrap, and the rest of the IV.
+type Place = (i64, u64);
+
+/// The newest accepted IVs of one source, in order.
+struct Window {
+    capacity: usize,
+    accepted: VecDeque<Place>,
+    /// Timestamps up to this one are refused, seen or not.
+    floor: i64,
+    /// When the newest was accepted.
+    at: Duration,
+}
+
+impl Window {
+    fn new(capacity: usize) -> Self {
+        // One more, for the moment before the oldest goes.
+        let accepted = VecDeque::with_capacity(capacity + 1);
+        Self { capacity, accepted, floor: i64::MIN, at: Duration::ZERO }
+    }
+
+    /// `timestamp` without its wrap: the last one that is not too far ahead of what is expected at `now`, so
+    /// that a pause of hours and a frame of hours ago are told apart.
+    fn unwrapped(&self, timestamp: u32, now: Duration, ticks_per_second: u32) -> i64 {
+        let Some((newest, _)) = self.accepted.back() else {
+            return timestamp.into();
+        };
+        let passed = now.saturating_sub(self.at).as_millis() * u128::from(ticks_per_second) / 1000;
+        let expected = newest.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX / 2));
+        let latest = expected.saturating_add(TICKS_AHEAD_MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "a place on the circle of 2^32")]
+        #[expect(clippy::cast_sign_loss, reason = "a place on the circle of 2^32")]
+        let back = (latest as u32).wrapping_sub(timestamp);
+        latest.saturating_sub(back.into())
+    }
+
+    fn check(&self, place: Place) -> Result<(), OpenError> {
+        let is_new = place.0 > self.floor && self.accepted.binary_search(&place).is_err();
+        if is_new { Ok(()) } else { Err(OpenError::Replayed) }
+    }
+
+    fn accept(&mut self, place: Place, now: Duration) {
+        if self.accepted.back().is_none_or(|newest| place > *newest) {
+            self.at = now;
+        }
+        let (Ok(index) | Err(index)) = self.accepted.binary_search(&place);
+        self.accepted.insert(index, place);
+        if self.accepted.len() > self.capacity
+            && let Some((oldest, _)) = self.accepted.pop_front()
+        {
+            self.floor = oldest;
+        }
+    }
+}
+
+/// All that was opened of one participant.
+pub(crate) struct Replay {
+    frames: BTreeMap<u32, Window>,
+    data: Window,
+}
+
+/// A frame or packet that may be accepted once it has proved authentic.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate {
+    /// `None` for a data packet.
+    ssrc: Option<u32>,
+    place: Place,
+    now: Duration,
+}
+
+impl Replay {
+    pub(crate) fn new() -> Self {
+        Self { frames: BTreeMap::new(), data: Window::new(DATA_REPLAY_WINDOW) }
+    }
+
+    /// Whether a frame with this IV was not seen yet. The timestamp runs at `ticks_per_second`.
+    pub(crate) fn check_frame(
+        &self,
+        iv: Iv,
+        now: Duration,
+        ticks_per_second: u32,
+    ) -> Result<Candidate, OpenError> {
+        let (ssrc, timestamp, last) = iv.words();
+        let place = match self.frames.get(&ssrc) {
+            Some(window) => {
+                let place = (window.unwrapped(timestamp, now, ticks_per_second), last.into());
+                window.check(place)?;
+                place
+            }
+            None if self.frames.len() < SOURCES_MAX => (timestamp.into(), last.into()),
+            None => return Err(OpenError::TooManySources),
+        };
+        Ok(Candidate { ssrc: Some(ssrc), place, now })
+    }
+
+    /// Whether a data packet with this IV was not seen yet. Its timestamp is in milliseconds of the sender's own.
+    pub(crate) fn check_data(&self, iv: Iv) -> Result<Candidate, OpenError> {
+        let (random, timestamp, last) = iv.words();
+        let rest = u64::from(random) << 32 | u64::from(last);
+        // 2^32 ms are 49 days: no clock is needed to unwrap them.
+        let place = (self.data.unwrapped(timestamp, Duration::ZERO, 0), rest);
+        self.data.check(place)?;
+        Ok(Candidate { ssrc: None, place, now: Duration::ZERO })
+    }
+
+    /// Accepts what was checked and has proved authentic.
+    pub(crate) fn accept(&mut self, candidate: Candidate) {
+        let Candidate { ssrc, place, now } = candidate;
+        let window = match ssrc {
+            Some(ssrc) => {
+                self.frames.entry(ssrc).or_insert_with(|| Window::new(FRAME_REPLAY_WINDOW))
+            }
+            None => &mut self.data,
+        };
+        window.accept(place, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIDEO: u32 = 90_000;
+
+    fn iv(ssrc: u32, timestamp: u32, count: u32) -> Iv {
+        let mut bytes = [0; 12];
+        bytes[..4].copy_from_slice(&ssrc.to_be_bytes());
+        bytes[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        bytes[8..].copy_from_slice(&timestamp.wrapping_sub(count).to_be_bytes());
+        Iv(bytes)
+    }
+
+    fn open(replay: &mut Replay, iv: Iv, now_s: u64) -> Result<(), OpenError> {
+        let candidate = replay.check_frame(iv, Duration::from_secs(now_s), VIDEO)?;
+        replay.accept(candidate);
+        Ok(())
+    }
+
+    #[test]
+    fn a_frame_is_accepted_once_in_any_order_within_the_window() {
+        let mut replay = Replay::new();
+        for count in [5, 3, 4, 1, 2, 6] {
+            assert!(open(&mut replay, iv(1, 3000 * count, count), 0).is_ok());
+        }
+        for count in 1..=6 {
+            let again = open(&mut replay, iv(1, 3000 * count, count), 0);
+            assert_eq!(again, Err(OpenError::Replayed));
+        }
+        // Layers of one picture share the timestamp; another SSRC has frames of its own.
+        assert!(open(&mut replay, iv(1, 18000, 7), 0).is_ok());
+        assert!(open(&mut replay, iv(2, 3000, 1), 0).is_ok());
+    }
+
+    #[test]
+    fn what_is_older_than_the_window_is_refused_seen_or_not() {
+        let mut replay = Replay::new();
+        let frames = u32::try_from(FRAME_REPLAY_WINDOW).unwrap();
+        for count in 0..=frames + 1 {
+            if count != 1 {
+                assert!(open(&mut replay, iv(1, 3000 * (count + 1), count), 0).is_ok());
+            }
+        }
+        assert_eq!(open(&mut replay, iv(1, 3000, 0), 0), Err(OpenError::Replayed));
+        assert!(open(&mut replay, iv(1, 3000 * 2, 1), 0).is_ok(), "the window's last place");
+        let mut replay = Replay::new();
+        for count in 1..=frames + 1 {
+            assert!(open(&mut replay, iv(1, 3000 * (count + 1), count), 0).is_ok());
+        }
+        assert_eq!(open(&mut replay, iv(1, 3000, 0), 0), Err(OpenError::Replayed));
+    }
+
+    #[test]
+    fn time_tells_a_pause_of_hours_from_a_frame_of_hours_ago() {
+        let hour = VIDEO.wrapping_mul(3600);
+        let mut replay = Replay::new();
+        for hours in 0..12u32 {
+            let timestamp = hour.wrapping_mul(hours);
+            assert!(open(&mut replay, iv(1, timestamp, hours), u64::from(hours) * 3600).is_ok());
+        }
+        // Without a clock the frame of eight hours ago would look like one of five hours from now.
+        for hours in 0..12u32 {
+            let again = open(&mut replay, iv(1, hour.wrapping_mul(hours), hours), 11 * 3600);
+            assert_eq!(again, Err(OpenError::Replayed), "{hours}");
+        }
+        // A camera that was off for nine hours.
+        assert!(open(&mut replay, iv(1, hour.wrapping_mul(20), 12), 20 * 3600).is_ok());
+    }
+
+    #[test]
+    fn sources_are_bounded() {
+        let mut replay = Replay::new();
+        for ssrc in 0..u32::try_from(SOURCES_MAX).unwrap() {
+            assert!(open(&mut replay, iv(ssrc, 1, 1), 0).is_ok());
+        }
+        assert_eq!(open(&mut replay, iv(9999, 1, 1), 0), Err(OpenError::TooManySources));
+        assert!(open(&mut replay, iv(0, 2, 2), 0).is_ok());
+    }
+}
