@@ -150,7 +150,8 @@ fn build_server(log: &Log) -> Result<Count, Failure> {
     server::build(log).map(|()| ONE)
 }
 
-fn clients(_: &Log) -> Result<Count, Failure> {
+fn clients(log: &Log) -> Result<Count, Failure> {
+    scenario::build_judge(log)?;
     let count = scenario::run_all(&SCENARIOS.iter().collect::<Vec<_>>());
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }
 }

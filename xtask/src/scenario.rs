@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::ci::Count;
-use crate::command::{Group, Log, find, root};
+use crate::command::{Group, Log, cargo, find, root, target};
 use crate::server::{self, API_KEY, API_SECRET, Server};
 use crate::{scan, setup};
 
@@ -29,6 +29,7 @@ A script finds in its environment:
   INCAMERA_SECRET     secret
   INCAMERA_BIN        the server's binary, for `incamera token create`
   INCAMERA_CHROMIUM   the browser
+  INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -70,6 +71,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
     scenario("throttled", "web/throttled.mjs", 150),
     scenario("accessibility", "web/accessibility.mjs", 120),
+    scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -85,10 +87,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let log = Log::create("build")?;
     setup::build_page(&log)
         .and_then(|()| server::build(&log))
+        .and_then(|()| build_judge(&log))
         .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
     let count = run_all(&chosen);
     println!("{count}");
     if count.failed == 0 { Ok(()) } else { Err("a scenario failed".into()) }
+}
+
+/// Builds the program that `frame_encryption` pits against LiveKit's worker.
+pub(crate) fn build_judge(log: &Log) -> Result<(), Failure> {
+    let judge = ["--package", "e2ee", "--example", "frame_judge"];
+    log.run(cargo().args(["build", "--release", "--locked"]).args(judge))
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
@@ -134,6 +143,7 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_KEY", API_KEY)
             .env("INCAMERA_SECRET", API_SECRET)
             .env("INCAMERA_BIN", server::binary())
+            .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
             .env("INCAMERA_SENSITIVE", sensitive.path())
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);
