@@ -8,6 +8,7 @@
 //! Not supported: MKIs, key derivation rates, unencrypted SRTCP: WebRTC has none of them.
 //! Source: RFC 3711, RFC 7714; RFC 5764 §4.2 for the layout of the exporter's bytes.
 
+mod authentication;
 mod cipher;
 mod key;
 mod receiver;

@@ -7,9 +7,10 @@ use aes::Aes128;
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
 use ctr::CtrCore;
 use ctr::flavors::Ctr128BE;
-use ring::{aead, hmac};
+use ring::aead;
 use zeroize::Zeroize;
 
+use super::authentication::{Authentication, TAG_LEN as SHA1_TAG_LEN};
 use super::key::{Label, MasterKey};
 use super::{Profile, SrtpError};
 
@@ -18,7 +19,6 @@ const ENCRYPTED: u32 = 1 << 31;
 /// RTCP's first header, the part of a compound that stays readable.
 const RTCP_CLEAR_LEN: usize = 8;
 const GCM_TAG_LEN: usize = 16;
-const SHA1_TAG_LEN: usize = 10;
 
 /// What a set of session keys protects.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 /// Session keys with their schedules.
 pub(super) enum Cipher {
     Gcm { key: aead::LessSafeKey, salt: [u8; 12] },
-    CounterMode { key: Aes128, authentication: hmac::Key, salt: [u8; 14] },
+    CounterMode { key: Aes128, authentication: Authentication, salt: [u8; 14] },
 }
 
 impl Cipher {
@@ -78,13 +78,13 @@ impl Cipher {
         authentication_label: Label,
         salt_label: Label,
     ) -> Option<Self> {
-        let (mut salt, mut authentication) = ([0; 14], [0; 20]);
+        let (mut salt, mut authentication_key) = ([0; 14], [0; 20]);
         master.derive(salt_label, &mut salt);
-        master.derive(authentication_label, &mut authentication);
+        master.derive(authentication_label, &mut authentication_key);
+        let authentication = Authentication::new(&authentication_key);
+        authentication_key.zeroize();
         let key = Aes128::new_from_slice(key).ok()?;
-        let hmac_key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &authentication);
-        authentication.zeroize();
-        Some(Self::CounterMode { key, authentication: hmac_key, salt })
+        Some(Self::CounterMode { key, authentication, salt })
     }
 
     /// Seals the first `len` bytes of `buffer`, of which `header_len` stay readable. Returns the protected length.
@@ -114,7 +114,7 @@ impl Cipher {
                 let tag_place = after.first_chunk_mut::<SHA1_TAG_LEN>().ok_or(SrtpError::NoRoom)?;
                 let payload = packet.get_mut(header_len..).ok_or(SrtpError::NoRoom)?;
                 apply_keystream(key, counter_mode_iv(salt, ssrc, index), payload)?;
-                *tag_place = sha1_tag(authentication, packet, &rollover(index));
+                *tag_place = authentication.tag(packet, rollover(index));
                 Ok(len + SHA1_TAG_LEN)
             }
         }
@@ -143,7 +143,7 @@ impl Cipher {
             Self::CounterMode { key, authentication, salt } => {
                 let (packet, tag) = datagram.split_last_chunk_mut().ok_or(truncated)?;
                 let payload_len = packet.len().checked_sub(header_len).ok_or(truncated)?;
-                verify_sha1_tag(authentication, packet, &rollover(index), tag)?;
+                authentication.verify(packet, rollover(index), tag)?;
                 let payload = packet.get_mut(header_len..).ok_or(truncated)?;
                 apply_keystream(key, counter_mode_iv(salt, ssrc, index), payload)?;
                 Ok(payload_len)
@@ -181,7 +181,7 @@ impl Cipher {
                     after.split_first_chunk_mut::<4>().ok_or(SrtpError::NoRoom)?;
                 let tag_place = after.first_chunk_mut::<SHA1_TAG_LEN>().ok_or(SrtpError::NoRoom)?;
                 apply_keystream(key, counter_mode_iv(salt, ssrc, index.into()), secret)?;
-                *tag_place = sha1_tag(authentication, packet, &trailer);
+                *tag_place = authentication.tag(packet, trailer);
                 *index_place = trailer;
                 Ok(len + 4 + SHA1_TAG_LEN)
             }
@@ -227,7 +227,7 @@ impl Cipher {
             Self::CounterMode { key, authentication, salt } => {
                 let (sealed, tag) = datagram.split_last_chunk_mut().ok_or(truncated)?;
                 let (packet, _) = sealed.split_last_chunk_mut::<4>().ok_or(truncated)?;
-                verify_sha1_tag(authentication, packet, &trailer, tag)?;
+                authentication.verify(packet, trailer, tag)?;
                 let len = packet.len();
                 let secret = packet.get_mut(RTCP_CLEAR_LEN..).ok_or(truncated)?;
                 apply_keystream(key, counter_mode_iv(salt, ssrc, index.into()), secret)?;
@@ -282,26 +282,4 @@ fn apply_keystream(key: &Aes128, iv: [u8; 16], data: &mut [u8]) -> Result<(), Sr
 fn rollover(index: u64) -> [u8; 4] {
     let [_, _, r0, r1, r2, r3, _, _] = index.to_be_bytes();
     [r0, r1, r2, r3]
-}
-
-/// The first 80 bits of the HMAC over `packet` and what follows it unsent.
-#[inline]
-fn sha1_tag(key: &hmac::Key, packet: &[u8], suffix: &[u8; 4]) -> [u8; SHA1_TAG_LEN] {
-    let mut context = hmac::Context::with_key(key);
-    context.update(packet);
-    context.update(suffix);
-    context.sign().as_ref().first_chunk().copied().unwrap_or_default()
-}
-
-#[inline]
-fn verify_sha1_tag(
-    key: &hmac::Key,
-    packet: &[u8],
-    suffix: &[u8; 4],
-    tag: &[u8; SHA1_TAG_LEN],
-) -> Result<(), SrtpError> {
-    let expected = sha1_tag(key, packet, suffix);
-    // Every byte is looked at, so that the time taken tells nothing about where they differ.
-    let difference = expected.iter().zip(tag).fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
-    if std::hint::black_box(difference) == 0 { Ok(()) } else { Err(SrtpError::Unauthentic) }
 }

@@ -1,7 +1,7 @@
 //! Known answers of the RFCs and of libsrtp, and what must be refused.
 
 use aes::cipher::KeyInit;
-use ring::{aead, hmac};
+use ring::aead;
 
 use super::cipher::Cipher;
 use super::*;
@@ -116,7 +116,7 @@ fn gcm_rtcp_is_that_of_rfc_7714_17() {
 fn the_counter_mode_keystream_is_that_of_rfc_3711_b_2() {
     let cipher = Cipher::CounterMode {
         key: aes::Aes128::new_from_slice(&hex("2B7E151628AED2A6ABF7158809CF4F3C")).unwrap(),
-        authentication: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &[0; 20]),
+        authentication: authentication::Authentication::new(&[0; 20]),
         salt: hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap(),
     };
     // The RFC's last block is number 0xff01.
