@@ -1,11 +1,15 @@
-//! What lets somebody in: verifying the token, building the transport.
+//! What lets somebody in: verifying the token, building the transport, the handshake.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use model::{PeerId, Timestamp, WorkerId};
-use peer::{Door, Fingerprint, IceCredentials, Peer, PeerFactory, Remote};
+use peer::{
+    Door, Event, Fingerprint, IceCredentials, Output, Path, Peer, PeerFactory, Remote, Transmit,
+};
+use rtp::packet::Datagram;
 use wire::grant::VideoGrant;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::token::{Claims, mint, verify};
@@ -13,6 +17,8 @@ use wire::token::{Claims, mint, verify};
 use crate::figure::{Figure, Rounds, Spent};
 
 const ROUNDS: usize = 50;
+/// Whole handshakes, each a round of its own.
+const HANDSHAKES: u32 = 100;
 /// A time at which the token is good.
 const NOW: u64 = 1_800_000_000;
 
@@ -70,4 +76,112 @@ pub(crate) fn transport() -> Figure {
         rounds.push(spent, PEERS);
     }
     rounds.figure()
+}
+
+/// One end of a join in memory: what it took, and how far it is.
+struct End {
+    peer: Peer,
+    spent: Spent,
+    leaving: Vec<Transmit>,
+    wake: Timestamp,
+    has_keys: bool,
+    channels: usize,
+}
+
+impl End {
+    fn new(now: Timestamp, build: impl FnOnce() -> Peer) -> Self {
+        let (mut spent, mut peer) = (Spent::default(), None);
+        spent.on(|| peer = Some(build()));
+        let peer = peer.expect("it was built");
+        let (leaving, has_keys, channels) = (Vec::new(), false, 0);
+        let mut end = Self { peer, spent, leaving, wake: now, has_keys, channels };
+        end.turn(|_| {});
+        end
+    }
+
+    fn is_up(&self) -> bool {
+        self.has_keys && self.channels == 2
+    }
+
+    /// What a worker does with one input: gives it to the transport and asks what follows.
+    fn turn(&mut self, input: impl FnOnce(&mut Peer)) {
+        let Self { peer, spent, leaving, wake, has_keys, channels } = self;
+        spent.on(|| {
+            input(peer);
+            loop {
+                match peer.poll() {
+                    Output::Transmit(transmit) => leaving.push(transmit),
+                    Output::Event(Event::Keys(_)) => *has_keys = true,
+                    Output::Event(Event::ChannelOpen(..)) => *channels += 1,
+                    Output::Event(Event::Closed) => panic!("a transport closed"),
+                    Output::Event(_) => {}
+                    Output::Wait(until) => {
+                        *wake = until;
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    fn turn_at(&mut self, now: Timestamp) {
+        if self.wake <= now {
+            self.turn(|peer| peer.handle_timeout(now));
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, datagrams: Vec<Transmit>) {
+        for Transmit { path, datagram, .. } in datagrams {
+            let here = Path { local: path.remote, remote: path.local };
+            self.turn(|peer| match Datagram::classify(&datagram) {
+                Datagram::Stun => peer.handle_stun(now, here, &datagram),
+                _ => peer.handle_dtls(now, &datagram),
+            });
+        }
+    }
+}
+
+/// A join from building the transport until both data channels are open, over a network that loses nothing and takes no
+/// time: the server's share of the work and the client's.
+pub(crate) fn handshake() -> (Figure, Figure) {
+    const STEP: Duration = Duration::from_millis(1);
+    const STEPS_MAX: usize = 10_000;
+    let server_factory = PeerFactory::new(Instant::now()).expect("cryptography works");
+    let client_factory = PeerFactory::new(Instant::now()).expect("cryptography works");
+    let door = Door::new(&[3; 32]);
+    let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let path = Path { local: address(7001), remote: address(7000) };
+    let pwd = || "abcdefghijklmnopqrstuv".into();
+    let (mut server_rounds, mut client_rounds) = (Rounds::default(), Rounds::default());
+    for index in 0..HANDSHAKES {
+        let id = PeerId { worker: WorkerId(0), index };
+        let server_ice = IceCredentials { ufrag: door.mint(id, 0), pwd: pwd() };
+        let client_ice = IceCredentials { ufrag: "abcd".into(), pwd: pwd() };
+        let remote = |ice: &IceCredentials, factory: &PeerFactory| Remote {
+            ice: ice.clone(),
+            fingerprint: factory.fingerprint().clone(),
+        };
+        let of_client = remote(&client_ice, &client_factory);
+        let of_server = remote(&server_ice, &server_factory);
+        let mut now = Timestamp::ZERO;
+        let mut server = End::new(now, || Peer::new(&server_factory, &server_ice, &of_client, now));
+        let mut client = End::new(now, || {
+            Peer::client(&client_factory, &client_ice, &of_server, path, now).expect("it starts")
+        });
+        let mut steps = 0;
+        while !(server.is_up() && client.is_up()) {
+            now += STEP;
+            steps += 1;
+            assert!(steps < STEPS_MAX, "the handshake does not end");
+            client.turn_at(now);
+            server.turn_at(now);
+            while !(client.leaving.is_empty() && server.leaving.is_empty()) {
+                server.take(now, std::mem::take(&mut client.leaving));
+                client.take(now, std::mem::take(&mut server.leaving));
+            }
+        }
+        server_rounds.push(server.spent, 1);
+        client_rounds.push(client.spent, 1);
+    }
+    (server_rounds.figure(), client_rounds.figure())
 }

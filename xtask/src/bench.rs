@@ -7,8 +7,8 @@ use crate::command::{Log, cargo};
 pub(crate) const HELP: &str = "
 Usage: cargo xtask bench [--keep]
 
-Measures forwarding, ingest, token verification and building a peer, and fails when a packet costs
-more than its gate allows or allocates.
+Measures forwarding, ingest, the SRTP profiles, token verification and the handshake of a join, and
+fails when a packet costs more than its gate allows or allocates.
 
   --keep   appends the figures and this machine to benches/history.ndjson
 ";
