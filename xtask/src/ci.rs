@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::command::{Log, cargo, root};
 use crate::scenario::{self, SCENARIOS};
-use crate::{bench, server, setup};
+use crate::{bench, judge, server, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--only STEP…] [--list]
@@ -53,6 +53,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", what: "lints, warnings are errors", run: clippy },
     Step { name: "doc", what: "rustdoc, warnings are errors", run: doc },
     Step { name: "unit", what: "the crates' own tests", run: unit },
+    Step { name: "judges", what: "other implementations judge our bytes", run: judge::step },
     Step { name: "web", what: "the page: types, lints, tests, build", run: web },
     Step { name: "server", what: "the release build, page embedded", run: build_server },
     Step { name: "bench", what: "what packets cost, see `cargo xtask bench`", run: bench::step },

@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod command;
 mod demo;
+mod judge;
 mod load;
 mod network;
 mod scan;

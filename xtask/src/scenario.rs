@@ -58,6 +58,7 @@ const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Sce
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("started", "python/started.py", 60),
     scenario("tokens", "python/tokens.py", 60),
+    scenario("server_sdk", "web/server_sdk.mjs", 60),
     scenario("join", "python/join.py", 60),
     scenario("data", "python/data.py", 90),
     scenario("publish", "python/publish.py", 90),
@@ -180,7 +181,7 @@ fn judge(scenario: &Scenario, ended: Option<ExitStatus>, client_log: &Log) -> Re
 /// What runs `script`, and the script's path.
 fn command_of(script: &str) -> (PathBuf, String) {
     let program = match Path::new(script).extension().and_then(|ending| ending.to_str()) {
-        Some("py") => setup::venv().join("bin/python"),
+        Some("py") => setup::python(),
         _ => find(&["node"]).unwrap_or_else(|| "node".into()),
     };
     let path = root().join("tests/clients").join(script);

@@ -17,8 +17,8 @@ pub(crate) const HELP: &str = "
 Usage: cargo xtask setup [--page]
 
 Checks the tools and installs what it can: Debian packages (as root or through sudo without a
-password), the npm packages of web/ and tests/clients/web/, and a Python environment in tests/.venv
-with the pinned LiveKit SDKs. Run it as often as you like: when all is there it only looks.
+password), the npm packages of web/, tests/clients/web/ and core/wire/tests/judges/, and a Python environment
+in tests/.venv with the pinned LiveKit SDKs and libsrtp. Run it as often as you like: when all is there it only looks.
 
   --page   only what `cargo xtask demo` needs: node, npm and the packages of web/
 
@@ -72,7 +72,8 @@ pub(crate) fn everything() -> Result<(), Failure> {
     node()?;
     npm(&root().join("web"))?;
     npm(&root().join("tests/clients/web"))?;
-    python()
+    npm(&root().join("core/wire/tests/judges"))?;
+    python_packages()
 }
 
 /// Builds `web/dist`, which the server embeds.
@@ -80,8 +81,12 @@ pub(crate) fn build_page(log: &Log) -> Result<(), Failure> {
     log.run(npm_in(&root().join("web")).args(["run", "build"]))
 }
 
-/// The Python environment of the scenarios.
-pub(crate) fn venv() -> PathBuf {
+/// The Python of the scenarios and judges, with their packages.
+pub(crate) fn python() -> PathBuf {
+    venv().join("bin/python")
+}
+
+fn venv() -> PathBuf {
     root().join("tests/.venv")
 }
 
@@ -177,7 +182,7 @@ fn npm(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Makes the Python environment of `tests/clients/python/requirements.txt`.
-fn python() -> Result<(), Failure> {
+fn python_packages() -> Result<(), Failure> {
     let version_of = answer("python3", &["--version"]).unwrap_or_default();
     let number = version_of.rsplit(' ').next().and_then(version);
     if number.is_none_or(|number| number < (3, 9)) {
@@ -189,10 +194,10 @@ fn python() -> Result<(), Failure> {
     }
     let requirements = root().join("tests/clients/python/requirements.txt");
     stamped(&requirements, &version_of, &venv().join(".stamp"), |log| {
-        println!("the Python SDKs into {} …", venv().display());
+        println!("the Python packages into {} …", venv().display());
         log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv()))?;
         let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
-        log.run(Command::new(venv().join("bin/python")).args(pip).arg(&requirements))
+        log.run(Command::new(python()).args(pip).arg(&requirements))
     })
 }
 

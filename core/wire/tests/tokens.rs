@@ -1,7 +1,7 @@
 //! Tokens across implementations: theirs verified by us, ours put where they verify them.
 //!
 //! `judges/cases.json` says what the tokens grant; `judges/mint.*` made `vectors/livekit-*.json` from it with
-//! LiveKit's libraries, and `judges/judge.*` check `vectors/minted.json` with them. Set `UPDATE_EXPECT=1` to
+//! LiveKit's libraries, and `judges/judge.*`, a step of CI, check `vectors/minted.json`. Set `UPDATE_EXPECT=1` to
 //! write that file anew.
 #![expect(
     clippy::unwrap_used,

@@ -12,8 +12,8 @@ import { appendFileSync } from 'node:fs'
 import { chromium } from 'playwright-core'
 
 export const SERVER = (process.env.INCAMERA_URL ?? 'http://127.0.0.1:7880').replace(/\/$/, '')
-const API_KEY = process.env.INCAMERA_KEY ?? 'devkey'
-const API_SECRET = process.env.INCAMERA_SECRET ?? 'secret'
+export const API_KEY = process.env.INCAMERA_KEY ?? 'devkey'
+export const API_SECRET = process.env.INCAMERA_SECRET ?? 'secret'
 
 /** The background-networking flags keep Chromium from looking up hosts that it cannot reach. */
 const FLAGS = [

@@ -1,8 +1,6 @@
 // Chromium judges our answers: does it accept them, does it report every track, does it use again
-// the places that we give back? Needs playwright-core and a Chromium.
-//
-//   cargo build -p wire --example negotiate
-//   CHROMIUM=/usr/bin/chromium NEGOTIATE=target/debug/examples/negotiate node core/wire/tests/judges/chromium.mjs
+// the places that we give back? Needs playwright-core and a Chromium (`INCAMERA_CHROMIUM`, default
+// /usr/bin/chromium). The argument is the program that `cargo build -p wire --example negotiate` builds.
 import assert from 'node:assert'
 import { spawn } from 'node:child_process'
 import http from 'node:http'
@@ -15,7 +13,7 @@ const server = http.createServer((_, response) => {
 })
 await new Promise((done) => server.listen(0, '127.0.0.1', done))
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  executablePath: process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium',
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
@@ -25,7 +23,7 @@ const browser = await chromium.launch({
 const page = await (await browser.newContext({ permissions: ['camera', 'microphone'] })).newPage()
 await page.goto(`http://127.0.0.1:${server.address().port}/`)
 
-const negotiate = spawn(process.env.NEGOTIATE ?? 'target/debug/examples/negotiate')
+const negotiate = spawn(process.argv[2])
 negotiate.stderr.pipe(process.stderr)
 const replies = readline.createInterface({ input: negotiate.stdout })[Symbol.asyncIterator]()
 const tell = (line) => negotiate.stdin.write(`${JSON.stringify(line)}\n`)
