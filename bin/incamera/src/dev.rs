@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +25,9 @@ const API_SECRET: &str = "secret";
 const CONTROL_THREADS: usize = 2;
 /// Threads for what would block those; only stopping does.
 const BLOCKING_THREADS: usize = 2;
+
+/// One track to a hundred receivers is where a core begins to be full.
+const SPREAD_AT: NonZeroU16 = NonZeroU16::new(64).unwrap();
 
 /// What signals say beside their number (POSIX): 128 and the number.
 const EXIT_SIGINT: i32 = 130;
@@ -64,6 +67,13 @@ pub(crate) struct Options {
     /// Media workers [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroU8>,
+    /// Participants of one room that share a worker before the room spreads to another.
+    ///
+    /// To spread a room copies every track once for each further worker; not to spread it leaves cores
+    /// idle. With one track to a hundred receivers, a core begins to be full at 64. One gives every
+    /// participant to the worker that has the fewest.
+    #[arg(long, value_name = "COUNT", default_value_t = SPREAD_AT)]
+    spread_at: NonZeroU16,
     /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -96,6 +106,7 @@ fn config(options: &Options) -> Result<Config, Failure> {
         advertised: vec![options.bind],
         keys: Arc::new(ProjectKeys::new(RefreshKey::new(&refresh), [key])?),
         workers: options.workers.unwrap_or(cores),
+        spread_at: options.spread_at,
         limits: Limits::STANDARD,
     })
 }

@@ -119,6 +119,11 @@ fn what_cannot_be_done_exits_1_and_says_why() {
         "{complaint}"
     );
 
+    let output = incamera(&["dev", "--http-port", "0", "--udp-port", "0", "--bind", "0.0.0.0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("0.0.0.0 cannot be advertised to clients"), "{complaint}");
+
     let missing = ["token", "create", "--api-key", "k", "--api-secret-file", "/nowhere/secret"];
     let output = incamera(&missing);
     assert_eq!(output.status.code(), Some(1));
@@ -131,6 +136,7 @@ fn a_wrong_command_line_exits_2() {
         &["token", "create", "--identity", "ada"][..],
         &["token", "create", "--api-key", "k", "--join"],
         &["dev", "--http-port", "x"],
+        &["dev", "--spread-at", "0"],
         &["sing"],
         &[],
     ] {

@@ -3,8 +3,8 @@
 //! Owns: the settings, complete, and whether they make sense together.
 //! Not here: where they come from (the command line), what they default to there.
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU8;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub struct Config {
     pub keys: Arc<ProjectKeys>,
     /// Media workers: one for each core is the use of the machine.
     pub workers: NonZeroU8,
+    /// Participants of one room that share a worker before the room spreads to another. One puts each
+    /// where the fewest are.
+    pub spread_at: NonZeroU16,
     /// What clients may cost.
     pub limits: Limits,
 }
@@ -82,12 +85,16 @@ impl Config {
         if self.advertised.is_empty() {
             return Err(ConfigError::NoAdvertised);
         }
-        let mut advertised = self.advertised.iter();
-        match advertised.find(|address| address.is_unspecified() || address.is_multicast()) {
-            Some(address) => Err(ConfigError::Unreachable(*address)),
-            None => Ok(()),
-        }
+        self.advertised.iter().copied().try_for_each(may_be_advertised)
     }
+}
+
+fn may_be_advertised(address: IpAddr) -> Result<(), ConfigError> {
+    let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    if is_broadcast || address.is_unspecified() || address.is_multicast() {
+        return Err(ConfigError::Unreachable(address));
+    }
+    Ok(())
 }
 
 impl Limits {
@@ -116,6 +123,7 @@ mod tests {
             advertised: advertised.iter().map(|text| text.parse().unwrap()).collect(),
             keys: Arc::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()),
             workers: NonZeroU8::MIN,
+            spread_at: NonZeroU16::MIN,
             limits: Limits::STANDARD,
         }
     }
@@ -133,7 +141,10 @@ mod tests {
         );
         assert_eq!(check(&["0.0.0.0:0", "[::]:0"], &["192.0.2.1"]), Err(ConfigError::UdpPorts));
         assert_eq!(check(&any, &[]), Err(ConfigError::NoAdvertised));
-        let unspecified = "0.0.0.0".parse().unwrap();
-        assert_eq!(check(&any, &["0.0.0.0"]), Err(ConfigError::Unreachable(unspecified)));
+        for text in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+            let address = text.parse().unwrap();
+            assert_eq!(check(&any, &[text]), Err(ConfigError::Unreachable(address)), "{text}");
+        }
+        assert_eq!(check(&any, &["127.0.0.1", "169.254.7.7", "fd00::1"]), Ok(()));
     }
 }

@@ -20,10 +20,6 @@ pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
 /// Participants in a room, if nothing says otherwise.
 pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
 
-/// Participants of a room on one worker before it spreads to another: to spread copies every track
-/// once more, not to spread leaves cores idle. One to a hundred is where one core begins to be full.
-pub const ROOM_SPILL_AT: usize = 64;
-
 /// From a join to its media (LiveKit: the same).
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
 

@@ -119,6 +119,8 @@ counters! {
     media_early,
     /// Datagrams and packets that went from worker to worker.
     hops_made,
+    /// Packets of a publication given to another worker that has subscribers; hops as well.
+    packets_relayed,
     /// Datagrams and packets dropped because the ring between two workers was full.
     hops_dropped,
     /// Lossy messages dropped because their sender sent too many.

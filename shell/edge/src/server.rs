@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
-use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX, ROOM_SPILL_AT};
+use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
@@ -168,7 +168,7 @@ impl Server {
 fn control(config: &Config) -> control::Config {
     control::Config {
         workers: config.workers.get(),
-        spill_at: ROOM_SPILL_AT,
+        spill_at: config.spread_at.get().into(),
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
         join_within: JOIN_TIME_MAX,

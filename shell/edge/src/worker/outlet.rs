@@ -66,6 +66,7 @@ impl Outside for Outlet {
     }
 
     fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+        self.metrics.packets_relayed.count();
         self.hops.relay(to, packet, payload);
     }
 
