@@ -98,16 +98,17 @@ fn channel_key() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A token for one person, made by the command that an operator would use.
+/// A token for one person, made by the command that an operator would use; that the key pair is known
+/// to everybody is no news here.
 fn token(identity: &str) -> Result<String, Failure> {
     let output = Command::new(binary())
         .args(["token", "create", "--api-key", API_KEY, "--api-secret", API_SECRET, "--join"])
         .args(["--room", ROOM, "--identity", identity, "--valid-for", VALID_FOR])
-        .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cannot run incamera: {error}"))?;
     if !output.status.success() {
-        return Err(format!("incamera token create: {}", output.status));
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("incamera token create: {}\n{complaint}", output.status));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -83,7 +83,7 @@ fn overload(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<()
 
 fn measure(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(), Failure> {
     let address = network.map_or(Ipv4Addr::LOCALHOST, |_| Network::server());
-    let server = Server::start_at(address, Log::create("load.server")?)?;
+    let server = Server::start_at(address, Log::create("load.server")?, &[])?;
     let program = target().join("release/load");
     let status = network
         .map_or_else(|| Command::new(&program), |network| network.command(&program))

@@ -5,6 +5,7 @@
 //! started; the server ends gracefully and its log says nothing that it must not.
 //! Not here: what a scenario does (`tests/clients/`), building clients (`setup`).
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ A script finds in its environment:
   INCAMERA_BIN        the server's binary, for `incamera token create`
   INCAMERA_CHROMIUM   the browser
   INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
+  INCAMERA_XTASK      this program, for `xtask demo`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -48,11 +50,26 @@ pub(crate) struct Scenario {
     pub(crate) script: &'static str,
     /// From the start of the script; the server's start and end are not counted.
     pub(crate) limit: Duration,
+    /// What the server is started with, beside its ports.
+    options: &'static [&'static str],
+    /// What the server must have counted, for what no client can see.
+    counted: Option<&'static str>,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
-    Scenario { name, script, limit: Duration::from_secs(limit_s) }
+    let limit = Duration::from_secs(limit_s);
+    Scenario { name, script, limit, options: &[], counted: None }
 }
+
+impl Scenario {
+    /// With a server that was started with `options` and counts `counted` at its end.
+    const fn over(self, options: &'static [&'static str], counted: &'static str) -> Self {
+        Self { options, counted: Some(counted), ..self }
+    }
+}
+
+/// Every participant on another worker than the one before.
+const SPREAD: &[&str] = &["--workers", "2", "--spread-at", "1"];
 
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -62,6 +79,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("join", "python/join.py", 60),
     scenario("data", "python/data.py", 90),
     scenario("publish", "python/publish.py", 90),
+    scenario("h264", "python/h264.py", 90),
+    scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
@@ -71,6 +90,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
     scenario("throttled", "web/throttled.mjs", 150),
+    scenario("demo", "web/demo.mjs", 300),
     scenario("accessibility", "web/accessibility.mjs", 120),
     scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];
@@ -133,7 +153,8 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
 
 fn run_one(scenario: &Scenario) -> Result<(), Failure> {
     let name = scenario.name;
-    let server = Server::start(Log::create(&format!("scenario/{name}.server"))?)?;
+    let log = Log::create(&format!("scenario/{name}.server"))?;
+    let server = Server::start(log, scenario.options)?;
     let ports = server.ports();
     let client_log = Log::create(&format!("scenario/{name}.client"))?;
     let sensitive = Log::create(&format!("scenario/{name}.sensitive"))?;
@@ -146,6 +167,7 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_BIN", server::binary())
             .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
             .env("INCAMERA_SENSITIVE", sensitive.path())
+            .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);
         if let Some(chromium) = find(setup::CHROMIUM) {
@@ -162,10 +184,22 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             let named = sensitive.read();
             let named = named.lines().filter(|line| !line.is_empty());
             let named: Vec<&str> = PEOPLE.into_iter().chain(named).collect();
-            let found = scan::findings(&server_log.read(), ports, &named);
-            if found.is_empty() { Ok(()) } else { Err(format!("too much is logged: {found:?}")) }
+            let text = server_log.read();
+            let found = scan::findings(&text, ports, &named);
+            if !found.is_empty() {
+                return Err(format!("too much is logged: {found:?}"));
+            }
+            match scenario.counted.filter(|counter| !has_counted(&text, counter)) {
+                Some(counter) => Err(format!("the server has counted no {counter}")),
+                None => Ok(()),
+            }
         })
         .map_err(|failure| format!("{failure}\n{}", server_log.shown()))
+}
+
+/// Whether a server's log says at its end that `counter` has moved.
+fn has_counted(log: &str, counter: &str) -> bool {
+    log.lines().any(|line| line.contains("counted") && line.contains(&format!("\"{counter}\"")))
 }
 
 /// Whether the script ended well and in time.

@@ -81,18 +81,19 @@ impl Ports {
 }
 
 impl Server {
-    /// Starts `incamera dev` on 127.0.0.1 and returns when it answers; its log goes to `log`.
-    pub(crate) fn start(log: Log) -> Result<Self, Failure> {
-        Self::start_at(Ipv4Addr::LOCALHOST, log)
+    /// Starts `incamera dev` on 127.0.0.1 with `more` options and returns when it answers; its log goes
+    /// to `log`.
+    pub(crate) fn start(log: Log, more: &[&str]) -> Result<Self, Failure> {
+        Self::start_at(Ipv4Addr::LOCALHOST, log, more)
     }
 
     /// The same on another address of this machine.
-    pub(crate) fn start_at(address: Ipv4Addr, log: Log) -> Result<Self, Failure> {
+    pub(crate) fn start_at(address: Ipv4Addr, log: Log, more: &[&str]) -> Result<Self, Failure> {
         let ports = Ports::free()?;
         let options = ports.options();
         let bind = address.to_string();
         let mut arguments = vec!["dev", "--bind", &bind, "--log", LOG_FILTER];
-        arguments.extend(options.iter().map(String::as_str));
+        arguments.extend(options.iter().map(String::as_str).chain(more.iter().copied()));
         let group = Group::start(&binary(), &arguments, |command| {
             // Standard output greets the developer with the secret that everybody knows.
             command.stdout(Stdio::null()).stderr(log.sink()?);

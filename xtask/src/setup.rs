@@ -45,6 +45,7 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: CHROMIUM, package: "chromium", reason: "the JavaScript SDK in a browser" },
     Tool { programs: &["ip"], package: "iproute2", reason: "network namespaces" },
     Tool { programs: &["tc"], package: "iproute2", reason: "throttled links" },
+    Tool { programs: &["kill"], package: "procps", reason: "ending servers" },
     Tool { programs: &["git"], package: "git", reason: "the list of our files" },
 ];
 
@@ -189,8 +190,9 @@ fn python_packages() -> Result<(), Failure> {
         return Err(format!("python3 3.9 or later is needed, this is `{version_of}`"));
     }
     if answer("python3", &["-c", "import ensurepip, venv"]).is_none() {
-        apt(&["python3-venv"])
-            .map_err(|failure| format!("python3 lacks venv, please install it ({failure})"))?;
+        apt(&["python3-venv"]).map_err(|failure| {
+            format!("python3 lacks venv, please install python3-venv ({failure})")
+        })?;
     }
     let requirements = root().join("tests/clients/python/requirements.txt");
     stamped(&requirements, &version_of, &venv().join(".stamp"), |log| {

@@ -25,14 +25,18 @@ def pitch_of(number: int) -> int:
 
 
 async def publish_video(
-    room: rtc.Room, number: int, *, colour: tuple[int, int] = (128, 128)
+    room: rtc.Room,
+    number: int,
+    *,
+    colour: tuple[int, int] = (128, 128),
+    codec: rtc.VideoCodec.ValueType = rtc.VideoCodec.VP8,
 ) -> asyncio.Task[None]:
     source = rtc.VideoSource(WIDTH, HEIGHT)
     track = rtc.LocalVideoTrack.create_video_track(f"video-{number}", source)
     options = rtc.TrackPublishOptions(
         source=rtc.TrackSource.SOURCE_CAMERA,
         simulcast=False,
-        video_codec=rtc.VideoCodec.VP8,
+        video_codec=codec,
         video_encoding=rtc.VideoEncoding(max_framerate=FPS, max_bitrate=80_000),
     )
     await room.local_participant.publish_track(track, options)
@@ -73,6 +77,7 @@ class Watcher:
     def __init__(self, room: rtc.Room) -> None:
         self.frames: dict[str, int] = {}
         self.luma: dict[str, float] = {}
+        self.size: dict[str, tuple[int, int]] = {}
         self.chroma: dict[str, tuple[float, float]] = {}
         self.pitch: dict[str, float] = {}
         self.loudness: dict[str, float] = {}
@@ -92,6 +97,7 @@ class Watcher:
     async def _see(self, name: str, track: rtc.Track) -> None:
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
             frame = event.frame
+            self.size[name] = (frame.width, frame.height)
             area = frame.width * frame.height
             planes = np.frombuffer(frame.data, np.uint8)
             # The lower half, where nothing moves.

@@ -91,6 +91,20 @@ export class Person {
     browser,
     { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...fields },
   ) {
+    const token = mintToken(room, identity)
+    markSensitive(key)
+    const link = linkTo({ server, token, key, publish, audio, ...fields })
+    const publishes = { camera: publish !== 'none', microphone: audio !== '0' }
+    return Person.follow(browser, link, identity, { ...publishes, context })
+  }
+
+  /** Opens a link as it stands; consents to what the person is going to publish. */
+  static async follow(
+    browser,
+    link,
+    identity,
+    { camera = true, microphone = true, context = {} } = {},
+  ) {
     const own = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context })
     const page = await own.newPage()
     const person = new Person(page, identity)
@@ -99,15 +113,12 @@ export class Person {
         person.consoleErrors.push(`${message.text()} (${message.location().url})`)
     })
     page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
-    const token = mintToken(room, identity)
-    markSensitive(key)
-    const link = linkTo({ server, token, key, publish, audio, ...fields })
     // Playwright's own message would print the link, and with it token and key.
     await page.goto(link).catch(() => {
-      throw new Error(`no page at ${server ?? SERVER}/call`)
+      throw new Error(`no page at ${link.split('#')[0]}`)
     })
     await page.getByRole('button', { name: 'Join' }).waitFor()
-    if (publish !== 'none' || audio !== '0') await person.consent(publish !== 'none')
+    if (camera || microphone) await person.consent(camera)
     return person
   }
 
@@ -216,13 +227,14 @@ export async function scenario(name, act) {
   console.log(`${name} against ${SERVER}`)
   const browser = await launch()
   const people = []
-  const open = async (options) => {
-    const person = await Person.open(browser, options)
+  const noted = (person) => {
     people.push(person)
     return person
   }
+  const open = async (options) => noted(await Person.open(browser, options))
+  const follow = async (link, identity) => noted(await Person.follow(browser, link, identity))
   try {
-    await act(open, browser)
+    await act(open, browser, follow)
     console.log(`PASS ${name}`)
   } catch (error) {
     process.exitCode = 1
