@@ -38,11 +38,15 @@ pub(super) fn take(ring: &mut Consumer<Hop>, land: impl FnOnce(&Hop)) -> bool {
     let Ok(mut chunk) = ring.read_chunk(1) else { return false };
     let (slots, _) = chunk.as_mut_slices();
     if let Some(hop) = slots.first_mut() {
-        land(hop);
-        hop.wipe();
+        show(hop, land);
     }
     chunk.commit_all();
     true
+}
+
+fn show(hop: &mut Hop, land: impl FnOnce(&Hop)) {
+    land(hop);
+    hop.wipe();
 }
 
 /// What one worker gives another.
@@ -142,5 +146,94 @@ impl Hops {
                 lane.bell.ring();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Codec, ExtensionKind, PeerId, RoomId, Timestamp, TrackKind};
+    use rtp::extension::ExtensionMap;
+    use rtp::packet::FixedHeader;
+    use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpSender};
+    use sfu::forward::{Egress, Outside};
+    use sfu::{Forward, Instruction, ReceiveFormat, StreamSpec, TrackSpec};
+
+    use super::*;
+
+    const SOUND: &[u8] = b"what was opened";
+    const TRACK: TrackId = TrackId(1);
+    const SSRC: u32 = 9;
+
+    /// Keeps what leaves for another worker.
+    #[derive(Default)]
+    struct Relays(Vec<Hop>);
+
+    impl Outside for Relays {
+        fn send(&mut self, _egress: &Egress) {}
+
+        fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+            self.0.extend(HopBytes::new(payload).map(|bytes| Hop::Relayed(*packet, bytes)));
+        }
+
+        fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}
+    }
+
+    /// One packet of sound as a forwarder gives it to another worker.
+    fn relayed() -> Hop {
+        let (now, room) = (Timestamp::from_millis(1), RoomId(1));
+        let peer = PeerId { worker: WorkerId(0), index: 1 };
+        let keys = KeyingMaterial::new(Profile::AeadAes128Gcm, &[7; 56]).unwrap();
+        let mut extensions = ExtensionMap::new();
+        extensions.insert(1, ExtensionKind::Mid).unwrap();
+        let formats = vec![ReceiveFormat { payload_type: 111, codec: Codec::Opus, rtx: None }];
+        let track = TrackSpec {
+            track: TRACK,
+            room,
+            peer,
+            kind: TrackKind::Audio,
+            mid: "0".into(),
+            streams: vec![StreamSpec { ssrc: Some(SSRC), ..StreamSpec::default() }],
+        };
+        let mut relays = Relays::default();
+        let mut forward: Forward<Vec<u8>> = Forward::new(WorkerId(0), |len| Some(vec![0; len]), 5);
+        forward.instruct(now, Instruction::AddPeer { peer, room }, &mut relays);
+        forward.set_keys(peer, &keys);
+        for instruction in [
+            Instruction::SetReceive { peer, formats, extensions },
+            Instruction::AddTrack(track),
+            Instruction::Relay { track: TRACK, to: WorkerId(1), on: true },
+        ] {
+            forward.instruct(now, instruction, &mut relays);
+        }
+        let fixed = FixedHeader {
+            marker: false,
+            has_padding: false,
+            has_extension: false,
+            payload_type: 111,
+            sequence: 5,
+            timestamp: 960,
+            ssrc: SSRC,
+        };
+        let mut datagram = [&fixed.to_bytes()[..], SOUND, &[0; 16]].concat();
+        let sender = SrtpSender::new(&keys, DtlsRole::Client).unwrap();
+        sender.protect_rtp(&mut datagram, 12, SOUND.len(), 5).unwrap();
+        let slot = forward.slot(peer).unwrap();
+        forward.ingest(now, slot, &datagram, &mut relays);
+        forward.flush(now, &mut relays);
+        relays.0.pop().expect("it was relayed")
+    }
+
+    #[test]
+    fn what_was_opened_is_wiped_once_it_has_landed() {
+        let mut hop = relayed();
+        let mut landed = Vec::new();
+        show(&mut hop, |hop| {
+            if let Hop::Relayed(_, payload) = hop {
+                landed.extend_from_slice(payload.get());
+            }
+        });
+        assert_eq!(landed, SOUND);
+        let Hop::Relayed(_, payload) = hop else { panic!("another hop") };
+        assert!(payload.bytes.iter().all(|byte| *byte == 0));
     }
 }

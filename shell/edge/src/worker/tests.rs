@@ -3,17 +3,22 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use model::PeerId;
+use model::{PeerId, Timestamp};
+use peer::{ChannelId, Event, IceCredentials, Output, Path, Peer, Remote};
+use rtp::packet::Datagram;
 use tokio::sync::mpsc::Receiver as HubInbox;
 
 use super::*;
+use crate::limits::{DATA_MESSAGES_BURST, HUB_INBOX_MAX};
 use crate::metrics::Counter;
 
 struct House {
     workers: Workers,
+    factory: Arc<PeerFactory>,
     door: Arc<Door>,
     metrics: Arc<Metrics>,
-    _hub: HubInbox<ToHub>,
+    hub: HubInbox<ToHub>,
+    origin: Instant,
     stranger: UdpSocket,
 }
 
@@ -21,12 +26,13 @@ fn house() -> House {
     let origin = Instant::now();
     let door = Arc::new(Door::new(&[7; 32]));
     let metrics = Arc::new(Metrics::default());
-    let (to_hub, hub) = mpsc::channel(16);
+    let (to_hub, hub) = mpsc::channel(HUB_INBOX_MAX);
+    let factory = Arc::new(PeerFactory::new(origin).unwrap());
     let workers = Workers::start(WorkersConfig {
         count: 2,
         udp_bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         door: Arc::clone(&door),
-        factory: Arc::new(PeerFactory::new(origin).unwrap()),
+        factory: Arc::clone(&factory),
         origin,
         to_hub,
         metrics: Arc::clone(&metrics),
@@ -35,7 +41,7 @@ fn house() -> House {
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.connect(("127.0.0.1", workers.udp_port())).unwrap();
     stranger.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    House { workers, door, metrics, _hub: hub, stranger }
+    House { workers, factory, door, metrics, hub, origin, stranger }
 }
 
 impl House {
@@ -49,6 +55,98 @@ impl House {
             std::thread::yield_now();
         }
         assert!(self.stranger.recv(&mut [0; 2048]).is_err(), "nobody answers");
+    }
+}
+
+/// A client with a transport, and what the test reads of it.
+struct Caller {
+    id: PeerId,
+    socket: UdpSocket,
+    peer: Peer,
+    origin: Instant,
+    wake: Timestamp,
+    reliable: Option<ChannelId>,
+    is_closed: bool,
+}
+
+impl Caller {
+    /// Has the house expect somebody, and begins to come.
+    fn new(house: &House, index: u32) -> Self {
+        let id = PeerId { worker: WorkerId(0), index };
+        let pwd: Box<str> = "p".repeat(22).into();
+        let theirs = IceCredentials { ufrag: house.door.mint(id, 0), pwd: pwd.clone() };
+        let ours = IceCredentials { ufrag: "ours".into(), pwd };
+        let fingerprint = house.factory.fingerprint().clone();
+        house.workers.send(
+            id.worker,
+            ToWorker::AddPeer(Box::new(NewPeer {
+                peer: id,
+                local: theirs.clone(),
+                remote: ours.clone(),
+                fingerprint: fingerprint.clone(),
+            })),
+        );
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = SocketAddr::from(([127, 0, 0, 1], house.workers.udp_port()));
+        socket.connect(remote).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let path = Path { local: socket.local_addr().unwrap(), remote };
+        let server = Remote { ice: theirs, fingerprint };
+        let now = Timestamp::ZERO + house.origin.elapsed();
+        let peer = Peer::client(&house.factory, &ours, &server, path, now).unwrap();
+        let (origin, wake) = (house.origin, Timestamp::ZERO);
+        Self { id, socket, peer, origin, wake, reliable: None, is_closed: false }
+    }
+
+    /// Reads what has come, does what is due, sends what follows.
+    fn turn(&mut self) {
+        let now = Timestamp::ZERO + self.origin.elapsed();
+        let mut buffer = [0; 2048];
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            let datagram = &buffer[..len];
+            let path = Path {
+                local: self.socket.local_addr().unwrap(),
+                remote: self.socket.peer_addr().unwrap(),
+            };
+            if Datagram::classify(datagram) == Datagram::Stun {
+                self.peer.handle_stun(now, path, datagram);
+            } else {
+                self.peer.handle_dtls(now, datagram);
+            }
+            self.drain();
+        }
+        if self.wake <= now {
+            self.peer.handle_timeout(now);
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.peer.poll() {
+                Output::Transmit(transmit) => {
+                    self.socket.send(&transmit.datagram).ok();
+                }
+                Output::Event(Event::ChannelOpen(id, label)) => {
+                    if &*label == "_reliable" {
+                        self.reliable = Some(id);
+                    }
+                }
+                Output::Event(Event::Closed) => self.is_closed = true,
+                Output::Event(_) => {}
+                Output::Wait(at) => {
+                    self.wake = at;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Sends one byte, if there is room for it.
+    fn say(&mut self) {
+        if let Some(reliable) = self.reliable {
+            self.peer.send(reliable, &[1]);
+        }
     }
 }
 
@@ -76,6 +174,45 @@ fn strangers_get_no_answer_and_are_counted() {
     house.workers.stop();
     assert_eq!(house.metrics.worker_panics.total(), 0);
     assert_eq!(house.metrics.datagrams_sent.total(), 0);
+}
+
+/// Reliable data cannot just be missing, so whoever sends too much of it is given up; others are not.
+#[test]
+fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
+    let mut house = house();
+    let mut callers = [Caller::new(&house, 1), Caller::new(&house, 2)];
+    let [flooder, other] = [callers[0].id, callers[1].id];
+    let (mut from_flooder, mut from_other, mut put_out) = (0u64, 0, Vec::new());
+    let mut said_since = 0;
+    let patience = Instant::now() + Duration::from_secs(60);
+    while said_since < 20 {
+        assert!(Instant::now() < patience, "{from_flooder} came, {put_out:?} put out");
+        let [first, second] = &mut callers;
+        if first.reliable.is_some() && second.reliable.is_some() {
+            for _ in 0..50 {
+                first.say();
+            }
+            second.say();
+        }
+        first.turn();
+        second.turn();
+        while let Ok(message) = house.hub.try_recv() {
+            let ToHub::Worker(message) = message else { panic!("{message:?}") };
+            if let FromWorker::Message(id, ..) = message {
+                from_flooder += u64::from(id == flooder);
+                from_other += u64::from(id == other);
+                said_since += usize::from(id == other && !put_out.is_empty());
+            } else if let FromWorker::Closed(id) = message {
+                put_out.push(id);
+            }
+        }
+    }
+    assert_eq!(put_out, [flooder]);
+    assert!(from_flooder >= DATA_MESSAGES_BURST, "{from_flooder} are within the burst");
+    assert!(from_other > 20);
+    assert_eq!(house.metrics.data_senders_cut.total(), 1);
+    assert!(callers[0].is_closed && !callers[1].is_closed);
+    house.workers.stop();
 }
 
 #[test]

@@ -543,7 +543,95 @@ fn tell(
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::sync::mpsc::channel;
+
+    use peer::{Fingerprint, IceCredentials};
+
     use super::*;
+    use crate::sys;
+
+    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    /// A worker that nobody runs, and what it tells the hub.
+    fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
+        let metrics = Arc::new(Metrics::default());
+        let bell = Arc::new(Bell::new().unwrap());
+        let (hops, arrivals) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
+        let (_queue, inbox) = channel();
+        let (to_hub, hub) = mpsc::channel(16);
+        let origin = Instant::now();
+        let worker = Worker::new(Parts {
+            id: WorkerId(0),
+            bell,
+            inbox,
+            load: Arc::default(),
+            sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
+            received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
+            hops,
+            arrivals,
+            door: Arc::new(Door::new(&[7; 32])),
+            factory: Arc::new(PeerFactory::new(origin).unwrap()),
+            origin,
+            seed: 5,
+            to_hub,
+            metrics,
+        });
+        (worker, hub)
+    }
+
+    fn peer(index: u32) -> PeerId {
+        PeerId { worker: WorkerId(0), index }
+    }
+
+    fn add(worker: &mut Worker, index: u32) {
+        let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
+        let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
+        let new = NewPeer { peer: peer(index), local: ice.clone(), remote: ice, fingerprint };
+        let now = worker.now();
+        assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
+    }
+
+    #[test]
+    fn a_panic_over_one_peer_ends_that_peer_alone() {
+        let (mut worker, mut hub) = worker();
+        for index in 0..3 {
+            add(&mut worker, index);
+        }
+        let now = worker.now();
+        let is_whole = worker.guard(|worker| worker.drive(now, peer(1), |_| panic!("a test's")));
+        assert!(!is_whole);
+        assert_eq!(worker.metrics.worker_panics.total(), 1);
+        assert!(matches!(
+            hub.try_recv(),
+            Ok(ToHub::Worker(FromWorker::Closed(gone))) if gone == peer(1)
+        ));
+        let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
+        left.sort();
+        assert_eq!(left, [peer(0), peer(2)]);
+        assert!(worker.timers.iter().all(|(_, id)| *id != peer(1)), "nothing wakes it");
+        let mut turns = 0;
+        for id in left {
+            assert!(worker.guard(|worker| worker.drive(now, id, |_| {
+                turns += 1;
+                true
+            })));
+        }
+        assert_eq!(turns, 2, "the others are served");
+        add(&mut worker, 1);
+        assert!(worker.seats.contains_key(&peer(1)), "and so is who comes again");
+        assert!(hub.try_recv().is_err(), "nobody else is said to be gone");
+    }
+
+    #[test]
+    fn a_panic_over_nobody_ends_nobody() {
+        let (mut worker, mut hub) = worker();
+        add(&mut worker, 0);
+        assert!(!worker.guard(|_| panic!("a test's")));
+        assert_eq!(worker.metrics.worker_panics.total(), 1);
+        assert_eq!(worker.seats.len(), 1);
+        assert!(hub.try_recv().is_err());
+    }
 
     #[test]
     fn a_worker_rests_after_small_turns_and_not_when_it_is_behind() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::house::{Client, Heard, House, Hub, good_join, pong, soon};
+use crate::house::{Client, Heard, House, Hub, SESSION, good_join, pong, soon};
 use edge::config::Limits;
 use edge::listener::Phase;
 use edge::session::Outgoing;
@@ -238,4 +238,17 @@ async fn a_stop_does_not_wait_for_ever() {
     soon(&mut house.served).await.unwrap();
     house.hear_closed().await;
     drop(client);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_connection_ends_that_connection_alone() {
+    // A session cannot ping every no time at all: its task panics when it begins.
+    let limits = Limits { ping_every: Duration::ZERO, ..Limits::STANDARD };
+    let mut broken = House::with(limits, Hub::Admits).await;
+    let mut victim = broken.join(&good_join()).await;
+    assert!(matches!(broken.hear().await, Heard::Knock));
+    assert!(!matches!(victim.next().await, Some(Message::Binary(_))), "nobody is there");
+    assert!(matches!(broken.hear().await, Heard::Closed(SESSION)), "the hub hears of it");
+    assert_eq!(broken.ask("GET", "/").await.status, 200);
+    assert_eq!(broken.metrics.connections_panicked.total(), 1);
 }
