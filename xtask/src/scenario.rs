@@ -87,6 +87,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_joiner", "web/late_joiner.mjs", 60),
     scenario("layer_change", "web/layer_change.mjs", 90),
     scenario("rotate_key", "web/rotate_key.mjs", 90),
+    scenario("late_offer", "web/late_offer.mjs", 60),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
     scenario("throttled", "web/throttled.mjs", 150),
