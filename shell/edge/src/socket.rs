@@ -6,6 +6,7 @@
 //! Not here: what a message causes (`hub`), whether one may join (`http`).
 //! Source: RFC 6455; LiveKit `pkg/service/wsprotocol.go`.
 
+use std::iter::once;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as RawFrame};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use wire::frame::{EncodedFrame, Encoding, Frame, decode_request, encode_response};
 use wire::limits::FRAME_MAX;
@@ -33,6 +35,8 @@ use crate::session::{Outgoing, SessionId, ToHub};
 
 /// Bytes read from the socket at once: most messages are a few hundred.
 const READ_BUFFER: usize = 1 << 10;
+/// Bytes of a frame that is written: a connection keeps a buffer of the largest for as long as it lives.
+const FRAGMENT: usize = 1 << 10;
 
 /// The constant of RFC 6455 §1.3.
 const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -159,7 +163,7 @@ impl Session {
                     self.receive(incoming).await
                 }
                 outgoing = outbox.recv() => self.send(outgoing).await,
-                _ = ping.tick() => self.write(Message::Ping(Vec::new().into())).await,
+                _ = ping.tick() => self.write(once(Message::Ping(Vec::new().into()))).await,
                 () = sleep_until(heard + silence) => {
                     self.front.metrics.sockets_silent.count();
                     ControlFlow::Break(Ending::Cut)
@@ -239,16 +243,16 @@ impl Session {
     async fn send(&mut self, outgoing: Option<Outgoing>) -> ControlFlow<Ending> {
         match outgoing {
             Some(Outgoing::Response(response)) => {
-                let message = match encode_response(&response, self.encoding) {
-                    Ok(EncodedFrame::Binary(bytes)) => Message::Binary(bytes.into()),
-                    Ok(EncodedFrame::Text(text)) => Message::Text(text.into()),
+                let (kind, bytes) = match encode_response(&response, self.encoding) {
+                    Ok(EncodedFrame::Binary(bytes)) => (Data::Binary, bytes),
+                    Ok(EncodedFrame::Text(text)) => (Data::Text, text.into_bytes()),
                     Err(error) => {
                         tracing::warn!(%error, session = self.admission.session.0, "not sent");
                         return ControlFlow::Continue(());
                     }
                 };
                 self.front.metrics.messages_sent.count();
-                self.write(message).await
+                self.write(fragments(kind, bytes.into())).await
             }
             Some(Outgoing::Close(code, reason)) => {
                 ControlFlow::Break(Ending::Close(code.into(), reason))
@@ -261,8 +265,16 @@ impl Session {
         }
     }
 
-    async fn write(&mut self, message: Message) -> ControlFlow<Ending> {
-        match timeout(self.front.limits.write_time, self.socket.send(message)).await {
+    /// Writes what belongs together, in the time that one message has.
+    async fn write(&mut self, parts: impl Iterator<Item = Message>) -> ControlFlow<Ending> {
+        let socket = &mut self.socket;
+        let sent = async {
+            for part in parts {
+                socket.send(part).await?;
+            }
+            Ok::<_, SocketError>(())
+        };
+        match timeout(self.front.limits.write_time, sent).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) => ControlFlow::Break(Ending::Gone),
             Err(_) => {
@@ -315,10 +327,45 @@ impl Session {
     }
 }
 
+/// A message in frames of [`FRAGMENT`] bytes (RFC 6455 §5.4).
+fn fragments(kind: Data, message: Bytes) -> impl Iterator<Item = Message> {
+    let mut rest = Some((kind, message));
+    std::iter::from_fn(move || {
+        let (kind, mut bytes) = rest.take()?;
+        let part = bytes.split_to(bytes.len().min(FRAGMENT));
+        let is_final = bytes.is_empty();
+        if !is_final {
+            rest = Some((Data::Continue, bytes));
+        }
+        Some(Message::Frame(RawFrame::message(part, OpCode::Data(kind), is_final)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+
+    #[test]
+    fn a_message_is_written_in_fragments_that_make_it_whole() {
+        for len in [0, 1, FRAGMENT, FRAGMENT + 1, 5 * FRAGMENT] {
+            let message: Vec<u8> = (0..len).map(|at| at.to_le_bytes()[0]).collect();
+            let frames: Vec<RawFrame> = fragments(Data::Binary, message.clone().into())
+                .map(|part| {
+                    let Message::Frame(frame) = part else { panic!("{part:?} is no frame") };
+                    frame
+                })
+                .collect();
+            assert_eq!(frames.len(), len.div_ceil(FRAGMENT).max(1));
+            let whole: Vec<u8> = frames.iter().flat_map(|it| it.payload().to_vec()).collect();
+            assert_eq!(whole, message);
+            let finals = frames.iter().filter(|it| it.header().is_final).count();
+            assert!(finals == 1 && frames.last().is_some_and(|it| it.header().is_final));
+            assert_eq!(frames[0].header().opcode, OpCode::Data(Data::Binary));
+            let rest = frames[1..].iter().map(|it| it.header().opcode);
+            assert!(rest.into_iter().all(|it| it == OpCode::Data(Data::Continue)));
+        }
+    }
 
     fn handshake(change: Option<(HeaderName, &'static str)>) -> Handshake {
         let mut headers = HeaderMap::from_iter([
