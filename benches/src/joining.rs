@@ -26,8 +26,8 @@ const NOW: u64 = 1_800_000_000;
 pub(crate) fn token() -> Figure {
     const TOKENS: usize = 200;
     let key = ProjectKey::hs256("bench", &[7; 32]).expect("a good key");
-    let keys =
-        ProjectKeys::new(RefreshKey::new(&[9; 32]), [key.clone()]).expect("one key, one name");
+    let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [key.clone().into()])
+        .expect("one key, one name");
     let attributes = [("seat", "12"), ("team", "red")];
     let claims = Claims {
         identity: "ada".into(),

@@ -11,10 +11,13 @@ mod sealed;
 use std::hint::black_box;
 
 use model::{Codec, Identity, ParticipantSid};
+use ring::rand::SystemRandom;
 use rtp::packet::{Datagram, RtpHeader};
 use rtp::{codec, extension, rtcp, twcc, vp8};
 use wire::frame::{Frame, decode_request};
-use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
+use wire::key::{
+    App, KeyPair, Project, ProjectKey, ProjectKeys, PublicKey, PublicKeys, RefreshKey,
+};
 
 /// One reader: its name, which is its corpus's folder, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -25,12 +28,16 @@ pub const TARGETS: &[Target] = &[
     ("forward", media::forward),
     ("front_door", front_door),
     ("join", join),
+    ("jwks", jwks),
     ("payload", payload),
+    ("pem", pem),
+    ("revocations", revocations),
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("sealed_data", sealed::data),
     ("sealed_frame", sealed::frame),
     ("sdp", sdp),
+    ("settings", settings),
     ("signal_json", signal_json),
     ("signal_protobuf", signal_protobuf),
     ("token", token),
@@ -48,10 +55,40 @@ pub fn run(name: &str, data: &[u8]) -> bool {
 }
 
 fn token(data: &[u8]) {
-    let key = ProjectKey::hs256(&"key".repeat(2), &[7; 32]);
-    let keys = key.and_then(|key| ProjectKeys::new(RefreshKey::new(&[9; 32]), [key]));
-    if let (Ok(text), Ok(keys)) = (std::str::from_utf8(data), keys) {
+    let (Ok(text), Ok(key)) = (std::str::from_utf8(data), ProjectKey::hs256("keykey", &[7; 32]))
+    else {
+        return;
+    };
+    let app = App::new("970CA35de60c44645bbae8a215061b33", "5CFd2fd1755d40ecb72977518be15d3b");
+    let projects = [Some(Project::Shared(key)), app.ok().map(Project::App)].into_iter().flatten();
+    if let Ok(keys) = ProjectKeys::new(RefreshKey::new(&[9; 32]), projects) {
         drop(wire::token::verify(&keys, text, 1_800_000_000));
+    }
+}
+
+/// Every file that the settings name holds the settings themselves.
+fn settings(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(settings::read_settings(text, &mut |_| Ok(text.to_owned().into())));
+    }
+}
+
+fn revocations(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(settings::read_revocations(text));
+    }
+}
+
+fn pem(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        black_box(PublicKey::from_pem(text).ok());
+        drop(KeyPair::from_pem(text, &SystemRandom::new()));
+    }
+}
+
+fn jwks(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(PublicKeys::from_jwks(text));
     }
 }
 

@@ -13,6 +13,7 @@ use edge::config::{Config, Limits};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 
 use crate::{Failure, log};
@@ -98,13 +99,14 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let mut refresh = [0; 32];
     SystemRandom::new().fill(&mut refresh).map_err(|_| "the system gives no randomness")?;
     let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
+    let keys = ProjectKeys::new(RefreshKey::new(&refresh), [key.into()])?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let cores = NonZeroU8::new(u8::try_from(cores).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN);
     Ok(Config {
         http: SocketAddr::from((options.bind, options.http_port)),
         udp: vec![SocketAddr::from((options.bind, options.udp_port))],
         advertised: vec![options.bind],
-        keys: Arc::new(ProjectKeys::new(RefreshKey::new(&refresh), [key])?),
+        access: Arc::new(Access::new(keys)),
         workers: options.workers.unwrap_or(cores),
         spread_at: options.spread_at,
         limits: Limits::STANDARD,

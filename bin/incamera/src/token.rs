@@ -258,7 +258,7 @@ mod tests {
         let token = mint(&create.key().unwrap(), &claims);
 
         let key = ProjectKey::hs256_short("devkey", b"secret").unwrap();
-        let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key]).unwrap();
+        let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key.into()]).unwrap();
         let believed = verify(&keys, &token, NOW.as_secs()).unwrap().claims;
         assert_eq!(believed, claims);
         assert_eq!(believed.identity, "ada");

@@ -25,6 +25,22 @@ pub enum TrackSource {
     ScreenShareAudio,
 }
 
+impl TrackSource {
+    /// Every source that can be said.
+    pub const ALL: [Self; 4] =
+        [Self::Camera, Self::Microphone, Self::ScreenShare, Self::ScreenShareAudio];
+
+    /// Sound or picture, if the source is said.
+    #[must_use]
+    pub const fn kind(self) -> Option<TrackKind> {
+        match self {
+            Self::Unknown => None,
+            Self::Camera | Self::ScreenShare => Some(TrackKind::Video),
+            Self::Microphone | Self::ScreenShareAudio => Some(TrackKind::Audio),
+        }
+    }
+}
+
 /// End-to-end encryption as the publisher declares it. On the wire: `Encryption.Type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encryption {

@@ -28,6 +28,9 @@ pub struct Claims {
     /// The name of this one token, `jti`; few back ends give one.
     #[serde(skip)]
     pub token_name: Option<String>,
+    /// The second at which it was minted, `iat`, in Unix time; few back ends say it.
+    #[serde(skip)]
+    pub issued_at: Option<u64>,
     /// The first second at which the token is good, `nbf`, in Unix time.
     #[serde(skip)]
     pub not_before: Option<u64>,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use model::TrackSource;
+use model::{TrackKind, TrackSource};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::null_is_absent;
@@ -115,6 +115,66 @@ pub enum Publish {
     Only(BTreeSet<TrackSource>),
     /// All.
     Anything,
+}
+
+/// When rights end, in Unix time: at the first second at which they are gone, in a call as at the door. A
+/// right without an end lasts as long as the call; LiveKit's tokens say no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// To be in the room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<u64>,
+    /// To publish sound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio: Option<u64>,
+    /// To publish pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<u64>,
+    /// To send data packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<u64>,
+}
+
+impl Ends {
+    /// What is left of `permission` at the second `now`; nothing once the right to be there is gone.
+    #[must_use]
+    pub fn apply(&self, mut permission: Permission, now: u64) -> Option<Permission> {
+        let has_ended = |end: Option<u64>| end.is_some_and(|end| end <= now);
+        if has_ended(self.join) {
+            return None;
+        }
+        if has_ended(self.audio) {
+            permission.publish = permission.publish.without(TrackKind::Audio);
+        }
+        if has_ended(self.video) {
+            permission.publish = permission.publish.without(TrackKind::Video);
+        }
+        permission.publish_data &= !has_ended(self.data);
+        Some(permission)
+    }
+
+    /// The next second at which [`Self::apply`] gives less than at `now`.
+    #[must_use]
+    pub fn next(&self, now: u64) -> Option<u64> {
+        let all = [self.join, self.audio, self.video, self.data];
+        all.into_iter().flatten().filter(|end| *end > now).min()
+    }
+}
+
+impl Publish {
+    /// Without tracks of `kind`, and those of which the source is not said.
+    #[must_use]
+    pub fn without(self, kind: TrackKind) -> Self {
+        let sources: BTreeSet<_> = match self {
+            Self::Nothing => BTreeSet::new(),
+            Self::Only(sources) => sources,
+            Self::Anything => BTreeSet::from(TrackSource::ALL),
+        };
+        let left =
+            sources.into_iter().filter(|source| source.kind().is_some_and(|its| its != kind));
+        let left: BTreeSet<_> = left.collect();
+        if left.is_empty() { Self::Nothing } else { Self::Only(left) }
+    }
 }
 
 /// What a participant may do now: every option of a grant decided.
@@ -269,6 +329,24 @@ mod tests {
         assert!(!proto::ParticipantPermission::from(&permission).can_publish);
         let never = grant(r#"{"canPublish":false,"canPublishSources":["camera"]}"#).permission();
         assert!(!never.may_publish(TrackSource::Camera));
+    }
+
+    #[test]
+    fn rights_end_one_by_one_at_their_second() {
+        let ends = Ends { join: Some(40), audio: Some(10), video: Some(20), data: Some(30) };
+        let at = |now| ends.apply(grant("{}").permission(), now);
+        let publish = |now| at(now).unwrap().publish;
+        assert_eq!(publish(9), Publish::Anything);
+        let pictures = BTreeSet::from([TrackSource::Camera, TrackSource::ScreenShare]);
+        assert_eq!(publish(10), Publish::Only(pictures));
+        assert_eq!(publish(20), Publish::Nothing);
+        assert!(at(29).unwrap().publish_data && !at(30).unwrap().publish_data);
+        assert!(at(39).unwrap().subscribe);
+        assert_eq!(at(40), None);
+        let next = [0, 10, 20, 30, 40].map(|now| ends.next(now));
+        assert_eq!(next, [Some(10), Some(20), Some(30), Some(40), None]);
+        assert_eq!(Ends::default().next(0), None);
+        assert_eq!(Ends::default().apply(grant("{}").permission(), u64::MAX), at(0));
     }
 
     #[test]

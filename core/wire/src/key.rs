@@ -1,10 +1,17 @@
 //! The keys that tokens are signed with.
 //!
-//! Owns: project keys, each bound to one algorithm; the server's own key for refresh tokens.
+//! Owns: projects, each with keys that are bound to one algorithm each; the server's own key for refresh
+//! tokens.
 //! Guarantees: a key verifies under its own algorithm alone; secrets are overwritten when dropped and
-//! cannot be printed; no project key can pass for the server's.
+//! cannot be printed; no project can pass for the server or for another project.
 //! Not here: where secrets are kept (`bin/incamera`), tokens (`token`).
 //! Source: RFC 7515, RFC 7518 §3.2.
+
+mod pair;
+pub mod pem;
+mod public;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +19,12 @@ use std::fmt;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::limits::{KEY_NAME_MAX, SECRET_LEN_MIN};
+pub use pair::KeyPair;
+pub use public::{PublicKey, PublicKeys};
 
-/// What no project key's name begins with, so that the server's own issuers collide with none.
+use crate::limits::{JWKS_KEYS_MAX, JWKS_MAX, KEY_NAME_MAX, PEM_MAX, SECRET_LEN_MIN};
+
+/// What no project's name begins with, so that the server's own issuers collide with none.
 pub const RESERVED_PREFIX: &str = "incamera:";
 /// The issuer of refresh tokens.
 pub(crate) const REFRESH_ISSUER: &str = "incamera:refresh";
@@ -24,6 +34,10 @@ pub(crate) const REFRESH_ISSUER: &str = "incamera:refresh";
 pub enum Algorithm {
     /// HMAC with SHA-256: who can verify can mint.
     Hs256,
+    /// Ed25519.
+    EdDsa,
+    /// ECDSA over P-256 with SHA-256.
+    Es256,
 }
 
 impl Algorithm {
@@ -32,6 +46,8 @@ impl Algorithm {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
+            Self::EdDsa => "EdDSA",
+            Self::Es256 => "ES256",
         }
     }
 }
@@ -51,42 +67,58 @@ pub enum KeyError {
     /// The secret is shorter than [`SECRET_LEN_MIN`].
     #[error("the secret of an API key has at least {SECRET_LEN_MIN} bytes")]
     SecretShort,
+    /// Longer than [`PEM_MAX`] or [`JWKS_MAX`].
+    #[error("a key in PEM has at most {PEM_MAX} bytes, a key set at most {JWKS_MAX}")]
+    TooLong,
+    /// Not one block of PEM.
+    #[error("the key is not PEM, or is cut short")]
+    NotPem,
+    /// PEM of something else, as a certificate.
+    #[error("the PEM is of something else than the key that is wanted")]
+    OtherPem,
+    /// A private or a shared key where the public half is wanted: it is none of the server's business.
+    #[error("this is a secret, and the server wants the public half only")]
+    PrivateHalf,
+    /// Neither Ed25519 nor P-256 with an uncompressed point.
+    #[error("the key is neither Ed25519 nor P-256")]
+    KindUnknown,
+    /// Not a JSON Web Key Set, or a number in it is missing or has the wrong length.
+    #[error("the key set is malformed")]
+    JwksMalformed,
+    /// No key, or more than [`JWKS_KEYS_MAX`].
+    #[error("a key set has 1 to {JWKS_KEYS_MAX} keys")]
+    JwksLength,
+    /// Two keys with the same `kid`, or several of which one has none.
+    #[error("each of several keys in a set needs a `kid` of its own")]
+    KidAmbiguous,
+    /// Its `use`, `key_ops` or `alg` say that tokens are not signed with it, or not so.
+    #[error("the key is for something else, by its `use`, `key_ops` or `alg`")]
+    PurposeOther,
+    /// Not 32 hexadecimal digits.
+    #[error("an app id and an app certificate are 32 hexadecimal digits each")]
+    NotHexadecimal,
 }
 
-/// What signs and verifies.
+/// A shared secret. The derived state of HMAC is made for each use, because it cannot be overwritten.
 #[derive(Clone)]
-enum Secret {
-    /// The derived state of HMAC is made for each use, because it cannot be overwritten.
-    Hs256(Zeroizing<Box<[u8]>>),
-}
+pub(crate) struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    fn hs256(secret: &[u8]) -> Self {
-        Self::Hs256(Zeroizing::new(secret.into()))
+    fn new(secret: &[u8]) -> Self {
+        Self(Zeroizing::new(secret.into()))
     }
 
-    fn algorithm(&self) -> Algorithm {
-        match self {
-            Self::Hs256(_) => Algorithm::Hs256,
-        }
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
     }
 
     fn sign(&self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Hs256(secret) => {
-                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
-            }
-        }
+        hmac::sign(&self.key(), message).as_ref().to_vec()
     }
 
     /// In time that does not depend on where a wrong signature differs.
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Hs256(secret) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-                hmac::verify(&key, message, signature).is_ok()
-            }
-        }
+        hmac::verify(&self.key(), message, signature).is_ok()
     }
 }
 
@@ -115,13 +147,7 @@ impl ProjectKey {
     /// # Errors
     /// A bad name.
     pub fn hs256_short(name: &str, secret: &[u8]) -> Result<Self, KeyError> {
-        if name.is_empty() || name.len() > KEY_NAME_MAX {
-            return Err(KeyError::NameLength);
-        }
-        if name.starts_with(RESERVED_PREFIX) {
-            return Err(KeyError::NameReserved);
-        }
-        Ok(Self { name: name.into(), secret: Secret::hs256(secret) })
+        Ok(Self { name: checked(name)?, secret: Secret::new(secret) })
     }
 
     /// The API key: the issuer of its tokens.
@@ -130,14 +156,100 @@ impl ProjectKey {
         &self.name
     }
 
-    pub(crate) fn signer(&self) -> Signer<'_> {
-        Signer { issuer: &self.name, secret: &self.secret }
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.secret.sign(message)
     }
 }
 
 impl fmt::Debug for ProjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProjectKey").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A project whose back end mints with private keys: the server cannot mint what it verifies.
+#[derive(Clone, Debug)]
+pub struct PublicProject {
+    name: Box<str>,
+    keys: PublicKeys,
+}
+
+impl PublicProject {
+    /// `name` is the issuer of its tokens.
+    ///
+    /// # Errors
+    /// A bad name.
+    pub fn new(name: &str, keys: PublicKeys) -> Result<Self, KeyError> {
+        Ok(Self { name: checked(name)?, keys })
+    }
+}
+
+/// An app of Agora's and its certificate, the shared secret that its AccessToken2 tokens are signed with.
+#[derive(Clone)]
+pub struct App {
+    id: Box<str>,
+    certificate: Secret,
+}
+
+impl App {
+    /// Both as the console shows them.
+    ///
+    /// # Errors
+    /// [`KeyError::NotHexadecimal`].
+    pub fn new(id: &str, certificate: &str) -> Result<Self, KeyError> {
+        let is_hexadecimal =
+            |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hexadecimal(id) || !is_hexadecimal(certificate) {
+            return Err(KeyError::NotHexadecimal);
+        }
+        Ok(Self { id: id.into(), certificate: Secret::new(certificate.as_bytes()) })
+    }
+
+    /// Whether the signature is right under the key that issue time and salt make of the certificate.
+    pub(crate) fn verify(&self, issued: u32, salt: u32, message: &[u8], signature: &[u8]) -> bool {
+        let under = |key: &[u8], message: &[u8]| {
+            Zeroizing::new(
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec(),
+            )
+        };
+        let key = under(&issued.to_le_bytes(), &self.certificate.0);
+        let key = under(&salt.to_le_bytes(), &key);
+        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), message, signature).is_ok()
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Somebody whose tokens are taken, and the one kind of token that is taken from it.
+#[derive(Clone, Debug)]
+pub enum Project {
+    /// JSON Web Tokens under a shared secret.
+    Shared(ProjectKey),
+    /// JSON Web Tokens under private keys.
+    Public(PublicProject),
+    /// AccessToken2.
+    App(App),
+}
+
+impl Project {
+    /// The issuer of its tokens.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Shared(key) => &key.name,
+            Self::Public(project) => &project.name,
+            Self::App(app) => &app.id,
+        }
+    }
+}
+
+impl From<ProjectKey> for Project {
+    fn from(key: ProjectKey) -> Self {
+        Self::Shared(key)
     }
 }
 
@@ -149,7 +261,18 @@ impl RefreshKey {
     /// From 32 random bytes.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self(Secret::hs256(secret))
+        Self(Secret::new(secret))
+    }
+
+    /// From a secret that outlasts the process, or that several servers share.
+    ///
+    /// # Errors
+    /// [`KeyError::SecretShort`].
+    pub fn shared(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < SECRET_LEN_MIN {
+            return Err(KeyError::SecretShort);
+        }
+        Ok(Self(Secret::new(secret)))
     }
 }
 
@@ -159,97 +282,90 @@ impl fmt::Debug for RefreshKey {
     }
 }
 
-/// Every key whose tokens are taken.
+/// Everybody whose tokens are taken.
 #[derive(Clone, Debug)]
 pub struct ProjectKeys {
-    projects: BTreeMap<Box<str>, ProjectKey>,
+    projects: BTreeMap<Box<str>, Project>,
     refresh: RefreshKey,
 }
 
 impl ProjectKeys {
-    /// Keys of which no two have the same name.
+    /// Projects of which no two have the same name.
     ///
     /// # Errors
     /// [`KeyError::NameTaken`].
     pub fn new(
         refresh: RefreshKey,
-        keys: impl IntoIterator<Item = ProjectKey>,
+        all: impl IntoIterator<Item = Project>,
     ) -> Result<Self, KeyError> {
         let mut projects = BTreeMap::new();
-        for key in keys {
-            if projects.insert(key.name.clone(), key).is_some() {
+        for project in all {
+            if projects.insert(project.name().into(), project).is_some() {
                 return Err(KeyError::NameTaken);
             }
         }
         Ok(Self { projects, refresh })
     }
 
-    /// The key of that name.
+    /// The project of that name.
     #[must_use]
-    pub fn project(&self, name: &str) -> Option<&ProjectKey> {
+    pub fn project(&self, name: &str) -> Option<&Project> {
         self.projects.get(name)
     }
 
-    /// The key that signs for `issuer`, the server's own included.
-    pub(crate) fn signer(&self, issuer: &str) -> Option<Signer<'_>> {
-        if issuer == REFRESH_ISSUER {
-            return Some(self.refresh_signer());
+    pub(crate) fn app(&self, id: &str) -> Option<&App> {
+        match self.projects.get(id)? {
+            Project::App(app) => Some(app),
+            Project::Shared(_) | Project::Public(_) => None,
         }
-        self.projects.get(issuer).map(ProjectKey::signer)
     }
 
-    pub(crate) fn refresh_signer(&self) -> Signer<'_> {
-        Signer { issuer: REFRESH_ISSUER, secret: &self.refresh.0 }
+    /// What verifies the JSON Web Tokens of `issuer`, the server's own included, that name the key `kid`.
+    pub(crate) fn verifier(&self, issuer: &str, kid: Option<&str>) -> Option<Verifier<'_>> {
+        if issuer == REFRESH_ISSUER {
+            return Some(Verifier::Shared(&self.refresh.0));
+        }
+        match self.projects.get(issuer)? {
+            Project::Shared(key) => Some(Verifier::Shared(&key.secret)),
+            Project::Public(project) => project.keys.find(kid).map(Verifier::Public),
+            Project::App(_) => None,
+        }
+    }
+
+    pub(crate) fn sign_refresh(&self, message: &[u8]) -> Vec<u8> {
+        self.refresh.0.sign(message)
     }
 }
 
-/// A key in use, with the name that its tokens carry.
-pub(crate) struct Signer<'a> {
-    pub(crate) issuer: &'a str,
-    secret: &'a Secret,
+/// A key in use, with the one algorithm that it is for.
+pub(crate) enum Verifier<'a> {
+    Shared(&'a Secret),
+    Public(&'a PublicKey),
 }
 
-impl Signer<'_> {
+impl Verifier<'_> {
     pub(crate) fn algorithm(&self) -> Algorithm {
-        self.secret.algorithm()
-    }
-
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.secret.sign(message)
+        match self {
+            Self::Shared(_) => Algorithm::Hs256,
+            Self::Public(key) => key.algorithm(),
+        }
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.secret.verify(message, signature)
+        match self {
+            Self::Shared(secret) => secret.verify(message, signature),
+            Self::Public(key) => key.verify(message, signature),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-
-    #[test]
-    fn keys_that_cannot_be_trusted_are_refused() {
-        assert_eq!(ProjectKey::hs256("k", &SECRET[1..]).unwrap_err(), KeyError::SecretShort);
-        assert_eq!(ProjectKey::hs256("", SECRET).unwrap_err(), KeyError::NameLength);
-        let long = "k".repeat(KEY_NAME_MAX + 1);
-        assert_eq!(ProjectKey::hs256(&long, SECRET).unwrap_err(), KeyError::NameLength);
-        for name in [REFRESH_ISSUER, "incamera:other"] {
-            assert_eq!(ProjectKey::hs256(name, SECRET).unwrap_err(), KeyError::NameReserved);
-            assert_eq!(ProjectKey::hs256_short(name, SECRET).unwrap_err(), KeyError::NameReserved);
-        }
-        let key = ProjectKey::hs256("k", SECRET).unwrap();
-        let twice = ProjectKeys::new(RefreshKey::new(&[1; 32]), [key.clone(), key]);
-        assert_eq!(twice.unwrap_err(), KeyError::NameTaken);
+/// A name that a project may have.
+fn checked(name: &str) -> Result<Box<str>, KeyError> {
+    if name.is_empty() || name.len() > KEY_NAME_MAX {
+        return Err(KeyError::NameLength);
     }
-
-    #[test]
-    fn secrets_do_not_print() {
-        let key = ProjectKey::hs256("the-key", SECRET).unwrap();
-        let keys = ProjectKeys::new(RefreshKey::new(&[0x41; 32]), [key]).unwrap();
-        let text = format!("{keys:?}");
-        assert!(text.contains("the-key"));
-        assert!(!text.contains("0123") && !text.contains("65, 65"), "{text}");
+    if name.starts_with(RESERVED_PREFIX) {
+        return Err(KeyError::NameReserved);
     }
+    Ok(name.into())
 }

@@ -7,6 +7,8 @@
 //! Source: LiveKit `protocol/`, its protobuf types taken from the crate `livekit-protocol` as [`proto`].
 #![forbid(unsafe_code)]
 
+pub mod access;
+mod access_token2;
 mod claims;
 pub mod convert;
 pub mod data;
@@ -16,6 +18,7 @@ pub mod join;
 pub mod key;
 pub mod limits;
 pub mod negotiation;
+pub mod revocation;
 pub mod sdp;
 mod shape;
 pub mod token;

@@ -59,6 +59,17 @@ pub const ATTRIBUTES_MAX: usize = 64 << 10;
 pub const KEY_NAME_MAX: usize = 256;
 /// Bytes that the secret of a key must have: as many as HS256 puts out (RFC 7518 §3.2).
 pub const SECRET_LEN_MIN: usize = 32;
+/// Bytes of a key in PEM: a P-256 pair has 250.
+pub const PEM_MAX: usize = 4 << 10;
+/// Bytes of a JSON Web Key Set: 4 KiB for each of its keys, which have 250 and may bring a certificate.
+pub const JWKS_MAX: usize = JWKS_KEYS_MAX * (4 << 10);
+/// Keys of a JSON Web Key Set. Two are enough to rotate.
+pub const JWKS_KEYS_MAX: usize = 16;
+/// Bytes of an inflated AccessToken2. With a service of each of the ten kinds, each of eight privileges and
+/// two texts of 256 bytes, it has less than 6 KiB; a token for a room has 150.
+pub const ACCESS_TOKEN_MAX: usize = 8 << 10;
+/// Revocations that are held: 64 bytes each, and for an identity up to [`NAME_MAX`] more, make 20 MiB.
+pub const REVOCATIONS_MAX: usize = 64 << 10;
 /// Seconds by which clocks may differ (LiveKit: the same).
 pub const CLOCK_LEEWAY_S: u64 = 60;
 /// The latest second that a token may name, the end of the year 9999. Milliseconds given for seconds lie

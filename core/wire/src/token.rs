@@ -1,10 +1,11 @@
-//! Tokens: LiveKit's JSON Web Tokens, verified and minted.
+//! Tokens: LiveKit's JSON Web Tokens, verified and minted; Agora's AccessToken2, verified.
 //!
 //! Owns: the compact form, signatures, dates, the ids of tokens, refresh tokens.
 //! Guarantees: no claim is believed before the signature holds under the key that the token names and that
 //! key's own algorithm; every token ends; a refresh token grants what its original granted, carries its id
 //! and ends with it; no error holds any part of a token.
-//! Not here: revocation (its lists hold [`TokenId`]s), what a token admits to (`join`).
+//! Not here: the form of AccessToken2 (`access_token2`), revocation (its lists hold [`TokenId`]s), what a
+//! token admits to (`join`).
 //! Source: RFC 7515, RFC 7519; LiveKit `protocol/auth/{accesstoken,verifier}.go`.
 
 use std::fmt;
@@ -12,11 +13,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
+use ring::error::Unspecified;
+use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
+use crate::access_token2;
 pub use crate::claims::Claims;
 use crate::claims::Date;
-use crate::key::{ProjectKey, ProjectKeys, REFRESH_ISSUER, Signer};
+use crate::grant::{Ends, Permission};
+use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, REFRESH_ISSUER};
 use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
 use crate::shape::{self, ShapeError};
 
@@ -38,7 +43,8 @@ pub enum TokenError {
     /// No issuer.
     #[error("the token does not name its API key")]
     NoIssuer,
-    /// The issuer is no API key of ours. Also for a refresh token whose original's key is gone.
+    /// The issuer is no API key of ours, or has no key of the name that the header gives. Also for a refresh
+    /// token whose original's key is gone.
     #[error("the token is signed by an unknown API key")]
     UnknownKey,
     /// The header's algorithm is not the key's: `none`, another family's, or none that exists.
@@ -56,6 +62,12 @@ pub enum TokenError {
     /// Before `nbf` by more than [`CLOCK_LEEWAY_S`].
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// An AccessToken2 that speaks of rooms more than once: which is meant is not said.
+    #[error("the token is for more than one room")]
+    SeveralRooms,
+    /// It, or all that were minted for its holder before some time, is not to be believed any more.
+    #[error("the token is revoked")]
+    Revoked,
 }
 
 /// The name of one token, of fixed size and safe to print: a digest.
@@ -77,9 +89,10 @@ impl TokenId {
         Self::from_digest(&context.finish())
     }
 
-    /// `signed` is header and claims without the signature, of which some algorithms allow several.
-    fn of_signed(signed: &str) -> Self {
-        Self::from_digest(&digest::digest(&digest::SHA256, signed.as_bytes()))
+    /// `signed` is what the signature covers: some algorithms allow several signatures, and compression
+    /// several forms.
+    pub(crate) fn of_signed(signed: &[u8]) -> Self {
+        Self::from_digest(&digest::digest(&digest::SHA256, signed))
     }
 
     fn from_digest(digest: &digest::Digest) -> Self {
@@ -88,6 +101,20 @@ impl TokenId {
             *to = *from;
         }
         Self(id)
+    }
+
+    /// The id that prints as `text`: 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut id = [0; 32];
+        if text.len() != 2 * id.len() || !is_hexadecimal {
+            return None;
+        }
+        for (index, byte) in id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+        }
+        Some(Self(id))
     }
 
     /// The digest.
@@ -129,6 +156,23 @@ pub struct VerifiedToken {
     pub issuer: Box<str>,
     /// Who minted it.
     pub kind: TokenKind,
+    /// When what it grants ends; the original's for a refresh token.
+    pub ends: Ends,
+}
+
+impl VerifiedToken {
+    /// What its holder may do in its room at the second `now`; nothing once the right to be there is gone, or
+    /// if there is none.
+    #[must_use]
+    pub fn permission(&self, now: u64) -> Option<Permission> {
+        self.ends.apply(self.claims.permission()?, now)
+    }
+
+    /// The second at which it was minted, or before which it was not good; some back ends say neither.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<u64> {
+        self.claims.issued_at.or(self.claims.not_before)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,6 +180,8 @@ struct Header {
     alg: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     typ: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
     #[serde(skip_serializing)]
     crit: Option<serde::de::IgnoredAny>,
 }
@@ -154,6 +200,8 @@ struct Payload {
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<Date>,
     exp: Option<Date>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +216,8 @@ struct Origin {
     issuer: Box<str>,
     /// The original's [`TokenId`] in base64url.
     id: String,
+    #[serde(default)]
+    ends: Ends,
 }
 
 /// Verifies `token` at the Unix second `now`. O(its length).
@@ -178,20 +228,24 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
     if token.len() > TOKEN_MAX {
         return Err(TokenError::TooLong);
     }
+    if let Some(token) = token.strip_prefix(access_token2::VERSION) {
+        return access_token2::verify(keys, token, now);
+    }
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let header: Header = parse(&decode(header)?)?;
     let payload = decode(payload)?;
     let issuer = parse::<Issuer>(&payload)?.iss.ok_or(TokenError::NoIssuer)?;
 
-    let signer = keys.signer(&issuer).ok_or(TokenError::UnknownKey)?;
-    if header.alg != signer.algorithm().name() {
+    let verifier = keys.verifier(&issuer, header.kid.as_deref());
+    let verifier = verifier.ok_or(TokenError::UnknownKey)?;
+    if header.alg != verifier.algorithm().name() {
         return Err(TokenError::WrongAlgorithm);
     }
     if header.crit.is_some() {
         return Err(TokenError::Extension);
     }
-    if !signer.verify(signed.as_bytes(), &decode(signature)?) {
+    if !verifier.verify(signed.as_bytes(), &decode(signature)?) {
         return Err(TokenError::BadSignature);
     }
 
@@ -217,15 +271,20 @@ fn believe(
     }
 
     let jti = payload.jti.filter(|jti| !jti.is_empty());
+    let mut ends = Ends::default();
     let (kind, issuer, id) = if issuer == REFRESH_ISSUER {
         let origin = payload.incamera.ok_or(TokenError::Malformed)?;
         keys.project(&origin.issuer).ok_or(TokenError::UnknownKey)?;
+        ends = origin.ends;
+        if ends.join.is_some_and(|end| end <= now) {
+            return Err(TokenError::Expired);
+        }
         let id = decode(&origin.id)?.try_into().map_err(|_| TokenError::Malformed)?;
         (TokenKind::Refresh, origin.issuer, TokenId(id))
     } else {
         let id = match &jti {
             Some(jti) => TokenId::of_jti(issuer, jti),
-            None => TokenId::of_signed(signed),
+            None => TokenId::of_signed(signed.as_bytes()),
         };
         (TokenKind::Original, issuer.into(), id)
     };
@@ -234,17 +293,36 @@ fn believe(
     let claims = Claims {
         identity: identity.unwrap_or_default(),
         token_name: jti,
+        issued_at: payload.iat.map(|Date(second)| second),
         not_before,
         expires_at,
         ..payload.claims
     };
-    Ok(VerifiedToken { claims, id, issuer, kind })
+    Ok(VerifiedToken { claims, id, issuer, kind, ends })
 }
 
 /// Mints a token. It names `key` as its issuer; all else is as `claims` say.
 #[must_use]
 pub fn mint(key: &ProjectKey, claims: &Claims) -> String {
-    sign(&key.signer(), claims, None)
+    let signed = signed(Algorithm::Hs256, None, key.name(), claims, None);
+    let signature = key.sign(signed.as_bytes());
+    seal(signed, &signature)
+}
+
+/// Mints a token with a private key, whose thumbprint it names, for the project `issuer`.
+///
+/// # Errors
+/// [`Unspecified`] if `random` gives nothing.
+pub fn mint_with(
+    pair: &KeyPair,
+    issuer: &str,
+    claims: &Claims,
+    random: &dyn SecureRandom,
+) -> Result<String, Unspecified> {
+    let public = pair.public();
+    let signed = signed(public.algorithm(), Some(public.thumbprint()), issuer, claims, None);
+    let signature = pair.sign(signed.as_bytes(), random)?;
+    Ok(seal(signed, &signature))
 }
 
 /// Mints a refresh token: the same claims, the same id, the same end.
@@ -253,29 +331,41 @@ pub fn mint(key: &ProjectKey, claims: &Claims) -> String {
 /// holder then goes on using the original.
 #[must_use]
 pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
-    let origin =
-        Origin { issuer: token.issuer.clone(), id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()) };
-    let text = sign(&keys.refresh_signer(), &token.claims, Some(origin));
+    let origin = Origin {
+        issuer: token.issuer.clone(),
+        id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
+        ends: token.ends,
+    };
+    let signed = signed(Algorithm::Hs256, None, REFRESH_ISSUER, &token.claims, Some(origin));
+    let signature = keys.sign_refresh(signed.as_bytes());
+    let text = seal(signed, &signature);
     (text.len() <= TOKEN_MAX).then_some(text)
 }
 
-fn sign(signer: &Signer<'_>, claims: &Claims, incamera: Option<Origin>) -> String {
-    let header = Header {
-        alg: signer.algorithm().name().to_owned(),
-        typ: Some("JWT".to_owned()),
-        crit: None,
-    };
+/// Header and claims, which a signature covers.
+fn signed(
+    algorithm: Algorithm,
+    kid: Option<String>,
+    issuer: &str,
+    claims: &Claims,
+    incamera: Option<Origin>,
+) -> String {
+    let header =
+        Header { alg: algorithm.name().to_owned(), typ: Some("JWT".to_owned()), kid, crit: None };
     let payload = Payload {
-        iss: Some(signer.issuer.to_owned()),
+        iss: Some(issuer.to_owned()),
         sub: Some(claims.identity.clone()).filter(|sub| !sub.is_empty()),
         jti: claims.token_name.clone(),
+        iat: claims.issued_at.map(Date),
         nbf: claims.not_before.map(Date),
         exp: Some(Date(claims.expires_at)),
         incamera,
         claims: claims.clone(),
     };
-    let mut token = format!("{}.{}", encode(&header), encode(&payload));
-    let signature = signer.sign(token.as_bytes());
+    format!("{}.{}", encode(&header), encode(&payload))
+}
+
+fn seal(mut token: String, signature: &[u8]) -> String {
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     token

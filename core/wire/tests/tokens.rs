@@ -76,7 +76,7 @@ fn decided(claims: &Claims) -> Value {
 fn check_theirs(name: &str) {
     let vector: Vector = read(name);
     let key = ProjectKey::hs256(&vector.key, vector.secret.as_bytes()).unwrap();
-    let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key]).unwrap();
+    let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key.into()]).unwrap();
     let cases: Vec<Value> = read("judges/cases.json");
     assert_eq!(vector.tokens.len(), cases.len());
     let now = vector.now.unwrap();

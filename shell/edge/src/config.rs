@@ -8,7 +8,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::key::ProjectKeys;
+use wire::access::Access;
 
 use crate::limits;
 
@@ -22,8 +22,8 @@ pub struct Config {
     pub udp: Vec<SocketAddr>,
     /// Where clients are told to send media: none unspecified, at least one.
     pub advertised: Vec<IpAddr>,
-    /// Whose tokens open the doors, and the key of refresh tokens.
-    pub keys: Arc<ProjectKeys>,
+    /// Whose tokens open the doors; [`crate::Server::admit_by`] changes it.
+    pub access: Arc<Access>,
     /// Media workers: one for each core is the use of the machine.
     pub workers: NonZeroU8,
     /// Participants of one room that share a worker before the room spreads to another. One puts each
@@ -114,14 +114,18 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::key::RefreshKey;
+    use wire::key::{ProjectKeys, RefreshKey};
+
+    fn nobody() -> Arc<Access> {
+        Arc::new(Access::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()))
+    }
 
     fn config(udp: &[&str], advertised: &[&str]) -> Config {
         Config {
             http: SocketAddr::from(([127, 0, 0, 1], 0)),
             udp: udp.iter().map(|text| text.parse().unwrap()).collect(),
             advertised: advertised.iter().map(|text| text.parse().unwrap()).collect(),
-            keys: Arc::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()),
+            access: nobody(),
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
             limits: Limits::STANDARD,

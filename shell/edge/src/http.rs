@@ -18,11 +18,11 @@ use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot, watch};
+use wire::access::Access;
 use wire::join::{self, JoinError, JoinQuery, Profile};
-use wire::key::ProjectKeys;
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
-use wire::token::{self, TokenError, VerifiedToken};
+use wire::token::{TokenError, VerifiedToken};
 
 use crate::config::Limits;
 use crate::limits::OUTBOX_MAX;
@@ -36,7 +36,7 @@ use crate::socket::{Admission, Handshake, Seat};
 #[derive(Debug)]
 pub struct Front {
     /// Whose tokens open the doors.
-    pub keys: Arc<ProjectKeys>,
+    pub access: watch::Receiver<Arc<Access>>,
     /// Who decides about joins.
     pub hub: mpsc::Sender<ToHub>,
     /// Where everything is counted.
@@ -199,7 +199,8 @@ impl Front {
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
         let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let token = token::verify(&self.keys, text, now.as_secs()).map_err(Refused::Token)?;
+        let access = Arc::clone(&self.access.borrow());
+        let token = access.verify(text, now.as_secs()).map_err(Refused::Token)?;
         join::admission(&token.claims).map_err(Refused::Join)?;
         let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
         let join = join.map_err(Refused::Join)?;

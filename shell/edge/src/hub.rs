@@ -10,6 +10,7 @@
 //! Source: LiveKit `pkg/rtc/{room,participant}.go`, `pkg/rtc/signalling/signalhandler.go`.
 
 mod admission;
+mod authorization;
 mod data;
 mod description;
 mod news;
@@ -30,8 +31,8 @@ use model::{Codec, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::control::{self, Control, DepartureReason, Input};
-use tokio::sync::mpsc;
-use wire::key::ProjectKeys;
+use tokio::sync::{mpsc, watch};
+use wire::access::Access;
 use wire::proto;
 
 use crate::limits::HUB_TURN_MAX;
@@ -54,8 +55,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
 pub struct HubConfig {
     /// For Control.
     pub control: control::Config,
-    /// For refresh tokens.
-    pub keys: Arc<ProjectKeys>,
+    /// Who gets in, and whose sessions go on.
+    pub access: watch::Receiver<Arc<Access>>,
     /// Where clients send media, best first.
     pub candidates: Vec<SocketAddr>,
     /// Mints our ICE user names.
@@ -82,6 +83,8 @@ struct Gathering {
 enum Timer {
     Refresh(PeerId),
     Hush(PeerId),
+    /// A right of the participant's token may end.
+    End(PeerId),
 }
 
 struct Hub {
@@ -91,6 +94,8 @@ struct Hub {
     metrics: Arc<Metrics>,
     random: SystemRandom,
     now: Timestamp,
+    /// The same instant in milliseconds of Unix time, as the clock was when the turn began.
+    unix_ms: u64,
     seats: BTreeMap<PeerId, Seat>,
     sessions: BTreeMap<SessionId, PeerId>,
     sessions_made: u64,
@@ -111,6 +116,7 @@ pub async fn run(
     mut inbox: mpsc::Receiver<ToHub>,
 ) {
     let origin = config.origin;
+    let mut access = config.access.clone();
     let mut hub = Hub::new(config, to_worker, metrics);
     while !hub.is_stopping {
         let wake = hub.next_timeout().map(|at| origin + at.since(Timestamp::ZERO));
@@ -120,10 +126,12 @@ pub async fn run(
                 None => return,
             },
             () = sleep_until(wake) => None,
+            // An error means that nobody is left to change it, and then the inbox closes as well.
+            Ok(()) = access.changed() => None,
         };
         let now = Timestamp::ZERO + origin.elapsed();
         let burst = std::iter::from_fn(|| inbox.try_recv().ok()).take(HUB_TURN_MAX);
-        hub.turn(now, message.into_iter().chain(burst));
+        hub.turn(now, unix_ms(), message.into_iter().chain(burst));
     }
 }
 
@@ -134,9 +142,9 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-fn unix_ms() -> i64 {
+fn unix_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Hub {
@@ -150,6 +158,7 @@ impl Hub {
             metrics,
             random,
             now: Timestamp::ZERO,
+            unix_ms: 0,
             seats: BTreeMap::new(),
             sessions: BTreeMap::new(),
             sessions_made: 0,
@@ -163,8 +172,12 @@ impl Hub {
     }
 
     /// Takes what came, then what is due, then tells everybody what came of it.
-    fn turn(&mut self, now: Timestamp, messages: impl Iterator<Item = ToHub>) {
+    fn turn(&mut self, now: Timestamp, unix_ms: u64, messages: impl Iterator<Item = ToHub>) {
         self.now = now;
+        self.unix_ms = unix_ms;
+        if self.config.access.has_changed().unwrap_or(false) {
+            self.guard(Self::put_out_revoked);
+        }
         for message in messages {
             self.guard(|hub| hub.take(message));
             if self.is_stopping {
@@ -265,6 +278,10 @@ impl Hub {
             match timer {
                 Timer::Refresh(peer) => self.refresh_token(peer),
                 Timer::Hush(peer) => self.simulate_speaker(peer, 0.0),
+                Timer::End(peer) => {
+                    self.current = Some(peer);
+                    self.apply_ends(peer);
+                }
             }
         }
     }
@@ -296,7 +313,7 @@ impl Hub {
         }
         self.timers.retain(|(_, timer)| {
             !matches!(timer,
-            Timer::Refresh(held) | Timer::Hush(held) if *held == peer)
+            Timer::Refresh(held) | Timer::Hush(held) | Timer::End(held) if *held == peer)
         });
     }
 

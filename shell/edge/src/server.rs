@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use wire::access::Access;
+
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
@@ -58,6 +60,7 @@ pub enum StartError {
 pub struct Server {
     http: SocketAddr,
     phase: watch::Sender<Phase>,
+    access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
     listening: JoinHandle<()>,
     deciding: JoinHandle<()>,
@@ -93,10 +96,11 @@ impl Server {
         });
         let workers = Arc::new(workers.map_err(StartError::Workers)?);
 
+        let (access, admitting) = watch::channel(Arc::clone(&config.access));
         let port = workers.udp_port();
         let hub_config = HubConfig {
             control: control(&config),
-            keys: Arc::clone(&config.keys),
+            access: admitting.clone(),
             candidates: config.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
             door,
             fingerprint: factory.fingerprint().clone(),
@@ -108,7 +112,7 @@ impl Server {
 
         let (phase, watched) = watch::channel(Phase::Open);
         let front = Arc::new(Front {
-            keys: Arc::clone(&config.keys),
+            access: admitting,
             hub: to_hub.clone(),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
@@ -116,7 +120,7 @@ impl Server {
         });
         let listening = tokio::spawn(listener::serve(listener, front, watched));
         tracing::info!(%http, udp = port, workers = config.workers, "started");
-        Ok(Self { http, phase, to_hub, listening, deciding, workers, metrics, config })
+        Ok(Self { http, phase, access, to_hub, listening, deciding, workers, metrics, config })
     }
 
     /// Where HTTP and WebSockets are served.
@@ -135,6 +139,13 @@ impl Server {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// From now on this decides who gets in. Sessions of tokens that are revoked now are ended; all other
+    /// sessions go on, also those of keys that are not taken any more, until they end by themselves: they get no
+    /// fresh token, and a resume needs one that is taken.
+    pub fn admit_by(&self, access: Arc<Access>) {
+        self.access.send_replace(access);
     }
 
     /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.

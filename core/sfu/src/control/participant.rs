@@ -9,7 +9,7 @@ use std::fmt;
 
 use model::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
-    TrackSid, TrackSource,
+    TrackKind, TrackSid, TrackSource,
 };
 
 use super::quality::Score;
@@ -134,12 +134,15 @@ pub enum Sources {
 }
 
 impl Sources {
-    /// Whether a track of `source` may be published.
+    /// Whether a track of `kind` from `source` may be published. Sound that calls itself a camera may be
+    /// published by those alone who may publish anything.
     #[must_use]
-    pub fn allow(&self, source: TrackSource) -> bool {
+    pub fn allow(&self, kind: TrackKind, source: TrackSource) -> bool {
         match self {
             Self::None => false,
-            Self::Only(sources) => sources.contains(&source),
+            Self::Only(sources) => {
+                sources.contains(&source) && source.kind().is_none_or(|its| its == kind)
+            }
             Self::Any => true,
         }
     }
@@ -225,6 +228,10 @@ pub enum DepartureReason {
     Mismatch,
     /// The network put it out.
     Removed,
+    /// Its right to be there has ended.
+    Expired,
+    /// Its right to be there was revoked.
+    Revoked,
     /// The node stops.
     Shutdown,
 }

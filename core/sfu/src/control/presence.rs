@@ -223,10 +223,9 @@ impl Control {
         participant.permission = permission;
         let tracks: Vec<TrackId> = participant.tracks.iter().copied().collect();
         for track in tracks {
-            let allowed =
-                self.participants.get(&peer).zip(self.tracks.get(&track)).is_some_and(
-                    |(publisher, held)| publisher.permission.publish.allow(held.source),
-                );
+            let allowed = self.participants.get(&peer).zip(self.tracks.get(&track)).is_some_and(
+                |(publisher, held)| publisher.permission.publish.allow(held.kind, held.source),
+            );
             if !allowed {
                 self.unpublish(now, track, true);
             }

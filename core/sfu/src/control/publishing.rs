@@ -22,7 +22,7 @@ impl Control {
         announcement: Announcement,
     ) -> Result<TrackId, PublishError> {
         let participant = self.participants.get(&peer).ok_or(PublishError::NotAllowed)?;
-        if !participant.permission.publish.allow(announcement.source) {
+        if !participant.permission.publish.allow(announcement.kind, announcement.source) {
             return Err(PublishError::NotAllowed);
         }
         let held = || participant.tracks.iter().filter_map(|track| self.tracks.get(track));

@@ -506,6 +506,16 @@ fn a_revoked_permission_takes_tracks_and_subscriptions_away() {
 }
 
 #[test]
+fn a_source_of_the_other_kind_opens_nothing() {
+    let pictures = Sources::Only([TrackSource::Camera, TrackSource::Unknown].into());
+    assert!(pictures.allow(TrackKind::Video, TrackSource::Camera));
+    assert!(!pictures.allow(TrackKind::Audio, TrackSource::Camera));
+    assert!(!pictures.allow(TrackKind::Audio, TrackSource::Microphone));
+    assert!(pictures.allow(TrackKind::Audio, TrackSource::Unknown));
+    assert!(Sources::Any.allow(TrackKind::Audio, TrackSource::Camera));
+}
+
+#[test]
 fn nobody_receives_the_hidden() {
     let mut node = Node::new(config());
     let bob = node.active(join("red", "bob"));

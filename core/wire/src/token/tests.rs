@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::grant::VideoGrant;
-use crate::key::RefreshKey;
+use crate::key::{KeyPair, Project, PublicKeys, PublicProject, RefreshKey};
 use crate::limits::{DATE_MAX, JSON_DEPTH_MAX};
 
 const NOW: u64 = 1_800_000_000;
@@ -19,13 +19,13 @@ fn key() -> ProjectKey {
 }
 
 fn keys() -> ProjectKeys {
-    ProjectKeys::new(RefreshKey::new(&[7; 32]), [key()]).unwrap()
+    ProjectKeys::new(RefreshKey::new(&[7; 32]), [key().into()]).unwrap()
 }
 
 /// A token of any header and claims with a right HMAC over them.
 fn forge(header: &str, claims: &str) -> String {
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(key().signer().sign(signed.as_bytes()));
+    let signature = URL_SAFE_NO_PAD.encode(key().sign(signed.as_bytes()));
     format!("{signed}.{signature}")
 }
 
@@ -244,7 +244,7 @@ fn refresh_tokens_die_with_the_key_of_their_original() {
     let token = mint_refresh(&keys, &original).unwrap();
     let without = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
     assert_eq!(verify(&without, &token, NOW).unwrap_err(), TokenError::UnknownKey);
-    let elsewhere = ProjectKeys::new(RefreshKey::new(&[8; 32]), [key()]).unwrap();
+    let elsewhere = ProjectKeys::new(RefreshKey::new(&[8; 32]), [key().into()]).unwrap();
     assert_eq!(verify(&elsewhere, &token, NOW).unwrap_err(), TokenError::BadSignature);
 }
 
@@ -310,7 +310,7 @@ proptest! {
     fn any_signed_bytes_end_in_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let signed = format!(
             "{}.{}", URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#), URL_SAFE_NO_PAD.encode(bytes));
-        let signature = URL_SAFE_NO_PAD.encode(key().signer().sign(signed.as_bytes()));
+        let signature = URL_SAFE_NO_PAD.encode(key().sign(signed.as_bytes()));
         drop(verify(&keys(), &format!("{signed}.{signature}"), NOW));
     }
 
@@ -323,4 +323,113 @@ proptest! {
         prop_assume!(changed != token);
         prop_assert!(verify(&keys(), &changed, NOW).is_err());
     }
+}
+
+fn random() -> ring::rand::SystemRandom {
+    ring::rand::SystemRandom::new()
+}
+
+fn pairs() -> [KeyPair; 2] {
+    [KeyPair::ed25519(&random()).unwrap(), KeyPair::p256(&random()).unwrap()]
+}
+
+/// The only project, `project`, has these public keys.
+fn public(keys: PublicKeys) -> ProjectKeys {
+    let project = PublicProject::new("project", keys).unwrap();
+    ProjectKeys::new(RefreshKey::new(&[7; 32]), [Project::Public(project)]).unwrap()
+}
+
+fn header_of(token: &str) -> Value {
+    let (header, _) = token.split_once('.').unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
+}
+
+#[test]
+fn tokens_of_private_keys_are_believed_under_the_public_half() {
+    for (pair, algorithm) in pairs().iter().zip(["EdDSA", "ES256"]) {
+        let token = mint_with(pair, "project", &claims(), &random()).unwrap();
+        assert_eq!(header_of(&token)["alg"], algorithm);
+        for keys in [
+            PublicKeys::one(*pair.public()),
+            PublicKeys::from_jwks(&pair.public().to_jwks()).unwrap(),
+        ] {
+            let verified = verify(&public(keys.clone()), &token, NOW).unwrap();
+            assert!(verified.claims == claims());
+            let expired = verify(&public(keys), &token, NOW + 9999).unwrap_err();
+            assert_eq!(expired, TokenError::Expired);
+        }
+        let foreign = mint_with(pair, "foreign", &claims(), &random()).unwrap();
+        let keys = public(PublicKeys::one(*pair.public()));
+        assert_eq!(verify(&keys, &foreign, NOW).unwrap_err(), TokenError::UnknownKey);
+    }
+}
+
+#[test]
+fn no_key_verifies_under_the_algorithm_of_another_kind() {
+    for pair in pairs() {
+        let keys = public(PublicKeys::one(*pair.public()));
+        // The classic: whatever is public of the key becomes the secret of an HMAC.
+        let pem = pair.public().to_pem();
+        let der = base64::engine::general_purpose::STANDARD
+            .decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())
+            .unwrap();
+        let raw = der[der.len() - 32..].to_vec();
+        for secret in [pem.as_bytes(), pem.trim_end().as_bytes(), &der, &raw] {
+            let secret = ProjectKey::hs256_short("project", secret).unwrap();
+            let token = mint(&secret, &claims());
+            assert_eq!(verify(&keys, &token, NOW).unwrap_err(), TokenError::WrongAlgorithm);
+        }
+        // A stranger's pair of each kind, and the key that it brings along.
+        for stranger in pairs() {
+            let token = mint_with(&stranger, "project", &claims(), &random()).unwrap();
+            let expected = if stranger.public().algorithm() == pair.public().algorithm() {
+                TokenError::BadSignature
+            } else {
+                TokenError::WrongAlgorithm
+            };
+            assert_eq!(verify(&keys, &token, NOW).unwrap_err(), expected);
+            let jwks: Value = serde_json::from_str(&stranger.public().to_jwks()).unwrap();
+            let alg = pair.public().algorithm().name();
+            let header = json!({"alg": alg, "jwk": jwks["keys"][0], "jku": "https://eve.example/"});
+            let (_, payload) = token.split_once('.').unwrap();
+            let (payload, _) = payload.split_once('.').unwrap();
+            let signed = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(header.to_string()));
+            let signature = stranger.sign(signed.as_bytes(), &random()).unwrap();
+            let token = seal(signed, &signature);
+            assert_eq!(verify(&keys, &token, NOW).unwrap_err(), TokenError::BadSignature);
+        }
+        // A token of the right key for a project that shares a secret.
+        let token = mint_with(&pair, "project", &claims(), &random()).unwrap();
+        assert_eq!(refuse(&token), TokenError::WrongAlgorithm);
+    }
+}
+
+#[test]
+fn a_key_set_takes_the_key_that_the_token_names_and_rotates_with_overlap() {
+    let [old, new] = pairs();
+    let key_in = |pair: &KeyPair| -> Value {
+        let jwks: Value = serde_json::from_str(&pair.public().to_jwks()).unwrap();
+        jwks["keys"][0].clone()
+    };
+    let set = |keys: Vec<Value>| {
+        public(PublicKeys::from_jwks(&json!({ "keys": keys }).to_string()).unwrap())
+    };
+    let tokens = [&old, &new].map(|pair| mint_with(pair, "project", &claims(), &random()).unwrap());
+    let check = |keys: &ProjectKeys| {
+        tokens.each_ref().map(|token| verify(keys, token, NOW).map(|_| ()).map_err(Some))
+    };
+    let unknown = Err(Some(TokenError::UnknownKey));
+    assert_eq!(check(&set(vec![key_in(&old)])), [Ok(()), unknown]);
+    let both = set(vec![key_in(&old), key_in(&new)]);
+    assert_eq!(check(&both), [Ok(()), Ok(())]);
+    assert_eq!(check(&set(vec![key_in(&new)])), [unknown, Ok(())]);
+    // Without a name, none of several keys is tried.
+    let (header, rest) = tokens[0].split_once('.').unwrap();
+    assert!(!header.is_empty());
+    let (payload, _) = rest.split_once('.').unwrap();
+    let signed = format!("{}.{payload}", URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA"}"#));
+    let signature = old.sign(signed.as_bytes(), &random()).unwrap();
+    let token = seal(signed, &signature);
+    assert_eq!(verify(&both, &token, NOW).unwrap_err(), TokenError::UnknownKey);
+    assert!(verify(&set(vec![key_in(&old)]), &token, NOW).is_ok());
 }

@@ -1,5 +1,7 @@
 //! Who knocks: joins, resumes, and the first messages of a session.
 
+use std::sync::Arc;
+
 use model::{ParticipantSid, PeerId};
 use sfu::control::{self, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::mpsc;
@@ -11,7 +13,7 @@ use wire::sdp::Offer;
 use wire::token::VerifiedToken;
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
-use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate, unix_ms};
+use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::session::{Knock, Outgoing, Refusal, SessionId};
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
@@ -27,7 +29,11 @@ impl Hub {
         }
         let admission = wire::join::admission(&knock.token.claims)
             .map_err(|_| Refusal::NotAllowed("the token grants no join"))?;
-        let permission = knock.token.claims.permission();
+        // It was believed before it waited for us.
+        if self.is_revoked(&knock.token) {
+            return Err(Refusal::NotAllowed("the token is revoked"));
+        }
+        let permission = knock.token.permission(self.unix_s());
         let permission = permission.ok_or(Refusal::NotAllowed("the token grants no join"))?;
         if knock.join.reconnect {
             let held = self.control.find(&admission.room, &admission.identity);
@@ -84,6 +90,7 @@ impl Hub {
             self.answer(peer, offer.id, &parsed);
         }
         self.refresh_token(peer);
+        self.apply_ends(peer);
         self.metrics.participants_joined.count();
         tracing::info!(?peer, "participant joined");
         Ok(session)
@@ -112,7 +119,7 @@ impl Hub {
             token,
             permission,
             client: join.client_info.clone().unwrap_or_default(),
-            joined_at_ms: unix_ms(),
+            joined_at_ms: self.unix_ms_wire(),
             joined: self.now,
             local_ice: local.ice.clone(),
             negotiation: Negotiation::new(local, accepted),
@@ -129,10 +136,10 @@ impl Hub {
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
-        self.gatherings.entry(seat.room).or_insert_with(|| super::Gathering {
-            created_at_ms: unix_ms(),
-            replay: Default::default(),
-        });
+        let created_at_ms = self.unix_ms_wire();
+        self.gatherings
+            .entry(seat.room)
+            .or_insert_with(|| super::Gathering { created_at_ms, replay: Default::default() });
         self.seats.insert(peer, seat);
         id
     }
@@ -212,6 +219,7 @@ impl Hub {
             self.offer(peer, &offer);
         }
         self.news.ask(peer);
+        self.apply_ends(peer);
         if fault.is_some() {
             self.push(peer, Outgoing::Close(NORMAL, "simulated"));
         }
@@ -237,7 +245,11 @@ impl Hub {
         let Some(seat) = self.seats.get(&peer) else {
             return;
         };
-        if let Some(token) = wire::token::mint_refresh(&self.config.keys, &seat.token) {
+        let access = Arc::clone(&self.config.access.borrow());
+        // Without the key of the original, it would be refused.
+        let is_taken = access.keys.project(&seat.token.issuer).is_some();
+        let fresh = wire::token::mint_refresh(&access.keys, &seat.token).filter(|_| is_taken);
+        if let Some(token) = fresh {
             self.send(peer, Message::RefreshToken(token));
         }
         self.timers.retain(|(_, timer)| *timer != Timer::Refresh(peer));

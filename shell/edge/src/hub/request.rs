@@ -15,7 +15,7 @@ use wire::proto::signal_response::Message;
 use wire::proto::simulate_scenario::Scenario;
 
 use super::seat::ResumeFault;
-use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate, unix_ms};
+use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{FEATURES_MAX, TRACKS_NAMED_MAX};
 use crate::session::Outgoing;
 
@@ -62,12 +62,12 @@ impl Hub {
             }
             Asked::SyncState(state) => self.sync(peer, &state),
             Asked::Simulate(scenario) => self.simulate(peer, scenario.scenario),
-            Asked::Ping(_) => self.send(peer, Message::Pong(unix_ms())),
+            Asked::Ping(_) => self.send(peer, Message::Pong(self.unix_ms_wire())),
             Asked::PingReq(ping) => self.send(
                 peer,
                 Message::PongResp(proto::Pong {
                     last_ping_timestamp: ping.timestamp,
-                    timestamp: unix_ms(),
+                    timestamp: self.unix_ms_wire(),
                 }),
             ),
             Asked::UpdateMetadata(update) => self.update_metadata(peer, update),

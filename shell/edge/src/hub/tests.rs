@@ -6,10 +6,11 @@ use model::{SubscriptionId, TrackKind};
 use prost::Message as _;
 use sfu::{Instruction, Report};
 use tokio::sync::oneshot;
-use wire::grant::VideoGrant;
-use wire::key::RefreshKey;
+use wire::grant::{Ends, VideoGrant};
+use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message as Told;
+use wire::revocation::Revocations;
 use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
@@ -34,6 +35,15 @@ struct Node {
     hub: Hub,
     sent: Sent,
     now: Timestamp,
+    access: watch::Sender<Arc<Access>>,
+}
+
+/// The Unix second of `Timestamp::ZERO`.
+const ORIGIN_S: u64 = 1_800_000_000;
+
+/// What the system's clock says.
+fn unix_ms(now: Timestamp) -> u64 {
+    ORIGIN_S * 1000 + now.as_micros() / 1000
 }
 
 struct Client {
@@ -78,7 +88,17 @@ fn token(identity: &str, room: &str) -> VerifiedToken {
         id: TokenId::of_jti("devkey", identity),
         issuer: "devkey".into(),
         kind: TokenKind::Original,
+        ends: Ends::default(),
     }
+}
+
+fn access(keys: impl IntoIterator<Item = ProjectKey>, revocations: Revocations) -> Arc<Access> {
+    let keys = ProjectKeys::new(RefreshKey::new(&[7; 32]), keys.into_iter().map(Into::into));
+    Arc::new(Access { keys: keys.unwrap(), revocations })
+}
+
+fn devkey() -> [ProjectKey; 1] {
+    [ProjectKey::hs256_short("devkey", b"secret").unwrap()]
 }
 
 fn description(sdp: &str, id: u32) -> proto::SessionDescription {
@@ -147,28 +167,29 @@ impl Node {
             departure: Duration::from_secs(20),
         };
         change(&mut control);
+        let (access, admitting) = watch::channel(access(devkey(), Revocations::default()));
         let config = HubConfig {
             control,
-            keys: Arc::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()),
+            access: admitting,
             candidates: vec![SocketAddr::from(([127, 0, 0, 1], 7882))],
             door: Arc::new(Door::new(&[1; 32])),
             fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![9; 32] },
             origin: Instant::now(),
         };
         let hub = Hub::new(config, to_worker, Arc::default());
-        Self { hub, sent, now: Timestamp::ZERO }
+        Self { hub, sent, now: Timestamp::ZERO, access }
     }
 
     fn tell(&mut self, message: ToHub) {
         self.now += Duration::from_millis(1);
-        self.hub.turn(self.now, std::iter::once(message));
+        self.hub.turn(self.now, unix_ms(self.now), std::iter::once(message));
     }
 
     fn wait(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Some(at) = self.hub.next_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
-            self.hub.turn(self.now, std::iter::empty());
+            self.hub.turn(self.now, unix_ms(self.now), std::iter::empty());
         }
         self.now = until;
     }
@@ -748,7 +769,7 @@ fn an_answer_never_names_a_track_before_its_update() {
         request(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2))),
         request(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8))),
     ];
-    node.hub.turn(node.now, turn.into_iter());
+    node.hub.turn(node.now, unix_ms(node.now), turn.into_iter());
     let told = bob.told();
     let update = position(&told, |message| {
         matches!(message,
@@ -831,7 +852,7 @@ fn a_flood_of_requests_is_ignored_and_counted() {
         ToHub::Request(session, Box::new(proto::SignalRequest { message }))
     });
     let flood: Vec<ToHub> = flood.collect();
-    node.hub.turn(node.now, flood.into_iter());
+    node.hub.turn(node.now, unix_ms(node.now), flood.into_iter());
     assert!(node.hub.metrics.requests_over_rate.total() >= 100);
     node.ask(&alice, Asked::PingReq(proto::Ping::default()));
     assert!(first!(alice.told(), Told::PongResp(pong) => pong.timestamp).is_some());
@@ -1105,4 +1126,142 @@ fn an_emptied_hub_holds_nothing() {
     assert!(hub.seats.is_empty() && hub.sessions.is_empty() && hub.tracks.is_empty());
     assert!(hub.gatherings.is_empty() && hub.timers.is_empty());
     assert_eq!(hub.next_timeout(), None);
+}
+
+/// Holds each right for so many seconds after the origin.
+fn ending(identity: &str, join: u64, audio: u64, video: u64, data: u64) -> VerifiedToken {
+    let [join, audio, video, data] = [join, audio, video, data].map(|after| Some(ORIGIN_S + after));
+    VerifiedToken { ends: Ends { join, audio, video, data }, ..token(identity, "red") }
+}
+
+fn own_permissions(told: &[Told], identity: &str) -> Vec<proto::ParticipantPermission> {
+    let updates = told.iter().filter_map(|message| {
+        if let Told::Update(update) = message { Some(&update.participants) } else { None }
+    });
+    let own = updates.flatten().filter(|held| held.identity == identity);
+    own.filter_map(|held| held.permission.clone()).collect()
+}
+
+fn left(told: &[Told]) -> Option<&proto::LeaveRequest> {
+    told.iter()
+        .find_map(|message| if let Told::Leave(leave) = message { Some(leave) } else { None })
+}
+
+#[test]
+fn rights_that_end_during_a_call_are_taken_away_one_by_one() {
+    let mut node = Node::new();
+    let mut alice = node.knock(ending("alice", 40, 10, 20, 30), joining(CHROMIUM_JOIN)).unwrap();
+    let peer = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::Connected(peer)));
+    node.tell(ToHub::Worker(FromWorker::ChannelOpen(peer, Channel::Reliable)));
+    let bob = node.active("bob");
+    node.publish(&alice);
+    alice.told();
+    node.sent();
+
+    node.wait(Duration::from_millis(9_900));
+    assert!(
+        own_permissions(&alice.told(), "alice")
+            .iter()
+            .all(|held| held.can_publish_sources.is_empty())
+    );
+    node.wait(Duration::from_millis(200));
+    let told = alice.told();
+    let gone = told.iter().filter(|message| matches!(message, Told::TrackUnpublished(_)));
+    assert_eq!(gone.count(), 1, "the microphone: {told:?}");
+    let held = own_permissions(&told, "alice").pop().unwrap();
+    assert!(held.can_publish && held.can_publish_data);
+    assert_eq!(held.can_publish_sources, [1, 3]);
+    node.ask(&alice, add_track("another microphone", TrackKind::Audio));
+    let refused = alice.told();
+    assert!(matches!(refused[..], [Told::RequestResponse(_)]), "{refused:?}");
+
+    node.wait(Duration::from_secs(10));
+    let told = alice.told();
+    assert!(told.iter().any(|message| matches!(message, Told::TrackUnpublished(_))));
+    assert!(!own_permissions(&told, "alice").pop().unwrap().can_publish);
+    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"yes"))));
+    assert_eq!(node.messages_for(node.peer(&bob)).len(), 1);
+
+    node.wait(Duration::from_secs(10));
+    assert!(!own_permissions(&alice.told(), "alice").pop().unwrap().can_publish_data);
+    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"no"))));
+    assert!(node.messages_for(node.peer(&bob)).is_empty());
+
+    node.wait(Duration::from_secs(10));
+    let told = alice.told();
+    let leave = left(&told).expect("put out");
+    assert_eq!(leave.reason, i32::from(proto::DisconnectReason::ParticipantRemoved));
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Disconnect));
+    assert!(!node.hub.sessions.contains_key(&alice.session));
+    let refused = node.knock(ending("alice", 40, 10, 20, 30), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NotAllowed(_))));
+}
+
+#[test]
+fn a_clock_that_is_set_past_an_end_takes_effect_within_half_a_minute() {
+    let mut node = Node::new();
+    let mut alice =
+        node.knock(ending("alice", 3600, 3600, 3600, 3600), joining(CHROMIUM_JOIN)).unwrap();
+    let peer = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::Connected(peer)));
+    alice.told();
+    node.wait(Duration::from_secs(25));
+    let at = node.hub.next_timeout().unwrap();
+    assert!(at <= Timestamp::from_millis(31_000));
+    while node.hub.next_timeout().is_some_and(|at| at <= Timestamp::from_millis(31_000)) {
+        let at = node.hub.next_timeout().unwrap();
+        node.hub.turn(at, unix_ms(at) + 3_600_000, std::iter::empty());
+    }
+    assert!(left(&alice.told()).is_some());
+}
+
+#[test]
+fn a_resume_with_a_longer_token_brings_rights_back_and_keeps_them() {
+    let mut node = Node::new();
+    let mut alice = node.knock(ending("alice", 20, 10, 10, 10), joining(CHROMIUM_JOIN)).unwrap();
+    let peer = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::Connected(peer)));
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    node.wait(Duration::from_secs(12));
+    assert!(!own_permissions(&alice.told(), "alice").pop().unwrap().can_publish);
+    let mut again = node.knock(ending("alice", 90, 90, 90, 90), resuming(&sid)).unwrap();
+    assert!(own_permissions(&again.told(), "alice").pop().unwrap().can_publish);
+    node.wait(Duration::from_secs(60));
+    assert!(left(&again.told()).is_none());
+    node.wait(Duration::from_secs(30));
+    assert!(left(&again.told()).is_some());
+}
+
+#[test]
+fn a_revoked_token_ends_its_session_in_that_turn_and_lets_nobody_in() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let mut list = Revocations::default();
+    list.revoke_token(token("alice", "red").id).unwrap();
+    node.access.send_replace(access(devkey(), list));
+    node.hub.turn(node.now, unix_ms(node.now), std::iter::empty());
+    let told = alice.told();
+    let leave = left(&told).expect("put out");
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Disconnect));
+    assert!(left(&bob.told()).is_none());
+    let refused = node.knock(token("alice", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NotAllowed("the token is revoked"))));
+    assert!(matches!(
+        node.knock(token("alice", "red"), resuming("PA_gone")),
+        Err(Refusal::NotAllowed(_))
+    ));
+    assert!(node.knock(token("cy", "red"), joining(CHROMIUM_JOIN)).is_ok());
+}
+
+#[test]
+fn sessions_outlive_the_key_of_their_token_and_are_refreshed_no_more() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.access.send_replace(access([], Revocations::default()));
+    node.wait(REFRESH_EVERY + Duration::from_secs(1));
+    let told = alice.told();
+    assert!(left(&told).is_none());
+    assert!(!told.iter().any(|message| matches!(message, Told::RefreshToken(_))));
 }

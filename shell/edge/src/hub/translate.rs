@@ -108,7 +108,10 @@ const fn reason(reason: DepartureReason) -> proto::DisconnectReason {
         DepartureReason::JoinTimeout => proto::DisconnectReason::JoinFailure,
         DepartureReason::PeerLost => proto::DisconnectReason::ConnectionTimeout,
         DepartureReason::Mismatch => proto::DisconnectReason::StateMismatch,
-        DepartureReason::Removed => proto::DisconnectReason::ParticipantRemoved,
+        // The wire has no words for the last two.
+        DepartureReason::Removed | DepartureReason::Expired | DepartureReason::Revoked => {
+            proto::DisconnectReason::ParticipantRemoved
+        }
         DepartureReason::Shutdown => proto::DisconnectReason::ServerShutdown,
     }
 }
@@ -121,6 +124,8 @@ pub(super) fn leave(departed: DepartureReason) -> Option<proto::LeaveRequest> {
         DepartureReason::Duplicate
         | DepartureReason::JoinTimeout
         | DepartureReason::Removed
+        | DepartureReason::Expired
+        | DepartureReason::Revoked
         | DepartureReason::Shutdown => Action::Disconnect,
     };
     Some(proto::LeaveRequest {

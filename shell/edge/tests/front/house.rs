@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, protocol::Role};
+use wire::access::Access;
 use wire::grant::VideoGrant;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::proto::{self, SignalRequest, SignalResponse};
@@ -69,9 +70,10 @@ impl House {
         let (to_hub, inbox) = mpsc::channel(8);
         let (phase, watched) = watch::channel(Phase::Open);
         let metrics = Arc::new(Metrics::default());
-        let keys = Arc::new(ProjectKeys::new(RefreshKey::new(&[9; 32]), [key()]).unwrap());
+        let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [key().into()]).unwrap();
+        let (_, access) = watch::channel(Arc::new(Access::new(keys)));
         let front = Front {
-            keys,
+            access,
             hub: to_hub,
             metrics: Arc::clone(&metrics),
             limits,

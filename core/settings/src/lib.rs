@@ -1,0 +1,38 @@
+//! What an operator writes: the settings of a server, and what is revoked.
+//!
+//! Owns: the two files, from their text to values that make sense.
+//! Guarantees: what is refused is refused with the line and the reason, and neither holds a secret; what is not
+//! known, or has no effect here, is named; the texts that are read into are overwritten when dropped.
+//! Not here: opening files, which the caller does when it is given a path; what a value causes (`edge`).
+//! Source: LiveKit `config-sample.yaml` and `pkg/config/config.go`, whose names are kept.
+#![forbid(unsafe_code)]
+
+mod keys;
+pub mod limits;
+mod revocations;
+mod server;
+mod yaml;
+
+pub use revocations::read_revocations;
+pub use server::{Settings, read_settings};
+
+use zeroize::Zeroizing;
+
+/// A line of a file, and what is to be said of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct Fault {
+    /// Counted from 1.
+    pub line: usize,
+    /// A sentence without full stop, that holds no value of the file but names.
+    pub reason: String,
+}
+
+impl Fault {
+    fn new(line: usize, reason: impl Into<String>) -> Self {
+        Self { line, reason: reason.into() }
+    }
+}
+
+/// Reads the file of a path that a settings file names; what is wrong with it otherwise.
+pub type ReadFile<'a> = dyn FnMut(&str) -> Result<Zeroizing<String>, String> + 'a;

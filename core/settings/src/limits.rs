@@ -1,0 +1,12 @@
+//! Bounds on the files, so that a wrong one cannot fill the memory of a running server.
+
+use wire::limits::REVOCATIONS_MAX;
+
+/// Bytes of a settings file. A `livekit.yaml` with every key explained has 20 KiB; a hundred key sets fit.
+pub const SETTINGS_MAX: usize = 1 << 20;
+/// Bytes of a revocation file: a token's id takes 70.
+pub const REVOCATION_FILE_MAX: usize = REVOCATIONS_MAX * 128;
+/// Values of a file: a revocation has up to five. In memory each takes 100 bytes.
+pub const NODES_MAX: usize = 6 * REVOCATIONS_MAX;
+/// Depth of lists and maps. A `livekit.yaml` has four.
+pub const DEPTH_MAX: usize = 8;

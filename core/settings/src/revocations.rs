@@ -1,0 +1,85 @@
+//! The revocation file: tokens by id or by key and `jti`, and identities with a time.
+
+use wire::revocation::{RevocationError, Revocations};
+use wire::token::TokenId;
+
+use crate::Fault;
+use crate::limits::REVOCATION_FILE_MAX;
+use crate::yaml::{self, Node};
+
+/// Reads the text of a revocation file.
+///
+/// # Errors
+/// The first line that is wrong: half a list of revocations is none.
+pub fn read_revocations(text: &str) -> Result<Revocations, Fault> {
+    let mut map = yaml::read(text, REVOCATION_FILE_MAX)?.map()?;
+    let (tokens, identities) = (map.take("tokens"), map.take("identities"));
+    map.end()?;
+    let mut all = Revocations::default();
+    for node in tokens.map(Node::list).transpose()?.unwrap_or_default() {
+        let line = node.line;
+        all.revoke_token(token(node)?).map_err(|error| refused(line, error))?;
+    }
+    for node in identities.map(Node::list).transpose()?.unwrap_or_default() {
+        let line = node.line;
+        let mut map = node.map()?;
+        let (identity, before) = (map.need("identity")?, map.need("issued_before")?);
+        map.end()?;
+        let before = before.number("a second of Unix time")?;
+        all.revoke_identity(identity.text()?, before).map_err(|error| refused(line, error))?;
+    }
+    Ok(all)
+}
+
+fn token(node: Node) -> Result<TokenId, Fault> {
+    if node.is_map() {
+        let mut map = node.map()?;
+        let (key, jti) = (map.need("key")?, map.need("jti")?);
+        map.end()?;
+        return Ok(TokenId::of_jti(key.text()?, jti.text()?));
+    }
+    let id = node.text().ok().and_then(TokenId::parse);
+    id.ok_or_else(|| {
+        node.fault("a token's id has 64 hexadecimal digits; `incamera token id` prints it")
+    })
+}
+
+fn refused(line: usize, error: RevocationError) -> Fault {
+    Fault::new(line, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn every_kind_of_entry_is_read() {
+        let text = format!(
+            "tokens:\n  - {ID}\n  - {{key: mine, jti: t-1}}\nidentities:\n  - {{identity: ada, issued_before: 9}}\n"
+        );
+        assert_eq!(read_revocations(&text).unwrap().len(), 3);
+        for empty in ["", "# nothing yet\n", "tokens:\nidentities: []\n"] {
+            assert!(read_revocations(empty).unwrap().is_empty(), "{empty}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_entry_is_refused_with_its_line_and_without_its_value() {
+        let check = |text: &str, line: usize| {
+            let fault = read_revocations(text).unwrap_err();
+            assert_eq!(fault.line, line, "{text}: {fault}");
+            assert!(!fault.reason.contains("secretive"), "{fault}");
+        };
+        check("tokens:\n  - secretive\n", 2);
+        check("tokens: secretive\n", 1);
+        check("tokens:\n  - {key: mine}\n", 2);
+        check("identities:\n  - {identity: ada, issued_before: yesterday}\n", 2);
+        check("identities:\n  - {identity: '', issued_before: 9}\n", 2);
+        check("identities:\n  - {identity: ada, issued_before: 9, secretly: 1}\n", 2);
+        check("token: []\n", 1);
+        check("tokens:\n  - [\n", 3);
+        check(&" ".repeat(REVOCATION_FILE_MAX + 1), 1);
+    }
+}

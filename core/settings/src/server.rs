@@ -1,0 +1,232 @@
+//! The settings file: a `livekit.yaml`, with a few keys of our own.
+//!
+//! Guarantees: what is returned can be served with; keys of LiveKit's that have no effect here, and keys that
+//! nobody knows, become warnings, so that a file that works there starts us.
+//! Not here: what to listen on by default in development (`bin/incamera`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use wire::key::{KeyError, Project, RefreshKey};
+
+use crate::limits::SETTINGS_MAX;
+use crate::yaml::{self, Map, Node};
+use crate::{Fault, ReadFile, keys};
+
+/// LiveKit's ports.
+const HTTP_PORT: u16 = 7880;
+const UDP_PORT: u16 = 7882;
+
+/// What is LiveKit's and has no effect here, by path; a map takes all that is in it with it.
+const INERT: &[&str] = &[
+    "agents",
+    "api",
+    "audio",
+    "cors",
+    "development",
+    "enable_data_tracks",
+    "ingress",
+    "limit",
+    "log_level",
+    "logging",
+    "metric",
+    "node_selector",
+    "prometheus",
+    "prometheus_port",
+    "psrpc",
+    "redis",
+    "region",
+    "room",
+    "rtc.allow_pause",
+    "rtc.allow_tcp_fallback",
+    "rtc.allow_udp_unstable_fallback",
+    "rtc.batch_io",
+    "rtc.congestion_control",
+    "rtc.data_channel_max_buffered_amount",
+    "rtc.datachannel_lossy_target_latency",
+    "rtc.datachannel_slow_threshold",
+    "rtc.enable_loopback_candidate",
+    "rtc.enable_warp",
+    "rtc.force_tcp",
+    "rtc.interfaces",
+    "rtc.ips",
+    "rtc.packet_buffer_size",
+    "rtc.packet_buffer_size_audio",
+    "rtc.packet_buffer_size_video",
+    "rtc.pli_throttle",
+    "rtc.port_range_end",
+    "rtc.port_range_start",
+    "rtc.strict_acks",
+    "rtc.stun_servers",
+    "rtc.tcp_port",
+    "rtc.turn_servers",
+    "rtc.use_ice_lite",
+    "rtc.use_mdns",
+    "signal_relay",
+    "sip",
+    "trace",
+    "turn",
+    "video",
+    "webhook",
+];
+
+/// What a server is told by its operator.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where HTTP and WebSockets are served, without TLS.
+    pub http: SocketAddr,
+    /// Where media is received.
+    pub udp: SocketAddr,
+    /// Where clients are told to send it.
+    pub advertised: IpAddr,
+    /// Whose tokens are taken; at least one, and no two of the same name.
+    pub projects: Vec<Project>,
+    /// The server's own key, if it is to outlast the process or to be shared.
+    pub refresh: Option<RefreshKey>,
+    /// The path of the revocation file.
+    pub revocations: Option<String>,
+    /// What is not as it looks, in the order of the file.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads the text of a settings file; `read` opens the files that it names.
+///
+/// # Errors
+/// The first thing that a server cannot run with, or should not.
+pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fault> {
+    let mut map = yaml::read(text, SETTINGS_MAX)?.map()?;
+    let mut rtc = map.take("rtc").map(Node::map).transpose()?;
+    let mut within = |name: &str| rtc.as_mut().and_then(|rtc| rtc.take(name));
+    let (node_ip, udp_port) = (within("node_ip"), within("udp_port"));
+    let external_ip = within("use_external_ip");
+
+    let projects = projects(&mut map, read)?;
+    let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
+    let revocations = map.take("revocations");
+    let revocations = revocations.map(|node| node.text().map(str::to_owned)).transpose()?;
+    let http = http(&mut map)?;
+    let advertised = advertised(node_ip.as_ref(), external_ip.as_ref(), http.0, http.1)?;
+    let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
+
+    let mut warnings = warnings("", map);
+    if let Some(rtc) = rtc {
+        warnings.extend(self::warnings("rtc.", rtc));
+    }
+    warnings.sort_by_key(|fault| fault.line);
+    Ok(Settings {
+        http: http.0,
+        udp: SocketAddr::new(any_of(advertised), udp_port),
+        advertised,
+        projects,
+        refresh,
+        revocations,
+        warnings,
+    })
+}
+
+fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {
+    let mut all = Vec::new();
+    if let Some(node) = map.take("keys") {
+        all.extend(keys::keys(node, read)?);
+    }
+    if let Some(node) = map.take("key_file") {
+        all.extend(keys::key_file(&node, read)?);
+    }
+    if let Some(node) = map.take("agora") {
+        all.extend(keys::agora(node, read)?);
+    }
+    if all.is_empty() {
+        return Err(Fault::new(1, "nobody could come in: give `keys`, `key_file` or `agora`"));
+    }
+    let mut names: Vec<_> = all.iter().map(|(line, project)| (project.name(), *line)).collect();
+    names.sort_unstable();
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    if let Some((_, (name, line))) = pairs.find(|((one, _), (next, _))| one == next) {
+        return Err(Fault::new(*line, format!("key `{name}`: {}", KeyError::NameTaken)));
+    }
+    Ok(all.into_iter().map(|(_, project)| project).collect())
+}
+
+fn refresh(node: &Node, read: &mut ReadFile<'_>) -> Result<RefreshKey, Fault> {
+    let secret = keys::open(node, read)?;
+    RefreshKey::shared(secret.trim().as_bytes()).map_err(|error| node.fault(error.to_string()))
+}
+
+/// Where HTTP is served, and whether a proxy before it speaks TLS.
+fn http(map: &mut Map) -> Result<(SocketAddr, bool), Fault> {
+    let port = map.take("port").map_or(Ok(HTTP_PORT), |node| port(&node))?;
+    let behind_proxy = map.take("behind_proxy").map_or(Ok(false), |node| node.boolean())?;
+    let Some(node) = map.take("bind_addresses") else {
+        return Ok((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), behind_proxy));
+    };
+    let line = node.line;
+    let one = <[Node; 1]>::try_from(node.list()?);
+    let [node] = one.map_err(|_| Fault::new(line, "give one address to bind to"))?;
+    let address = match node.text()? {
+        "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => node.number("an IP address")?,
+    };
+    if !address.is_loopback() && !behind_proxy {
+        return Err(node.fault(
+            "this would serve tokens without TLS beyond this machine: bind to 127.0.0.1, or put a proxy \
+             that speaks TLS before it and say `behind_proxy: true`",
+        ));
+    }
+    Ok((SocketAddr::new(address, port), behind_proxy))
+}
+
+fn advertised(
+    node_ip: Option<&Node>,
+    external_ip: Option<&Node>,
+    http: SocketAddr,
+    behind_proxy: bool,
+) -> Result<IpAddr, Fault> {
+    let asks = external_ip.map_or(Ok(false), Node::boolean)?;
+    match (node_ip, external_ip) {
+        (Some(node), _) => {
+            let address: IpAddr = node.number("an IP address")?;
+            if address.is_unspecified() || address.is_multicast() {
+                return Err(node.fault("clients cannot send media to this address"));
+            }
+            Ok(address)
+        }
+        (None, Some(node)) if asks => {
+            Err(node.fault("nothing here asks others for its address: give it as `rtc.node_ip`"))
+        }
+        (None, _) if behind_proxy || !http.ip().is_loopback() => {
+            Err(Fault::new(1, "`rtc.node_ip` is missing: the address that clients send media to"))
+        }
+        (None, _) => Ok(http.ip()),
+    }
+}
+
+/// What to bind to so that `advertised` can be reached: it may be the address of a router.
+const fn any_of(advertised: IpAddr) -> IpAddr {
+    match advertised {
+        IpAddr::V4(address) if address.is_loopback() => advertised,
+        IpAddr::V6(address) if address.is_loopback() => advertised,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+fn port(node: &Node) -> Result<u16, Fault> {
+    let port: u16 = node.number("one port, from 1 to 65535,")?;
+    if port == 0 { Err(node.fault("one port, from 1 to 65535, is wanted here")) } else { Ok(port) }
+}
+
+/// What is left of a map once everything that has an effect has been taken.
+fn warnings(prefix: &str, map: Map) -> Vec<Fault> {
+    let each = map.rest().into_iter().map(|entry| {
+        let path = format!("{prefix}{}", entry.name);
+        let reason = if INERT.contains(&path.as_str()) {
+            format!("`{path}` has no effect here")
+        } else {
+            format!("`{path}` is not known")
+        };
+        Fault::new(entry.line, reason)
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests;

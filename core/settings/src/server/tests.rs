@@ -1,0 +1,171 @@
+//! Tests of `server` and `keys`: what starts us, what is named, and what is refused where.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const HEX: &str = "0123456789abcdef0123456789ABCDEF";
+const ID: &str = "fedcba9876543210fedcba9876543210";
+const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+";
+const JWKS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+fn settings(text: &str) -> Result<Settings, Fault> {
+    let files = BTreeMap::from([
+        ("public.pem", PEM.to_owned()),
+        ("set.json", JWKS.to_owned()),
+        ("keys.yaml", format!("filed: {SECRET}\n")),
+        ("short.yaml", "filed: secretive\n".to_owned()),
+        ("certificate", format!("{HEX}\n")),
+        ("refresh", format!("{SECRET}\n")),
+    ]);
+    read_settings(text, &mut |path| {
+        files.get(path).cloned().map(Zeroizing::new).ok_or_else(|| format!("{path}: no such file"))
+    })
+}
+
+fn names(settings: &Settings) -> Vec<&str> {
+    settings.projects.iter().map(Project::name).collect()
+}
+
+#[test]
+fn the_least_file_serves_this_machine() {
+    let least = settings(&format!("keys:\n  mine: {SECRET}\n")).unwrap();
+    assert_eq!(least.http, "127.0.0.1:7880".parse().unwrap());
+    assert_eq!(least.udp, "127.0.0.1:7882".parse().unwrap());
+    assert_eq!(least.advertised, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!((names(&least), least.warnings.len()), (vec!["mine"], 0));
+    assert!(least.refresh.is_none() && least.revocations.is_none());
+}
+
+#[test]
+fn every_kind_of_key_is_taken_from_the_text_or_a_file() {
+    let indented = PEM.replace('\n', "\n      ");
+    let text = format!(
+        "keys:
+  shared: {SECRET}
+  inline:
+    public_key: |
+      {indented}
+  filed-pem: {{public_key: public.pem}}
+  filed-set: {{jwks: set.json}}
+  set: {{jwks: '{JWKS}'}}
+key_file: keys.yaml
+agora:
+  apps:
+    - {{app_id: {ID}, app_certificate: {HEX}}}
+    - {{app_id: {other}, app_certificate_file: certificate}}
+refresh_secret_file: refresh
+revocations: revoked.yaml
+",
+        other = ID.replace('0', "1"),
+    );
+    let all = settings(&text).unwrap();
+    let expect = ["shared", "inline", "filed-pem", "filed-set", "set", "filed"];
+    assert_eq!(names(&all)[..6], expect);
+    assert_eq!((all.projects.len(), all.warnings.len()), (8, 0));
+    assert!(all.refresh.is_some());
+    assert_eq!(all.revocations.as_deref(), Some("revoked.yaml"));
+    assert!(!format!("{all:?}").contains("0123"));
+}
+
+#[test]
+fn a_livekit_file_starts_and_what_has_no_effect_is_named() {
+    let text = format!(
+        "port: 7000
+redis:
+  address: localhost:6379
+rtc:
+  udp_port: 7001
+  tcp_port: 7881
+  node_ip: 192.0.2.7
+  use_external_ip: true
+  pli_throttl: 1
+keys:
+  key1: {SECRET}
+turn:
+  enabled: true
+logging: {{level: info}}
+colour: red
+"
+    );
+    let taken = settings(&text).unwrap();
+    assert_eq!(taken.http, "127.0.0.1:7000".parse().unwrap());
+    assert_eq!(taken.udp, "0.0.0.0:7001".parse().unwrap());
+    assert_eq!(taken.advertised, "192.0.2.7".parse::<IpAddr>().unwrap());
+    let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
+    let expect = [
+        "line 2: `redis` has no effect here",
+        "line 6: `rtc.tcp_port` has no effect here",
+        "line 9: `rtc.pli_throttl` is not known",
+        "line 12: `turn` has no effect here",
+        "line 14: `logging` has no effect here",
+        "line 15: `colour` is not known",
+    ];
+    assert_eq!(said, expect);
+}
+
+#[test]
+fn tokens_go_in_the_clear_on_this_machine_only_unless_a_proxy_is_declared() {
+    let check = |bind: &str, more: &str| {
+        let text = format!("bind_addresses: {bind}\n{more}keys: {{mine: {SECRET}}}\n");
+        settings(&text).map(|taken| taken.http.ip().to_string()).map_err(|fault| fault.line)
+    };
+    let node = "rtc: {node_ip: 192.0.2.7}\n";
+    assert_eq!(check("[127.0.0.1]", ""), Ok("127.0.0.1".into()));
+    assert_eq!(check("['::1']", ""), Ok("::1".into()));
+    for open in ["['']", "[0.0.0.0]", "['::']", "[192.0.2.7]"] {
+        assert_eq!(check(open, node), Err(1), "{open}");
+        assert!(check(open, &format!("behind_proxy: true\n{node}")).is_ok(), "{open}");
+    }
+    assert_eq!(check("[0.0.0.0]", "behind_proxy: true\n"), Err(1));
+    assert_eq!(check("[127.0.0.1, 192.0.2.7]", node), Err(1));
+}
+
+#[test]
+fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
+    let pem_private = PEM.replace("PUBLIC", "PRIVATE").replace('\n', "\n      ");
+    let check = |text: &str, line: usize, word: &str| {
+        let fault = settings(text).unwrap_err();
+        assert_eq!(fault.line, line, "{text}\n{fault}");
+        assert!(fault.reason.contains(word), "{text}\n{fault}");
+        assert!(!fault.reason.contains("secretive") && !fault.reason.contains("0123"), "{fault}");
+    };
+    check("", 1, "nobody");
+    check("keys:\n", 1, "nobody");
+    check("keys:\n  mine: secretive\n", 2, "at least 32 bytes");
+    check("keys:\n  mine: [secretive]\n", 2, "wants a secret");
+    check("key_file: short.yaml\n", 1, "line 1: key `filed`");
+    check("keys:\n  mine: {public_key: nowhere.pem}\n", 2, "no such file");
+    check("keys:\n  mine: {public_key: keys.yaml}\n", 2, "not PEM");
+    check(
+        &format!("keys:\n  mine:\n    public_key: |\n      {pem_private}\n"),
+        2,
+        "public half only",
+    );
+    check("keys:\n  mine: {public_key: public.pem, jwks: set.json}\n", 2, "either");
+    check("keys:\n  mine: {public: public.pem}\n", 2, "`public` is not known");
+    check(&format!("keys:\n  'incamera:x': {SECRET}\n"), 2, "server's own");
+    check(&format!("keys:\n  filed: {SECRET}\nkey_file: keys.yaml\n"), 3, "same name");
+    check(&format!("keys:\n  mine: {SECRET}\n  mine: {SECRET}\n"), 3, "on line 2");
+    check("agora:\n  apps:\n    - {app_id: 0, app_certificate: secretive}\n", 3, "hexadecimal");
+    check(&format!("agora:\n  apps:\n    - app_id: {HEX}\n"), 3, "either");
+    let with = |more: &str| format!("keys: {{mine: {SECRET}}}\n{more}\n");
+    check(&with("port: 0"), 2, "port");
+    check(&with("rtc: {udp_port: 50000-60000}"), 2, "one port");
+    check(&with("rtc: {node_ip: 0.0.0.0}"), 2, "cannot send");
+    check(&with("rtc: {use_external_ip: true}"), 2, "rtc.node_ip");
+    check(&with("behind_proxy: yes please"), 2, "true or false");
+    check(&with("refresh_secret_file: public"), 2, "no such file");
+    check(&with("port: &p 7880\nrtc: {udp_port: *p}"), 3, "aliases");
+    check(&with("---\nport: 1"), 3, "second document");
+    check(&with("port: [1"), 3, "");
+    check(&with(&format!("room: {}", "[".repeat(99))), 2, "deeper");
+    check(&" ".repeat(SETTINGS_MAX + 1), 1, "bytes");
+}

@@ -1,0 +1,183 @@
+//! Tokens that are not to be believed any more, though their signatures hold.
+//!
+//! Owns: the list: single tokens by their ids, and everything that was minted for an identity before some
+//! time.
+//! Guarantees: the list is bounded; a refresh token is revoked with its original, whose id, holder and time it
+//! keeps; a token that does not say when it was minted was minted before any time.
+//! Not here: where the list comes from (`bin/incamera`), ending the sessions that it concerns (`edge`).
+//! Source: LiveKit `RemoveParticipantRequest.revoke_token_ts`, whose meaning `issued_before` has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use model::Identity;
+
+use crate::limits::{NAME_MAX, REVOCATIONS_MAX};
+use crate::token::{TokenId, VerifiedToken};
+
+/// What cannot be revoked. The operator's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevocationError {
+    /// There are [`REVOCATIONS_MAX`] entries already.
+    #[error("no more than {REVOCATIONS_MAX} revocations are held")]
+    Full,
+    /// Empty, or longer than [`NAME_MAX`].
+    #[error("an identity has 1 to {NAME_MAX} bytes")]
+    IdentityLength,
+}
+
+/// Everything that is revoked.
+#[derive(Clone, Default)]
+pub struct Revocations {
+    tokens: BTreeSet<TokenId>,
+    /// By whom it was minted for, the Unix second before which it is revoked.
+    identities: BTreeMap<Identity, u64>,
+}
+
+impl Revocations {
+    /// Revokes one token and all that was refreshed from it.
+    ///
+    /// # Errors
+    /// [`RevocationError::Full`].
+    pub fn revoke_token(&mut self, id: TokenId) -> Result<(), RevocationError> {
+        if self.len() >= REVOCATIONS_MAX {
+            return Err(RevocationError::Full);
+        }
+        self.tokens.insert(id);
+        Ok(())
+    }
+
+    /// Revokes what was minted for `identity` before the Unix second `issued_before`, for any room. Of several
+    /// times the latest holds.
+    ///
+    /// # Errors
+    /// [`RevocationError`].
+    pub fn revoke_identity(
+        &mut self,
+        identity: &str,
+        issued_before: u64,
+    ) -> Result<(), RevocationError> {
+        if identity.is_empty() || identity.len() > NAME_MAX {
+            return Err(RevocationError::IdentityLength);
+        }
+        if self.len() >= REVOCATIONS_MAX {
+            return Err(RevocationError::Full);
+        }
+        let held = self.identities.entry(Identity::new(identity)).or_default();
+        *held = issued_before.max(*held);
+        Ok(())
+    }
+
+    /// Whether the token is not to be believed.
+    #[must_use]
+    pub fn revokes(&self, token: &VerifiedToken) -> bool {
+        let before = self.identities.get(&Identity::new(&token.claims.identity));
+        let is_early =
+            before.is_some_and(|before| token.issued_at().is_none_or(|issued| issued < *before));
+        is_early || self.tokens.contains(&token.id)
+    }
+
+    /// Entries, at most [`REVOCATIONS_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.identities.len()
+    }
+
+    /// Whether nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Revocations {
+    /// Prints the number alone: the rest is about people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revocations({})", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{ProjectKey, ProjectKeys, RefreshKey};
+    use crate::token::{Claims, mint, mint_refresh, verify};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn key() -> ProjectKey {
+        ProjectKey::hs256("project", &[7; 32]).unwrap()
+    }
+
+    fn keys() -> ProjectKeys {
+        ProjectKeys::new(RefreshKey::new(&[9; 32]), [key().into()]).unwrap()
+    }
+
+    fn token(claims: Claims) -> VerifiedToken {
+        let claims = Claims { identity: "ada".into(), expires_at: NOW + 600, ..claims };
+        verify(&keys(), &mint(&key(), &claims), NOW).unwrap()
+    }
+
+    fn refreshed(token: &VerifiedToken) -> VerifiedToken {
+        verify(&keys(), &mint_refresh(&keys(), token).unwrap(), NOW).unwrap()
+    }
+
+    #[test]
+    fn a_token_goes_by_its_name_or_its_digest_and_takes_its_refreshes_with_it() {
+        let named = token(Claims { token_name: Some("t-1".into()), ..Claims::default() });
+        let plain = token(Claims::default());
+        for (gone, stays) in [(&named, &plain), (&plain, &named)] {
+            let mut list = Revocations::default();
+            assert!(!list.revokes(gone));
+            list.revoke_token(TokenId::parse(&gone.id.to_string()).unwrap()).unwrap();
+            assert!(list.revokes(gone) && list.revokes(&refreshed(&refreshed(gone))));
+            assert!(!list.revokes(stays) && !list.revokes(&refreshed(stays)));
+        }
+        assert_eq!(named.id, TokenId::of_jti("project", "t-1"));
+    }
+
+    #[test]
+    fn an_identity_goes_with_what_was_minted_before_and_comes_back_with_what_is_minted_after() {
+        let at =
+            |issued_at, not_before| token(Claims { issued_at, not_before, ..Claims::default() });
+        let mut list = Revocations::default();
+        list.revoke_identity("ada", NOW - 10).unwrap();
+        list.revoke_identity("ada", NOW - 99).unwrap();
+        let check = |token: VerifiedToken, expect| {
+            assert_eq!(list.revokes(&token), expect);
+            assert_eq!(list.revokes(&refreshed(&token)), expect, "refreshed");
+        };
+        check(at(Some(NOW - 11), None), true);
+        check(at(Some(NOW - 10), None), false);
+        check(at(None, Some(NOW - 11)), true);
+        check(at(None, Some(NOW - 10)), false);
+        check(at(Some(NOW - 10), Some(NOW - 20)), false);
+        check(at(None, None), true);
+        let mut other = at(None, None);
+        other.claims.identity = "ben".into();
+        assert!(!list.revokes(&other));
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_names_nobody() {
+        let mut list = Revocations::default();
+        for number in 0..REVOCATIONS_MAX - 1 {
+            list.revoke_token(TokenId::of_jti("project", &number.to_string())).unwrap();
+        }
+        list.revoke_identity("ada", NOW).unwrap();
+        let id = TokenId::of_jti("project", "one more");
+        assert_eq!(list.revoke_token(id), Err(RevocationError::Full));
+        assert_eq!(list.revoke_identity("ben", NOW), Err(RevocationError::Full));
+        assert_eq!(list.revoke_identity("", NOW), Err(RevocationError::IdentityLength));
+        let long = "i".repeat(NAME_MAX + 1);
+        assert_eq!(list.revoke_identity(&long, NOW), Err(RevocationError::IdentityLength));
+        assert_eq!(format!("{list:?}"), format!("Revocations({REVOCATIONS_MAX})"));
+    }
+
+    #[test]
+    fn ids_that_are_none_do_not_parse() {
+        for text in ["", "00", &"g".repeat(64), &"é".repeat(32), &"0".repeat(66)] {
+            assert_eq!(TokenId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a token still allows while its session lasts: rights that end, tokens that are revoked.
+//!
+//! Guarantees: a right is gone within a second of its end by the system's clock, and within [`LOOK_AGAIN`] of
+//! the clock being set past it; a revoked token's session is ended in the turn that hears of it.
+//! Not here: which rights there are and when they end (`wire::grant`), what their loss undoes (`sfu::control`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::PeerId;
+use sfu::control::{DepartureReason, Input};
+use wire::grant::Ends;
+use wire::token::VerifiedToken;
+
+use super::{Hub, Timer, translate};
+
+/// How long at most until a participant's rights are judged again: the system's clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+impl Hub {
+    /// Seconds of Unix time.
+    pub(super) const fn unix_s(&self) -> u64 {
+        self.unix_ms / 1000
+    }
+
+    /// Milliseconds of Unix time, as the wire has them.
+    pub(super) fn unix_ms_wire(&self) -> i64 {
+        i64::try_from(self.unix_ms).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn is_revoked(&self, token: &VerifiedToken) -> bool {
+        self.config.access.borrow().revocations.revokes(token)
+    }
+
+    /// Ends the sessions of tokens that are revoked by now.
+    pub(super) fn put_out_revoked(&mut self) {
+        let access = Arc::clone(&self.config.access.borrow_and_update());
+        let seats = self.seats.iter();
+        let revoked = seats.filter(|(_, seat)| access.revocations.revokes(&seat.token));
+        let revoked: Vec<PeerId> = revoked.map(|(peer, _)| *peer).collect();
+        for peer in revoked {
+            self.current = Some(peer);
+            self.tell(Input::Depart(peer, DepartureReason::Revoked));
+        }
+    }
+
+    /// Takes away what has ended of the participant's rights, and looks again when more of them ends.
+    pub(super) fn apply_ends(&mut self, peer: PeerId) {
+        self.timers.retain(|(_, timer)| *timer != Timer::End(peer));
+        let now = self.unix_s();
+        let Some(seat) =
+            self.seats.get_mut(&peer).filter(|seat| seat.token.ends != Ends::default())
+        else {
+            return;
+        };
+        let next = seat.token.ends.next(now);
+        let Some(left) = seat.token.permission(now) else {
+            return self.tell(Input::Depart(peer, DepartureReason::Expired));
+        };
+        if left != seat.permission {
+            seat.permission = left.clone();
+            self.tell(Input::Permit(peer, translate::permission(&left)));
+        }
+        if let Some(end) = next {
+            let left = Duration::from_millis(end.saturating_mul(1000).saturating_sub(self.unix_ms));
+            self.timers.insert((self.now + left.min(LOOK_AGAIN), Timer::End(peer)));
+        }
+    }
+}
