@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
-use crate::server::{self, API_KEY, API_SECRET, Server};
+use crate::server::{self, API_KEY, API_SECRET, Command, Server};
 use crate::{scan, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask test [NAME…] [--list]
 
-Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev` on free
-ports of 127.0.0.1, then its script runs with a time limit. It passes when the script ends with 0,
-the server ends gracefully after SIGTERM, and the server's log holds no token, key, secret,
-identity or client address.
+Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
+with keys of all kinds, on free ports of 127.0.0.1, then its script runs with a time limit. It passes
+when the script ends with 0, the server ends gracefully after SIGTERM, and the server's log holds no
+token, key, secret, identity or client address.
 
 A script finds in its environment:
   INCAMERA_URL        http://127.0.0.1:PORT of its server
@@ -32,6 +32,8 @@ A script finds in its environment:
   INCAMERA_CHROMIUM   the browser
   INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
   INCAMERA_XTASK      this program, for `xtask demo`
+  INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
+  INCAMERA_PID        with `serve`: its process
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -50,6 +52,8 @@ pub(crate) struct Scenario {
     pub(crate) script: &'static str,
     /// From the start of the script; the server's start and end are not counted.
     pub(crate) limit: Duration,
+    /// Which of the server's commands it runs against.
+    pub(crate) server: Command,
     /// What the server is started with, beside its ports.
     options: &'static [&'static str],
     /// What the server must have counted, for what no client can see.
@@ -58,7 +62,11 @@ pub(crate) struct Scenario {
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
     let limit = Duration::from_secs(limit_s);
-    Scenario { name, script, limit, options: &[], counted: None }
+    Scenario { name, script, limit, server: Command::Dev, options: &[], counted: None }
+}
+
+const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
+    Scenario { server: Command::Serve, ..scenario(name, script, limit_s) }
 }
 
 impl Scenario {
@@ -82,6 +90,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("h264", "python/h264.py", 90),
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
+    served("dynamic_keys", "python/dynamic_keys.py", 180),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),
@@ -154,8 +163,13 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
 
 fn run_one(scenario: &Scenario) -> Result<(), Failure> {
     let name = scenario.name;
-    let log = Log::create(&format!("scenario/{name}.server"))?;
-    let server = Server::start(log, scenario.options)?;
+    let server_log = Log::create(&format!("scenario/{name}.server"))?;
+    let settings = server_log.path().with_extension("settings");
+    let server = match scenario.server {
+        Command::Dev => Server::start(server_log, scenario.options)?,
+        Command::Serve => Server::serve(server_log, &settings)?,
+    };
+    let pid = server.pid().to_string();
     let ports = server.ports();
     let client_log = Log::create(&format!("scenario/{name}.client"))?;
     let sensitive = Log::create(&format!("scenario/{name}.sensitive"))?;
@@ -169,6 +183,8 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
             .env("INCAMERA_SENSITIVE", sensitive.path())
             .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
+            .env("INCAMERA_SETTINGS", &settings)
+            .env("INCAMERA_PID", &pid)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);
         if let Some(chromium) = find(setup::CHROMIUM) {

@@ -1,17 +1,18 @@
-//! The server under test: `incamera dev` on ports of its own.
+//! The server under test: `incamera dev`, or `serve` with keys of every kind, on ports of its own.
 //!
 //! Owns: building it, starting it, knowing when it is ready, ending it.
 //! Guarantees: a server that does not end by itself after SIGTERM is a failure, never a leftover.
 //! Not here: what its log may say (`scan`).
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use crate::Failure;
-use crate::command::{Group, Log, cargo, target, until};
+use crate::command::{Group, Log, answer, cargo, target, until};
 
 /// Far above the 60 ms that a start takes, for a machine that is busy compiling.
 const READY_WITHIN: Duration = Duration::from_secs(15);
@@ -35,6 +36,15 @@ pub(crate) fn binary() -> PathBuf {
 /// Builds the server as it runs in daily use.
 pub(crate) fn build(log: &Log) -> Result<(), Failure> {
     log.run(cargo().args(["build", "--release", "--locked", "--package", "incamera"]))
+}
+
+/// How a server is started.
+#[derive(Clone, Copy)]
+pub(crate) enum Command {
+    /// `incamera dev`.
+    Dev,
+    /// `incamera serve`, with keys of every kind.
+    Serve,
 }
 
 /// A running server.
@@ -94,21 +104,41 @@ impl Server {
         let bind = address.to_string();
         let mut arguments = vec!["dev", "--bind", &bind, "--log", LOG_FILTER];
         arguments.extend(options.iter().map(String::as_str).chain(more.iter().copied()));
-        let group = Group::start(&binary(), &arguments, |command| {
+        Self::launch(address, log, ports, &arguments)
+    }
+
+    /// Starts `incamera serve` with the settings and keys that it makes in `folder`, and returns when it
+    /// answers.
+    pub(crate) fn serve(log: Log, folder: &Path) -> Result<Self, Failure> {
+        let ports = Ports::free()?;
+        write_settings(folder, ports)
+            .map_err(|failure| format!("{}: {failure}", folder.display()))?;
+        let settings = folder.join("settings.yaml");
+        let arguments = ["serve", "--log", LOG_FILTER, "--config", &settings.to_string_lossy()];
+        Self::launch(Ipv4Addr::LOCALHOST, log, ports, &arguments)
+    }
+
+    fn launch(
+        address: Ipv4Addr,
+        log: Log,
+        ports: Ports,
+        arguments: &[&str],
+    ) -> Result<Self, Failure> {
+        let group = Group::start(&binary(), arguments, |command| {
             // Standard output greets the developer with the secret that everybody knows.
             command.stdout(Stdio::null()).stderr(log.sink()?);
             Ok(())
         })?;
         let mut server = Self { group, log, ports };
         let outcome = until(READY_WITHIN, || match server.group.ended() {
-            Ok(Some(status)) => Some(Err(format!("incamera dev ended at its start: {status}"))),
+            Ok(Some(status)) => Some(Err(format!("incamera ended at its start: {status}"))),
             Err(failure) => Some(Err(failure)),
             Ok(None) => is_healthy(address, ports.http).then_some(Ok(())),
         });
         match outcome {
             Some(Ok(())) => Ok(server),
             Some(Err(failure)) => Err(format!("{failure}\n{}", server.log.shown())),
-            None => Err(format!("incamera dev did not answer\n{}", server.log.shown())),
+            None => Err(format!("incamera did not answer\n{}", server.log.shown())),
         }
     }
 
@@ -132,6 +162,61 @@ impl Server {
             None => Err(format!("the server did not end after SIGTERM\n{}", self.log.shown())),
         }
     }
+}
+
+/// Settings with keys of every kind, new ones each time, and keys that the settings do not name.
+fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
+    let within = |error: std::io::Error| error.to_string();
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(within)?;
+    }
+    fs::create_dir_all(folder).map_err(within)?;
+    for (name, algorithm) in [
+        ("eddsa", "EdDSA"),
+        ("es256", "ES256"),
+        ("foreign-eddsa", "EdDSA"),
+        ("foreign-es256", "ES256"),
+    ] {
+        let out = folder.join(name).to_string_lossy().into_owned();
+        let words = ["token", "keygen", "--algorithm", algorithm, "--name", name, "--out", &out];
+        answer(&binary().to_string_lossy(), &words).ok_or("`incamera token keygen` failed")?;
+    }
+    let (app, certificate) = (random_hex()?, random_hex()?);
+    let files = [
+        ("app", format!("{app} {certificate}\n")),
+        ("certificate", format!("{certificate}\n")),
+        ("revoked.yaml", String::new()),
+        (
+            "settings.yaml",
+            format!(
+                "port: {http}
+rtc: {{udp_port: {udp}}}
+keys:
+  eddsa: {{public_key: eddsa/public.pem}}
+  eddsa-set: {{jwks: eddsa/public.jwks.json}}
+  es256: {{public_key: es256/public.pem}}
+  es256-set: {{jwks: es256/public.jwks.json}}
+key_file: eddsa/shared.yaml
+agora: {{apps: [{{app_id: '{app}', app_certificate_file: certificate}}]}}
+revocations: revoked.yaml
+",
+                http = ports.http,
+                udp = ports.udp,
+            ),
+        ),
+    ];
+    files
+        .into_iter()
+        .try_for_each(|(name, text)| fs::write(folder.join(name), text))
+        .map_err(within)
+}
+
+/// 32 digits.
+fn random_hex() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    let mut source = fs::File::open("/dev/urandom").map_err(|error| error.to_string())?;
+    source.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether `GET /` answers 200, as LiveKit's clients and load balancers ask it.

@@ -413,6 +413,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/client.py",
     "python/media.py",
     "web/driver.mjs",
+    "web/mint.mjs",
     "web/page.mjs",
     "web/signal_proxy.mjs",
     "web/throttled_network.mjs",

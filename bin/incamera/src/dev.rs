@@ -3,36 +3,23 @@
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
-use std::process;
 use std::sync::Arc;
-use std::thread;
 
 use clap::Args;
 use edge::Server;
 use edge::config::{Config, Limits};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::access::Access;
-use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
+use wire::key::{ProjectKey, ProjectKeys};
 
+use crate::process::{self, Ending};
 use crate::{Failure, log};
 
 /// LiveKit's, so that its examples and tools work as they are.
 const API_KEY: &str = "devkey";
 const API_SECRET: &str = "secret";
 
-/// Threads for HTTP, signalling and the hub; media has its own.
-const CONTROL_THREADS: usize = 2;
-/// Threads for what would block those; only stopping does.
-const BLOCKING_THREADS: usize = 2;
-
 /// One track to a hundred receivers is where a core begins to be full.
 const SPREAD_AT: NonZeroU16 = NonZeroU16::new(64).unwrap();
-
-/// What signals say beside their number (POSIX): 128 and the number.
-const EXIT_SIGINT: i32 = 130;
-const EXIT_SIGTERM: i32 = 143;
 
 pub(crate) const ABOUT: &str = "\
 The whole server in one process, for this machine unless told otherwise.
@@ -86,54 +73,32 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
     let config = config(options)?;
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()?;
-    runtime.block_on(serve(config))
+    process::runtime()?.block_on(serve(config))
 }
 
 fn config(options: &Options) -> Result<Config, Failure> {
-    let mut refresh = [0; 32];
-    SystemRandom::new().fill(&mut refresh).map_err(|_| "the system gives no randomness")?;
     let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
-    let keys = ProjectKeys::new(RefreshKey::new(&refresh), [key.into()])?;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let cores = NonZeroU8::new(u8::try_from(cores).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN);
+    let keys = ProjectKeys::new(process::refresh_key()?, [key.into()])?;
     Ok(Config {
         http: SocketAddr::from((options.bind, options.http_port)),
         udp: vec![SocketAddr::from((options.bind, options.udp_port))],
         advertised: vec![options.bind],
         access: Arc::new(Access::new(keys)),
-        workers: options.workers.unwrap_or(cores),
+        workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
         limits: Limits::STANDARD,
     })
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    // Before anybody can know that we are here, so that no signal finds us unprepared.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut ending = Ending::expect()?;
     let workers = config.workers;
     let server = Server::start(config).await?;
     // Nobody has to read it.
     io::stdout().write_all(banner(&server, workers).as_bytes()).ok();
-    asked_to_end(&mut interrupt, &mut terminate).await;
-    tokio::select! {
-        () = server.stop() => Ok(()),
-        code = asked_to_end(&mut interrupt, &mut terminate) => process::exit(code),
-    }
-}
-
-/// Waits for a signal; says with which code a process ends that obeys it at once.
-async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = interrupt.recv() => EXIT_SIGINT,
-        _ = terminate.recv() => EXIT_SIGTERM,
-    }
+    ending.asked().await;
+    ending.end(server).await;
+    Ok(())
 }
 
 fn banner(server: &Server, workers: NonZeroU8) -> String {

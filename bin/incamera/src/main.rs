@@ -5,7 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod dev;
+mod files;
+mod keygen;
 mod log;
+mod process;
+mod serve;
 mod token;
 
 use std::process::ExitCode;
@@ -43,6 +47,9 @@ enum Command {
     /// The whole server in one process, for development
     #[command(long_about = dev::ABOUT, after_help = dev::EXAMPLES)]
     Dev(dev::Options),
+    /// The server, by a settings file
+    #[command(long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
+    Serve(serve::Options),
     /// Tokens: what lets people into rooms
     #[command(subcommand)]
     Token(token::Command),
@@ -54,6 +61,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Dev(options) => dev::run(&options),
+        Command::Serve(options) => serve::run(&options),
         Command::Token(command) => token::run(&command),
     };
     match outcome {

@@ -1,18 +1,19 @@
 //! `incamera token`: what lets people into rooms.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::env;
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use std::{env, fs};
 
 use clap::{Args, CommandFactory as _, Subcommand, error::ErrorKind};
+use ring::rand::SystemRandom;
 use wire::grant::VideoGrant;
-use wire::key::{KeyError, ProjectKey};
-use wire::limits::SECRET_LEN_MIN;
-use wire::token::{Claims, mint};
+use wire::key::{KeyError, KeyPair, ProjectKey};
+use wire::limits::{SECRET_LEN_MIN, TOKEN_MAX};
+use wire::token::{Claims, claimed_id, mint, mint_with};
 
-use crate::{Arguments, Failure};
+use crate::{Arguments, Failure, files, keygen};
 
 const KEY_VARIABLE: &str = "INCAMERA_API_KEY";
 const SECRET_VARIABLE: &str = "INCAMERA_API_SECRET";
@@ -21,7 +22,7 @@ const CREATE_ABOUT: &str = "\
 Makes a token and prints it.
 
 A token says who somebody is and what it may do, and is good until it expires. It is signed with an API
-key's secret on this machine; no server is asked. What is not said about publishing and subscribing is
+key's secret or private key on this machine; no server is asked. What is not said about publishing and subscribing is
 allowed; everything else is not.";
 
 const CREATE_EXAMPLES: &str = "\
@@ -34,8 +35,17 @@ Examples:
   incamera token create --api-secret-file secret.txt --join --room demo --identity guest \\
       --can-publish=false --can-publish-data=false --valid-for 10m
 
+  # With a private key of `incamera token keygen`, of which the server has the public half.
+  incamera token create --api-key mykey --private-key-file private.pem --join --room demo --identity ada
+
   # A back end that moderates a room.
   incamera token create --admin --room demo --identity moderator";
+
+const ID_ABOUT: &str = "\
+Prints the id of a token, to revoke it by.
+
+The id goes below `tokens:` of a server's revocation file; whatever was refreshed from the token has the
+same. The token is not verified, and whoever has the id cannot use it.";
 
 /// Tokens: what lets people into rooms
 #[derive(Subcommand)]
@@ -45,6 +55,16 @@ pub(crate) enum Command {
     /// Make a token and print it
     #[command(long_about = CREATE_ABOUT, after_help = CREATE_EXAMPLES)]
     Create(Box<Create>),
+    /// Make keys to sign tokens with
+    #[command(long_about = keygen::ABOUT, after_help = keygen::EXAMPLES)]
+    Keygen(keygen::Options),
+    /// Print the id of a token, to revoke it by
+    #[command(long_about = ID_ABOUT)]
+    Id {
+        /// A file with the token; without one it is read from standard input
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -59,6 +79,9 @@ pub(crate) struct Create {
     /// A file with its secret
     #[arg(long, value_name = "PATH")]
     api_secret_file: Option<PathBuf>,
+    /// A file with its private key, as PEM, instead of a secret
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["api_secret", "api_secret_file"])]
+    private_key_file: Option<PathBuf>,
 
     /// The stable name of the person or robot
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -127,29 +150,61 @@ pub(crate) struct Create {
 }
 
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
-    let Command::Create(create) = command;
-    let token = mint(&create.key()?, &create.claims(SystemTime::now())?);
-    writeln!(io::stdout(), "{token}")?;
+    match command {
+        Command::Create(create) => {
+            let token = create.mint(SystemTime::now())?;
+            writeln!(io::stdout(), "{token}")?;
+        }
+        Command::Keygen(options) => keygen::run(options)?,
+        Command::Id { file } => {
+            let text = match file {
+                Some(path) => files::read(path, TOKEN_MAX)?,
+                None => {
+                    let mut text = String::new();
+                    let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
+                    io::stdin().take(limit).read_to_string(&mut text)?;
+                    text.into()
+                }
+            };
+            writeln!(io::stdout(), "{}", claimed_id(text.trim())?)?;
+        }
+    }
     Ok(())
 }
 
 impl Create {
-    fn key(&self) -> Result<ProjectKey, Failure> {
+    fn mint(&self, now: SystemTime) -> Result<String, Failure> {
+        let claims = self.claims(now)?;
         let name = self.api_key.clone().or_else(|| env::var(KEY_VARIABLE).ok());
         let name = name.unwrap_or_else(|| missing("--api-key NAME", KEY_VARIABLE));
+        let Some(path) = &self.private_key_file else {
+            return Ok(mint(&self.key(&name)?, &claims));
+        };
+        let random = SystemRandom::new();
+        let pair = KeyPair::from_pem(&files::read(path, files::SECRET_FILE_MAX)?, &random);
+        let pair = pair.map_err(|error| format!("{}: {error}", path.display()))?;
+        let token = mint_with(&pair, &name, &claims, &random);
+        Ok(token.map_err(|_| "the system gives no randomness")?)
+    }
+
+    fn key(&self, name: &str) -> Result<ProjectKey, Failure> {
         let secret = match &self.api_secret_file {
-            Some(path) => Some(read_secret(path)?),
-            None => self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok()),
+            Some(path) => Some(files::read(path, files::SECRET_FILE_MAX)?),
+            None => {
+                let secret = self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok());
+                secret.map(Into::into)
+            }
         };
         let secret = secret.unwrap_or_else(|| missing("--api-secret-file PATH", SECRET_VARIABLE));
-        match ProjectKey::hs256(&name, secret.as_bytes()) {
+        let secret = secret.trim_end_matches(['\r', '\n']);
+        match ProjectKey::hs256(name, secret.as_bytes()) {
             Err(KeyError::SecretShort) => {
                 writeln!(
                     io::stderr(),
                     "incamera: a secret of less than {SECRET_LEN_MIN} bytes can be guessed from a \
                      token; only `incamera dev` takes it"
                 )?;
-                Ok(ProjectKey::hs256_short(&name, secret.as_bytes())?)
+                Ok(ProjectKey::hs256_short(name, secret.as_bytes())?)
             }
             outcome => Ok(outcome?),
         }
@@ -194,11 +249,6 @@ fn missing(option: &str, variable: &str) -> ! {
     Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-fn read_secret(path: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 fn parse_attribute(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -226,7 +276,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::Parser as _;
-    use wire::key::{ProjectKeys, RefreshKey};
+    use wire::key::{Project, ProjectKeys, PublicKeys, PublicProject, RefreshKey};
     use wire::token::verify;
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
@@ -255,7 +305,7 @@ mod tests {
         let words = "--api-key devkey --api-secret secret --join --room demo --identity ada";
         let create = create(&format!("{words} --attribute a=b=c --valid-for 10m")).unwrap();
         let claims = create.claims(SystemTime::UNIX_EPOCH + NOW).unwrap();
-        let token = mint(&create.key().unwrap(), &claims);
+        let token = create.mint(SystemTime::UNIX_EPOCH + NOW).unwrap();
 
         let key = ProjectKey::hs256_short("devkey", b"secret").unwrap();
         let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [key.into()]).unwrap();
@@ -265,6 +315,38 @@ mod tests {
         assert_eq!(believed.expires_at, NOW.as_secs() + 600);
         assert_eq!(believed.attributes["a"], "b=c");
         assert!(believed.video.unwrap().room_join);
+    }
+
+    #[test]
+    fn a_token_of_a_generated_key_is_believed_under_its_public_half() {
+        let folder = env::temp_dir().join(format!("incamera-keygen-{}", std::process::id()));
+        for algorithm in ["EdDSA", "ES256"] {
+            let out = folder.join(algorithm);
+            let words = ["incamera", "token", "keygen", "--algorithm", algorithm, "--out"];
+            let words = words.into_iter().map(Into::into).chain([out.clone().into_os_string()]);
+            let Ok(Arguments { command: crate::Command::Token(keygen) }) =
+                Arguments::try_parse_from(words)
+            else {
+                panic!("not understood");
+            };
+            run(&keygen).unwrap();
+            assert!(run(&keygen).is_err(), "no key is overwritten");
+            let private = out.join("private.pem");
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&private).unwrap().permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o600);
+            let words = "--api-key mine --join --room demo --identity ada --private-key-file";
+            let create = create(&format!("{words} {}", private.display())).unwrap();
+            let token = create.mint(SystemTime::UNIX_EPOCH + NOW).unwrap();
+
+            let jwks = std::fs::read_to_string(out.join("public.jwks.json")).unwrap();
+            let project = PublicProject::new("mine", PublicKeys::from_jwks(&jwks).unwrap());
+            let project = Project::Public(project.unwrap());
+            let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), [project]).unwrap();
+            assert_eq!(verify(&keys, &token, NOW.as_secs()).unwrap().claims.identity, "ada");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
@@ -286,6 +368,7 @@ mod tests {
             "--attribute a",
             "--valid-for 6",
             "--api-secret a --api-secret-file b",
+            "--api-secret a --private-key-file b",
         ] {
             assert!(create(words).is_err(), "{words}");
         }

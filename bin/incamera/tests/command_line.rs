@@ -131,6 +131,27 @@ fn what_cannot_be_done_exits_1_and_says_why() {
 }
 
 #[test]
+fn serve_refuses_settings_with_file_line_and_reason_and_no_secret() {
+    let folder = std::env::temp_dir().join(format!("incamera-serve-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("server.yaml");
+    let good = "mine: 0123456789abcdef0123456789abcdef";
+    for (text, reason) in [
+        ("port: 7880\nkeys:\n  mine: hushhush\n".to_owned(), "line 3: key `mine`"),
+        (format!("keys: {{{good}}}\nbind_addresses: ['0.0.0.0']\n"), "line 2: this would serve"),
+        (format!("keys: {{{good}}}\nrevocations: nowhere.yaml\n"), "nowhere.yaml"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let refused = incamera(&["serve", "--config", path.to_str().unwrap()]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert!(!said.contains("hushhush") && !said.contains("0123456789"), "{said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_wrong_command_line_exits_2() {
     for words in [
         &["token", "create", "--identity", "ada"][..],

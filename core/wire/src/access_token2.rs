@@ -81,6 +81,15 @@ pub(crate) fn verify(
     })
 }
 
+/// The id of what follows [`VERSION`], whoever signed it.
+pub(crate) fn claimed_id(token: &str) -> Result<TokenId, TokenError> {
+    let content = inflate(&STANDARD.decode(token).map_err(|_| TokenError::Malformed)?)?;
+    let mut body = Reader(&content);
+    body.bytes()?;
+    let Reader(signed) = body;
+    Ok(TokenId::of_signed(signed))
+}
+
 fn inflate(compressed: &[u8]) -> Result<Vec<u8>, TokenError> {
     let limit = u64::try_from(ACCESS_TOKEN_MAX).unwrap_or(u64::MAX);
     let mut inflated = Vec::new();

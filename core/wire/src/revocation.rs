@@ -101,7 +101,7 @@ impl fmt::Debug for Revocations {
 mod tests {
     use super::*;
     use crate::key::{ProjectKey, ProjectKeys, RefreshKey};
-    use crate::token::{Claims, mint, mint_refresh, verify};
+    use crate::token::{Claims, claimed_id, mint, mint_refresh, verify};
 
     const NOW: u64 = 1_800_000_000;
 
@@ -134,6 +134,11 @@ mod tests {
             assert!(!list.revokes(stays) && !list.revokes(&refreshed(stays)));
         }
         assert_eq!(named.id, TokenId::of_jti("project", "t-1"));
+        for token in [&named, &plain] {
+            let text = mint(&key(), &token.claims);
+            assert_eq!(claimed_id(&text), Ok(token.id));
+            assert_eq!(claimed_id(&mint_refresh(&keys(), token).unwrap()), Ok(token.id));
+        }
     }
 
     #[test]

@@ -220,6 +220,12 @@ struct Origin {
     ends: Ends,
 }
 
+impl Origin {
+    fn id(&self) -> Result<TokenId, TokenError> {
+        decode(&self.id)?.try_into().map(TokenId).map_err(|_| TokenError::Malformed)
+    }
+}
+
 /// Verifies `token` at the Unix second `now`. O(its length).
 ///
 /// # Errors
@@ -279,8 +285,8 @@ fn believe(
         if ends.join.is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
-        let id = decode(&origin.id)?.try_into().map_err(|_| TokenError::Malformed)?;
-        (TokenKind::Refresh, origin.issuer, TokenId(id))
+        let id = origin.id()?;
+        (TokenKind::Refresh, origin.issuer, id)
     } else {
         let id = match &jti {
             Some(jti) => TokenId::of_jti(issuer, jti),
@@ -299,6 +305,28 @@ fn believe(
         ..payload.claims
     };
     Ok(VerifiedToken { claims, id, issuer, kind, ends })
+}
+
+/// The id that a token will have if it is believed, for whoever revokes it and has no key to verify it with.
+///
+/// # Errors
+/// [`TokenError`] if it is too long or malformed.
+pub fn claimed_id(token: &str) -> Result<TokenId, TokenError> {
+    if token.len() > TOKEN_MAX {
+        return Err(TokenError::TooLong);
+    }
+    if let Some(token) = token.strip_prefix(access_token2::VERSION) {
+        return access_token2::claimed_id(token);
+    }
+    let (signed, _) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (_, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+    let payload: Payload = parse(&decode(payload)?)?;
+    let issuer = payload.iss.ok_or(TokenError::NoIssuer)?;
+    match (payload.incamera, payload.jti.filter(|jti| !jti.is_empty())) {
+        (Some(origin), _) if issuer == REFRESH_ISSUER => origin.id(),
+        (_, Some(jti)) => Ok(TokenId::of_jti(&issuer, &jti)),
+        (_, None) => Ok(TokenId::of_signed(signed.as_bytes())),
+    }
 }
 
 /// Mints a token. It names `key` as its issuer; all else is as `claims` say.

@@ -241,6 +241,9 @@ fn a_refresh_keeps_id_rights_and_ends() {
     let again = compress(&inflated(&minted("each_its_end")));
     assert_ne!(again, minted("each_its_end"));
     assert_eq!(verify_token(&keys(), &again, issued()).unwrap().id, token.id);
+    for form in [again, minted("each_its_end"), refreshed] {
+        assert_eq!(crate::token::claimed_id(&form), Ok(token.id));
+    }
 }
 
 #[test]

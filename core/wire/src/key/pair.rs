@@ -16,6 +16,11 @@ use zeroize::Zeroizing;
 use super::{KeyError, PublicKey, pem};
 
 const LABEL: &str = "PRIVATE KEY";
+/// Everything before the seed in the first version of PKCS #8 (RFC 8410 §7). The library writes the second,
+/// in a form that OpenSSL does not read.
+const ED25519_PKCS8: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 /// Both halves.
 #[derive(Clone)]
@@ -31,8 +36,10 @@ impl KeyPair {
     /// # Errors
     /// [`Unspecified`] if `random` gives nothing.
     pub fn ed25519(random: &dyn SecureRandom) -> Result<Self, Unspecified> {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(random)?;
-        Self::from_pkcs8(Zeroizing::new(pkcs8.as_ref().to_vec()), random).map_err(|_| Unspecified)
+        let mut seed = Zeroizing::new([0; 32]);
+        random.fill(&mut *seed)?;
+        let pkcs8 = Zeroizing::new([&ED25519_PKCS8[..], &*seed].concat());
+        Self::from_pkcs8(pkcs8, random).map_err(|_| Unspecified)
     }
 
     /// A new pair for ES256.

@@ -1,0 +1,129 @@
+//! `incamera token keygen`: keys to sign tokens with.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use clap::{Args, ValueEnum};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use wire::key::KeyPair;
+use zeroize::Zeroizing;
+
+use crate::{Failure, files};
+
+/// Bytes of randomness in a secret: 43 characters.
+const SECRET_BYTES: usize = 32;
+
+pub(crate) const ABOUT: &str = "\
+Makes keys to sign tokens with, of both kinds, and says which is for whom.
+
+A key pair: your own code mints with the private half, and the server gets the public half, with which
+nobody can mint. LiveKit's server SDKs cannot sign with it; any JWT library can.
+
+A shared secret: what LiveKit's server SDKs need. The server has it too, so whoever runs the server could
+mint with it.";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  incamera token keygen --out keys       # files that their owner alone can read
+  incamera token keygen --algorithm ES256 --name back-end";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// What the key pair signs with
+    #[arg(long, value_enum, default_value_t = Algorithm::EdDsa)]
+    algorithm: Algorithm,
+    /// The name that the keys shall have on the server; the secret's gets `-shared` after it
+    #[arg(long, default_value = "project")]
+    name: String,
+    /// A folder for the keys, which is made; without one they are printed
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Algorithm {
+    /// Ed25519
+    #[value(name = "EdDSA")]
+    EdDsa,
+    /// ECDSA over P-256
+    #[value(name = "ES256")]
+    Es256,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let random = SystemRandom::new();
+    let pair = match options.algorithm {
+        Algorithm::EdDsa => KeyPair::ed25519(&random),
+        Algorithm::Es256 => KeyPair::p256(&random),
+    };
+    let pair = pair.map_err(|_| "the system gives no randomness")?;
+    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+    random.fill(&mut *bytes).map_err(|_| "the system gives no randomness")?;
+    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes));
+    let text = match &options.out {
+        Some(folder) => written(folder, &options.name, &pair, &secret)?,
+        None => printed(&options.name, &pair, &secret),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn written(
+    folder: &Path,
+    name: &str,
+    pair: &KeyPair,
+    secret: &str,
+) -> Result<Zeroizing<String>, Failure> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let at = |file: &str| folder.join(file);
+    files::write_secret(&at("private.pem"), &pair.to_pem())?;
+    files::write_secret(&at("public.pem"), &pair.public().to_pem())?;
+    files::write_secret(&at("public.jwks.json"), &format!("{}\n", pair.public().to_jwks()))?;
+    files::write_secret(&at("shared.yaml"), &format!("{name}-shared: {secret}\n"))?;
+    let mut text = Zeroizing::new(String::new());
+    let said = write!(
+        text,
+        "A key pair, {kid}. The server's operator cannot mint with it.
+  {private}   yours alone: `incamera token create --private-key-file`, or any JWT library
+  {public}   the server's: `keys: {{{name}: {{public_key: {public}}}}}`
+  {jwks}   the same as a key set: `keys: {{{name}: {{jwks: {jwks}}}}}`
+
+A shared secret, which LiveKit's server SDKs need. The server's operator could mint with it.
+  {shared}   the server's: `key_file: {shared}`; and your back end's
+",
+        kid = pair.public().thumbprint(),
+        private = at("private.pem").display(),
+        public = at("public.pem").display(),
+        jwks = at("public.jwks.json").display(),
+        shared = at("shared.yaml").display(),
+    );
+    said?;
+    Ok(text)
+}
+
+fn printed(name: &str, pair: &KeyPair, secret: &str) -> Zeroizing<String> {
+    let public = pair.public().to_pem();
+    let indented: String = public.lines().map(|line| format!("#      {line}\n")).collect();
+    Zeroizing::new(format!(
+        "# A key pair. The server's operator cannot mint with it; LiveKit's server SDKs cannot sign with it.
+# The private half, yours alone, for `incamera token create --private-key-file` or any JWT library:
+{private}
+# The public half, the server's, in its settings either as PEM or as a key set:
+#keys:
+#  {name}:
+#    public_key: |
+{indented}#  {name}:
+#    jwks: '{jwks}'
+
+# A shared secret, which LiveKit's server SDKs need. The server's operator could mint with it.
+keys:
+  {name}-shared: {secret}
+",
+        private = pair.to_pem().as_str(),
+        jwks = pair.public().to_jwks(),
+    ))
+}

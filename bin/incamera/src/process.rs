@@ -1,0 +1,77 @@
+//! What every command that serves needs: a runtime, and to end as it is asked.
+
+use std::num::NonZeroU8;
+use std::process;
+use std::thread;
+
+use edge::Server;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::key::RefreshKey;
+
+use crate::Failure;
+
+/// Threads for HTTP, signalling and the hub; media has its own.
+const CONTROL_THREADS: usize = 2;
+/// Threads for what would block those: stopping, and reading files again.
+const BLOCKING_THREADS: usize = 2;
+
+/// What signals say beside their number (POSIX): 128 and the number.
+const EXIT_SIGINT: i32 = 130;
+const EXIT_SIGTERM: i32 = 143;
+
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    Ok(runtime)
+}
+
+/// Media workers: one for each core is the use of the machine.
+pub(crate) fn cores() -> NonZeroU8 {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    NonZeroU8::new(u8::try_from(cores).unwrap_or(u8::MAX)).unwrap_or(NonZeroU8::MIN)
+}
+
+/// A key of refresh tokens that ends with the process.
+pub(crate) fn refresh_key() -> Result<RefreshKey, Failure> {
+    let mut secret = zeroize::Zeroizing::new([0; 32]);
+    SystemRandom::new().fill(&mut *secret).map_err(|_| "the system gives no randomness")?;
+    Ok(RefreshKey::new(&secret))
+}
+
+/// The signals that ask a process to end.
+pub(crate) struct Ending {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ending {
+    /// To be called before anybody can know that we are here, so that no signal finds us unprepared.
+    pub(crate) fn expect() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for a signal; says with which code a process ends that obeys it at once.
+    pub(crate) async fn asked(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => EXIT_SIGINT,
+            _ = self.terminate.recv() => EXIT_SIGTERM,
+        }
+    }
+
+    /// Stops the server; a second signal ends the process at once.
+    pub(crate) async fn end(mut self, server: Server) {
+        tokio::select! {
+            () = server.stop() => {}
+            code = self.asked() => process::exit(code),
+        }
+    }
+}

@@ -1,0 +1,503 @@
+"""Every kind of key by the builders that back ends use; rights that end in a call; revocation; rotation.
+
+Beside what `client` reads: `INCAMERA_SETTINGS` (the folder of the server's settings and keys, which this may
+change) and `INCAMERA_PID` (the server).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import hmac
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import jwt
+from client import SERVER, SIGNAL, check, fresh_room, mark_sensitive, scenario, until
+from livekit import api, rtc
+from livekit.protocol import rtc as wire
+from media import publish_audio, publish_video
+
+FOLDER = Path(os.environ["INCAMERA_SETTINGS"])
+PID = int(os.environ["INCAMERA_PID"])
+INCAMERA = os.environ["INCAMERA_BIN"]
+NODE_BUILDERS = Path(__file__).parents[1] / "web" / "mint.mjs"
+ROOM = fresh_room("keys")
+#: What an operator revokes must be gone after this.
+WITHIN_S = 1.0
+#: What a client hears of over signalling and WebRTC's own threads, on a busy machine.
+HEARD_S = 0.5
+
+
+def read(name: str) -> str:
+    return (FOLDER / name).read_text()
+
+
+def value(line: str) -> str:
+    return line.split(": ", 1)[1].strip()
+
+
+APP, CERTIFICATE = read("app").split()
+SHARED = value(read("eddsa/shared.yaml"))
+FOREIGN = "not the secret of the server, though it is long enough"
+for secret in (SHARED, CERTIFICATE):
+    mark_sensitive(secret)
+
+
+def node(*requests: dict) -> list[str]:
+    """Tokens by the builders for Node."""
+    printed = subprocess.run(
+        ["node", str(NODE_BUILDERS)], input=json.dumps(requests), capture_output=True, text=True
+    )
+    assert printed.returncode == 0, printed.stderr
+    return json.loads(printed.stdout)
+
+
+def incamera(*words: str, text: str = "") -> str:
+    printed = subprocess.run([INCAMERA, *words], input=text, capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr
+    return printed.stdout.strip()
+
+
+def token_id(token: str) -> str:
+    return incamera("token", "id", text=token)
+
+
+def claims(key: str, identity: str, ttl_s: int = 600, **more: object) -> dict:
+    now = int(time.time())
+    grant = {"roomJoin": True, "room": ROOM}
+    plain = {"iss": key, "sub": identity, "nbf": now - 300, "exp": now + ttl_s, "video": grant}
+    return {**plain, **more}
+
+
+@dataclass
+class Kind:
+    """A kind of key and its builder: how to mint with it, well and otherwise."""
+
+    name: str
+
+    def mint(self, identity: str = "ada", ttl_s: int = 600) -> str:
+        raise NotImplementedError
+
+    def expired(self) -> str | None:
+        """Good until two seconds from now at most; nothing if the builder mints no such token."""
+        return self.mint(ttl_s=-200)
+
+    def foreign(self) -> str:
+        """By the same builder, with a key that is not the server's."""
+        raise NotImplementedError
+
+    def confused(self) -> dict[str, str]:
+        """For this key, by the means of another kind."""
+        raise NotImplementedError
+
+
+def hs256(key: str, secret: bytes, identity: str = "ada") -> str:
+    """By hand, because libraries refuse a public key as a secret; rightly so."""
+
+    def part(raw: bytes) -> str:
+        return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+    header = json.dumps({"alg": "HS256", "typ": "JWT"}).encode()
+    body = f"{part(header)}.{part(json.dumps(claims(key, identity)).encode())}"
+    return f"{body}.{part(hmac.new(secret, body.encode(), 'sha256').digest())}"
+
+
+class LiveKitPython(Kind):
+    def mint(self, identity: str = "ada", ttl_s: int = 600, secret: str = SHARED) -> str:
+        token = api.AccessToken("eddsa-shared", secret).with_identity(identity)
+        token = token.with_ttl(datetime.timedelta(seconds=ttl_s))
+        return token.with_grants(api.VideoGrants(room_join=True, room=ROOM)).to_jwt()
+
+    def foreign(self) -> str:
+        return self.mint(secret=FOREIGN)
+
+    def confused(self) -> dict[str, str]:
+        return {
+            "EdDSA for a shared secret": jwt.encode(
+                claims("eddsa-shared", "ada"), read("eddsa/private.pem"), "EdDSA"
+            ),
+            "HS384 for a shared secret": jwt.encode(claims("eddsa-shared", "ada"), SHARED, "HS384"),
+        }
+
+
+class LiveKitNode(LiveKitPython):
+    def expired(self) -> str | None:
+        return None
+
+    def mint(self, identity: str = "ada", ttl_s: int = 600, secret: str = SHARED) -> str:
+        return node(
+            {
+                "builder": "livekit-server-sdk",
+                "key": "eddsa-shared",
+                "secret": secret,
+                "room": ROOM,
+                "identity": identity,
+                "ttl_s": ttl_s,
+            }
+        )[0]
+
+
+@dataclass
+class Private(Kind):
+    """A private key, of which the server has the public half."""
+
+    key: str
+    folder: str
+    algorithm: str
+
+    def kid(self) -> str | None:
+        named = json.loads(read(f"{self.folder}/public.jwks.json"))["keys"][0]["kid"]
+        return named if self.key.endswith("-set") else None
+
+    def sign(self, content: dict, pem: str, algorithm: str) -> str:
+        headers = {"kid": self.kid()} if self.kid() else None
+        return jwt.encode(content, pem, algorithm, headers=headers)
+
+    def mint(self, identity: str = "ada", ttl_s: int = 600) -> str:
+        content = claims(self.key, identity, ttl_s)
+        return self.sign(content, read(f"{self.folder}/private.pem"), self.algorithm)
+
+    def foreign(self) -> str:
+        pem = read(f"foreign-{self.folder}/private.pem")
+        return self.sign(claims(self.key, "ada"), pem, self.algorithm)
+
+    def confused(self) -> dict[str, str]:
+        other = {"EdDSA": ("es256", "ES256"), "ES256": ("eddsa", "EdDSA")}[self.algorithm]
+        pem = read(f"{self.folder}/public.pem").encode()
+        content = claims(self.key, "ada")
+        return {
+            "HS256 with the public PEM": hs256(self.key, pem),
+            "HS256 with the public PEM, trimmed": hs256(self.key, pem.strip()),
+            "HS256 with the key set": hs256(
+                self.key, read(f"{self.folder}/public.jwks.json").encode()
+            ),
+            f"{other[1]} by another project": jwt.encode(
+                content, read(f"{other[0]}/private.pem"), other[1]
+            ),
+            "alg none": jwt.encode(content, None, "none"),
+        }
+
+
+class PrivateNode(Private):
+    def sign(self, content: dict, pem: str, algorithm: str) -> str:
+        return node(
+            {
+                "builder": "jose",
+                "algorithm": algorithm,
+                "kid": self.kid(),
+                "pem": pem,
+                "claims": content,
+            }
+        )[0]
+
+
+class Command(Private):
+    """`incamera token create`, which the operator of a back end may use."""
+
+    def expired(self) -> str | None:
+        return None
+
+    def mint(self, identity: str = "ada", ttl_s: int = 600) -> str:
+        file = str(FOLDER / self.folder / "private.pem")
+        words = ["--api-key", self.key, "--private-key-file", file, "--valid-for", f"{ttl_s}s"]
+        return incamera("token", "create", *words, "--join", "--room", ROOM, "--identity", identity)
+
+
+class Agora(Kind):
+    def mint(
+        self,
+        identity: str = "ada",
+        ttl_s: int = 600,
+        certificate: str = CERTIFICATE,
+        ends: list[int] | None = None,
+        room: str = ROOM,
+        uid: str | int | None = None,
+    ) -> str:
+        return node(
+            {
+                "builder": "agora-token",
+                "app": APP,
+                "certificate": certificate,
+                "room": room,
+                "uid": identity if uid is None else uid,
+                "ends": ends or [ttl_s, 0, 0, 0, 0],
+            }
+        )[0]
+
+    def expired(self) -> str | None:
+        return self.mint(ttl_s=1)
+
+    def foreign(self) -> str:
+        return self.mint(certificate="0" * 32)
+
+    def confused(self) -> dict[str, str]:
+        return {
+            "HS256 with the certificate": hs256(APP, CERTIFICATE.encode()),
+            "a token of the old form": "006" + self.mint()[3:],
+        }
+
+
+KINDS = [
+    LiveKitPython("HS256 by livekit-api"),
+    LiveKitNode("HS256 by livekit-server-sdk"),
+    Private("EdDSA by PyJWT, PEM", "eddsa", "eddsa", "EdDSA"),
+    Private("EdDSA by PyJWT, key set", "eddsa-set", "eddsa", "EdDSA"),
+    PrivateNode("EdDSA by jose, key set", "eddsa-set", "eddsa", "EdDSA"),
+    Command("EdDSA by incamera, key set", "eddsa-set", "eddsa", "EdDSA"),
+    Private("ES256 by PyJWT, PEM", "es256", "es256", "ES256"),
+    Private("ES256 by PyJWT, key set", "es256-set", "es256", "ES256"),
+    PrivateNode("ES256 by jose, PEM", "es256", "es256", "ES256"),
+    Command("ES256 by incamera, PEM", "es256", "es256", "ES256"),
+    Agora("AccessToken2 by agora-token"),
+]
+
+
+def join_request() -> str:
+    request = wire.JoinRequest()
+    request.client_info.protocol = 17
+    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
+    return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
+
+
+async def ask(token: str) -> tuple[int, str]:
+    query = {"access_token": token, "join_request": join_request()}
+    async with aiohttp.ClientSession() as http:
+        async with http.get(f"{SERVER}/rtc/v1/validate", params=query) as response:
+            return response.status, (await response.text()).strip()
+
+
+async def connect(token: str, room: rtc.Room | None = None) -> rtc.Room:
+    room = room or rtc.Room()
+    await asyncio.wait_for(room.connect(SIGNAL, token), 15)
+    return room
+
+
+class Revocations:
+    """The operator's file."""
+
+    def __init__(self) -> None:
+        self.tokens: list[object] = []
+        self.identities: list[dict] = []
+
+    def write(self) -> float:
+        """Puts a whole new file in the place of the old one; says when."""
+        fresh = FOLDER / "revoked.new"
+        fresh.write_text(json.dumps({"tokens": self.tokens, "identities": self.identities}))
+        fresh.replace(FOLDER / "revoked.yaml")
+        return time.monotonic()
+
+
+REVOKED = Revocations()
+
+
+async def matrix() -> None:
+    """Every kind of key: valid, expired, foreign, confused and revoked."""
+    expired = [(kind, kind.expired()) for kind in KINDS]
+    await asyncio.sleep(2)
+    for kind, old in expired:
+        good = kind.mint()
+        status, text = await ask(good)
+        check(status == 200, f"{kind.name}, valid: {status} {text}")
+        room = await connect(good)
+        check(room.local_participant.identity == "ada", f"{kind.name}: the wheel is in")
+        await room.disconnect()
+        if old is not None:
+            status, text = await ask(old)
+            check((status, text) == (401, "the token has expired"), f"{kind.name}: {text}")
+        status, text = await ask(kind.foreign())
+        check(
+            (status, text) == (401, "the token's signature is wrong"),
+            f"{kind.name}, foreign: {status} {text}",
+        )
+        for how, token in kind.confused().items():
+            status, text = await ask(token)
+            check(status == 401, f"{kind.name}, {how}: {status} {text}")
+            check("signature" not in text, "and the key is not even tried")
+        REVOKED.tokens.append(token_id(good))
+        REVOKED.write()
+        await asyncio.sleep(WITHIN_S)
+        status, text = await ask(good)
+        check((status, text) == (401, "the token is revoked"), f"{kind.name}: {status} {text}")
+        try:
+            await connect(good)
+        except rtc.ConnectError:
+            pass
+        else:
+            raise AssertionError(f"{kind.name}: the wheel was let in with a revoked token")
+        status, _ = await ask(kind.mint(identity="ben"))
+        check(status == 200, f"{kind.name}: others are not concerned")
+
+
+async def names() -> None:
+    """Agora's names for anybody name nobody here."""
+    agora = Agora("")
+    for what, token in {
+        "uid 0": agora.mint(uid=0),
+        "uid '0'": agora.mint(uid="0"),
+        "no uid": agora.mint(uid=""),
+        "any channel": agora.mint(room="*"),
+        "no channel": agora.mint(room=""),
+    }.items():
+        status, text = await ask(token)
+        check(status == 400, f"{what}: {status} {text}")
+
+
+async def ends() -> None:
+    """Each privilege ends in the call, at its second."""
+    ben = await connect(Agora("").mint("ben"))
+    heard: list[str] = []
+    gone: dict[str, float] = {}
+    ben.on("data_received", lambda packet: heard.append(packet.data.decode()))
+    ben.on("track_unpublished", lambda track, _: gone.setdefault(track.name, time.time()))
+    ada = rtc.Room()
+    left: list[tuple[float, object]] = []
+    told: list[tuple[float, object]] = []
+    ada.on("disconnected", lambda reason: left.append((time.time(), reason)))
+    ada.on("local_track_unpublished", lambda publication: told.append((time.time(), publication)))
+    issued = int(time.time())
+    await connect(Agora("").mint("ada", ends=[600, 16, 7, 9, 11]), ada)
+    tasks = [await publish_audio(ada, 0), await publish_video(ada, 0)]
+    await ada.local_participant.publish_data("early", reliable=True)
+    await until("ben hears ada", 5, lambda: heard == ["early"])
+    people = ben.remote_participants
+    await until("ben sees ada's tracks", 5, lambda: len(people["ada"].track_publications) == 2)
+
+    def is_on_time(what: str, at: float, after: float) -> None:
+        late = at - issued - after
+        check(-0.1 <= late <= 2.5, f"{what} {late:+.1f} s after its end")
+
+    await until("sound ends", 12, lambda: "audio-0" in gone)
+    is_on_time("ada's sound is gone", gone["audio-0"], 7)
+    permission = ada.local_participant.permissions
+    sources = list(permission.can_publish_sources)
+    check(permission.can_publish and sources == [1, 3], f"she may publish {sources}")
+    check("video-0" not in gone, "her picture goes on")
+    await until("picture ends", 6, lambda: "video-0" in gone)
+    is_on_time("ada's picture is gone", gone["video-0"], 9)
+    permission = ada.local_participant.permissions
+    check(not permission.can_publish and permission.can_publish_data, "she may send data alone")
+    await ada.local_participant.publish_data("late", reliable=True)
+    await until("ben still hears ada", 2, lambda: heard == ["early", "late"])
+    await until("data ends", 6, lambda: not ada.local_participant.permissions.can_publish_data)
+    is_on_time("data is gone", time.time(), 11)
+    try:
+        await ada.local_participant.publish_data("too late", reliable=True)
+    except Exception:
+        pass
+    await until("ada is put out", 10, lambda: left)
+    is_on_time("ada is put out", left[0][0], 16)
+    removed = rtc.DisconnectReason.Value("PARTICIPANT_REMOVED")
+    check(left[0][1] == removed, f"and told so: {left[0][1]}")
+    check(heard == ["early", "late"], "nothing was heard of her after her right had ended")
+    check("ada" not in ben.remote_participants, "ben sees her gone")
+    for task in tasks:
+        task.cancel()
+    await ben.disconnect()
+
+
+async def live_revocation() -> None:
+    """Revocation ends what lives, whatever the client was refreshed to, and by identity and time."""
+    private = KINDS[2]
+    for what in ("token", "name", "identity"):
+        room, left = rtc.Room(), []
+        room.on("disconnected", lambda reason: left.append((time.monotonic(), reason)))
+        named = f"t-{what}-{time.time_ns()}"
+        token = jwt.encode(
+            claims("eddsa", "cy", jti=named), read("eddsa/private.pem"), "EdDSA"
+        )
+        fresh = await refreshed(token)
+        check((await ask(fresh))[0] == 200, "a fresh token is taken")
+        await connect(token, room)
+        bystander = await connect(private.mint(identity="grace"))
+        if what == "token":
+            REVOKED.tokens.append(token_id(fresh))
+        elif what == "name":
+            REVOKED.tokens.append({"key": "eddsa", "jti": named})
+        else:
+            REVOKED.identities.append({"identity": "cy", "issued_before": int(time.time()) - 10})
+        at = REVOKED.write()
+        await until("cy is put out", WITHIN_S + HEARD_S, lambda: left)
+        check(True, f"revoked by {what}: out after {left[0][0] - at:.2f} s")
+        check(left[0][0] - at <= WITHIN_S, "within a second")
+        removed = rtc.DisconnectReason.Value("PARTICIPANT_REMOVED")
+        check(left[0][1] == removed, f"and told so: {left[0][1]}")
+        for held in (token, fresh):
+            check((await ask(held))[1] == "the token is revoked", "no way back with what is held")
+        check(bystander.isconnected(), "grace goes on")
+        await bystander.disconnect()
+    token = jwt.encode(
+        claims("eddsa", "cy", iat=int(time.time())), read("eddsa/private.pem"), "EdDSA"
+    )
+    check((await ask(token))[0] == 200, "cy may come back with a token that is minted after")
+
+    (FOLDER / "revoked.yaml").write_text("tokens: [not a token]\n")
+    await asyncio.sleep(WITHIN_S)
+    check((await ask(fresh))[0] == 401, "a wrong file revokes no less")
+    (FOLDER / "revoked.yaml").unlink()
+    await asyncio.sleep(WITHIN_S)
+    check((await ask(fresh))[0] == 401, "nor does a missing one")
+
+
+async def refreshed(token: str) -> str:
+    """The fresh token that the server gives to whoever joins with `token`."""
+    query = {"access_token": token, "join_request": join_request()}
+    async with aiohttp.ClientSession() as http:
+        async with http.ws_connect(f"{SIGNAL}/rtc/v1", params=query) as socket:
+            async for message in socket:
+                response = wire.SignalResponse.FromString(message.data)
+                if response.WhichOneof("message") == "refresh_token":
+                    return response.refresh_token
+    raise AssertionError("no fresh token came")
+
+
+async def rotation() -> None:
+    """Keys come and go while calls go on."""
+    REVOKED.write()
+    await asyncio.sleep(WITHIN_S)
+    settings = FOLDER / "settings.yaml"
+    old, text = Private("", "es256", "es256", "ES256"), settings.read_text()
+    new = Private("", "rotated", "foreign-es256", "ES256")
+    left: list[object] = []
+    room = await connect(old.mint(identity="eve"))
+    room.on("disconnected", left.append)
+
+    async def reload(with_text: str, token: str, status: int) -> None:
+        settings.write_text(with_text)
+        os.kill(PID, signal.SIGHUP)
+        give_up_at = time.monotonic() + 3
+        while (await ask(token))[0] != status:
+            assert time.monotonic() < give_up_at, f"the answer is not {status}"
+            await asyncio.sleep(0.05)
+
+    overlap = text.replace("keys:\n", "keys:\n  rotated: {public_key: foreign-es256/public.pem}\n")
+    check((await ask(new.mint()))[0] == 401, "a new key is not known yet")
+    await reload(overlap, new.mint(), 200)
+    check((await ask(old.mint()))[0] == 200, "new and old key overlap")
+    only = "".join(line for line in overlap.splitlines(True) if not line.startswith("  es256:"))
+    await reload(only, old.mint(), 401)
+    check((await ask(new.mint()))[0] == 200, "the old key is gone, the new one stays")
+    settings.write_text(only.replace("keys:\n", "keys:\n  short: secretive\n"))
+    os.kill(PID, signal.SIGHUP)
+    await asyncio.sleep(0.5)
+    check((await ask(new.mint()))[0] == 200, "a file that is wrong changes nothing")
+    check(room.isconnected() and not left, "eve's call goes on under the key that is gone")
+    settings.write_text(text)
+
+
+async def act() -> None:
+    await matrix()
+    await names()
+    await ends()
+    await live_revocation()
+    await rotation()
+
+
+scenario("dynamic_keys", act, timeout_s=160)
