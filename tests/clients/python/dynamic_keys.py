@@ -484,7 +484,7 @@ async def rotation() -> None:
     only = "".join(line for line in overlap.splitlines(True) if not line.startswith("  es256:"))
     await reload(only, old.mint(), 401)
     check((await ask(new.mint()))[0] == 200, "the old key is gone, the new one stays")
-    settings.write_text(only.replace("keys:\n", "keys:\n  short: secretive\n"))
+    settings.write_text(only.replace("keys:\n", "keys:\n  wrong: {}\n"))
     os.kill(PID, signal.SIGHUP)
     await asyncio.sleep(0.5)
     check((await ask(new.mint()))[0] == 200, "a file that is wrong changes nothing")
