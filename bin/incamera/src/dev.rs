@@ -18,9 +18,6 @@ use crate::{Failure, log};
 const API_KEY: &str = "devkey";
 const API_SECRET: &str = "secret";
 
-/// One track to a hundred receivers is where a core begins to be full.
-const SPREAD_AT: NonZeroU16 = NonZeroU16::new(64).unwrap();
-
 pub(crate) const ABOUT: &str = "\
 The whole server in one process, for this machine unless told otherwise.
 
@@ -60,7 +57,7 @@ pub(crate) struct Options {
     /// To spread a room copies every track once for each further worker; not to spread it leaves cores
     /// idle. With one track to a hundred receivers, a core begins to be full at 64. One gives every
     /// participant to the worker that has the fewest.
-    #[arg(long, value_name = "COUNT", default_value_t = SPREAD_AT)]
+    #[arg(long, value_name = "COUNT", default_value_t = process::SPREAD_AT)]
     spread_at: NonZeroU16,
     /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]

@@ -1,6 +1,6 @@
 //! What every command that serves needs: a runtime, and to end as it is asked.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::process;
 use std::thread;
 
@@ -11,6 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::key::RefreshKey;
 
 use crate::Failure;
+
+/// Participants of a room from which on the next ones go to another worker: one track to a hundred
+/// receivers is where a core begins to be full.
+pub(crate) const SPREAD_AT: NonZeroU16 = NonZeroU16::new(64).unwrap();
 
 /// Threads for HTTP, signalling and the hub; media has its own.
 const CONTROL_THREADS: usize = 2;

@@ -117,6 +117,7 @@ impl Written {
             advertised: vec![advertised],
             access: Arc::new(access),
             workers: process::cores(),
+            spread_at: process::SPREAD_AT,
             limits: Limits::STANDARD,
         };
         Ok(Self { path, fallback, warnings, config, revocations })

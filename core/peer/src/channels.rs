@@ -1,8 +1,8 @@
 //! The SCTP association of one transport and the data channels that the other end opened in it.
 //!
 //! Owns: the association, the table of channels. Guarantees: a stream is a channel only after a
-//! well-formed DATA_CHANNEL_OPEN; what comes on any other stream resets it, so that 65,536 streams
-//! cannot be made to stand open; messages are whole and at most [`MESSAGE_BYTES_MAX`] long.
+//! well-formed DATA_CHANNEL_OPEN; what comes on any other stream resets it, and an association with more
+//! than [`STREAMS_MAX`] streams is ended, since each costs time with every packet; messages are whole and at most [`MESSAGE_BYTES_MAX`] long.
 //! A client opens its channels itself; only load clients are one.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 9260 through `sctp-proto`.
 
@@ -20,7 +20,7 @@ use sctp_proto::{
 
 use crate::limits::{
     CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX,
-    RECEIVE_BUFFER_BYTES_MAX, SCTP_PAYLOAD_BYTES_MAX,
+    RECEIVE_BUFFER_BYTES_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
 };
 
 /// SCTP's own addresses mean nothing over DTLS.
@@ -57,7 +57,8 @@ fn transport() -> Arc<TransportConfig> {
             .with_max_init_retransmits(None)
             .with_max_data_retransmits(None)
             .with_max_receive_buffer_size(RECEIVE_BUFFER_BYTES_MAX)
-            .with_max_receive_message_size(MESSAGE_BYTES_MAX),
+            .with_max_receive_message_size(MESSAGE_BYTES_MAX)
+            .with_max_send_message_size(MESSAGE_BYTES_MAX),
     )
 }
 
@@ -124,6 +125,8 @@ impl Channels {
             // A client that repeats its INIT because ours was lost keeps the first.
             (Some((handle, DatagramEvent::NewAssociation(new))), association @ None) => {
                 *association = Some((handle, new));
+                // One peer has one: each other INIT would leave its trace in the endpoint.
+                self.endpoint.reject_new_associations();
             }
             (Some((handle, DatagramEvent::AssociationEvent(event))), Some((ours, it)))
                 if handle == *ours =>
@@ -146,7 +149,9 @@ impl Channels {
     }
 
     /// Queues a whole message. `false`: the channel is gone or there is no room.
-    pub(crate) fn send(&mut self, id: ChannelId, message: &[u8]) -> bool {
+    pub(crate) fn send(&mut self, now: Instant, id: ChannelId, message: &[u8]) -> bool {
+        // What waits is timed from now, not from what was heard last.
+        self.now = now;
         if self.waiting() + message.len() > CHANNEL_BUFFER_BYTES_MAX {
             return false;
         }
@@ -174,6 +179,11 @@ impl Channels {
                     return Step::Lost;
                 }
                 Some(Event::Stream(event)) => {
+                    while association.accept_stream().is_some() {}
+                    // Streams whose first message never ends, or who never answer a reset, stay open.
+                    if association.stream_ids().len() > STREAMS_MAX {
+                        return Step::Lost;
+                    }
                     if let Some(id) = self.note(&event) {
                         return Step::Closed(id);
                     }
@@ -239,6 +249,7 @@ impl Channels {
         match (chunks.ppi, self.place(id)) {
             (Protocol::Dcep, place) => match (message.split_first(), place) {
                 (Some((&OPEN, _)), None) => self.accept(id, &message),
+                (_, None) => self.reset(id),
                 (Some((&ACK, _)), Some(place)) => {
                     let label = self.channels.get_mut(place)?.as_mut()?.asked.take()?;
                     Some(Step::Open(ChannelId(u8::try_from(place).ok()?), label))

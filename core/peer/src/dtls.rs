@@ -107,6 +107,10 @@ impl Dtls {
         Ok(Self { handshakes, ..Self::server(identity, expected) })
     }
 
+    pub(crate) const fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
     /// Takes a datagram. A hello is for its own handshake, or begins one; the rest is for all, since
     /// nothing in it says for which.
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Broken> {

@@ -31,6 +31,8 @@ struct Route {
     asked: Option<(TransactionId, Timestamp)>,
     /// When a check of ours was last answered; `None` when none was.
     answered: Option<Timestamp>,
+    /// When the first was asked of those that were not answered.
+    unanswered: Option<Timestamp>,
 }
 
 pub(crate) struct Ice {
@@ -59,7 +61,12 @@ impl Ice {
         now: Timestamp,
     ) -> Self {
         let role = if path.is_some() { Role::Controlling } else { Role::Controlled };
-        let routes = path.into_iter().map(|path| Route { path, asked: None, answered: None });
+        let routes = path.into_iter().map(|path| Route {
+            path,
+            asked: None,
+            answered: None,
+            unanswered: None,
+        });
         Self {
             role,
             local,
@@ -78,7 +85,7 @@ impl Ice {
     pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
         (self.local, self.remote) = (local, remote);
         for route in &mut self.routes {
-            route.asked = None;
+            (route.asked, route.unanswered) = (None, None);
         }
     }
 
@@ -121,8 +128,8 @@ impl Ice {
             self.wake = Timestamp::MAX;
             return true;
         };
-        let answered = self.route(path).and_then(|it| it.answered);
-        if answered.is_some_and(|at| now.since(at) >= CONSENT_TIME) {
+        let unanswered = self.route(path).and_then(|it| it.unanswered);
+        if unanswered.is_some_and(|at| now.since(at) >= CONSENT_TIME) {
             return false;
         }
         self.ask(now, path, out);
@@ -154,7 +161,8 @@ impl Ice {
             self.nominated = Some(path);
         }
         let is_open = match self.route(path) {
-            Some(route) => route.answered.is_some(),
+            // What was shown long ago has to be shown again.
+            Some(route) => route.answered.is_some_and(|at| now.since(at) < CONSENT_TIME),
             None => {
                 self.learn(path);
                 false
@@ -172,7 +180,7 @@ impl Ice {
         let Some(route) = self.route(path) else { return };
         let is_asked = route.asked.is_some_and(|(asked, _)| asked == success.transaction);
         if is_asked && is_authentic {
-            route.asked = None;
+            (route.asked, route.unanswered) = (None, None);
             route.answered = Some(now);
             self.select(now, path);
         }
@@ -199,6 +207,7 @@ impl Ice {
             return;
         }
         let transaction = transaction.unwrap_or(fresh);
+        route.unanswered.get_or_insert(now);
         route.asked = Some((transaction, now));
         let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
         let datagram = stun::request(transaction, &username, self.role, &self.remote.pwd);
@@ -230,7 +239,7 @@ impl Ice {
             let unused = self.routes.iter().position(|it| Some(it.path) != self.selected);
             unused.and_then(|at| self.routes.remove(at));
         }
-        self.routes.push_back(Route { path, asked: None, answered: None });
+        self.routes.push_back(Route { path, asked: None, answered: None, unanswered: None });
     }
 }
 
@@ -397,6 +406,46 @@ mod tests {
         while server.handle_timeout(server.next_timeout(), &mut out) {}
         assert!(server.next_timeout() >= answered + CONSENT_TIME, "it was given its time");
         assert!(server.next_timeout() < answered + CONSENT_TIME + CONSENT_INTERVAL * 2);
+    }
+
+    #[test]
+    fn a_path_that_comes_back_after_long_is_shown_again_and_used() {
+        let mut server = server();
+        let (mut first, mut second) = (client(path(1)), client(path(2)));
+        let mut now = START;
+        // From the first to the second, and back after longer than consent lasts.
+        for (client, port) in [(&mut first, 1), (&mut second, 2)] {
+            let (answer, ask) = knock(&mut server, client, path(port));
+            sent(client, START, path(port), &answer.datagram);
+            let [answer] = sent(client, START, path(port), &ask.datagram).try_into().unwrap();
+            sent(&mut server, START, path(port), &answer.datagram);
+        }
+        while now < START + CONSENT_TIME * 2 {
+            now = server.next_timeout();
+            let ask = check(&mut server, now);
+            let answer = sent(&mut second, now, path(2), &ask).remove(0);
+            sent(&mut server, now, path(2), &answer.datagram);
+        }
+        assert_eq!(server.take_selected(), Some(path(2)));
+        let back = check(&mut first, now);
+        let mut out = sent(&mut server, now, path(1), &back);
+        assert_eq!(server.take_selected(), None, "not before it is shown again");
+        let ask = out.remove(1);
+        let answer = sent(&mut first, now, path(1), &ask.datagram).remove(0);
+        sent(&mut server, now, path(1), &answer.datagram);
+        assert_eq!(server.take_selected(), Some(path(1)));
+        assert!(server.handle_timeout(server.next_timeout(), &mut VecDeque::new()));
+    }
+
+    #[test]
+    fn a_server_that_slept_asks_before_it_gives_up() {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (_, ask) = knock(&mut server, &mut client, path(1));
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(1), &answer.datagram);
+        let woken = START + CONSENT_TIME * 10;
+        check(&mut server, woken);
+        assert_eq!(server.destination(), Some(path(1)));
     }
 
     #[test]

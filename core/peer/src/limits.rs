@@ -13,15 +13,20 @@ pub const CHANNEL_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// With more than this waiting, a lossy message is dropped rather than queued: 250 ms of 2 Mbit/s.
 pub const LOSSY_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// SCTP streams of one peer, channels or not: a client that opens and closes its few channels has those
+/// of which the reset is under way beside them.
+pub(crate) const STREAMS_MAX: usize = 64;
+
 /// Data channels that one peer may open. LiveKit's clients open three.
 pub(crate) const CHANNELS_MAX: usize = 8;
 
 /// Characters of a channel's label that are looked at.
 pub(crate) const LABEL_BYTES_MAX: usize = 64;
 
-/// Datagrams that one input can make a peer emit before the caller gets control back. A DTLS flight
-/// is under ten and an SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] / 1,100 = 238.
-pub(crate) const OUTPUTS_PER_INPUT_MAX: usize = 512;
+/// Steps that one input can make a peer take before it counts as never coming to rest. A DTLS flight is
+/// under ten datagrams. An SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] / 1,150 = 228 packets of
+/// three steps each; one retransmission may release all messages of one burst of small ones, 2,000.
+pub(crate) const STEPS_PER_INPUT_MAX: usize = 4_096;
 
 /// Paths of one peer that are remembered: a client with four interfaces and two of our addresses
 /// checks eight.
@@ -35,6 +40,9 @@ pub(crate) const CONSENT_TIME: Duration = Duration::from_secs(30);
 
 /// Datagrams that wait for a path to open: a DTLS flight is under ten.
 pub(crate) const HELD_MAX: usize = 16;
+
+/// Bytes of a certificate at most: what the records that a handshake may have waiting can hold.
+pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
 pub(crate) const RECORD_BYTES_MAX: usize = 2_048;

@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 use crate::channels::{self, ChannelId, Channels, Settings};
 use crate::dtls::{self, Broken, Dtls};
 use crate::ice::Ice;
-use crate::limits::{HELD_MAX, OUTPUTS_PER_INPUT_MAX, RECORD_BYTES_MAX};
+use crate::limits::{HANDSHAKE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
 use crate::{Fingerprint, IceCredentials, Path, PeerFactory};
 
 /// What the client said of itself in its offer.
@@ -105,8 +105,8 @@ pub struct Peer {
     now: Timestamp,
     /// When DTLS wants to be woken.
     dtls_wake: Timestamp,
-    /// Outputs left before this input's share is used up.
-    outputs: usize,
+    /// Steps left before this input's share is used up.
+    steps: usize,
     life: Life,
 }
 
@@ -150,7 +150,7 @@ impl Peer {
             origin: factory.origin(),
             now,
             dtls_wake: now,
-            outputs: OUTPUTS_PER_INPUT_MAX,
+            steps: STEPS_PER_INPUT_MAX,
             life: Life::Open,
         }
     }
@@ -197,9 +197,10 @@ impl Peer {
     }
 
     /// Queues a whole message. `false`: the channel is gone or its buffer is full.
-    pub fn send(&mut self, channel: ChannelId, message: &[u8]) -> bool {
-        self.turn(self.now);
-        self.channels.as_mut().is_some_and(|channels| channels.send(channel, message))
+    pub fn send(&mut self, now: Timestamp, channel: ChannelId, message: &[u8]) -> bool {
+        self.turn(now);
+        let now = self.instant(now);
+        self.channels.as_mut().is_some_and(|channels| channels.send(now, channel, message))
     }
 
     /// Bytes of a channel that wait for acknowledgement.
@@ -218,6 +219,10 @@ impl Peer {
     /// What to do next, until `Wait`.
     pub fn poll(&mut self) -> Output {
         // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
+        if !self.dtls.is_connected() {
+            // A certificate is longer than a record.
+            return self.step(&mut vec![0; HANDSHAKE_BYTES_MAX]);
+        }
         let mut buffer = [0; RECORD_BYTES_MAX];
         let output = self.step(&mut buffer);
         buffer.zeroize();
@@ -230,11 +235,11 @@ impl Peer {
                 return Output::Wait(Timestamp::MAX);
             }
             // A peer that never comes to rest would hold its worker for ever.
-            if self.life == Life::Closed || self.outputs == 0 {
+            if self.life == Life::Closed || self.steps == 0 {
                 self.life = Life::Over;
                 return Output::Event(Event::Closed);
             }
-            self.outputs -= 1;
+            self.steps -= 1;
             if let Some(transmit) = self.next_transmit() {
                 return Output::Transmit(transmit);
             }
@@ -319,10 +324,10 @@ impl Peer {
         Some(Transmit { path, datagram, verifies_remote: false })
     }
 
-    /// Something from outside: it has its share of outputs.
+    /// Something from outside: it has its share of steps.
     fn turn(&mut self, now: Timestamp) {
         self.now = now;
-        self.outputs = OUTPUTS_PER_INPUT_MAX;
+        self.steps = STEPS_PER_INPUT_MAX;
     }
 
     fn survive(&mut self, outcome: Result<(), Broken>) {

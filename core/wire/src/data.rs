@@ -289,7 +289,7 @@ fn attribute(
     for identity in &audience.identities {
         put_text(field::DESTINATION_IDENTITIES, identity.expose(), &mut out);
     }
-    let mut user = Vec::new();
+    let mut user = None;
     for field in Fields(bytes) {
         let field = field?;
         match field.number {
@@ -297,10 +297,13 @@ fn attribute(
             | field::PARTICIPANT_IDENTITY
             | field::PARTICIPANT_SID
             | field::DESTINATION_IDENTITIES => {}
+            // Each would be answered with a whole list of receivers; no client writes two.
+            field::USER if user.is_some() => return None,
             field::USER => {
-                attribute_user(field.payload()?, sender, name, audience, &mut user)?;
-                put_bytes(field::USER, &user, &mut out);
-                user.clear();
+                let mut attributed = Vec::new();
+                attribute_user(field.payload()?, sender, name, audience, &mut attributed)?;
+                put_bytes(field::USER, &attributed, &mut out);
+                user = Some(());
             }
             _ => out.extend_from_slice(field.raw),
         }

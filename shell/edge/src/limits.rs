@@ -103,8 +103,9 @@ pub const HOPS_TOTAL: usize = 4096;
 /// Slots of one ring at most: one full receive batch of 32 messages with 32 datagrams each.
 pub const HOPS_MAX: usize = 1024;
 
-/// Slots of one ring at least, on machines with many cores: 1 ms of one gigabit a second.
-pub const HOPS_MIN: usize = 96;
+/// Slots of one ring at least, on machines with many cores: what a gigabit a second brings while its reader
+/// rests for 5 ms.
+pub const HOPS_MIN: usize = 512;
 
 /// Paths whose owner is another worker: some 300 KiB. Whoever has a ufrag of ours can fill it with
 /// forged addresses; then clients' first packets are lost until their next check.

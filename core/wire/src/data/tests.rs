@@ -39,6 +39,17 @@ fn user() -> UserPacket {
 }
 
 #[test]
+fn a_second_user_field_is_refused() {
+    let (sid, identity) = alice();
+    let sender = Sender { sid: &sid, identity: &identity, hidden: false, agent: false };
+    let mut bytes = of(Value::User(user())).encode_to_vec();
+    assert!(receive(&bytes, Delivery::Reliable, sender).is_ok());
+    // Each would be expanded by all receivers that the packet names.
+    put_bytes(field::USER, &[], &mut bytes);
+    assert!(matches!(receive(&bytes, Delivery::Reliable, sender), Err(DataError::Undecodable)));
+}
+
+#[test]
 #[expect(deprecated, reason = "the older fields are the subject")]
 fn every_packet_carries_its_senders_name_and_the_rest_as_it_was() {
     let mut packet = of(Value::User(user()));

@@ -154,18 +154,18 @@ impl Seat {
 
     /// Sends a message, now or when there is room. `false`: the reader is too slow, give it up.
     #[must_use]
-    pub(super) fn send(&mut self, channel: Channel, message: Arc<[u8]>) -> bool {
+    pub(super) fn send(&mut self, now: Timestamp, channel: Channel, message: Arc<[u8]>) -> bool {
         let Some(id) = self.channels.get(channel as usize).copied().flatten() else {
             return true;
         };
         if channel != Channel::Reliable {
             if self.peer.buffered(id) <= LOSSY_BUFFER_BYTES_MAX {
                 // Without room it is dropped, as loss on the way would drop it.
-                let _has_room = self.peer.send(id, &message);
+                let _has_room = self.peer.send(now, id, &message);
             }
             return true;
         }
-        if self.queue.is_empty() && self.peer.send(id, &message) {
+        if self.queue.is_empty() && self.peer.send(now, id, &message) {
             return true;
         }
         self.queue_bytes += message.len();
@@ -174,9 +174,9 @@ impl Seat {
     }
 
     /// Sends what waited, as far as there is room.
-    pub(super) fn pump(&mut self) {
+    pub(super) fn pump(&mut self, now: Timestamp) {
         while let Some((id, message)) = self.queue.front() {
-            if !self.peer.send(*id, message) {
+            if !self.peer.send(now, *id, message) {
                 return;
             }
             self.queue_bytes -= message.len();

@@ -145,7 +145,8 @@ impl Caller {
     /// Sends one byte, if there is room for it.
     fn say(&mut self) {
         if let Some(reliable) = self.reliable {
-            self.peer.send(reliable, &[1]);
+            let now = Timestamp::ZERO + self.origin.elapsed();
+            self.peer.send(now, reliable, &[1]);
         }
     }
 }

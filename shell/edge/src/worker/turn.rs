@@ -92,6 +92,8 @@ pub(super) struct Worker {
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
+    /// There was more than this turn may take.
+    is_behind: bool,
     /// Whose call is under way.
     current: Option<PeerId>,
     metrics: Arc<Metrics>,
@@ -122,6 +124,7 @@ impl Worker {
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
+            is_behind: false,
             current: None,
             metrics: parts.metrics,
         }
@@ -133,6 +136,7 @@ impl Worker {
             let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
             self.waiter.wait(wait);
             let begin = self.now();
+            self.is_behind = false;
             let is_rung = self.bell.answer(self.waiter.is_ready(0));
             if is_rung && !self.hear_hub() {
                 break;
@@ -144,7 +148,9 @@ impl Worker {
             self.flush();
             self.fire();
             self.outlet.hops.ring();
-            std::thread::sleep(rest(self.now().since(begin)));
+            if !self.is_behind {
+                std::thread::sleep(rest(self.now().since(begin)));
+            }
         }
         self.close_all();
     }
@@ -198,6 +204,7 @@ impl Worker {
             }
         }
         // There may be more: come back after a look at the sockets.
+        self.is_behind = true;
         self.bell.ring();
         true
     }
@@ -212,7 +219,7 @@ impl Worker {
             ToWorker::RemovePeer(peer) => self.close(now, peer),
             ToWorker::Send { peer, channel, message } => {
                 self.load.remove(message.len());
-                self.drive(now, peer, |seat| seat.send(channel, message));
+                self.drive(now, peer, |seat| seat.send(now, channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
             ToWorker::Stop => {}
@@ -291,7 +298,7 @@ impl Worker {
             if !self.waiter.is_ready(place + 1) {
                 continue;
             }
-            for _ in 0..RECEIVE_TURN_MAX {
+            for turn in 1..=RECEIVE_TURN_MAX {
                 let Some(socket) = self.outlet.sockets.get(place) else { break };
                 let count = socket.receive(&mut batch);
                 let now = self.now();
@@ -304,6 +311,7 @@ impl Worker {
                 if count < RECEIVE_BATCH {
                     break;
                 }
+                self.is_behind |= turn == RECEIVE_TURN_MAX;
             }
         }
         self.batch = Some(batch);
@@ -418,7 +426,7 @@ impl Worker {
     /// Until the peer waits. `false`: it is finished.
     fn drain(&mut self, now: Timestamp, id: PeerId) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
-        seat.pump();
+        seat.pump(now);
         loop {
             match seat.peer.poll() {
                 Output::Transmit(transmit) => {
