@@ -345,24 +345,6 @@ fn a_client_with_countless_streams_is_ended() {
 }
 
 #[test]
-fn sending_after_a_silence_costs_no_retransmission() {
-    let records = |silence: std::time::Duration| {
-        let mut wire = Wire::new();
-        // Until nothing is left to acknowledge.
-        for _ in 0..5 {
-            wire.settle();
-        }
-        wire.now += silence;
-        let before = wire.sent[1].len();
-        assert!(wire.server.send(wire.now, ChannelId::at(0), &[7; 3_000]));
-        wire.drain(1);
-        wire.settle();
-        wire.sent[1].iter().skip(before).filter(|it| !is_stun(it)).count()
-    };
-    assert_eq!(records(std::time::Duration::from_secs(3)), records(std::time::Duration::ZERO));
-}
-
-#[test]
 fn random_datagrams_change_nothing() {
     let mut wire = Wire::new();
     wire.settle();
