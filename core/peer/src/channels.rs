@@ -2,7 +2,8 @@
 //!
 //! Owns: the association, the table of channels. Guarantees: a stream is a channel only after a
 //! well-formed DATA_CHANNEL_OPEN; what comes on any other stream resets it, and an association with more
-//! than [`STREAMS_MAX`] streams is ended, since each costs time with every packet; messages are whole and at most [`MESSAGE_BYTES_MAX`] long.
+//! than [`STREAMS_MAX`] streams is ended, since each costs time with every packet; messages are whole and
+//! at most [`MESSAGE_BYTES_MAX`] long.
 //! A client opens its channels itself; only load clients are one.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 9260 through `sctp-proto`.
 
