@@ -86,7 +86,7 @@ fn a_hidden_sender_is_not_named() {
 #[test]
 fn names_given_twice_are_replaced_twice() {
     let mut bytes = of(Value::User(user())).encode_to_vec();
-    bytes.extend(of(Value::User(user())).encode_to_vec());
+    bytes.extend(DataPacket { value: None, ..of(Value::User(user())) }.encode_to_vec());
     let (sid, identity) = alice();
     let sender = Sender { sid: &sid, identity: &identity, hidden: false, agent: false };
     let packet = receive(&bytes, Delivery::Reliable, sender).unwrap();
