@@ -15,6 +15,7 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use edge::memory::{self, WipingAllocator};
 
 const ABOUT: &str = "\
 A private real-time audio and video server that cannot decrypt the calls it carries.
@@ -55,15 +56,21 @@ enum Command {
     Token(token::Command),
 }
 
+/// What the server forgets is gone from its memory too.
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
+
 /// Why a command failed, in words for the one who typed it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Dev(options) => dev::run(&options),
-        Command::Serve(options) => serve::run(&options),
-        Command::Token(command) => token::run(&command),
-    };
+    let outcome = memory::forbid_dumps().map_err(Failure::from).and_then(|()| {
+        match Arguments::parse().command {
+            Command::Dev(options) => dev::run(&options),
+            Command::Serve(options) => serve::run(&options),
+            Command::Token(command) => token::run(&command),
+        }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
