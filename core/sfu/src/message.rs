@@ -183,4 +183,11 @@ pub enum Report {
         /// Round trip in milliseconds, when known.
         rtt_ms: Option<u32>,
     },
+    /// The last peer and track of a room are gone from the worker, and so is the room's history there.
+    HistoryReleased {
+        /// Which room.
+        room: RoomId,
+        /// Bytes of packets that were still held, zeroed now.
+        bytes: usize,
+    },
 }

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use model::{Codec, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use sfu::Report;
 use sfu::control::{self, Control, DepartureReason, Input};
 use tokio::sync::{mpsc, watch};
 use wire::access::Access;
@@ -85,6 +86,8 @@ enum Timer {
     Hush(PeerId),
     /// A right of the participant's token may end.
     End(PeerId),
+    /// The oldest packets of a room's replay.
+    Forget(RoomId),
 }
 
 struct Hub {
@@ -262,6 +265,9 @@ impl Hub {
                 self.current = Some(peer);
                 self.data(peer, channel, &bytes);
             }
+            FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
+                tracing::info!(?room, bytes, "a room's history is zeroed and unmapped");
+            }
             FromWorker::Report(report) => self.tell(Input::Report(report)),
         }
     }
@@ -282,6 +288,7 @@ impl Hub {
                     self.current = Some(peer);
                     self.apply_ends(peer);
                 }
+                Timer::Forget(room) => self.forget_packets(room),
             }
         }
     }

@@ -457,6 +457,8 @@ impl Control {
             Report::Quality { peer, loss_up, loss_down, rtt_ms } => {
                 self.hear_quality(now, peer, Score::of(loss_up.max(loss_down), rtt_ms));
             }
+            // For the record, which the shell keeps.
+            Report::HistoryReleased { .. } => {}
         }
     }
 

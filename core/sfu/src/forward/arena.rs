@@ -117,6 +117,16 @@ impl<M: Memory> Arena<M> {
         }
     }
 
+    /// Zeroes all that is left. How many bytes of packets that was.
+    pub(super) fn clear(&mut self) -> usize {
+        let bytes = self.entries.iter().map(|entry| entry.len as usize).sum();
+        while !self.entries.is_empty() {
+            self.evict();
+        }
+        self.head = 0;
+        bytes
+    }
+
     /// Does the oldest packet lie behind the place of the next one?
     fn wrapped(&self) -> bool {
         self.entries.front().is_some_and(|entry| entry.start as usize >= self.head)
@@ -136,6 +146,13 @@ impl<M: Memory> Arena<M> {
             self.first += 1;
             zero(self.memory.as_mut(), entry.start as usize, entry.len as usize);
         }
+    }
+}
+
+#[cfg(test)]
+impl<M: Memory> Arena<M> {
+    pub(super) fn is_zero(&self) -> bool {
+        self.memory.as_ref().iter().all(|&byte| byte == 0)
     }
 }
 
@@ -177,6 +194,15 @@ mod tests {
         let id = push(&mut arena, at(0), 100, 7);
         arena.retract();
         assert!(arena.get(id).is_none());
+        assert!(arena.memory.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_cleared_arena_is_zero() {
+        let mut arena = Arena::new(vec![0; limits::ARENA_STEP_BYTES]);
+        let ids = [push(&mut arena, at(0), 100, 7), push(&mut arena, at(1), 50, 8)];
+        assert_eq!(arena.clear(), 150);
+        assert!(ids.iter().all(|id| arena.get(*id).is_none()));
         assert!(arena.memory.iter().all(|&byte| byte == 0));
     }
 

@@ -200,7 +200,8 @@ impl<M: Memory> Forward<M> {
             probing |= self.tick_probe(now, row, outside);
         }
         self.hand_over(outside);
-        self.next_tick = if self.peer_rows.is_empty() {
+        // As long as there is a history, its packets grow old.
+        self.next_tick = if self.rooms.is_empty() {
             Timestamp::MAX
         } else {
             now + if probing { PROBE_TICK } else { TICK }

@@ -8,7 +8,7 @@ use super::peer::{Peer, StreamRef};
 use super::subscription::Subscription;
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};
-use crate::{Instruction, StreamSpec, SubscriptionSpec, TrackSpec, limits};
+use crate::{Instruction, Report, StreamSpec, SubscriptionSpec, TrackSpec, limits};
 
 impl<M: Memory> Forward<M> {
     /// Carries out one instruction. What it names and does not exist is ignored: the peer has gone.
@@ -234,11 +234,14 @@ impl<M: Memory> Forward<M> {
     }
 
     fn release_room(&mut self, id: RoomId) {
-        if let Some(room) = self.rooms.get_mut(&id) {
-            room.holders -= 1;
-            if room.holders == 0 {
-                self.rooms.remove(&id);
-            }
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        room.holders -= 1;
+        if room.holders == 0 {
+            let bytes = room.arena.clear();
+            self.rooms.remove(&id);
+            self.report(Report::HistoryReleased { room: id, bytes });
         }
     }
 }

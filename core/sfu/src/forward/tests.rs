@@ -570,10 +570,28 @@ fn a_removed_peer_takes_its_tracks_and_the_history_with_it() {
     ada.send(&mut forward, &mut wire, at(1), &bytes);
     forward.instruct(at(2), Instruction::RemovePeer { peer: ada.id }, &mut wire);
     assert!(forward.track_rows.is_empty() && forward.subscription_rows.is_empty());
+    while forward.poll_report().is_some() {}
     forward.instruct(at(2), Instruction::RemovePeer { peer: ben.id }, &mut wire);
     assert!(forward.rooms.is_empty() && forward.slot(ada.id).is_none());
+    let released = Report::HistoryReleased { room: ROOM, bytes: bytes.len() };
+    assert_eq!(forward.poll_report(), Some(released));
     forward.handle_timeout(at(3), &mut wire);
     assert_eq!(forward.next_timeout(), Timestamp::MAX);
+}
+
+#[test]
+fn a_quiet_call_forgets_in_time() {
+    let (mut forward, mut wire, ada, _) = sound_call();
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(1), &bytes);
+    let is_zero = |forward: &Forward<Vec<u8>>| forward.rooms[&ROOM].arena.is_zero();
+    assert!(!is_zero(&forward));
+    // Nobody sends: the worker wakes when the forwarder asked to.
+    while forward.next_timeout() <= at(10_000) {
+        let now = forward.next_timeout();
+        forward.handle_timeout(now, &mut wire);
+    }
+    assert!(is_zero(&forward), "a packet of the history is older than ten seconds");
 }
 
 #[test]

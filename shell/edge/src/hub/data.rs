@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{PeerId, Sid as _};
+use model::{PeerId, RoomId, Sid as _};
 use wire::data::{self, Delivery, Route, Sender};
 
-use super::Hub;
 use super::replay::Sent;
-use crate::limits::SYNC_SENDERS_MAX;
+use super::{Hub, Timer};
+use crate::limits::{REPLAY_TIME_MAX, SYNC_SENDERS_MAX};
 use crate::worker::{Channel, ToWorker};
 
 impl Hub {
@@ -75,9 +75,23 @@ impl Hub {
             && packet.route == Route::Audience
             && let Some(gathering) = self.gatherings.get_mut(&room)
         {
+            if gathering.replay.due().is_none() {
+                self.timers.insert((self.now + REPLAY_TIME_MAX, Timer::Forget(room)));
+            }
             gathering.replay.push(sent);
         }
         Some(())
+    }
+
+    /// The oldest packets of a room's replay are old enough, whether or not anything happens there.
+    pub(super) fn forget_packets(&mut self, room: RoomId) {
+        let Some(gathering) = self.gatherings.get_mut(&room) else {
+            return;
+        };
+        gathering.replay.forget(self.now);
+        if let Some(due) = gathering.replay.due() {
+            self.timers.insert((due, Timer::Forget(room)));
+        }
     }
 
     /// The participant's reliable channel is open: it gets what was sent since it joined.

@@ -1,6 +1,7 @@
 //! A room's last reliable data packets, for those who could not receive them when they were sent.
 //!
-//! Guarantees: at most [`REPLAY_PACKETS_MAX`], [`REPLAY_BYTES_MAX`] and [`REPLAY_TIME_MAX`] of them.
+//! Guarantees: at most [`REPLAY_PACKETS_MAX`] and [`REPLAY_BYTES_MAX`] of them, none after
+//! [`REPLAY_TIME_MAX`] if [`Replay::forget`] is called when [`Replay::due`] says.
 //! Source: LiveKit `pkg/rtc/room.go` (`dataMessageCache`).
 
 use std::collections::VecDeque;
@@ -48,11 +49,22 @@ impl Replay {
         self.sent.iter()
     }
 
-    fn forget(&mut self, now: Timestamp) {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// When the oldest packet has been kept long enough.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.sent.front().map(|oldest| oldest.at + REPLAY_TIME_MAX)
+    }
+
+    /// Drops what is too much or too old.
+    pub(super) fn forget(&mut self, now: Timestamp) {
         while let Some(oldest) = self.sent.front() {
             if self.sent.len() <= REPLAY_PACKETS_MAX
                 && self.bytes <= REPLAY_BYTES_MAX
-                && now.since(oldest.at) <= REPLAY_TIME_MAX
+                && now.since(oldest.at) < REPLAY_TIME_MAX
             {
                 return;
             }
@@ -95,8 +107,9 @@ mod tests {
             let each = replay.iter(Timestamp::from_millis(at)).map(|sent| sent.sequence);
             each.collect::<Vec<_>>()
         };
-        assert_eq!(held(&mut replay, 9500), [1, 2]);
-        assert_eq!(held(&mut replay, 9501), [2]);
+        assert_eq!(held(&mut replay, 9499), [1, 2]);
+        assert_eq!(replay.due(), Some(Timestamp::from_millis(9500)));
+        assert_eq!(held(&mut replay, 9500), [2]);
         replay.push(sent(9600, 3, REPLAY_BYTES_MAX));
         assert_eq!(held(&mut replay, 9600), [3]);
     }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use model::{SubscriptionId, TrackKind};
 use prost::Message as _;
-use sfu::{Instruction, Report};
+use sfu::Instruction;
 use tokio::sync::oneshot;
 use wire::grant::{Ends, VideoGrant};
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
@@ -14,7 +14,7 @@ use wire::revocation::Revocations;
 use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
-use crate::limits::OUTBOX_MAX;
+use crate::limits::{OUTBOX_MAX, REPLAY_TIME_MAX};
 use crate::session::{Knock, Refusal};
 
 const CHROMIUM_JOIN: &str = include_str!("../../../../core/wire/tests/offers/chromium_join.sdp");
@@ -982,6 +982,33 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
             node.ask(&bob, Asked::SyncState(sync.clone()));
             assert_eq!(node.messages_for(to).len(), replayed);
         }
+    }
+}
+
+#[test]
+fn reliable_packets_are_forgotten_in_time_though_nothing_happens() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let from = node.peer(&alice);
+    let send = |sequence| {
+        let mut sent = proto::DataPacket::decode(&*packet(b"x")).unwrap();
+        sent.sequence = sequence;
+        let sent = sent.encode_to_vec();
+        ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent))
+    };
+    node.tell(send(1));
+    let first = node.now;
+    node.now += REPLAY_TIME_MAX / 2;
+    node.tell(send(2));
+    let held = |node: &Node| node.hub.gatherings.values().next().unwrap().replay.len();
+    for (at, expect) in [(first, 2), (first + REPLAY_TIME_MAX, 1), (node.now + REPLAY_TIME_MAX, 0)]
+    {
+        // Nobody speaks: the hub wakes when it asked to.
+        while let Some(wake) = node.hub.next_timeout().filter(|wake| *wake <= at) {
+            node.now = wake;
+            node.hub.turn(wake, std::iter::empty());
+        }
+        assert_eq!(held(&node), expect, "at {at:?}");
     }
 }
 

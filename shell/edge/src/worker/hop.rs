@@ -22,10 +22,15 @@ pub(super) struct HopBytes {
 }
 
 impl HopBytes {
-    fn new(bytes: &[u8]) -> Option<Self> {
-        let mut hop = Self { len: u16::try_from(bytes.len()).ok()?, bytes: [0; HOP_BYTES_MAX] };
-        hop.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(hop)
+    const EMPTY: Self = Self { len: 0, bytes: [0; HOP_BYTES_MAX] };
+
+    fn copy_from(&mut self, bytes: &[u8]) {
+        if let (Ok(len), Some(place)) =
+            (u16::try_from(bytes.len()), self.bytes.get_mut(..bytes.len()))
+        {
+            place.copy_from_slice(bytes);
+            self.len = len;
+        }
     }
 
     pub(super) fn get(&self) -> &[u8] {
@@ -57,6 +62,12 @@ pub(super) enum Hop {
     Relayed(RelayedPacket, HopBytes),
     /// To the publisher's worker.
     KeyframeWanted(TrackId, u8),
+}
+
+impl Default for Hop {
+    fn default() -> Self {
+        Self::KeyframeWanted(TrackId(0), 0)
+    }
 }
 
 impl Hop {
@@ -105,11 +116,23 @@ impl Hops {
         all.into_iter().zip(arrivals).collect()
     }
 
-    fn push(&mut self, to: WorkerId, hop: Option<Hop>) {
+    /// Puts `hop` in the ring and `bytes` into it there: they lie nowhere else meanwhile, no stack
+    /// included, which nobody would wipe.
+    fn push(&mut self, to: WorkerId, hop: Hop, bytes: &[u8]) {
         let lane = self.lanes.get_mut(usize::from(to.0)).and_then(Option::as_mut);
-        if let (Some(lane), Some(hop)) = (lane, hop)
-            && lane.ring.push(hop).is_ok()
+        if let Some(lane) = lane
+            && bytes.len() <= HOP_BYTES_MAX
+            && let Ok(mut chunk) = lane.ring.write_chunk(1)
+            && let Some(slot) = chunk.as_mut_slices().0.first_mut()
         {
+            *slot = hop;
+            match slot {
+                Hop::Datagram { bytes: place, .. } | Hop::Relayed(_, place) => {
+                    place.copy_from(bytes)
+                }
+                Hop::KeyframeWanted(..) => {}
+            }
+            chunk.commit_all();
             lane.is_waiting = true;
             self.metrics.hops_made.count();
         } else {
@@ -125,18 +148,17 @@ impl Hops {
         local: SocketAddr,
         datagram: &[u8],
     ) {
-        let bytes = HopBytes::new(datagram);
-        self.push(to, bytes.map(|bytes| Hop::Datagram { remote, local, bytes }));
+        self.push(to, Hop::Datagram { remote, local, bytes: HopBytes::EMPTY }, datagram);
     }
 
     /// Copies a packet to a worker with subscribers.
     pub(super) fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-        self.push(to, HopBytes::new(payload).map(|bytes| Hop::Relayed(*packet, bytes)));
+        self.push(to, Hop::Relayed(*packet, HopBytes::EMPTY), payload);
     }
 
     /// Asks the publisher's worker for a key frame.
     pub(super) fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
-        self.push(from, Some(Hop::KeyframeWanted(track, spatial)));
+        self.push(from, Hop::KeyframeWanted(track, spatial), &[]);
     }
 
     /// Wakes everybody who was given something.

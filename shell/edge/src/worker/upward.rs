@@ -81,7 +81,10 @@ impl Upward {
 
     /// Passes a report on; those that only refresh a figure are the first to be dropped.
     pub(super) fn report(&mut self, report: Report) {
-        let must_arrive = matches!(report, Report::LayerLive { .. } | Report::Bandwidth { .. });
+        let must_arrive = matches!(
+            report,
+            Report::LayerLive { .. } | Report::Bandwidth { .. } | Report::HistoryReleased { .. }
+        );
         if let Some(report) = self.offer(FromWorker::Report(report)) {
             if must_arrive && self.has_room() {
                 self.wait(report);
