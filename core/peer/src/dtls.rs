@@ -1,6 +1,6 @@
 //! The DTLS of one transport: 1.2, with the other end's certificate pinned to its fingerprint.
 //!
-//! Guarantees: keys, data and the end of the handshake are handed out only after the certificate
+//! Guarantees: data that was handed out stays nowhere in here; keys, data and the end of the handshake are handed out only after the certificate
 //! matched. Before keys exist anybody can forge a record: a forged hello gets a handshake of its own, and
 //! the first that ends with the right certificate is the one that counts.
 //! Limits: a forged record that is no hello and comes in the middle of a handshake can spoil it; and
@@ -14,8 +14,31 @@ use dimpl::{Config, Dtls as Machine, DtlsCertificate, Output, SrtpProfile};
 use ring::digest;
 use rtp::srtp::{KeyingMaterial, Profile};
 
-use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX};
+use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX, RECORD_BYTES_MAX};
 use crate::{Fingerprint, PeerFactoryError};
+
+/// Plaintext alerts of nothing but zeros, as large as any record that is looked at. Once connected dimpl reads
+/// them, all at once, into the buffers of its pool, and drops them, since anybody can send such: that is the
+/// only way to overwrite what it received before and keeps there. More than it takes from one datagram are no
+/// use, and fewer would leave some that a client can make it fill.
+static RINSE: [u8; RINSE_RECORDS * RECORD_BYTES_MAX] = rinse();
+/// What dimpl takes from one datagram.
+const RINSE_RECORDS: usize = 8;
+
+#[expect(clippy::indexing_slicing, reason = "the compiler does it, within an array that it knows")]
+const fn rinse() -> [u8; RINSE_RECORDS * RECORD_BYTES_MAX] {
+    const HEADER_LEN: usize = 13;
+    let mut bytes = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
+    let mut at = 0;
+    while at < bytes.len() {
+        // Alert, DTLS 1.2, epoch 0; the last two bytes are the length (RFC 6347 §4.1).
+        (bytes[at], bytes[at + 1], bytes[at + 2]) = (21, 0xfe, 0xfd);
+        let [.., high, low] = (RECORD_BYTES_MAX - HEADER_LEN).to_be_bytes();
+        (bytes[at + 11], bytes[at + 12]) = (high, low);
+        at += RECORD_BYTES_MAX;
+    }
+    bytes
+}
 
 /// What every handshake of a process is made of.
 pub(crate) struct Identity {
@@ -81,6 +104,8 @@ pub(crate) struct Dtls {
     /// Those under way, oldest first; once connected, that one alone.
     handshakes: Vec<Handshake>,
     is_connected: bool,
+    /// Data came, and the machine's buffers hold it still.
+    is_soiled: bool,
     begun: u8,
 }
 
@@ -92,6 +117,7 @@ impl Dtls {
             expected,
             handshakes: Vec::new(),
             is_connected: false,
+            is_soiled: false,
             begun: 0,
         }
     }
@@ -163,7 +189,10 @@ impl Dtls {
                 Ok(Yield::Record(len)) => {
                     return buffer.get(..len).map(Step::Record).ok_or(Broken);
                 }
-                Ok(Yield::Data(len)) => return buffer.get(..len).map(Step::Data).ok_or(Broken),
+                Ok(Yield::Data(len)) => {
+                    self.is_soiled = true;
+                    return buffer.get(..len).map(Step::Data).ok_or(Broken);
+                }
                 Ok(Yield::Keys(keys)) => {
                     self.settle(place);
                     return Ok(Step::Keys(keys));
@@ -183,7 +212,18 @@ impl Dtls {
                 }
             }
         }
+        self.rinse();
         Ok(Step::Wait(wake))
+    }
+
+    /// Once all data was handed out, none of it stays.
+    fn rinse(&mut self) {
+        if let Some(handshake) = self.handshakes.first_mut()
+            && std::mem::take(&mut self.is_soiled)
+        {
+            // What it thinks of them does not matter.
+            let _ignored = handshake.machine.handle_packet(&RINSE);
+        }
     }
 
     /// Begins the handshake of a hello that was not seen before.
