@@ -6,7 +6,6 @@
 //! Not here: what a message causes (`hub`), whether one may join (`http`).
 //! Source: RFC 6455; LiveKit `pkg/service/wsprotocol.go`.
 
-use std::iter::once;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +16,13 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame as RawFrame};
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use wire::frame::{EncodedFrame, Encoding, Frame, decode_request, encode_response};
 use wire::limits::FRAME_MAX;
@@ -35,11 +34,13 @@ use crate::session::{Outgoing, SessionId, ToHub};
 
 /// Bytes read from the socket at once: most messages are a few hundred.
 const READ_BUFFER: usize = 1 << 10;
-/// Bytes of a frame that is written: a connection keeps a buffer of the largest for as long as it lives.
-const FRAGMENT: usize = 1 << 10;
 
 /// The constant of RFC 6455 §1.3.
 const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Opcodes of RFC 6455 §5.2.
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
 
 /// An admitted session before its WebSocket is there.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ impl Session {
                     self.receive(incoming).await
                 }
                 outgoing = outbox.recv() => self.send(outgoing).await,
-                _ = ping.tick() => self.write(once(Message::Ping(Vec::new().into()))).await,
+                _ = ping.tick() => self.write(Message::Ping(Vec::new().into())).await,
                 () = sleep_until(heard + silence) => {
                     self.front.metrics.sockets_silent.count();
                     ControlFlow::Break(Ending::Cut)
@@ -243,16 +244,16 @@ impl Session {
     async fn send(&mut self, outgoing: Option<Outgoing>) -> ControlFlow<Ending> {
         match outgoing {
             Some(Outgoing::Response(response)) => {
-                let (kind, bytes) = match encode_response(&response, self.encoding) {
-                    Ok(EncodedFrame::Binary(bytes)) => (Data::Binary, bytes),
-                    Ok(EncodedFrame::Text(text)) => (Data::Text, text.into_bytes()),
+                let frame = match encode_response(&response, self.encoding) {
+                    Ok(EncodedFrame::Binary(bytes)) => framed(BINARY, &bytes),
+                    Ok(EncodedFrame::Text(text)) => framed(TEXT, text.as_bytes()),
                     Err(error) => {
                         tracing::warn!(%error, session = self.admission.session.0, "not sent");
                         return ControlFlow::Continue(());
                     }
                 };
                 self.front.metrics.messages_sent.count();
-                self.write(fragments(kind, bytes.into())).await
+                self.say(frame).await
             }
             Some(Outgoing::Close(code, reason)) => {
                 ControlFlow::Break(Ending::Close(code.into(), reason))
@@ -265,16 +266,28 @@ impl Session {
         }
     }
 
-    /// Writes what belongs together, in the time that one message has.
-    async fn write(&mut self, parts: impl Iterator<Item = Message>) -> ControlFlow<Ending> {
-        let socket = &mut self.socket;
-        let sent = async {
-            for part in parts {
-                socket.send(part).await?;
-            }
-            Ok::<_, SocketError>(())
+    /// Writes a response past tungstenite, whose buffer stays as large as the largest, some 6 KiB, and would hold
+    /// a copy, of somebody's name maybe, until the next one as long or the end of the connection.
+    async fn say(&mut self, frame: Vec<u8>) -> ControlFlow<Ending> {
+        let said = async {
+            // Pongs and the like that are half written come first.
+            self.socket.flush().await.map_err(drop)?;
+            let io = self.socket.get_mut();
+            io.write_all(&frame).await.map_err(drop)?;
+            io.flush().await.map_err(drop)
         };
-        match timeout(self.front.limits.write_time, sent).await {
+        match timeout(self.front.limits.write_time, said).await {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Ok(Err(())) => ControlFlow::Break(Ending::Gone),
+            Err(_) => {
+                self.front.metrics.sockets_slow.count();
+                ControlFlow::Break(Ending::Cut)
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> ControlFlow<Ending> {
+        match timeout(self.front.limits.write_time, self.socket.send(message)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) => ControlFlow::Break(Ending::Gone),
             Err(_) => {
@@ -327,45 +340,31 @@ impl Session {
     }
 }
 
-/// A message in frames of [`FRAGMENT`] bytes (RFC 6455 §5.4).
-fn fragments(kind: Data, message: Bytes) -> impl Iterator<Item = Message> {
-    let mut rest = Some((kind, message));
-    std::iter::from_fn(move || {
-        let (kind, mut bytes) = rest.take()?;
-        let part = bytes.split_to(bytes.len().min(FRAGMENT));
-        let is_final = bytes.is_empty();
-        if !is_final {
-            rest = Some((Data::Continue, bytes));
+/// A whole message of a server: one frame, unmasked (RFC 6455 §5.2).
+fn framed(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    const FINAL: u8 = 0x80;
+    const HEADER_LEN_MAX: usize = 10;
+    let mut frame = Vec::with_capacity(HEADER_LEN_MAX + payload.len());
+    frame.push(FINAL | opcode);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(len @ ..126), _) => frame.push(len),
+        (_, Ok(len)) => {
+            frame.push(126);
+            frame.extend(len.to_be_bytes());
         }
-        Some(Message::Frame(RawFrame::message(part, OpCode::Data(kind), is_final)))
-    })
+        (_, Err(_)) => {
+            frame.push(127);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-
-    #[test]
-    fn a_message_is_written_in_fragments_that_make_it_whole() {
-        for len in [0, 1, FRAGMENT, FRAGMENT + 1, 5 * FRAGMENT] {
-            let message: Vec<u8> = (0..len).map(|at| at.to_le_bytes()[0]).collect();
-            let frames: Vec<RawFrame> = fragments(Data::Binary, message.clone().into())
-                .map(|part| {
-                    let Message::Frame(frame) = part else { panic!("{part:?} is no frame") };
-                    frame
-                })
-                .collect();
-            assert_eq!(frames.len(), len.div_ceil(FRAGMENT).max(1));
-            let whole: Vec<u8> = frames.iter().flat_map(|it| it.payload().to_vec()).collect();
-            assert_eq!(whole, message);
-            let finals = frames.iter().filter(|it| it.header().is_final).count();
-            assert!(finals == 1 && frames.last().is_some_and(|it| it.header().is_final));
-            assert_eq!(frames[0].header().opcode, OpCode::Data(Data::Binary));
-            let rest = frames[1..].iter().map(|it| it.header().opcode);
-            assert!(rest.into_iter().all(|it| it == OpCode::Data(Data::Continue)));
-        }
-    }
 
     fn handshake(change: Option<(HeaderName, &'static str)>) -> Handshake {
         let mut headers = HeaderMap::from_iter([
@@ -378,6 +377,21 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         Handshake::read(&Method::GET, &headers)
+    }
+
+    #[test]
+    fn frames_are_those_of_rfc_6455() {
+        assert_eq!(framed(TEXT, b"Hello"), [0x81, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+        for (len, header) in [
+            (125, &[0x82, 125][..]),
+            (126, &[0x82, 126, 0, 126]),
+            (256, &[0x82, 126, 1, 0]),
+            (65_535, &[0x82, 126, 255, 255]),
+            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = framed(BINARY, &vec![7; len]);
+            assert_eq!((&frame[..header.len()], frame.len()), (header, header.len() + len));
+        }
     }
 
     #[test]
