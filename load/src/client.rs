@@ -17,14 +17,15 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 use wire::proto::{
-    AddTrackRequest, ConnectionSettings, JoinRequest, SessionDescription, TrackSource, TrackType,
-    signal_request, signal_response,
+    AddTrackRequest, ConnectionSettings, JoinRequest, LeaveRequest, SessionDescription,
+    TrackSource, TrackType, signal_request, signal_response,
 };
 
 use crate::feedback::{self, Feedback};
 use crate::media::Source;
 use crate::offer::{Answer, OPUS, Offer, VP8};
 use crate::signal::Signal;
+use crate::stamp::Stamp;
 use crate::tally::{Sequence, Tally};
 use crate::{Failure, Kind, Phase};
 
@@ -39,11 +40,15 @@ const TRAIN_BYTES: usize = 64 << 10;
 /// What all clients share.
 pub(crate) struct House {
     pub(crate) server: SocketAddr,
+    pub(crate) room: String,
     pub(crate) factory: PeerFactory,
     pub(crate) origin: Instant,
     pub(crate) kind: Kind,
     pub(crate) publishers: usize,
     pub(crate) reception: Reception,
+    /// What payloads are filled with.
+    pub(crate) stamp: Option<String>,
+    pub(crate) passphrase: Option<String>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
@@ -132,11 +137,14 @@ impl Client {
             publisher_offer: Some(offer.clone()),
             ..Default::default()
         };
-        let mut signal = Signal::join(stream, house.server, &identity, &request).await?;
+        let mut signal =
+            Signal::join(stream, house.server, &house.room, &identity, &request).await?;
         let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
         let path = Path { remote: answer.address, local: socket.local_addr()? };
         let peer = Peer::client(&house.factory, &ice, &answer.remote, path, house.now())?;
-        let source = Source::new(house.kind, ssrc);
+        let passphrase = house.passphrase.as_deref();
+        let stamp = house.stamp.as_deref().map(|text| Stamp::new(text, passphrase));
+        let source = Source::new(house.kind, ssrc, stamp);
         let wake = house.origin;
         Ok(Self {
             house,
@@ -202,10 +210,19 @@ impl Client {
                 }
             }
         }
+        self.leave().await?;
         for sequence in self.sequences.values() {
             self.tally.add(&sequence.tally());
         }
         Ok(self.tally)
+    }
+
+    /// Says goodbye and waits until the server hangs up: whoever closes with something unread may take his
+    /// last word back.
+    async fn leave(&mut self) -> Result<(), Failure> {
+        self.signal.send(signal_request::Message::Leave(LeaveRequest::default())).await?;
+        let hung_up = async { while self.signal.next().await.is_ok() {} };
+        timeout(ANSWER_WITHIN, hung_up).await.map_err(Failure::from)
     }
 
     /// Sends what the transport wants sent, until it only wants to be woken.

@@ -14,6 +14,7 @@ mod media;
 mod offer;
 mod process;
 mod signal;
+mod stamp;
 mod tally;
 
 use std::error::Error;
@@ -52,6 +53,9 @@ struct Options {
     /// Process id of the server, whose time and memory are read
     #[arg(long)]
     pid: u32,
+    /// Where everybody meets
+    #[arg(long, value_name = "NAME", default_value = "load")]
+    room: String,
     /// What publishers send: 20 ms of Opus at 32 kbit/s, or 720p in 30 frames of eight packets
     #[arg(long, value_enum)]
     kind: Kind,
@@ -61,6 +65,12 @@ struct Options {
     /// Participants that receive all tracks
     #[arg(long, default_value_t = 100)]
     subscribers: usize,
+    /// Fill payloads with this text and the time of sending, for those who search the server's memory
+    #[arg(long, value_name = "TEXT")]
+    stamp: Option<String>,
+    /// Seal stamped sound end to end under this text
+    #[arg(long, value_name = "TEXT", requires = "stamp")]
+    passphrase: Option<String>,
     /// How long to measure
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -86,6 +96,9 @@ pub(crate) enum Phase {
 
 fn main() -> Result<(), Failure> {
     let options = Options::parse();
+    if options.passphrase.is_some() && options.kind == Kind::Video {
+        return Err("only sound is sealed end to end".into());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(measure(options)))
@@ -100,11 +113,14 @@ async fn measure(options: Options) -> Result<(), Failure> {
     let origin = Instant::now();
     let house = Rc::new(client::House {
         server: options.server,
+        room: options.room,
         factory: PeerFactory::new(origin)?,
         origin,
         kind: options.kind,
         publishers: options.publishers,
         reception: Reception::new(),
+        stamp: options.stamp,
+        passphrase: options.passphrase,
         phase: watched,
     });
     let mut publishers: Vec<Running> = Vec::new();

@@ -1,4 +1,4 @@
-//! Packets that look like a microphone's or a camera's; what is in them is nothing.
+//! Packets that look like a microphone's or a camera's; what is in them is nothing, or a stamp.
 //!
 //! Source: RFC 3551 (times), RFC 7741 §4.2 (the VP8 descriptor), RFC 6386 §9.1 (the frame tag).
 
@@ -9,6 +9,7 @@ use rtp::srtp::SrtpSender;
 
 use crate::Kind;
 use crate::offer::{OPUS, VP8};
+use crate::stamp::Stamp;
 
 /// Room for the largest sealed packet.
 pub(crate) const PACKET_LEN_MAX: usize = 1_300;
@@ -30,11 +31,12 @@ pub(crate) struct Source {
     index: u64,
     timestamp: u32,
     frame: u16,
+    stamp: Option<Stamp>,
 }
 
 impl Source {
-    pub(crate) const fn new(kind: Kind, ssrc: u32) -> Self {
-        Self { kind, ssrc, index: 1, timestamp: 0, frame: 0 }
+    pub(crate) const fn new(kind: Kind, ssrc: u32, stamp: Option<Stamp>) -> Self {
+        Self { kind, ssrc, index: 1, timestamp: 0, frame: 0, stamp }
     }
 
     /// Between two turns.
@@ -54,6 +56,10 @@ impl Source {
         for number in 0..packets {
             let mut packet = [0; PACKET_LEN_MAX];
             let len = self.write(number, number + 1 == packets, &mut packet);
+            let len = match &mut self.stamp {
+                Some(stamp) => stamp.put(self.kind, self.ssrc, self.timestamp, &mut packet, len),
+                None => len,
+            };
             let payload = len - FIXED_HEADER_LEN;
             if let Ok(len) = sender.protect_rtp(&mut packet, FIXED_HEADER_LEN, payload, self.index)
             {
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_camera_starts_with_a_key_frame_of_720p() {
-        let source = Source::new(Kind::Video, 7);
+        let source = Source::new(Kind::Video, 7, None);
         let mut packet = [0; PACKET_LEN_MAX];
         let len = source.write(0, false, &mut packet);
         let packet = &packet[..len];

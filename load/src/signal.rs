@@ -23,7 +23,6 @@ use crate::Failure;
 /// The key pair of `incamera dev`.
 const API_KEY: &str = "devkey";
 const API_SECRET: &[u8] = b"secret";
-const ROOM: &str = "load";
 const TOKEN_SECONDS: u64 = 3_600;
 /// Of an HTTP answer to the upgrade.
 const HEAD_LEN_MAX: usize = 8 << 10;
@@ -34,6 +33,7 @@ impl Signal {
     pub(crate) async fn join(
         stream: TcpStream,
         server: SocketAddr,
+        room: &str,
         identity: &str,
         request: &JoinRequest,
     ) -> Result<Self, Failure> {
@@ -44,7 +44,7 @@ impl Signal {
             "GET /rtc/v1?access_token={}&join_request={} HTTP/1.1\r\nhost: {server}\r\n\
              connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            token(identity)?,
+            token(room, identity)?,
             URL_SAFE.encode(wrapped.encode_to_vec()).replace('=', "%3D"),
         );
         stream.write_all(head.as_bytes()).await?;
@@ -79,9 +79,9 @@ impl Signal {
     }
 }
 
-fn token(identity: &str) -> Result<String, Failure> {
+fn token(room: &str, identity: &str) -> Result<String, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let video = VideoGrant { room: ROOM.to_owned(), room_join: true, ..VideoGrant::default() };
+    let video = VideoGrant { room: room.to_owned(), room_join: true, ..VideoGrant::default() };
     let claims = Claims {
         identity: identity.to_owned(),
         expires_at: now + TOKEN_SECONDS,

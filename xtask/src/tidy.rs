@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sim", &["sfu", "rtp", "model"]),
     ("benches", &["e2ee", "wire", "peer", "sfu", "rtp", "model"]),
     ("fuzz", &["e2ee", "settings", "wire", "peer", "sfu", "rtp", "model"]),
-    ("load", &["wire", "peer", "rtp", "model"]),
+    ("load", &["e2ee", "wire", "peer", "rtp", "model"]),
     ("xtask", &[]),
 ];
 
