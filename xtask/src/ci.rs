@@ -152,7 +152,7 @@ fn build_server(log: &Log) -> Result<Count, Failure> {
 }
 
 fn clients(log: &Log) -> Result<Count, Failure> {
-    scenario::build_judge(log)?;
+    scenario::build_tools(log)?;
     let count = scenario::run_all(&SCENARIOS.iter().collect::<Vec<_>>());
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }
 }

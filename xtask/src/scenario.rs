@@ -32,8 +32,9 @@ A script finds in its environment:
   INCAMERA_CHROMIUM   the browser
   INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
   INCAMERA_XTASK      this program, for `xtask demo`
+  INCAMERA_LOAD       the load clients, for `forgotten`
   INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
-  INCAMERA_PID        with `serve`: its process
+  INCAMERA_PID        the server's process
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -91,6 +92,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
+    scenario("forgotten", "python/forgotten.py", 150),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),
@@ -118,17 +120,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let log = Log::create("build")?;
     setup::build_page(&log)
         .and_then(|()| server::build(&log))
-        .and_then(|()| build_judge(&log))
+        .and_then(|()| build_tools(&log))
         .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
     let count = run_all(&chosen);
     println!("{count}");
     if count.failed == 0 { Ok(()) } else { Err("a scenario failed".into()) }
 }
 
-/// Builds the program that `frame_encryption` pits against LiveKit's worker.
-pub(crate) fn build_judge(log: &Log) -> Result<(), Failure> {
+/// Builds the program that `frame_encryption` pits against LiveKit's worker, and the clients whose media
+/// `forgotten` looks for.
+pub(crate) fn build_tools(log: &Log) -> Result<(), Failure> {
     let judge = ["--package", "e2ee", "--example", "frame_judge"];
-    log.run(cargo().args(["build", "--release", "--locked"]).args(judge))
+    let load = ["--package", "load"];
+    log.run(cargo().args(["build", "--release", "--locked"]).args(judge))?;
+    log.run(cargo().args(["build", "--release", "--locked"]).args(load))
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
@@ -181,6 +186,7 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_SECRET", API_SECRET)
             .env("INCAMERA_BIN", server::binary())
             .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
+            .env("INCAMERA_LOAD", target().join("release/load"))
             .env("INCAMERA_SENSITIVE", sensitive.path())
             .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
             .env("INCAMERA_SETTINGS", &settings)

@@ -1,0 +1,126 @@
+"""Reads another process's memory from outside and counts what it was told to look for. Needs root.
+
+Every readable mapping counts: heap, stacks, histories, the program itself. Source: proc(5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+#: One search finds all marks of this run, those of processes that it starts too.
+RUN = os.environ.setdefault("INCAMERA_MARK", f"mark{secrets.token_hex(6)}")
+_MARK = re.compile(rb"%s-([a-z0-9_]+)-(\d{13})?" % RUN.encode())
+#: Anybody's token: the server makes some of its own, to refresh those that it was given.
+_TOKEN = re.compile(rb"eyJ[\w-]{10,}\.eyJ[\w-]{40,}\.[\w-]{20,}")
+
+
+def mark(name: str) -> str:
+    """A text to look for under `name`: lower-case letters, digits and underlines."""
+    return f"{RUN}-{name}-"
+
+
+def stamped(name: str) -> str:
+    """The same with the time behind it, so that copies have an age."""
+    return f"{mark(name)}{time.time_ns() // 1_000_000:013} "
+
+
+@dataclass
+class Scan:
+    """What one look found."""
+
+    began: float
+    bytes: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    #: Age in seconds of the oldest copy of a stamped mark.
+    oldest: dict[str, float] = field(default_factory=dict)
+    #: Which mappings hold a mark, for whoever wonders why.
+    where: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, name: str, mapping: str) -> None:
+        self.found[name] += 1
+        self.where.setdefault(name, Counter())[mapping] += 1
+
+
+class Memory:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        #: What cannot be marks, by name.
+        self.secrets: dict[str, bytes] = {}
+
+    def scan(self) -> Scan:
+        scan = Scan(time.monotonic())
+        with (
+            open(f"/proc/{self._pid}/maps") as maps,
+            open(f"/proc/{self._pid}/mem", "rb", buffering=0) as memory,
+        ):
+            for line in maps:
+                span, access, *rest = line.split()
+                mapping = rest[3] if len(rest) > 3 else f"anonymous {span}"
+                if access.startswith("r") and mapping not in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
+                    start, end = (int(number, 16) for number in span.split("-"))
+                    self._look(scan, memory.fileno(), start, end, mapping)
+        return scan
+
+    def _look(self, scan: Scan, memory: int, start: int, end: int, mapping: str) -> None:
+        now = time.time()
+        try:
+            content = os.pread(memory, end - start, start)
+        except OSError:
+            # Unmapped meanwhile, or a device's.
+            return
+        scan.bytes += len(content)
+        for match in _MARK.finditer(content):
+            name = match[1].decode()
+            scan.add(name, mapping)
+            if match[2]:
+                age = now - int(match[2]) / 1000
+                scan.oldest[name] = max(age, scan.oldest.get(name, age))
+        for _ in _TOKEN.finditer(content):
+            scan.add("token", mapping)
+        for name, secret in list(self.secrets.items()):
+            for _ in range(content.count(secret)):
+                scan.add(name, mapping)
+
+
+class Watch:
+    """Looks again and again, and remembers what each look found."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.scans: list[Scan] = []
+        self._task = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while True:
+            self.scans.append(await asyncio.to_thread(self.memory.scan))
+            await asyncio.sleep(0.1)
+
+    async def after(self, moment: float) -> Scan:
+        """The first look that began at `moment` (monotonic) or later."""
+        while not self.scans or self.scans[-1].began < moment:
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.02)
+        return next(scan for scan in self.scans if scan.began >= moment)
+
+    async def gone(self, name: str, timeout_s: float) -> float:
+        """When the first look began that found no copy of it any more."""
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            scan = await self.after(time.monotonic())
+            if not scan.found[name]:
+                return scan.began
+            if time.monotonic() > give_up_at:
+                raise AssertionError(f"{name} is still there after {timeout_s:g} s: {scan.where[name]}")
+
+    def most(self, name: str) -> int:
+        return max((scan.found[name] for scan in self.scans), default=0)
+
+    def oldest(self, name: str) -> float:
+        return max((scan.oldest.get(name, 0.0) for scan in self.scans), default=0.0)
