@@ -414,6 +414,7 @@ fn every_scenario_script_is_in_the_table_and_there() {
 const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/client.py",
     "python/media.py",
+    "python/memory.py",
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",

@@ -1,8 +1,8 @@
 //! The DTLS of one transport: 1.2, with the other end's certificate pinned to its fingerprint.
 //!
-//! Guarantees: data that was handed out stays nowhere in here; keys, data and the end of the handshake are handed out only after the certificate
-//! matched. Before keys exist anybody can forge a record: a forged hello gets a handshake of its own, and
-//! the first that ends with the right certificate is the one that counts.
+//! Guarantees: data that was handed out does not stay; keys, data and the end of the handshake are handed
+//! out only after the certificate matched. Before keys exist anybody can forge a record: a forged hello gets
+//! a handshake of its own, and the first that ends with the right certificate is the one that counts.
 //! Limits: a forged record that is no hello and comes in the middle of a handshake can spoil it; and
 //! the answer to a forged hello goes to the client, which may take it for its own.
 //! Source: RFC 6347, RFC 5763 §5, RFC 8122 §5.
