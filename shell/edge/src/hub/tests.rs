@@ -1006,7 +1006,7 @@ fn reliable_packets_are_forgotten_in_time_though_nothing_happens() {
         // Nobody speaks: the hub wakes when it asked to.
         while let Some(wake) = node.hub.next_timeout().filter(|wake| *wake <= at) {
             node.now = wake;
-            node.hub.turn(wake, std::iter::empty());
+            node.hub.turn(wake, unix_ms(wake), std::iter::empty());
         }
         assert_eq!(held(&node), expect, "at {at:?}");
     }

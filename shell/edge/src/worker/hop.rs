@@ -194,7 +194,9 @@ mod tests {
         fn send(&mut self, _egress: &Egress) {}
 
         fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-            self.0.extend(HopBytes::new(payload).map(|bytes| Hop::Relayed(*packet, bytes)));
+            let mut bytes = HopBytes::EMPTY;
+            bytes.copy_from(payload);
+            self.0.push(Hop::Relayed(*packet, bytes));
         }
 
         fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}
