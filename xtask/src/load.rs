@@ -19,7 +19,7 @@ its memory for each participant; fails if anything was lost.
   --audio PxS   20 ms of Opus at 32 kbit/s
   --video PxS   720p at 30 Hz in frames of eight packets
   --seconds N   how long to measure each (default 10)
-  --saturate    repeat the shapes with twice the subscribers until something is lost
+  --saturate    repeat the shapes with twice the publishers until something is lost
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50. Server and clients share the machine: what
 the clients need is missing to the server, and a busy machine shows.
@@ -28,8 +28,17 @@ the clients need is missing to the server, and a busy machine shows.
 /// The shapes that the goals are set for.
 const SHAPES: [&str; 6] = ["--audio", "10x100", "--video", "1x200", "--video", "5x50"];
 
-/// No machine that this runs on serves so many.
-const SUBSCRIBERS_MAX: u32 = 6_400;
+/// A session description has no room for more tracks.
+const PUBLISHERS_MAX: u32 = 63;
+
+/// How the clients end that measured something and lost a part of it.
+const LOSSY: i32 = 2;
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Whole,
+    Lossy,
+}
 
 struct Shape {
     kind: &'static str,
@@ -56,7 +65,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let mut failed = 0;
     for shape in &shapes {
         let outcome = if saturate.is_empty() {
-            measure(network.as_ref(), shape, seconds)
+            measure(network.as_ref(), shape, seconds).and_then(|outcome| match outcome {
+                Outcome::Whole => Ok(()),
+                Outcome::Lossy => Err("packets were lost".into()),
+            })
         } else {
             overload(network.as_ref(), shape, seconds)
         };
@@ -68,20 +80,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} failed", shapes.len())) }
 }
 
-/// Doubles the subscribers until something is lost.
+/// Doubles the publishers until something is lost.
 fn overload(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(), Failure> {
     let mut shape = Shape { kind: shape.kind, ..*shape };
-    while shape.subscribers <= SUBSCRIBERS_MAX {
-        if measure(network, &shape, seconds).is_err() {
-            println!("  saturated between {} and {}", shape.subscribers / 2, shape.subscribers);
+    while shape.publishers <= PUBLISHERS_MAX {
+        if measure(network, &shape, seconds)? == Outcome::Lossy {
+            let (publishers, subscribers) = (shape.publishers, shape.subscribers);
+            println!("  too much: {publishers} -> {subscribers}");
             return Ok(());
         }
-        shape.subscribers *= 2;
+        shape.publishers *= 2;
     }
-    Err(format!("not saturated by {} subscribers", shape.subscribers / 2))
+    Err(format!("nothing was lost with {} publishers", shape.publishers / 2))
 }
 
-fn measure(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(), Failure> {
+fn measure(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<Outcome, Failure> {
     let address = network.map_or(Ipv4Addr::LOCALHOST, |_| Network::server());
     let server = Server::start_at(address, Log::create("load.server")?, &[])?;
     let program = target().join("release/load");
@@ -96,7 +109,8 @@ fn measure(network: Option<&Network>, shape: &Shape, seconds: u32) -> Result<(),
         .status();
     server.stop()?;
     match status {
-        Ok(status) if status.success() => Ok(()),
+        Ok(status) if status.success() => Ok(Outcome::Whole),
+        Ok(status) if status.code() == Some(LOSSY) => Ok(Outcome::Lossy),
         Ok(status) => Err(format!("the clients ended with {status}")),
         Err(error) => Err(format!("cannot run the clients: {error}")),
     }
