@@ -92,7 +92,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
-    scenario("forgotten", "python/forgotten.py", 150),
+    scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),
