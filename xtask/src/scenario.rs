@@ -229,10 +229,18 @@ fn has_counted(log: &str, counter: &str) -> bool {
 fn judge(scenario: &Scenario, ended: Option<ExitStatus>, client_log: &Log) -> Result<(), Failure> {
     let failure = match ended {
         Some(status) if status.success() => return Ok(()),
-        Some(status) => format!("the script ended with {status}"),
+        Some(status) => match verdict(&client_log.read()) {
+            Some(verdict) => format!("the script ended with {status}: {verdict}"),
+            None => format!("the script ended with {status}"),
+        },
         None => format!("not done within {} s", scenario.limit.as_secs()),
     };
     Err(format!("{failure}\n{}", client_log.shown()))
+}
+
+/// What a script says last of why it failed.
+fn verdict(log: &str) -> Option<&str> {
+    log.lines().rev().find_map(|line| line.strip_prefix("FAIL "))
 }
 
 /// What runs `script`, and the script's path.
