@@ -8,6 +8,9 @@
 /// What is put before a byte that two zeros precede, if it is not greater than this.
 const EMULATION_PREVENTION: u8 = 3;
 
+/// Bytes that are searched for zeros at once.
+const BLOCK: usize = 256;
+
 /// The length of `bytes` up to and with its first `00 00 01`.
 pub(crate) fn behind_start_code(bytes: &[u8]) -> Option<usize> {
     third_after_zeros(bytes, |third| third == 1).map(|at| at + 1)
@@ -45,20 +48,23 @@ pub(crate) fn remove(bytes: &mut Vec<u8>, from: usize) {
     }
 }
 
-/// The position of the first byte that is `wanted`, at most 3 and comes after two zeros.
+/// The position of the first byte that is `wanted` and comes after two zeros.
 ///
-/// Looks at every third byte only, as long as those are greater than 3.
+/// Looks for zeros block by block, which the compiler does sixteen bytes at a time: random bytes hold two in a
+/// row once in 65,536.
 fn third_after_zeros(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let mut at = 2;
-    while let Some(third) = bytes.get(at) {
-        if *third > EMULATION_PREVENTION {
-            // Neither a third byte nor one of the two zeros before one.
-            at += 3;
-        } else if wanted(*third) && bytes.get(at - 2..at) == Some(&[0, 0]) {
-            return Some(at);
-        } else {
-            at += 1;
+    let mut rest = bytes;
+    while let [_, after @ ..] = rest {
+        let pairs = rest.iter().zip(after).take(BLOCK);
+        let least = pairs.fold(u8::MAX, |least, (one, next)| least.min(one | next));
+        if least == 0 {
+            let triple = |three: &[u8]| matches!(*three, [0, 0, third] if wanted(third));
+            let found = rest.windows(3).take(BLOCK).position(triple);
+            if let Some(place) = found {
+                return Some(bytes.len() - rest.len() + place + 2);
+            }
         }
+        rest = rest.get(BLOCK..).unwrap_or_default();
     }
     None
 }
@@ -105,6 +111,19 @@ mod tests {
         assert_eq!(behind_start_code(&[0, 0, 1]), Some(3));
         assert_eq!(behind_start_code(&[0, 0, 0, 0, 1, 0, 0, 1]), Some(5));
         assert_eq!(behind_start_code(&[0, 1, 0, 1, 9, 0, 0]), None);
+    }
+
+    #[test]
+    fn an_escape_is_found_wherever_it_lies_among_blocks() {
+        for at in 0..3 * BLOCK {
+            let mut plain = vec![9; 3 * BLOCK + 3];
+            plain[at..at + 3].copy_from_slice(&[0, 0, 1]);
+            assert_eq!(third_after_zeros(&plain, |third| third == 1), Some(at + 2));
+            assert_eq!(third_after_zeros(&plain, |third| third == 2), None);
+            let mut escaped = plain.clone();
+            escaped.insert(at + 2, EMULATION_PREVENTION);
+            check(&plain, &escaped);
+        }
     }
 
     /// LiveKit's own reckoning, byte by byte.
