@@ -131,12 +131,13 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     for number in 0..options.publishers {
         publishers.push(start(&house, Role::Publisher, number).await?);
     }
-    // In two halves: what the second adds is what participants cost, without what the room costs.
+    // The last quarter comes later: what it adds is what participants cost, without what the room costs, which
+    // by then has spread to every worker.
     let mut subscribers: Vec<Running> = Vec::new();
-    let mut half = empty;
-    let first = options.subscribers / 2;
+    let mut before = empty;
+    let first = options.subscribers - options.subscribers / 4;
     for goal in [first, options.subscribers] {
-        half = server.resident_bytes()?;
+        before = server.resident_bytes()?;
         for number in subscribers.len()..goal {
             subscribers.push(start(&house, Role::Subscriber, number).await?);
         }
@@ -169,7 +170,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         took,
         busy,
         bytes_more: resident.saturating_sub(empty),
-        bytes_each: resident.saturating_sub(half) / (options.subscribers - first).max(1) as u64,
+        bytes_each: resident.saturating_sub(before) / (options.subscribers - first).max(1) as u64,
     };
     println!("{:?} {} -> {}", options.kind, options.publishers, options.subscribers);
     println!("{report}");
@@ -218,7 +219,7 @@ struct Report {
     busy: Busy,
     /// The server's memory beyond an empty one's.
     bytes_more: u64,
-    /// What each subscriber of the second half added to it.
+    /// What each subscriber of the last quarter added to it.
     bytes_each: u64,
 }
 

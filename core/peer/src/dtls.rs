@@ -17,27 +17,40 @@ use rtp::srtp::{KeyingMaterial, Profile};
 use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX, RECORD_BYTES_MAX};
 use crate::{Fingerprint, PeerFactoryError};
 
-/// Plaintext alerts of nothing but zeros, as large as any record that is looked at. Once connected dimpl reads
-/// them, all at once, into the buffers of its pool, and drops them, since anybody can send such: that is the
-/// only way to overwrite what it received before and keeps there. More than it takes from one datagram are no
-/// use, and fewer would leave some that a client can make it fill.
-static RINSE: [u8; RINSE_RECORDS * RECORD_BYTES_MAX] = rinse();
 /// What dimpl takes from one datagram.
 const RINSE_RECORDS: usize = 8;
+/// Of a record's header (RFC 6347 §4.1).
+const HEADER_LEN: usize = 13;
+const APPLICATION_DATA: u8 = 23;
 
-#[expect(clippy::indexing_slicing, reason = "the compiler does it, within an array that it knows")]
-const fn rinse() -> [u8; RINSE_RECORDS * RECORD_BYTES_MAX] {
-    const HEADER_LEN: usize = 13;
-    let mut bytes = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
-    let mut at = 0;
-    while at < bytes.len() {
-        // Alert, DTLS 1.2, epoch 0; the last two bytes are the length (RFC 6347 §4.1).
-        (bytes[at], bytes[at + 1], bytes[at + 2]) = (21, 0xfe, 0xfd);
-        let [.., high, low] = (RECORD_BYTES_MAX - HEADER_LEN).to_be_bytes();
-        (bytes[at + 11], bytes[at + 12]) = (high, low);
-        at += RECORD_BYTES_MAX;
+/// Plaintext alerts of nothing but zeros, of `len` bytes each. Once connected dimpl reads them, all at once, into
+/// the buffers of its pool, and drops them, since anybody can send such: that is the only way to overwrite what
+/// it received before and keeps there. More than it takes from one datagram are no use, and fewer would
+/// leave some that a client can make it fill. Buffers never shrink, so longer ones would only cost memory.
+fn rinse(len: usize, to: &mut [u8; RINSE_RECORDS * RECORD_BYTES_MAX]) -> &[u8] {
+    let len = len.clamp(HEADER_LEN, RECORD_BYTES_MAX);
+    let [.., high, low] = (len - HEADER_LEN).to_be_bytes();
+    for record in to.chunks_exact_mut(len).take(RINSE_RECORDS) {
+        // Alert, DTLS 1.2, epoch and number 0, length.
+        let header = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, high, low];
+        if let Some(place) = record.first_chunk_mut() {
+            *place = header;
+        }
     }
-    bytes
+    to.get(..RINSE_RECORDS * len).unwrap_or_default()
+}
+
+/// Bytes of the longest record of application data in a datagram.
+fn longest_data(mut datagram: &[u8]) -> usize {
+    let mut longest = 0;
+    while let Some(&[kind, .., high, low]) = datagram.first_chunk::<HEADER_LEN>() {
+        let len = HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
+        if kind == APPLICATION_DATA {
+            longest = longest.max(len);
+        }
+        datagram = datagram.get(len..).unwrap_or_default();
+    }
+    longest
 }
 
 /// What every handshake of a process is made of.
@@ -104,7 +117,9 @@ pub(crate) struct Dtls {
     /// Those under way, oldest first; once connected, that one alone.
     handshakes: Vec<Handshake>,
     is_connected: bool,
-    /// Data came, and the machine's buffers hold it still.
+    /// Bytes of the longest record of data that came since the machine's buffers were rinsed.
+    longest: usize,
+    /// Data was handed out, and the machine's buffers hold it still.
     is_soiled: bool,
     begun: u8,
 }
@@ -117,6 +132,7 @@ impl Dtls {
             expected,
             handshakes: Vec::new(),
             is_connected: false,
+            longest: 0,
             is_soiled: false,
             begun: 0,
         }
@@ -140,6 +156,7 @@ impl Dtls {
     /// Takes a datagram. A hello is for its own handshake, or begins one; the rest is for all, since
     /// nothing in it says for which.
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Broken> {
+        self.longest = self.longest.max(longest_data(datagram));
         let hello = client_random(datagram);
         if let Some(random) = hello {
             self.welcome(now, random);
@@ -222,7 +239,9 @@ impl Dtls {
             && std::mem::take(&mut self.is_soiled)
         {
             // What it thinks of them does not matter.
-            let _ignored = handshake.machine.handle_packet(&RINSE);
+            let mut zeros = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
+            let alerts = rinse(std::mem::take(&mut self.longest), &mut zeros);
+            let _ignored = handshake.machine.handle_packet(alerts);
         }
     }
 
@@ -339,5 +358,40 @@ pub(crate) fn is_hello(datagram: &[u8]) -> bool {
 impl Dtls {
     pub(crate) const fn under_way(&self) -> usize {
         self.handshakes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, len: usize) -> Vec<u8> {
+        let [.., high, low] = (len - HEADER_LEN).to_be_bytes();
+        let mut bytes = vec![7; len];
+        bytes[..HEADER_LEN].copy_from_slice(&[kind, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, high, low]);
+        bytes
+    }
+
+    #[test]
+    fn buffers_are_rinsed_as_far_as_data_reached() {
+        let datagram = [record(22, 300), record(23, 90), record(23, 200), record(23, 40)].concat();
+        assert_eq!(longest_data(&datagram), 200);
+        assert_eq!(longest_data(&datagram[..395]), 90, "half a header says nothing");
+        assert_eq!(longest_data(&record(22, 300)), 0);
+        assert_eq!(longest_data(&[23; 12]), 0);
+
+        let mut zeros = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
+        for (len, expect) in [(200, 200), (0, HEADER_LEN), (70_000, RECORD_BYTES_MAX)] {
+            zeros.fill(0);
+            let alerts = rinse(len, &mut zeros);
+            assert_eq!(alerts.len(), RINSE_RECORDS * expect);
+            for alert in alerts.chunks(expect) {
+                let mut empty = record(21, expect);
+                empty[4] = 0;
+                empty[10] = 0;
+                empty[HEADER_LEN..].fill(0);
+                assert_eq!(alert, empty);
+            }
+        }
     }
 }

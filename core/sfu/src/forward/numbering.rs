@@ -10,7 +10,7 @@ use model::Timestamp;
 
 use crate::limits;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Segment {
     source: u8,
     /// The first incoming index that it is for.
@@ -79,8 +79,9 @@ impl Given {
 }
 
 pub(super) struct Numbering {
-    segments: [Segment; limits::OFFSETS_MAX],
-    len: usize,
+    present: Option<Segment>,
+    /// For late packets, oldest first: with the present one at most [`limits::OFFSETS_MAX`].
+    before: Vec<Segment>,
     given: Given,
     /// Highest incoming index of the present source.
     newest: u64,
@@ -94,8 +95,8 @@ impl Numbering {
     /// `first_index`: where to start, 1..65,536; random, as RFC 3550 asks.
     pub(super) fn new(first_index: u64, clock_rate: u32) -> Self {
         Self {
-            segments: [Segment::default(); limits::OFFSETS_MAX],
-            len: 0,
+            present: None,
+            before: Vec::new(),
             given: Given::default(),
             newest: 0,
             last: None,
@@ -129,7 +130,7 @@ impl Numbering {
         timestamp: u32,
     ) -> Option<Numbers> {
         let mut ceiling = u64::MAX;
-        for segment in self.segments.get(..self.len)?.iter().rev() {
+        for segment in self.present.iter().chain(self.before.iter().rev()) {
             if segment.source == source && segment.from <= index {
                 let out = index.wrapping_add(segment.offset);
                 let stamp = timestamp.wrapping_add(segment.timestamp_offset);
@@ -151,16 +152,17 @@ impl Numbering {
 
     /// A packet of the present source is dropped on purpose: those after it close the gap.
     pub(super) fn skip(&mut self, index: u64) {
-        let Some(last) = self.len.checked_sub(1).and_then(|at| self.segments.get_mut(at)) else {
+        let Some(present) = &mut self.present else {
             return;
         };
-        if index < last.from || index < self.newest {
+        if index < present.from || index < self.newest {
             return;
         }
         self.newest = index;
-        let next = Segment { from: index + 1, offset: last.offset.wrapping_sub(1), ..*last };
-        if last.from == index {
-            *last = next;
+        let offset = present.offset.wrapping_sub(1);
+        let next = Segment { from: index + 1, offset, ..*present };
+        if present.from == index {
+            *present = next;
         } else {
             self.push(next);
         }
@@ -168,7 +170,7 @@ impl Numbering {
 
     /// Is a packet of the present source so far ahead that it is a new beginning?
     pub(super) const fn is_leap(&self, index: u64) -> bool {
-        self.len > 0 && index > self.newest + limits::LEAP
+        self.present.is_some() && index > self.newest + limits::LEAP
     }
 
     /// The lowest number that was never given.
@@ -178,19 +180,17 @@ impl Numbering {
 
     /// What to add to the present source's timestamps.
     pub(super) fn timestamp_offset(&self) -> u32 {
-        let last = self.len.checked_sub(1).and_then(|at| self.segments.get(at));
-        last.map_or(0, |segment| segment.timestamp_offset)
+        self.present.as_ref().map_or(0, |segment| segment.timestamp_offset)
     }
 
     fn push(&mut self, segment: Segment) {
-        if self.len == self.segments.len() {
-            self.segments.rotate_left(1);
-            self.len -= 1;
+        let Some(past) = self.present.replace(segment) else {
+            return;
+        };
+        if self.before.len() + 1 >= limits::OFFSETS_MAX {
+            self.before.remove(0);
         }
-        if let Some(place) = self.segments.get_mut(self.len) {
-            *place = segment;
-            self.len += 1;
-        }
+        self.before.push(past);
     }
 }
 

@@ -1,5 +1,8 @@
 //! A table whose rows are found by a number that is used again after removal.
 
+/// A full table grows by a fourth: rows are large, and doubling would leave half of them empty.
+const GROWTH: usize = 4;
+
 /// Rows of `T`. A row's number is valid from `insert` until `remove`.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -20,6 +23,9 @@ impl<T> Slab<T> {
                 *place = Some(row);
             }
             return at;
+        }
+        if self.rows.len() == self.rows.capacity() {
+            self.rows.reserve_exact((self.rows.len() / GROWTH).max(GROWTH));
         }
         self.rows.push(Some(row));
         u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)

@@ -64,6 +64,8 @@ pub(super) fn payloads(media: &MediaOffer, accepted: &[Codec], opus_fmtp: &str) 
     if !chosen.iter().any(|payload| payload.codec == Some(Codec::Opus)) {
         chosen.retain(|payload| payload.codec != Some(Codec::Red));
     }
+    // It is kept as long as the section, and is mostly one.
+    chosen.shrink_to_fit();
     chosen
 }
 

@@ -205,6 +205,7 @@ impl Negotiation {
 
     /// Brings the slots in line with the offered sections; what cannot go on in its section leaves it.
     fn take_sections(&mut self, offer: &Offer, outcome: &mut Outcome) {
+        self.slots.reserve_exact(offer.sections.len().saturating_sub(self.slots.len()));
         for (index, section) in offer.sections.iter().enumerate() {
             match self.slots.get_mut(index) {
                 Some(slot) if slot.describes(section) => {}
