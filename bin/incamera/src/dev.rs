@@ -77,7 +77,9 @@ fn config(options: &Options) -> Result<Config, Failure> {
     let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
     let keys = ProjectKeys::new(process::refresh_key()?, [key.into()])?;
     Ok(Config {
-        http: SocketAddr::from((options.bind, options.http_port)),
+        http: vec![SocketAddr::from((options.bind, options.http_port))],
+        tls: None,
+        authority: None,
         udp: vec![SocketAddr::from((options.bind, options.udp_port))],
         advertised: vec![options.bind],
         access: Arc::new(Access::new(keys)),

@@ -4,6 +4,7 @@
 //! Not here: anything that a server does (`edge`).
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod dev;
 mod files;
 mod keygen;
@@ -11,6 +12,7 @@ mod log;
 mod process;
 mod serve;
 mod token;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,26 +18,34 @@ use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
 use wire::revocation::Revocations;
 
+use crate::certificate::{self, Certificate, End};
 use crate::process::{self, Ending};
+use crate::watched::Watched;
 use crate::{Failure, files, log};
 
-/// How often the revocation file is looked at: what it says takes effect within a second.
+/// How often files are looked at: what the revocation file says takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) const ABOUT: &str = "\
 The server, by a settings file.
 
 The file is YAML and takes the keys of a livekit.yaml; what has no effect here is named when the server
-starts. HTTP and WebSockets are plain: on this machine only, or behind a proxy that speaks TLS.
+starts. HTTP and WebSockets are under TLS if it names a certificate; else they are plain: on this machine
+only, or behind a proxy that speaks TLS.
 
-SIGHUP reads keys and revocations again; calls go on. A revocation file is also read again when it changes,
-and what it revokes ends within a second. SIGTERM tells every client to leave and ends within seconds; a
+SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
+certificate are also read again when they change, and what is revoked ends within a second. A file that is
+wrong changes nothing. SIGTERM tells every client to leave and ends within seconds; a
 second one ends at once.";
 
 pub(crate) const EXAMPLES: &str = "\
-Example, a file for a server behind a proxy:
+Example:
   port: 7880
-  behind_proxy: true
+  bind_addresses: ['']             # all of IPv4 and IPv6; 127.0.0.1 if nothing is said
+  tls:
+    cert_file: chain.pem           # the server's certificate, then those between it and the root
+    key_file: key.pem              # without a passphrase
+  # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
     node_ip: 203.0.113.7           # where clients send media
@@ -94,6 +101,7 @@ struct Written {
     fallback: RefreshKey,
     warnings: Vec<settings::Fault>,
     config: Config,
+    certificate: Option<Certificate>,
     revocations: Option<RevocationFile>,
 }
 
@@ -103,7 +111,7 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, udp, advertised, projects, refresh, revocations, warnings } =
+        let Settings { http, tls, udp, advertised, projects, refresh, revocations, warnings } =
             settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -111,8 +119,13 @@ impl Written {
         if let Some(file) = &revocations {
             access.revocations = file.read()?;
         }
+        let now = certificate::now();
+        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now)).transpose();
+        let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let config = Config {
             http,
+            tls: certificate.as_ref().map(|certificate| certificate.identity.clone()),
+            authority: None,
             udp: vec![udp],
             advertised: vec![advertised],
             access: Arc::new(access),
@@ -120,55 +133,28 @@ impl Written {
             spread_at: process::SPREAD_AT,
             limits: Limits::STANDARD,
         };
-        Ok(Self { path, fallback, warnings, config, revocations })
+        Ok(Self { path, fallback, warnings, config, certificate, revocations })
     }
 }
 
-/// A file that is read again when it changes.
+/// The file of what is revoked.
 #[derive(Clone)]
-struct RevocationFile {
-    path: PathBuf,
-    /// What it was when it was last looked at; nothing if it could not be.
-    stamp: Option<Stamp>,
-}
-
-/// Which file, when it was changed, and how long it is. Two changes within a clock tick that leave the length
-/// look like one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
-    len: u64,
-}
+struct RevocationFile(Watched);
 
 impl RevocationFile {
     fn new(path: PathBuf) -> Self {
-        let stamp = Self::stamp(&path);
-        Self { path, stamp }
-    }
-
-    fn stamp(path: &Path) -> Option<Stamp> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(Stamp {
-            inode: found.ino(),
-            seconds: found.mtime(),
-            nanoseconds: found.mtime_nsec(),
-            len: found.len(),
-        })
+        Self(Watched::new(path))
     }
 
     fn read(&self) -> Result<Revocations, String> {
-        let text = files::read(&self.path, REVOCATION_FILE_MAX)?;
+        let text = files::read(self.0.path(), REVOCATION_FILE_MAX)?;
         let read = settings::read_revocations(&text);
-        read.map_err(|fault| format!("{}: {fault}", self.path.display()))
+        read.map_err(|fault| format!("{}: {fault}", self.0.path().display()))
     }
 
     /// What it says now, if it has changed since the last look.
     fn look(&mut self) -> Option<Result<Revocations, String>> {
-        let stamp = Self::stamp(&self.path);
-        let has_changed = std::mem::replace(&mut self.stamp, stamp) != stamp;
-        has_changed.then(|| self.read())
+        self.0.has_changed().then(|| self.read())
     }
 }
 
@@ -184,9 +170,9 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
         tokio::select! {
             _ = ending.asked() => break,
             _ = hangup.recv() => written = read_again(&server, written).await?,
-            () = async { match &written.revocations {
-                Some(_) => drop(looks.tick().await),
-                None => pending().await,
+            () = async { match (&written.revocations, &written.certificate) {
+                (None, None) => pending().await,
+                (Some(_), _) | (_, Some(_)) => drop(looks.tick().await),
             } } => written = look_again(&server, written).await?,
         }
     }
@@ -201,37 +187,42 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (was.http, &was.udp, &was.advertised) != (is.http, &is.udp, &is.advertised) {
+            if (&was.http, &was.udp, &was.advertised) != (&is.http, &is.udp, &is.advertised) {
                 tracing::warn!(
                     "other addresses or ports take effect when the server is started again"
                 );
             }
+            if was.tls.is_some() != is.tls.is_some() {
+                tracing::warn!("TLS begins or ends when the server is started again");
+            }
             server.admit_by(Arc::clone(&is.access));
+            if let Some(identity) = &is.tls {
+                server.show(identity.clone());
+            }
             tracing::info!(
                 revocations = is.access.revocations.len(),
-                "keys and revocations read again"
+                "keys, revocations and certificate read again"
             );
             Ok(again)
         }
         Err(failure) => {
-            tracing::error!(%failure, "the files are wrong: keys and revocations stay as they were");
+            tracing::error!(%failure, "the files are wrong: keys, revocations and certificate stay as they were");
             Ok(written)
         }
     }
 }
 
-/// Reads the revocation file again if it has changed. If it is wrong or gone, what was revoked stays so.
+/// Reads again what has changed. Of what is wrong or gone, that which was read before stays in force.
 async fn look_again(server: &Server, mut written: Written) -> Result<Written, Failure> {
-    let Some(mut file) = written.revocations.take() else {
-        return Ok(written);
-    };
-    let (file, outcome) = spawn_blocking(move || {
-        let outcome = file.look();
-        (file, outcome)
+    // Files are looked at where it does not matter how long that takes.
+    let (mut written, revocations, certificate) = spawn_blocking(move || {
+        let revocations = written.revocations.as_mut().and_then(RevocationFile::look);
+        let now = certificate::now();
+        let certificate = written.certificate.as_mut().and_then(|it| it.look(now));
+        (written, revocations, certificate)
     })
     .await?;
-    written.revocations = Some(file);
-    match outcome {
+    match revocations {
         None => {}
         Some(Ok(revocations)) => {
             let keys = written.config.access.keys.clone();
@@ -244,16 +235,49 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
             tracing::error!(%failure, "the revocation file is wrong: what was revoked stays revoked");
         }
     }
+    if let Some(shown) = &mut written.certificate {
+        match certificate {
+            None => {}
+            Some(Ok(())) => {
+                server.show(shown.identity.clone());
+                written.config.tls = Some(shown.identity.clone());
+                tracing::info!(valid_to = %shown.chain.valid_to(), "certificate read again");
+            }
+            Some(Err(fault)) => {
+                let failure = fault.reason;
+                tracing::error!(%failure, "the certificate is wrong: the one before stays");
+            }
+        }
+        say_if_it_ends(shown);
+    }
     Ok(written)
+}
+
+/// Calls go on when a certificate ends; whoever comes then is turned away by their own client.
+fn say_if_it_ends(certificate: &mut Certificate) {
+    let valid_to = certificate.chain.valid_to();
+    match certificate.end(certificate::now()) {
+        None => {}
+        Some(End::Soon(days)) => {
+            tracing::warn!(days, %valid_to, "the certificate ends soon: renew it");
+        }
+        Some(End::Past) => {
+            tracing::error!(%valid_to, "the certificate has expired: nobody can join until it is renewed");
+        }
+    }
 }
 
 fn banner(server: &Server, written: &Written) -> String {
     let (http, udp) = (server.http(), server.udp_port());
     let media = written.config.advertised.first();
+    let (scheme, how) = match &written.certificate {
+        Some(shown) => ("wss", format!("certificate valid until {}", shown.chain.valid_to())),
+        None => ("ws", "without TLS".to_owned()),
+    };
     format!(
         "Incamera {version}
 
-  signalling  ws://{http}, without TLS
+  signalling  {scheme}://{http}, {how}
   media       UDP port {udp}{advertised}
 ",
         version = env!("CARGO_PKG_VERSION"),

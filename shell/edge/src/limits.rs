@@ -29,6 +29,9 @@ pub const DEPARTURE_TIME: Duration = Duration::from_secs(20);
 /// How long a request's head may take, and how long a connection may wait for its next request.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a TLS handshake may take, beginning with the connection's first byte.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Signalling messages waiting for one client. A join into a room of 200 who all publish gives some
 /// 20, since updates are batched; who is further behind is cut.
 pub const OUTBOX_MAX: usize = 256;
