@@ -110,6 +110,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_offer", "web/late_offer.mjs", 60),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    own("lan", "web/lan.mjs", 120),
     scenario("throttled", "web/throttled.mjs", 150),
     scenario("demo", "web/demo.mjs", 300),
     scenario("accessibility", "web/accessibility.mjs", 120),

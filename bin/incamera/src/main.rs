@@ -4,10 +4,12 @@
 //! Not here: anything that a server does (`edge`).
 #![forbid(unsafe_code)]
 
+mod authority;
 mod certificate;
 mod dev;
 mod files;
 mod keygen;
+mod lan;
 mod log;
 mod process;
 mod serve;
