@@ -23,6 +23,7 @@ use rcgen::{
     NameConstraints,
 };
 use ring::digest::{SHA256, digest};
+use settings::address::Network;
 use settings::certificate::{Chain, UnixTime};
 use zeroize::Zeroizing;
 
@@ -89,18 +90,8 @@ pub(crate) fn folder() -> Result<PathBuf, Failure> {
 /// Whether the authority vouches for an address.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     NETWORKS.iter().any(|(network, bits)| {
-        let network: Option<IpAddr> = network.parse().ok();
-        match (network, address) {
-            (Some(IpAddr::V4(network)), IpAddr::V4(address)) => {
-                let shift = 32 - u32::from(*bits);
-                network.to_bits() >> shift == address.to_bits() >> shift
-            }
-            (Some(IpAddr::V6(network)), IpAddr::V6(address)) => {
-                let shift = 128 - u32::from(*bits);
-                network.to_bits() >> shift == address.to_bits() >> shift
-            }
-            _ => false,
-        }
+        let network = format!("{network}/{bits}").parse::<Network>();
+        network.is_ok_and(|network| network.contains(address))
     })
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use edge::Server;
 use edge::config::{Config, Limits};
+use edge::{Server, machine};
 use settings::Settings;
+use settings::address::OwnAddress;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -48,7 +49,9 @@ Example:
   # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
-    node_ip: 203.0.113.7           # where clients send media
+    node_ip: 203.0.113.7           # where clients send media; several as [203.0.113.7, '2001:db8::7']
+    # interfaces: {includes: [eth0]} # receive at these alone, and advertise them if `node_ip` is not given
+    # ips: {excludes: [172.16.0.0/12]}
   keys:
     livekit-sdks: SECRET           # HS256: at least 32 bytes; whoever runs the server could mint with it
     back-end:
@@ -111,7 +114,7 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, tls, udp, advertised, projects, refresh, revocations, warnings } =
+        let Settings { http, tls, media, projects, refresh, revocations, warnings } =
             settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -122,12 +125,13 @@ impl Written {
         let now = certificate::now();
         let certificate = tls.map(|tls| Certificate::new(tls, &folder, now)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
+        let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let config = Config {
             http,
             tls: certificate.as_ref().map(|certificate| certificate.identity.clone()),
             authority: None,
-            udp: vec![udp],
-            advertised: vec![advertised],
+            udp: places.bound,
+            advertised: places.advertised,
             access: Arc::new(access),
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
@@ -135,6 +139,14 @@ impl Written {
         };
         Ok(Self { path, fallback, warnings, config, certificate, revocations })
     }
+}
+
+/// The addresses that this machine has now.
+pub(crate) fn own_addresses() -> Result<Vec<OwnAddress>, Failure> {
+    let all =
+        machine::interfaces().map_err(|error| format!("this machine's addresses: {error}"))?;
+    let all = all.into_iter().map(|it| OwnAddress { interface: it.name, address: it.address });
+    Ok(all.collect())
 }
 
 /// The file of what is revoked.
@@ -269,7 +281,8 @@ fn say_if_it_ends(certificate: &mut Certificate) {
 
 fn banner(server: &Server, written: &Written) -> String {
     let (http, udp) = (server.http(), server.udp_port());
-    let media = written.config.advertised.first();
+    let advertised: Vec<String> =
+        written.config.advertised.iter().map(ToString::to_string).collect();
     let (scheme, how) = match &written.certificate {
         Some(shown) => ("wss", format!("certificate valid until {}", shown.chain.valid_to())),
         None => ("ws", "without TLS".to_owned()),
@@ -278,10 +291,10 @@ fn banner(server: &Server, written: &Written) -> String {
         "Incamera {version}
 
   signalling  {scheme}://{http}, {how}
-  media       UDP port {udp}{advertised}
+  media       UDP port {udp}, advertised at {advertised}
 ",
         version = env!("CARGO_PKG_VERSION"),
-        advertised = media.map(|address| format!(", advertised at {address}")).unwrap_or_default(),
+        advertised = advertised.join(" and "),
     )
 }
 

@@ -7,6 +7,7 @@
 //! Source: LiveKit `config-sample.yaml` and `pkg/config/config.go`, whose names are kept.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod certificate;
 mod keys;
 pub mod limits;

@@ -12,5 +12,6 @@ pub const NODES_MAX: usize = 6 * REVOCATIONS_MAX;
 pub const DEPTH_MAX: usize = 8;
 /// Certificates of a chain: the server's, and more between it and the root than any authority has.
 pub const CHAIN_MAX: usize = 8;
-/// Addresses to listen at, and as many to advertise: those of a large machine's interfaces.
-pub const ADDRESSES_MAX: usize = 16;
+/// Addresses to listen at, and as many to advertise: a media worker waits for sixteen descriptors, of which
+/// some are not sockets.
+pub const ADDRESSES_MAX: usize = 8;

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use wire::key::{KeyError, Project, RefreshKey};
 use zeroize::Zeroizing;
 
+use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
@@ -50,8 +51,6 @@ const INERT: &[&str] = &[
     "rtc.enable_loopback_candidate",
     "rtc.enable_warp",
     "rtc.force_tcp",
-    "rtc.interfaces",
-    "rtc.ips",
     "rtc.packet_buffer_size",
     "rtc.packet_buffer_size_audio",
     "rtc.packet_buffer_size_video",
@@ -79,10 +78,8 @@ pub struct Settings {
     pub http: Vec<SocketAddr>,
     /// What they are served with; without it in the clear.
     pub tls: Option<Tls>,
-    /// Where media is received.
-    pub udp: SocketAddr,
-    /// Where clients are told to send it.
-    pub advertised: IpAddr,
+    /// Where media is received, and where clients are told to send it.
+    pub media: Media,
     /// Whose tokens are taken; at least one, and no two of the same name.
     pub projects: Vec<Project>,
     /// The server's own key, if it is to outlast the process or to be shared.
@@ -124,9 +121,8 @@ impl fmt::Debug for Tls {
 pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fault> {
     let mut map = yaml::read(text, SETTINGS_MAX)?.map()?;
     let mut rtc = map.take("rtc").map(Node::map).transpose()?;
-    let mut within = |name: &str| rtc.as_mut().and_then(|rtc| rtc.take(name));
-    let (node_ip, udp_port) = (within("node_ip"), within("udp_port"));
-    let external_ip = within("use_external_ip");
+    let udp_port = rtc.as_mut().and_then(|rtc| rtc.take("udp_port"));
+    let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
 
     let projects = projects(&mut map, read)?;
     let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
@@ -134,24 +130,16 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let revocations = revocations.map(|node| node.text().map(str::to_owned)).transpose()?;
     let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
     let http = http(&mut map, tls.is_some())?;
-    let advertised = advertised(node_ip.as_ref(), external_ip.as_ref(), &http.0, http.1)?;
-    let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
+    let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
+    let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
+    let media = Media::read(rtc.as_mut(), udp_port, local)?;
 
     let mut warnings = warnings("", map);
     if let Some(rtc) = rtc {
         warnings.extend(self::warnings("rtc.", rtc));
     }
     warnings.sort_by_key(|fault| fault.line);
-    Ok(Settings {
-        http: http.0,
-        tls,
-        udp: SocketAddr::new(any_of(advertised), udp_port),
-        advertised,
-        projects,
-        refresh,
-        revocations,
-        warnings,
-    })
+    Ok(Settings { http: http.0, tls, media, projects, refresh, revocations, warnings })
 }
 
 fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {
@@ -235,42 +223,6 @@ fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> 
         ));
     }
     Ok((all.into_iter().map(|address| SocketAddr::new(address, port)).collect(), behind_proxy))
-}
-
-fn advertised(
-    node_ip: Option<&Node>,
-    external_ip: Option<&Node>,
-    http: &[SocketAddr],
-    behind_proxy: bool,
-) -> Result<IpAddr, Fault> {
-    let local = http.iter().map(SocketAddr::ip).find(IpAddr::is_loopback);
-    let is_local = http.iter().all(|address| address.ip().is_loopback());
-    let asks = external_ip.map_or(Ok(false), Node::boolean)?;
-    match (node_ip, external_ip) {
-        (Some(node), _) => {
-            let address: IpAddr = node.number("an IP address")?;
-            if address.is_unspecified() || address.is_multicast() {
-                return Err(node.fault("clients cannot send media to this address"));
-            }
-            Ok(address)
-        }
-        (None, Some(node)) if asks => {
-            Err(node.fault("nothing here asks others for its address: give it as `rtc.node_ip`"))
-        }
-        (None, _) => local.filter(|_| is_local && !behind_proxy).ok_or_else(|| {
-            Fault::new(1, "`rtc.node_ip` is missing: the address that clients send media to")
-        }),
-    }
-}
-
-/// What to bind to so that `advertised` can be reached: it may be the address of a router.
-const fn any_of(advertised: IpAddr) -> IpAddr {
-    match advertised {
-        IpAddr::V4(address) if address.is_loopback() => advertised,
-        IpAddr::V6(address) if address.is_loopback() => advertised,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
 }
 
 fn port(node: &Node) -> Result<u16, Fault> {

@@ -16,6 +16,7 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod listener;
+pub mod machine;
 pub mod memory;
 pub mod metrics;
 mod page;

@@ -42,8 +42,9 @@ fn names(settings: &Settings) -> Vec<&str> {
 fn the_least_file_serves_this_machine() {
     let least = settings(&format!("keys:\n  mine: {SECRET}\n")).unwrap();
     assert_eq!(least.http, ["127.0.0.1:7880".parse().unwrap()]);
-    assert_eq!(least.udp, "127.0.0.1:7882".parse().unwrap());
-    assert_eq!(least.advertised, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let places = least.media.places(&[]).unwrap();
+    assert_eq!(places.bound, ["127.0.0.1:7882".parse().unwrap()]);
+    assert_eq!(places.advertised, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     assert_eq!((names(&least), least.warnings.len()), (vec!["mine"], 0));
     assert!(least.refresh.is_none() && least.revocations.is_none());
 }
@@ -101,8 +102,9 @@ colour: red
     );
     let taken = settings(&text).unwrap();
     assert_eq!(taken.http, ["127.0.0.1:7000".parse().unwrap()]);
-    assert_eq!(taken.udp, "0.0.0.0:7001".parse().unwrap());
-    assert_eq!(taken.advertised, "192.0.2.7".parse::<IpAddr>().unwrap());
+    let places = taken.media.places(&[]).unwrap();
+    assert_eq!(places.bound, ["0.0.0.0:7001".parse().unwrap()]);
+    assert_eq!(places.advertised, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
