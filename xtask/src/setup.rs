@@ -47,6 +47,7 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: &["tc"], package: "iproute2", reason: "throttled links" },
     Tool { programs: &["openssl"], package: "openssl", reason: "a judge of TLS" },
     Tool { programs: &["certutil"], package: "libnss3-tools", reason: "whom the browser trusts" },
+    Tool { programs: &["systemd-analyze"], package: "systemd", reason: "a judge of the unit" },
     Tool { programs: &["kill"], package: "procps", reason: "ending servers" },
     Tool { programs: &["git"], package: "git", reason: "the list of our files" },
 ];

@@ -16,7 +16,7 @@ use crate::watched::Watched;
 
 /// From when on the operator is told that a certificate ends: authorities of the web renew theirs a month
 /// before, so something has failed by then.
-const WARN_DAYS: u64 = 14;
+pub(crate) const WARN_DAYS: u64 = 14;
 
 /// A certificate that is served with.
 pub(crate) struct Certificate {

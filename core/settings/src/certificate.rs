@@ -152,6 +152,12 @@ impl Chain {
 }
 
 impl Certificate {
+    /// Whether it vouches for itself.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.issuer == self.subject
+    }
+
     fn parse(der: Vec<u8>) -> Option<Self> {
         let mut body = Der(Der(&der).one(SEQUENCE)?.one(SEQUENCE)?.0);
         body.skip_if(VERSION)?;
@@ -334,6 +340,7 @@ mod tests {
         let addresses: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
         assert_eq!(leaf.addresses, addresses);
         assert_eq!((leaf.valid_from, leaf.valid_to), LEAF_TIMES);
+        assert!(root.is_self_issued() && !leaf.is_self_issued());
         assert!(root.names.is_empty() && root.valid_to > leaf.valid_to);
         assert_eq!(chain.valid_to(), leaf.valid_to);
     }

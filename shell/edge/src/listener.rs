@@ -67,6 +67,9 @@ const HANDSHAKE: u8 = 22;
 /// Where the certificate of our own authority is, also in the clear.
 pub const AUTHORITY_PATH: &str = "/ca.pem";
 
+/// What is said to who speaks HTTP where TLS is spoken.
+pub const TLS_SPOKEN_HERE: &str = "this port speaks TLS: use https:// or wss://";
+
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 13\r\naccess-control-allow-origin: *\r\n\r\n\
     node is full\n";
@@ -212,10 +215,7 @@ fn in_the_clear(authority: Option<&str>) -> Response<Body> {
             let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert")];
             (kind, certificate.to_owned()).into_response()
         }
-        None => {
-            let reason = "this port speaks TLS: use https:// or wss://\n";
-            (StatusCode::BAD_REQUEST, reason).into_response()
-        }
+        None => (StatusCode::BAD_REQUEST, format!("{TLS_SPOKEN_HERE}\n")).into_response(),
     }
 }
 

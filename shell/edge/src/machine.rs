@@ -1,15 +1,15 @@
-//! What the kernel says of this machine: its addresses, and whether its clock is kept right.
+//! What the kernel says of this machine: its addresses, how its clock is kept, how many files may be open.
 //!
-//! Owns: the two system calls for that. Guarantees: it asks and changes nothing.
+//! Owns: the system calls for that. Guarantees: all but [`open_as_many_files_as_may_be`] change nothing.
 //! Not here: what follows from the answers (the command line).
-//! Source: Linux man pages getifaddrs(3), adjtimex(2).
-#![expect(unsafe_code, reason = "the standard library asks for neither")]
+//! Source: Linux man pages getifaddrs(3), adjtimex(2), getrlimit(2).
+#![expect(unsafe_code, reason = "the standard library asks for none of it")]
 
 use std::ffi::CStr;
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ptr::{from_mut, null_mut};
+use std::ptr::{from_mut, from_ref, null_mut};
 
 use libc::c_int;
 
@@ -95,6 +95,25 @@ pub fn clock() -> io::Result<Clock> {
     Ok(Clock { is_synchronized, error_us_max })
 }
 
+/// Lets this process open as many files as whoever started it allows at most, and says how many those are.
+/// Shells and service managers begin with 1,024 for the sake of select(2), which nothing here uses.
+///
+/// # Errors
+/// The kernel's, as where a sandbox forbids it.
+pub fn open_as_many_files_as_may_be() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a value of the type that it fills.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, from_mut(&mut limit)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: a value of the type that it reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, from_ref(&limit)) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +124,15 @@ mod tests {
         let lo = Interface { name: "lo".into(), address: Ipv4Addr::LOCALHOST.into() };
         assert!(all.contains(&lo), "{all:?}");
         assert!(all.iter().all(|each| !each.address.is_unspecified()), "{all:?}");
+    }
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_hard_limit_says() {
+        let count = open_as_many_files_as_may_be().unwrap();
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((words[3], words[4]), (&*count.to_string(), &*count.to_string()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 BINARY = os.environ["INCAMERA_BIN"]
@@ -22,11 +23,18 @@ LOG = Path(os.environ["INCAMERA_SERVER_LOG"])
 class Server:
     """A running server; in a `with` it ends with the block, as an operator ends it."""
 
-    def __init__(self, *arguments: str, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        address: str = "127.0.0.1",
+        program: tuple[str, ...] = (BINARY,),
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        """`program` may be one that becomes the server; `before` runs in the child before that."""
         self._begin = LOG.stat().st_size
         with LOG.open("ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, *arguments], stdout=subprocess.DEVNULL, stderr=log
+                [*program, *arguments], stdout=subprocess.DEVNULL, stderr=log, preexec_fn=before
             )
         give_up_at = time.monotonic() + 15
         while True:
