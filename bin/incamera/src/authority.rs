@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use edge::tls::Identity;
+use edge::tls::CertifiedKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -123,7 +123,7 @@ impl Authority {
         let [root, issuer, key] = files.all().map(|file| files::read(file, files::SECRET_FILE_MAX));
         let (root, issuer, key) = (root?, issuer?, key?);
         let chain = Chain::read(&format!("{}{}", issuer.as_str(), root.as_str()))?;
-        certificate::identity(&chain, &key).map_err(|reason| format!("issuer.key {reason}"))?;
+        certificate::certified(&chain, &key).map_err(|reason| format!("issuer.key {reason}"))?;
         let base64: Zeroizing<String> =
             Zeroizing::new(key.lines().filter(|line| !line.starts_with('-')).collect());
         let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));
@@ -165,7 +165,11 @@ impl Authority {
     }
 
     /// A certificate of a new key for this machine, which is called `names`.
-    pub(crate) fn certify(&self, names: Vec<String>, now: SystemTime) -> Result<Identity, Failure> {
+    pub(crate) fn certify(
+        &self,
+        names: Vec<String>,
+        now: SystemTime,
+    ) -> Result<CertifiedKey, Failure> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = DistinguishedName::new();
@@ -179,7 +183,7 @@ impl Authority {
         let issuer = Issuer::new(self::params(Rank::Issuer, &self.key, now), &self.key);
         let certificate = params.signed_by(&key, &issuer)?;
         let chain = vec![certificate.der().to_vec(), self.issuer.clone()];
-        Ok(Identity::new(chain, &to_pem("PRIVATE KEY", key.serialized_der()))?)
+        Ok(CertifiedKey::new(chain, &to_pem("PRIVATE KEY", key.serialized_der()))?)
     }
 }
 
@@ -244,9 +248,19 @@ fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    /// A certificate for `a.example` that vouches for itself and ends after `time`, and its key, in PEM.
+    pub(crate) fn pair(time: Duration) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.not_after = (SystemTime::now() + time).into();
+        let certificate = params.self_signed(&key).unwrap();
+        let pem = |label, der| to_pem(label, der).to_string();
+        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", key.serialized_der()))
+    }
 
     #[test]
     fn an_authority_is_kept_for_its_owner_until_it_nears_its_end() {

@@ -98,7 +98,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
     let bind = lan.map_or(options.bind, Lan::everywhere);
     Ok(Config {
         http: vec![SocketAddr::from((bind, options.http_port))],
-        tls: lan.map(|lan| lan.identity.clone()),
+        tls: lan.map(|lan| lan.certified.clone()),
         authority: lan.map(|lan| lan.authority.pem.as_str().into()),
         udp: vec![SocketAddr::from((bind, options.udp_port))],
         advertised: vec![lan.map_or(options.bind, |lan| lan.address)],

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use edge::tls::Identity;
+use edge::tls::CertifiedKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use wire::grant::VideoGrant;
 use wire::key::ProjectKey;
@@ -35,7 +35,7 @@ pub(crate) const NAME: &str = "lan";
 /// What a start for the network needs.
 pub(crate) struct Lan {
     pub(crate) address: IpAddr,
-    pub(crate) identity: Identity,
+    pub(crate) certified: CertifiedKey,
     pub(crate) authority: Authority,
     pub(crate) key: ProjectKey,
 }
@@ -58,10 +58,10 @@ impl Lan {
         let authority = Authority::of(&authority::folder()?, now)?;
         let mut names = vec![address.to_string()];
         names.extend(host_name().map(|name| format!("{name}.local")));
-        let identity = authority.certify(names, now)?;
+        let certified = authority.certify(names, now)?;
         let secret = random()?;
         let key = ProjectKey::hs256(NAME, secret.as_bytes())?;
-        Ok(Self { address, identity, authority, key })
+        Ok(Self { address, certified, authority, key })
     }
 
     /// Where to listen so that the address is reached, whatever interface it is of.

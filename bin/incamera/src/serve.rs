@@ -11,6 +11,7 @@ use edge::config::{Config, Limits};
 use edge::{Server, machine};
 use settings::Settings;
 use settings::address::OwnAddress;
+use settings::certificate::Chain;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -91,7 +92,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
     process::open_files();
-    let written = Written::read(options.config.clone(), process::refresh_key()?)?;
+    let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     for warning in &written.warnings {
         tracing::warn!("{}: {warning}", options.config.display());
     }
@@ -110,7 +111,8 @@ struct Written {
 }
 
 impl Written {
-    fn read(path: PathBuf, fallback: RefreshKey) -> Result<Self, Failure> {
+    /// `shown` is the certificate that clients are shown already.
+    fn read(path: PathBuf, fallback: RefreshKey, shown: Option<&Chain>) -> Result<Self, Failure> {
         let within = |reason: String| format!("{}: {reason}", path.display());
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -124,12 +126,12 @@ impl Written {
             access.revocations = file.read()?;
         }
         let now = certificate::now();
-        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now)).transpose();
+        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let config = Config {
             http,
-            tls: certificate.as_ref().map(|certificate| certificate.identity.clone()),
+            tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
             authority: None,
             udp: places.bound,
             advertised: places.advertised,
@@ -196,7 +198,8 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
 /// Reads every file again. If one is wrong, all stays as it is.
 async fn read_again(server: &Server, written: Written) -> Result<Written, Failure> {
     let (path, fallback) = (written.path.clone(), written.fallback.clone());
-    let again = spawn_blocking(move || Written::read(path, fallback)).await?;
+    let shown = written.certificate.as_ref().map(|shown| shown.chain.clone());
+    let again = spawn_blocking(move || Written::read(path, fallback, shown.as_ref())).await?;
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
@@ -209,8 +212,8 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
                 tracing::warn!("TLS begins or ends when the server is started again");
             }
             server.admit_by(Arc::clone(&is.access));
-            if let Some(identity) = &is.tls {
-                server.show(identity.clone());
+            if let Some(certified) = &is.tls {
+                server.show(certified.clone());
             }
             tracing::info!(
                 revocations = is.access.revocations.len(),
@@ -252,8 +255,8 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
         match certificate {
             None => {}
             Some(Ok(())) => {
-                server.show(shown.identity.clone());
-                written.config.tls = Some(shown.identity.clone());
+                server.show(shown.certified.clone());
+                written.config.tls = Some(shown.certified.clone());
                 tracing::info!(valid_to = %shown.chain.valid_to(), "certificate read again");
             }
             Some(Err(fault)) => {

@@ -37,14 +37,14 @@ const IP_ADDRESS: u8 = 0x87;
 const DAY_S: u64 = 86_400;
 
 /// Certificates of which each was issued by the next; the first is the server's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// At least one.
     certificates: Vec<Certificate>,
 }
 
 /// One certificate, unverified.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// As it goes over the wire.
     pub der: Vec<u8>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::access::Access;
 
 use crate::limits;
-use crate::tls::Identity;
+use crate::tls::CertifiedKey;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Config {
     /// Where HTTP and WebSockets are served: at least one. Port 0 takes any, and then there is one address.
     pub http: Vec<SocketAddr>,
     /// What they are served with; without it in the clear. [`crate::Server::show`] changes it.
-    pub tls: Option<Identity>,
+    pub tls: Option<CertifiedKey>,
     /// A certificate that is given to whoever asks for it: see [`crate::tls::Tls`].
     pub authority: Option<Arc<str>>,
     /// Where media is received: one address of each interface, all with the same port. Port 0 takes

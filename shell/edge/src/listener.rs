@@ -64,7 +64,7 @@ const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\n\
 /// The first byte of a TLS handshake (RFC 8446 §5.1); HTTP begins with a letter.
 const HANDSHAKE: u8 = 22;
 
-/// Where the certificate of our own authority is, also in the clear.
+/// Where the certificate of our own authority is, in the clear.
 pub const AUTHORITY_PATH: &str = "/ca.pem";
 
 /// What is said to who speaks HTTP where TLS is spoken.
@@ -182,7 +182,7 @@ async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
     if first != [HANDSHAKE] {
         return Ok(Greeted::InTheClear(stream));
     }
-    let config = tls.identity.borrow().config();
+    let config = tls.certified.borrow().config();
     let sealed = TlsAcceptor::from(config).accept(stream).await?;
     Ok(Greeted::Sealed(Box::new(sealed)))
 }

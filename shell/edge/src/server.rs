@@ -27,7 +27,7 @@ use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
-use crate::tls::{Identity, Tls};
+use crate::tls::{CertifiedKey, Tls};
 use crate::worker::{Workers, WorkersConfig};
 
 /// Why a server does not start.
@@ -61,7 +61,7 @@ pub enum StartError {
 pub struct Server {
     http: SocketAddr,
     phase: watch::Sender<Phase>,
-    identity: Option<watch::Sender<Identity>>,
+    certified: Option<watch::Sender<CertifiedKey>>,
     access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
     listening: JoinHandle<()>,
@@ -118,10 +118,13 @@ impl Server {
             limits: config.limits,
             phase: watched.clone(),
         });
-        let (identity, tls) = match config.tls.clone() {
-            Some(identity) => {
-                let (identity, shown) = watch::channel(identity);
-                (Some(identity), Some(Tls { identity: shown, authority: config.authority.clone() }))
+        let (certified, tls) = match config.tls.clone() {
+            Some(certified) => {
+                let (certified, shown) = watch::channel(certified);
+                (
+                    Some(certified),
+                    Some(Tls { certified: shown, authority: config.authority.clone() }),
+                )
             }
             None => (None, None),
         };
@@ -131,7 +134,7 @@ impl Server {
         Ok(Self {
             http,
             phase,
-            identity,
+            certified,
             access,
             to_hub,
             listening,
@@ -169,9 +172,9 @@ impl Server {
 
     /// From now on this is shown to those who connect; those who are there notice nothing. Without effect on a
     /// server that was started without TLS.
-    pub fn show(&self, identity: Identity) {
-        if let Some(shown) = &self.identity {
-            shown.send_replace(identity);
+    pub fn show(&self, certified: CertifiedKey) {
+        if let Some(shown) = &self.certified {
+            shown.send_replace(certified);
         }
     }
 

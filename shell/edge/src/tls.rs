@@ -1,7 +1,7 @@
 //! What the server proves itself with to those who connect: a certificate and its key.
 //!
 //! Owns: which versions, ciphers and protocols are spoken; whether key and certificate are a pair.
-//! Guarantees: TLS 1.2 and 1.3 alone; no session is resumed, so that nothing of a connection outlives it.
+//! Guarantees: TLS 1.2 and 1.3 alone; no TLS session is resumed, so that nothing of a connection outlives it.
 //! Not here: names and times of certificates (`settings`), reading files and when to read them again (the
 //! command line), handshakes (`listener`).
 //! Source: RFC 8446, RFC 9325.
@@ -22,19 +22,19 @@ const PROTOCOL: &[u8] = b"http/1.1";
 
 /// A certificate chain and its key, ready to be shown to clients.
 #[derive(Clone)]
-pub struct Identity {
+pub struct CertifiedKey {
     config: Arc<ServerConfig>,
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for CertifiedKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Identity").finish_non_exhaustive()
+        out.debug_struct("CertifiedKey").finish_non_exhaustive()
     }
 }
 
 /// Why a key and a certificate cannot be served with. The operator's fault.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub enum CertifiedKeyError {
     /// No `PRIVATE KEY` of any kind.
     #[error("holds no private key in PEM")]
     NoKey,
@@ -51,31 +51,31 @@ pub enum IdentityError {
     Unsuitable(#[source] Error),
 }
 
-impl Identity {
+impl CertifiedKey {
     /// Takes the server's certificate and those between it and the root, and the key as PEM (PKCS #8, PKCS #1
     /// or SEC 1).
     ///
     /// # Errors
-    /// See [`IdentityError`]; each is about the key.
-    pub fn new(chain: Vec<Vec<u8>>, key: &str) -> Result<Self, IdentityError> {
+    /// See [`CertifiedKeyError`]; each is about the key.
+    pub fn new(chain: Vec<Vec<u8>>, key: &str) -> Result<Self, CertifiedKeyError> {
         if key.contains("-----BEGIN ENCRYPTED PRIVATE KEY")
             || key.contains("Proc-Type: 4,ENCRYPTED")
         {
-            return Err(IdentityError::Encrypted);
+            return Err(CertifiedKeyError::Encrypted);
         }
         let key =
-            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| IdentityError::NoKey)?;
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| CertifiedKeyError::NoKey)?;
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(IdentityError::Unsuitable)?
+            .map_err(CertifiedKeyError::Unsuitable)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(|error| {
                 if matches!(error, Error::InconsistentKeys(_)) {
-                    IdentityError::OtherKey
+                    CertifiedKeyError::OtherKey
                 } else {
-                    IdentityError::Unsuitable(error)
+                    CertifiedKeyError::Unsuitable(error)
                 }
             })?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -93,9 +93,9 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// Shown to whoever connects from now on.
-    pub identity: watch::Receiver<Identity>,
-    /// A certificate in PEM that is given to whoever asks for `/ca.pem`, also in the clear: that of an
-    /// authority of one's own, which a phone must be told to trust.
+    pub certified: watch::Receiver<CertifiedKey>,
+    /// A certificate in PEM that is given in the clear to whoever asks for `/ca.pem`: that of an authority of
+    /// one's own, which a phone must be told to trust.
     pub authority: Option<Arc<str>>,
 }
 
@@ -119,15 +119,15 @@ mod tests {
     #[test]
     fn a_key_serves_with_its_own_certificate_and_with_no_other() {
         let ((one, key), (other, _)) = (pair(), pair());
-        assert!(Identity::new(vec![one.clone()], &key).is_ok());
+        assert!(CertifiedKey::new(vec![one.clone()], &key).is_ok());
         let check = |certificate: &[u8], key: &str| {
-            Identity::new(vec![certificate.to_vec()], key).unwrap_err()
+            CertifiedKey::new(vec![certificate.to_vec()], key).unwrap_err()
         };
-        assert!(matches!(check(&other, &key), IdentityError::OtherKey));
-        assert!(matches!(check(&one, "no key"), IdentityError::NoKey));
+        assert!(matches!(check(&other, &key), CertifiedKeyError::OtherKey));
+        assert!(matches!(check(&one, "no key"), CertifiedKeyError::NoKey));
         let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
-        assert!(matches!(check(&one, &encrypted), IdentityError::Encrypted));
-        assert!(matches!(check(b"none", &key), IdentityError::Unsuitable(_)));
-        assert!(matches!(check(&one, &pem(b"none")), IdentityError::Unsuitable(_)));
+        assert!(matches!(check(&one, &encrypted), CertifiedKeyError::Encrypted));
+        assert!(matches!(check(b"none", &key), CertifiedKeyError::Unsuitable(_)));
+        assert!(matches!(check(&one, &pem(b"none")), CertifiedKeyError::Unsuitable(_)));
     }
 }

@@ -1,8 +1,8 @@
 """A server of several addresses, seen from another network: each is answered from where it was asked.
 
 The clients live in a network namespace, behind a virtual cable whose near end has two IPv4 addresses, and one
-of IPv6. A call works only if replies leave from the address that was asked: ICE drops all others, and the kernel
-would choose the first. Needs root and `ip`.
+of IPv6. Of its own the kernel would answer from the first, so where the second is asked, the first is nowhere for
+the clients. Needs root and `ip`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def make_network() -> None:
         ip(f"-n {NAME} address add {address} dev {FAR}")
     for device in (FAR, "lo"):
         ip(f"-n {NAME} link set {device} up")
-    ip(f"-n {NAME} route add default via {FIRST}")
+    ip(f"-n {NAME} route add {SECOND}/32 dev {FAR}")
 
 
 def remove_network() -> None:
@@ -170,8 +170,10 @@ async def act(folder: Path) -> None:
     serve = ["serve", "--log", "info,edge=debug", "--config"]
     with Server(*serve, settings(folder, f"node_ip: {SECOND}"), address=FIRST):
         await call()
+        ip(f"-n {NAME} route add unreachable {FIRST}/32")
         await call(SECOND)
-        check(True, "replies leave from the second address when it was asked")
+        check(True, "replies leave from the second address when it was asked, the first is nowhere")
+        ip(f"-n {NAME} route delete unreachable {FIRST}/32")
         await call(SIXTH)
         taken = [listens(address, socket.SOCK_STREAM, HTTP_PORT) for address in (FIRST, SECOND, SIXTH)]
         check(all(taken), "HTTP is served at all three addresses")

@@ -39,7 +39,7 @@ pub(super) fn check(tls: &Tls, folder: &Path, report: &mut Report) {
             report.add(Finding::wrong(CHECK, what, "every client refuses it: nobody can join", fix));
         }
     }
-    if let Err(reason) = certificate::identity(&tls.chain, &tls.key) {
+    if let Err(reason) = certificate::certified(&tls.chain, &tls.key) {
         report.add(Finding::wrong(
             CHECK,
             format!("{} {reason}", tls.key_file),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use edge::config::Limits;
-use edge::tls::{Identity, Tls};
+use edge::tls::{CertifiedKey, Tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -21,28 +21,28 @@ use crate::house::{House, Hub, soon};
 const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nof the house\n-----END CERTIFICATE-----\n";
 
 /// A certificate for `house.example` that vouches for itself.
-fn pair() -> (Identity, CertificateDer<'static>) {
+fn pair() -> (CertifiedKey, CertificateDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(["house.example".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().der().clone();
     let key = base64::prelude::BASE64_STANDARD.encode(key.serialized_der());
     let key = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
-    (Identity::new(vec![certificate.to_vec()], &key).unwrap(), certificate)
+    (CertifiedKey::new(vec![certificate.to_vec()], &key).unwrap(), certificate)
 }
 
 struct TlsHouse {
     house: House,
-    shown: watch::Sender<Identity>,
+    shown: watch::Sender<CertifiedKey>,
 }
 
-async fn open(identity: Identity, authority: Option<&str>) -> TlsHouse {
+async fn open(certified: CertifiedKey, authority: Option<&str>) -> TlsHouse {
     let limits = Limits { handshake_time: Duration::from_millis(50), ..Limits::STANDARD };
-    open_with(limits, identity, authority).await
+    open_with(limits, certified, authority).await
 }
 
-async fn open_with(limits: Limits, identity: Identity, authority: Option<&str>) -> TlsHouse {
-    let (shown, identity) = watch::channel(identity);
-    let tls = Tls { identity, authority: authority.map(Arc::from) };
+async fn open_with(limits: Limits, certified: CertifiedKey, authority: Option<&str>) -> TlsHouse {
+    let (shown, certified) = watch::channel(certified);
+    let tls = Tls { certified, authority: authority.map(Arc::from) };
     TlsHouse { house: House::with_tls(limits, Hub::Admits, Some(tls)).await, shown }
 }
 
@@ -72,9 +72,9 @@ async fn asked(mut stream: TlsStream<TcpStream>) -> String {
 
 #[tokio::test]
 async fn requests_are_answered_under_both_versions_to_who_trusts_the_certificate() {
-    let (identity, certificate) = pair();
+    let (certified, certificate) = pair();
     // Whole handshakes on a busy machine.
-    let TlsHouse { house, .. } = open_with(Limits::STANDARD, identity, None).await;
+    let TlsHouse { house, .. } = open_with(Limits::STANDARD, certified, None).await;
     for version in [&TLS12, &TLS13] {
         let answer = asked(greet(&house, &certificate, version).await.unwrap()).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("OK"), "{answer}");
