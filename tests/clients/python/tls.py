@@ -1,7 +1,7 @@
 """`serve` behind TLS with stock clients; certificates that change, are wrong, and end while a call goes on.
 
 The authority is the scenario's own; clients are told to trust it as any client is: by `SSL_CERT_FILE`, or by
-the certificate store of the person who runs the browser.
+the certificate store of the person who runs the browser. Needs root, to look into the server's memory.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ if not IS_STRANGER:
 
 import aiohttp  # noqa: E402
 from client import (  # noqa: E402
-    API_SECRET, SERVER, check, fresh_key, fresh_room, join, mark_sensitive, scenario, until,
+    API_SECRET, SERVER, SIGNAL, check, fresh_key, fresh_room, join, mark_sensitive, scenario, until,
 )  # fmt: skip
 from livekit import api, rtc  # noqa: E402
+from memory import Memory, mark  # noqa: E402
 from own_server import UDP_PORT, Server, refused  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
@@ -62,6 +63,8 @@ WEB = Path(__file__).parents[1] / "web"
 #: The server looks four times a second, and waits until the files have rested.
 SHOWN_WITHIN_S = 3
 HANDSHAKE_S = 10
+#: The promise of `forgotten`.
+FORGOTTEN_WITHIN_S = 2.0
 
 
 def write_settings(folder: Path, stem: str = "server") -> str:
@@ -205,6 +208,35 @@ async def holds_a_call_with_a_browser() -> None:
     await ada.disconnect()
 
 
+async def forgets_what_rode_under_it(server: Server) -> None:
+    """TLS has buffers of its own; what passed through them is as gone as all else."""
+    memory, room_name = Memory(server.process.pid), fresh_room("tls")
+    jwt = (
+        api.AccessToken("operator", API_SECRET)
+        .with_identity(mark("ada_identity"))
+        .with_name(mark("ada_name"))
+        .with_metadata(mark("ada_metadata"))
+        .with_grants(api.VideoGrants(room_join=True, room=room_name))
+        .to_jwt()
+    )
+    memory.secrets["ada_token"] = jwt.encode()
+    mark_sensitive(jwt)
+    ben, ada = await join(room_name, "ben"), rtc.Room()
+    await asyncio.wait_for(ada.connect(SIGNAL, jwt), 15)
+    await until("ben sees ada", 5, lambda: mark("ada_identity") in ben.remote_participants)
+    names = ("ada_identity", "ada_name", "ada_metadata", "ada_token")
+    scan = await asyncio.to_thread(memory.scan)
+    there = {name: scan.found[name] for name in names}
+    check(all(there[name] for name in names[:3]), f"while ada is there, so are {there}")
+    await ada.disconnect()
+    await until("ben sees ada go", 5, lambda: not ben.remote_participants)
+    await asyncio.sleep(FORGOTTEN_WITHIN_S)
+    scan = await asyncio.to_thread(memory.scan)
+    where = {name: dict(scan.where[name]) for name in names if scan.found[name]}
+    check(not where, f"and {FORGOTTEN_WITHIN_S:g} s after nothing of her is {where or ''}".rstrip())
+    await ben.disconnect()
+
+
 async def shows_a_new_one(server: Server, folder: Path, authority: Authority) -> None:
     name = fresh_room("tls")
     ada, ben = await join(name, "ada"), await join(name, "ben")
@@ -299,6 +331,7 @@ async def act() -> None:
         await speaks_as_it_should()
         await answers_livekit_api()
         await holds_a_call_with_a_browser()
+        await forgets_what_rode_under_it(server)
         await shows_a_new_one(server, folder, authority)
         await ends_while_a_call_goes_on(server, folder, authority)
         seconds = await cut
