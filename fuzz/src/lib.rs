@@ -10,10 +10,13 @@ mod sealed;
 
 use std::hint::black_box;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use model::{Codec, Identity, ParticipantSid};
 use ring::rand::SystemRandom;
 use rtp::packet::{Datagram, RtpHeader};
 use rtp::{codec, extension, rtcp, twcc, vp8};
+use settings::certificate::{Chain, UnixTime};
 use wire::frame::{Frame, decode_request};
 use wire::key::{
     App, KeyPair, Project, ProjectKey, ProjectKeys, PublicKey, PublicKeys, RefreshKey,
@@ -24,6 +27,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every reader of bytes from outside.
 pub const TARGETS: &[Target] = &[
+    ("certificate", certificate),
     ("data_packet", data_packet),
     ("forward", media::forward),
     ("front_door", front_door),
@@ -64,6 +68,16 @@ fn token(data: &[u8]) {
     if let Ok(keys) = ProjectKeys::new(RefreshKey::new(&[9; 32]), projects) {
         drop(wire::token::verify(&keys, text, 1_800_000_000));
         black_box(wire::token::claimed_id(text).ok());
+    }
+}
+
+/// DER, as it stands in a PEM file.
+fn certificate(data: &[u8]) {
+    let base64 = BASE64_STANDARD.encode(data);
+    let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    if let Ok(chain) = Chain::read(&text) {
+        black_box(chain.check(UnixTime(1_800_000_000)).ok());
+        drop(chain.valid_to().to_string());
     }
 }
 

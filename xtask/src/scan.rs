@@ -65,7 +65,11 @@ fn is_foreign_address(word: &str, ports: Ports) -> bool {
 
 fn is_local(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address == Ipv4Addr::LOCALHOST || address.is_unspecified(),
+        IpAddr::V4(address) => {
+            // The near end of a network namespace (RFC 2544), where servers are; clients are at the far one.
+            let is_near_end = matches!(address.octets(), [198, 18 | 19, _, 1]);
+            address == Ipv4Addr::LOCALHOST || address.is_unspecified() || is_near_end
+        }
         IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST || address.is_unspecified(),
     }
 }
@@ -103,6 +107,9 @@ mod tests {
         check("INFO from 10.0.0.7.", 1);
         check("INFO from [::1]:50312", 1);
         check("INFO from 192.0.2.4:7880", 1);
+        check("INFO started http=198.18.7.1:7880", 0);
+        check("INFO from 198.18.7.1:50312", 1);
+        check("INFO from 198.18.7.2:7880", 1);
     }
 
     #[test]

@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
-use crate::server::{self, API_KEY, API_SECRET, Command, Server};
+use crate::server::{self, API_KEY, API_SECRET, Command, Ports, Server};
 use crate::{scan, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask test [NAME…] [--list]
 
 Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
-with keys of all kinds, on free ports of 127.0.0.1, then its script runs with a time limit. It passes
-when the script ends with 0, the server ends gracefully after SIGTERM, and the server's log holds no
-token, key, secret, identity or client address.
+with keys of all kinds, on free ports of 127.0.0.1, or ports at which its script starts servers itself; then
+its script runs with a time limit. It passes when the script ends with 0, the server ends gracefully after
+SIGTERM, and the server's log holds no token, key, secret, identity or client address.
 
 A script finds in its environment:
   INCAMERA_URL        http://127.0.0.1:PORT of its server
@@ -35,6 +35,9 @@ A script finds in its environment:
   INCAMERA_LOAD       the load clients, for `forgotten`
   INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
   INCAMERA_PID        the server's process
+  INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_SERVER_LOG
+                      the ports of its server, and the file of its log: a script that starts servers
+                      itself gives them these ports and appends their logs there
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -70,6 +73,11 @@ const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scena
     Scenario { server: Command::Serve, ..scenario(name, script, limit_s) }
 }
 
+/// Whose script starts servers by itself, each in its own way.
+const fn own(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
+    Scenario { server: Command::Own, ..scenario(name, script, limit_s) }
+}
+
 impl Scenario {
     /// With a server that was started with `options` and counts `counted` at its end.
     const fn over(self, options: &'static [&'static str], counted: &'static str) -> Self {
@@ -92,6 +100,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
+    own("tls", "python/tls.py", 180),
+    own("deployment", "python/deployment.py", 90),
+    own("doctor", "python/doctor.py", 120),
+    own("addresses", "python/addresses.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
@@ -101,6 +113,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_offer", "web/late_offer.mjs", 60),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    own("lan", "web/lan.mjs", 120),
     scenario("throttled", "web/throttled.mjs", 150),
     scenario("demo", "web/demo.mjs", 300),
     scenario("accessibility", "web/accessibility.mjs", 120),
@@ -170,11 +183,13 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
     let name = scenario.name;
     let server_log = Log::create(&format!("scenario/{name}.server"))?;
     let settings = server_log.path().with_extension("settings");
+    let log_path = server_log.path().to_owned();
     let server = match scenario.server {
-        Command::Dev => Server::start(server_log, scenario.options)?,
-        Command::Serve => Server::serve(server_log, &settings)?,
+        Command::Dev => Host::Server(Server::start(server_log, scenario.options)?),
+        Command::Serve => Host::Server(Server::serve(server_log, &settings)?),
+        Command::Own => Host::Script(server_log, Ports::free()?),
     };
-    let pid = server.pid().to_string();
+    let pid = server.pid();
     let ports = server.ports();
     let client_log = Log::create(&format!("scenario/{name}.client"))?;
     let sensitive = Log::create(&format!("scenario/{name}.sensitive"))?;
@@ -191,6 +206,9 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
             .env("INCAMERA_SETTINGS", &settings)
             .env("INCAMERA_PID", &pid)
+            .env("INCAMERA_HTTP_PORT", ports.http.to_string())
+            .env("INCAMERA_UDP_PORT", ports.udp.to_string())
+            .env("INCAMERA_SERVER_LOG", &log_path)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);
         if let Some(chromium) = find(setup::CHROMIUM) {
@@ -218,6 +236,37 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             }
         })
         .map_err(|failure| format!("{failure}\n{}", server_log.shown()))
+}
+
+/// What a scenario runs against.
+enum Host {
+    /// A server that runs as long as the script.
+    Server(Server),
+    /// Servers of the script; it ends them as well.
+    Script(Log, Ports),
+}
+
+impl Host {
+    fn pid(&self) -> String {
+        match self {
+            Self::Server(server) => server.pid().to_string(),
+            Self::Script(..) => String::new(),
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        match self {
+            Self::Server(server) => server.ports(),
+            Self::Script(_, ports) => *ports,
+        }
+    }
+
+    fn stop(self) -> Result<Log, Failure> {
+        match self {
+            Self::Server(server) => server.stop(),
+            Self::Script(log, _) => Ok(log),
+        }
+    }
 }
 
 /// Whether a server's log says at its end that `counter` has moved.

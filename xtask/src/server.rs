@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Dev,
     /// `incamera serve`, with keys of every kind.
     Serve,
+    /// Whatever the script starts.
+    Own,
 }
 
 /// A running server.

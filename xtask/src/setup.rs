@@ -45,6 +45,9 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: CHROMIUM, package: "chromium", reason: "the JavaScript SDK in a browser" },
     Tool { programs: &["ip"], package: "iproute2", reason: "network namespaces" },
     Tool { programs: &["tc"], package: "iproute2", reason: "throttled links" },
+    Tool { programs: &["openssl"], package: "openssl", reason: "a judge of TLS" },
+    Tool { programs: &["certutil"], package: "libnss3-tools", reason: "whom the browser trusts" },
+    Tool { programs: &["systemd-analyze"], package: "systemd", reason: "a judge of the unit" },
     Tool { programs: &["kill"], package: "procps", reason: "ending servers" },
     Tool { programs: &["git"], package: "git", reason: "the list of our files" },
 ];

@@ -43,8 +43,12 @@ const WEBRTC: (&[&str], &str) = (&["dimpl", "sctp-proto"], "peer");
 
 /// The only files that may hold `unsafe`: system calls, the allocator that wipes, and one that counts and is
 /// not shipped.
-const UNSAFE: &[&str] =
-    &["shell/edge/src/sys.rs", "shell/edge/src/memory.rs", "benches/src/sys.rs"];
+const UNSAFE: &[&str] = &[
+    "shell/edge/src/sys.rs",
+    "shell/edge/src/machine.rs",
+    "shell/edge/src/memory.rs",
+    "benches/src/sys.rs",
+];
 
 /// What no Rust file may say, and why. Split, so that this file does not say it.
 const BANNED: &[(&str, &str)] = &[
@@ -380,9 +384,14 @@ fn decision_records_are_short_and_numbered() {
     let records: Vec<String> =
         files().into_iter().filter(|name| name.starts_with("docs/decisions/")).collect();
     assert!(!records.is_empty());
-    for (index, name) in records.iter().enumerate() {
-        let number = format!("docs/decisions/{:04}-", index + 1);
-        assert!(name.starts_with(&number), "{name} should start with {number}");
+    let mut before = 0;
+    for name in &records {
+        // Numbers are given out before records are merged, so that a merge may leave a gap for a day.
+        let file = name.trim_start_matches("docs/decisions/");
+        let number = file.get(..4).and_then(|digits| digits.parse::<u32>().ok());
+        let number = number.unwrap_or_else(|| panic!("{name} has no number"));
+        assert!(number > before && file.get(4..5) == Some("-"), "{name} has another's number");
+        before = number;
         let lines = read(name).lines().count();
         assert!(lines <= 25, "{name} has {lines} lines, 25 is the most");
     }
@@ -412,9 +421,11 @@ fn every_scenario_script_is_in_the_table_and_there() {
 
 /// What scenarios import; all beside them is a scenario.
 const SHARED_BY_SCENARIOS: &[&str] = &[
+    "python/authority.py",
     "python/client.py",
     "python/media.py",
     "python/memory.py",
+    "python/own_server.py",
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",

@@ -10,7 +10,9 @@ use edge::Server;
 use edge::config::{Config, Limits};
 use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys};
+use zeroize::Zeroizing;
 
+use crate::lan::Lan;
 use crate::process::{self, Ending};
 use crate::{Failure, log};
 
@@ -25,6 +27,9 @@ It listens on and advertises 127.0.0.1, or what --bind says, and takes tokens of
 with the secret `secret`, which everybody knows. `/` answers the health check, `/call` is a call
 page, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
 
+With --lan it is for people on the same network, phones among them: https with a certificate of an
+authority of your own, a key pair that is made at each start, and a link for each of two people.
+
 SIGTERM or Ctrl-C tells every client to leave and ends within seconds; a second one ends at once.";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -32,6 +37,8 @@ Examples:
   incamera dev
   incamera dev --http-port 8080 --udp-port 0
   incamera dev --bind 192.168.1.20
+  incamera dev --lan
+  incamera dev --lan --address 192.168.1.20
   incamera dev --log edge=debug,info
   incamera dev --log-format json 2>server.log
 
@@ -43,6 +50,13 @@ pub(crate) struct Options {
     /// Address of this machine to listen on and to advertise: whoever reaches it can come in
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
+    /// For people on the same network, over https; prints their links and how a phone comes to trust this
+    /// machine
+    #[arg(long, conflicts_with = "bind")]
+    lan: bool,
+    /// Address of this machine on that network [default: that of the default route]
+    #[arg(long, value_name = "ADDRESS", requires = "lan")]
+    address: Option<IpAddr>,
     /// TCP port of HTTP and WebSockets; 0 takes any
     #[arg(long, value_name = "PORT", default_value_t = 7880)]
     http_port: u16,
@@ -69,17 +83,25 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
-    let config = config(options)?;
-    process::runtime()?.block_on(serve(config))
+    process::open_files();
+    let lan = if options.lan { Some(Lan::prepare(options.address)?) } else { None };
+    let config = config(options, lan.as_ref())?;
+    process::runtime()?.block_on(serve(config, lan))
 }
 
-fn config(options: &Options) -> Result<Config, Failure> {
-    let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
+fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
+    let key = match lan {
+        Some(lan) => lan.key.clone(),
+        None => ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?,
+    };
     let keys = ProjectKeys::new(process::refresh_key()?, [key.into()])?;
+    let bind = lan.map_or(options.bind, Lan::everywhere);
     Ok(Config {
-        http: SocketAddr::from((options.bind, options.http_port)),
-        udp: vec![SocketAddr::from((options.bind, options.udp_port))],
-        advertised: vec![options.bind],
+        http: vec![SocketAddr::from((bind, options.http_port))],
+        tls: lan.map(|lan| lan.certified.clone()),
+        authority: lan.map(|lan| lan.authority.pem.as_str().into()),
+        udp: vec![SocketAddr::from((bind, options.udp_port))],
+        advertised: vec![lan.map_or(options.bind, |lan| lan.address)],
         access: Arc::new(Access::new(keys)),
         workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
@@ -87,12 +109,17 @@ fn config(options: &Options) -> Result<Config, Failure> {
     })
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let workers = config.workers;
     let server = Server::start(config).await?;
+    let banner = match &lan {
+        Some(lan) => lan.banner(server.http().port(), server.udp_port())?,
+        None => Zeroizing::new(banner(&server, workers)),
+    };
     // Nobody has to read it.
-    io::stdout().write_all(banner(&server, workers).as_bytes()).ok();
+    io::stdout().write_all(banner.as_bytes()).ok();
+    drop(banner);
     ending.asked().await;
     ending.end(server).await;
     Ok(())

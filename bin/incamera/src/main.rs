@@ -4,13 +4,18 @@
 //! Not here: anything that a server does (`edge`).
 #![forbid(unsafe_code)]
 
+mod authority;
+mod certificate;
 mod dev;
+mod doctor;
 mod files;
 mod keygen;
+mod lan;
 mod log;
 mod process;
 mod serve;
 mod token;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -29,7 +34,8 @@ Start here, in two terminals:
 
 Exit codes:
   0        ended as asked
-  1        could not start, or could not do what was asked; the reason is on standard error
+  1        could not start, or could not do what was asked, the reason is on standard error; `doctor` found
+           something wrong
   2        the command line is wrong
   130,143  ended at once by a second SIGINT or SIGTERM, without waiting for clients
 
@@ -51,6 +57,9 @@ enum Command {
     /// The server, by a settings file
     #[command(long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
     Serve(serve::Options),
+    /// What would keep a server from working here, and what to do about it
+    #[command(long_about = doctor::ABOUT, after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Options),
     /// Tokens: what lets people into rooms
     #[command(subcommand)]
     Token(token::Command),
@@ -64,18 +73,17 @@ static ALLOCATOR: WipingAllocator = WipingAllocator;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
     let outcome = memory::forbid_dumps().map_err(Failure::from).and_then(|()| {
         match Arguments::parse().command {
-            Command::Dev(options) => dev::run(&options),
-            Command::Serve(options) => serve::run(&options),
-            Command::Token(command) => token::run(&command),
+            Command::Dev(options) => dev::run(&options).map(done),
+            Command::Serve(options) => serve::run(&options).map(done),
+            Command::Doctor(options) => doctor::run(&options),
+            Command::Token(command) => token::run(&command).map(done),
         }
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            log::complain(failure.as_ref());
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|failure| {
+        log::complain(failure.as_ref());
+        ExitCode::FAILURE
+    })
 }

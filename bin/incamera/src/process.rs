@@ -4,7 +4,8 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::process;
 use std::thread;
 
-use edge::Server;
+use edge::limits::CONNECTIONS_MAX;
+use edge::{Server, machine};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +25,25 @@ const BLOCKING_THREADS: usize = 2;
 /// What signals say beside their number (POSIX): 128 and the number.
 const EXIT_SIGINT: i32 = 130;
 const EXIT_SIGTERM: i32 = 143;
+
+/// Open files that a full server has: its connections, and beside them sockets and bells of the workers, files
+/// that are read again, and a reserve.
+pub(crate) const FILES_WANTED: usize = CONNECTIONS_MAX + 512;
+
+/// Lets as many files be open as may be; says so if they are few.
+pub(crate) fn open_files() {
+    match machine::open_as_many_files_as_may_be() {
+        Ok(limit) if usize::try_from(limit).is_ok_and(|limit| limit < FILES_WANTED) => {
+            tracing::warn!(
+                limit,
+                wanted = FILES_WANTED,
+                "few files may be open: see `incamera doctor`"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
 
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
     let runtime = runtime::Builder::new_multi_thread()

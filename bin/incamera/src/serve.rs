@@ -2,15 +2,16 @@
 
 use std::future::pending;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use edge::Server;
 use edge::config::{Config, Limits};
+use edge::{Server, machine};
 use settings::Settings;
+use settings::address::OwnAddress;
+use settings::certificate::Chain;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -19,29 +20,39 @@ use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
 use wire::revocation::Revocations;
 
+use crate::certificate::{self, Certificate, End};
 use crate::process::{self, Ending};
+use crate::watched::Watched;
 use crate::{Failure, files, log};
 
-/// How often the revocation file is looked at: what it says takes effect within a second.
+/// How often files are looked at: what the revocation file says takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) const ABOUT: &str = "\
 The server, by a settings file.
 
 The file is YAML and takes the keys of a livekit.yaml; what has no effect here is named when the server
-starts. HTTP and WebSockets are plain: on this machine only, or behind a proxy that speaks TLS.
+starts. HTTP and WebSockets are under TLS if it names a certificate; else they are plain: on this machine
+only, or behind a proxy that speaks TLS.
 
-SIGHUP reads keys and revocations again; calls go on. A revocation file is also read again when it changes,
-and what it revokes ends within a second. SIGTERM tells every client to leave and ends within seconds; a
+SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
+certificate are also read again when they change, and what is revoked ends within a second. A file that is
+wrong changes nothing. SIGTERM tells every client to leave and ends within seconds; a
 second one ends at once.";
 
 pub(crate) const EXAMPLES: &str = "\
-Example, a file for a server behind a proxy:
+Example:
   port: 7880
-  behind_proxy: true
+  bind_addresses: ['']             # all of IPv4 and IPv6; 127.0.0.1 if nothing is said
+  tls:
+    cert_file: chain.pem           # the server's certificate, then those between it and the root
+    key_file: key.pem              # without a passphrase
+  # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
-    node_ip: 203.0.113.7           # where clients send media
+    node_ip: 203.0.113.7           # where clients send media; several as [203.0.113.7, '2001:db8::7']
+    # interfaces: {includes: [eth0]} # receive at these alone, and advertise them if `node_ip` is not given
+    # ips: {excludes: [172.16.0.0/12]}
   keys:
     livekit-sdks: SECRET           # HS256: at least 32 bytes; whoever runs the server could mint with it
     back-end:
@@ -80,7 +91,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
-    let written = Written::read(options.config.clone(), process::refresh_key()?)?;
+    process::open_files();
+    let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     for warning in &written.warnings {
         tracing::warn!("{}: {warning}", options.config.display());
     }
@@ -94,16 +106,18 @@ struct Written {
     fallback: RefreshKey,
     warnings: Vec<settings::Fault>,
     config: Config,
+    certificate: Option<Certificate>,
     revocations: Option<RevocationFile>,
 }
 
 impl Written {
-    fn read(path: PathBuf, fallback: RefreshKey) -> Result<Self, Failure> {
+    /// `shown` is the certificate that clients are shown already.
+    fn read(path: PathBuf, fallback: RefreshKey, shown: Option<&Chain>) -> Result<Self, Failure> {
         let within = |reason: String| format!("{}: {reason}", path.display());
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, udp, advertised, projects, refresh, revocations, warnings } =
+        let Settings { http, tls, media, projects, refresh, revocations, warnings } =
             settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -111,64 +125,51 @@ impl Written {
         if let Some(file) = &revocations {
             access.revocations = file.read()?;
         }
+        let now = certificate::now();
+        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
+        let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
+        let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let config = Config {
             http,
-            udp: vec![udp],
-            advertised: vec![advertised],
+            tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
+            authority: None,
+            udp: places.bound,
+            advertised: places.advertised,
             access: Arc::new(access),
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
             limits: Limits::STANDARD,
         };
-        Ok(Self { path, fallback, warnings, config, revocations })
+        Ok(Self { path, fallback, warnings, config, certificate, revocations })
     }
 }
 
-/// A file that is read again when it changes.
-#[derive(Clone)]
-struct RevocationFile {
-    path: PathBuf,
-    /// What it was when it was last looked at; nothing if it could not be.
-    stamp: Option<Stamp>,
+/// The addresses that this machine has now.
+pub(crate) fn own_addresses() -> Result<Vec<OwnAddress>, Failure> {
+    let all =
+        machine::interfaces().map_err(|error| format!("this machine's addresses: {error}"))?;
+    let all = all.into_iter().map(|it| OwnAddress { interface: it.name, address: it.address });
+    Ok(all.collect())
 }
 
-/// Which file, when it was changed, and how long it is. Two changes within a clock tick that leave the length
-/// look like one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
-    len: u64,
-}
+/// The file of what is revoked.
+#[derive(Clone)]
+struct RevocationFile(Watched);
 
 impl RevocationFile {
     fn new(path: PathBuf) -> Self {
-        let stamp = Self::stamp(&path);
-        Self { path, stamp }
-    }
-
-    fn stamp(path: &Path) -> Option<Stamp> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(Stamp {
-            inode: found.ino(),
-            seconds: found.mtime(),
-            nanoseconds: found.mtime_nsec(),
-            len: found.len(),
-        })
+        Self(Watched::new(path))
     }
 
     fn read(&self) -> Result<Revocations, String> {
-        let text = files::read(&self.path, REVOCATION_FILE_MAX)?;
+        let text = files::read(self.0.path(), REVOCATION_FILE_MAX)?;
         let read = settings::read_revocations(&text);
-        read.map_err(|fault| format!("{}: {fault}", self.path.display()))
+        read.map_err(|fault| format!("{}: {fault}", self.0.path().display()))
     }
 
     /// What it says now, if it has changed since the last look.
     fn look(&mut self) -> Option<Result<Revocations, String>> {
-        let stamp = Self::stamp(&self.path);
-        let has_changed = std::mem::replace(&mut self.stamp, stamp) != stamp;
-        has_changed.then(|| self.read())
+        self.0.has_changed().then(|| self.read())
     }
 }
 
@@ -184,9 +185,9 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
         tokio::select! {
             _ = ending.asked() => break,
             _ = hangup.recv() => written = read_again(&server, written).await?,
-            () = async { match &written.revocations {
-                Some(_) => drop(looks.tick().await),
-                None => pending().await,
+            () = async { match (&written.revocations, &written.certificate) {
+                (None, None) => pending().await,
+                (Some(_), _) | (_, Some(_)) => drop(looks.tick().await),
             } } => written = look_again(&server, written).await?,
         }
     }
@@ -197,41 +198,47 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
 /// Reads every file again. If one is wrong, all stays as it is.
 async fn read_again(server: &Server, written: Written) -> Result<Written, Failure> {
     let (path, fallback) = (written.path.clone(), written.fallback.clone());
-    let again = spawn_blocking(move || Written::read(path, fallback)).await?;
+    let shown = written.certificate.as_ref().map(|shown| shown.chain.clone());
+    let again = spawn_blocking(move || Written::read(path, fallback, shown.as_ref())).await?;
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (was.http, &was.udp, &was.advertised) != (is.http, &is.udp, &is.advertised) {
+            if (&was.http, &was.udp, &was.advertised) != (&is.http, &is.udp, &is.advertised) {
                 tracing::warn!(
                     "other addresses or ports take effect when the server is started again"
                 );
             }
+            if was.tls.is_some() != is.tls.is_some() {
+                tracing::warn!("TLS begins or ends when the server is started again");
+            }
             server.admit_by(Arc::clone(&is.access));
+            if let Some(certified) = &is.tls {
+                server.show(certified.clone());
+            }
             tracing::info!(
                 revocations = is.access.revocations.len(),
-                "keys and revocations read again"
+                "keys, revocations and certificate read again"
             );
             Ok(again)
         }
         Err(failure) => {
-            tracing::error!(%failure, "the files are wrong: keys and revocations stay as they were");
+            tracing::error!(%failure, "the files are wrong: keys, revocations and certificate stay as they were");
             Ok(written)
         }
     }
 }
 
-/// Reads the revocation file again if it has changed. If it is wrong or gone, what was revoked stays so.
+/// Reads again what has changed. Of what is wrong or gone, that which was read before stays in force.
 async fn look_again(server: &Server, mut written: Written) -> Result<Written, Failure> {
-    let Some(mut file) = written.revocations.take() else {
-        return Ok(written);
-    };
-    let (file, outcome) = spawn_blocking(move || {
-        let outcome = file.look();
-        (file, outcome)
+    // Files are looked at where it does not matter how long that takes.
+    let (mut written, revocations, certificate) = spawn_blocking(move || {
+        let revocations = written.revocations.as_mut().and_then(RevocationFile::look);
+        let now = certificate::now();
+        let certificate = written.certificate.as_mut().and_then(|it| it.look(now));
+        (written, revocations, certificate)
     })
     .await?;
-    written.revocations = Some(file);
-    match outcome {
+    match revocations {
         None => {}
         Some(Ok(revocations)) => {
             let keys = written.config.access.keys.clone();
@@ -244,20 +251,54 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
             tracing::error!(%failure, "the revocation file is wrong: what was revoked stays revoked");
         }
     }
+    if let Some(shown) = &mut written.certificate {
+        match certificate {
+            None => {}
+            Some(Ok(())) => {
+                server.show(shown.certified.clone());
+                written.config.tls = Some(shown.certified.clone());
+                tracing::info!(valid_to = %shown.chain.valid_to(), "certificate read again");
+            }
+            Some(Err(fault)) => {
+                let failure = fault.reason;
+                tracing::error!(%failure, "the certificate is wrong: the one before stays");
+            }
+        }
+        say_if_it_ends(shown);
+    }
     Ok(written)
+}
+
+/// Calls go on when a certificate ends; whoever comes then is turned away by their own client.
+fn say_if_it_ends(certificate: &mut Certificate) {
+    let valid_to = certificate.chain.valid_to();
+    match certificate.end(certificate::now()) {
+        None => {}
+        Some(End::Soon(days)) => {
+            tracing::warn!(days, %valid_to, "the certificate ends soon: renew it");
+        }
+        Some(End::Past) => {
+            tracing::error!(%valid_to, "the certificate has expired: nobody can join until it is renewed");
+        }
+    }
 }
 
 fn banner(server: &Server, written: &Written) -> String {
     let (http, udp) = (server.http(), server.udp_port());
-    let media = written.config.advertised.first();
+    let advertised: Vec<String> =
+        written.config.advertised.iter().map(ToString::to_string).collect();
+    let (scheme, how) = match &written.certificate {
+        Some(shown) => ("wss", format!("certificate valid until {}", shown.chain.valid_to())),
+        None => ("ws", "without TLS".to_owned()),
+    };
     format!(
         "Incamera {version}
 
-  signalling  ws://{http}, without TLS
-  media       UDP port {udp}{advertised}
+  signalling  {scheme}://{http}, {how}
+  media       UDP port {udp}, advertised at {advertised}
 ",
         version = env!("CARGO_PKG_VERSION"),
-        advertised = media.map(|address| format!(", advertised at {address}")).unwrap_or_default(),
+        advertised = advertised.join(" and "),
     )
 }
 

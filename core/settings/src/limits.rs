@@ -10,3 +10,8 @@ pub const REVOCATION_FILE_MAX: usize = REVOCATIONS_MAX * 128;
 pub const NODES_MAX: usize = 6 * REVOCATIONS_MAX;
 /// Depth of lists and maps. A `livekit.yaml` has four.
 pub const DEPTH_MAX: usize = 8;
+/// Certificates of a chain: the server's, and more between it and the root than any authority has.
+pub const CHAIN_MAX: usize = 8;
+/// Addresses to listen at, and as many to advertise: a media worker waits for sixteen descriptors, of which
+/// some are not sockets.
+pub const ADDRESSES_MAX: usize = 8;

@@ -4,11 +4,15 @@
 //! nobody knows, become warnings, so that a file that works there starts us.
 //! Not here: what to listen on by default in development (`bin/incamera`).
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use wire::key::{KeyError, Project, RefreshKey};
+use zeroize::Zeroizing;
 
-use crate::limits::SETTINGS_MAX;
+use crate::address::Media;
+use crate::certificate::Chain;
+use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
 use crate::{Fault, ReadFile, keys};
 
@@ -47,8 +51,6 @@ const INERT: &[&str] = &[
     "rtc.enable_loopback_candidate",
     "rtc.enable_warp",
     "rtc.force_tcp",
-    "rtc.interfaces",
-    "rtc.ips",
     "rtc.packet_buffer_size",
     "rtc.packet_buffer_size_audio",
     "rtc.packet_buffer_size_video",
@@ -72,12 +74,12 @@ const INERT: &[&str] = &[
 /// What a server is told by its operator.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where HTTP and WebSockets are served, without TLS.
-    pub http: SocketAddr,
-    /// Where media is received.
-    pub udp: SocketAddr,
-    /// Where clients are told to send it.
-    pub advertised: IpAddr,
+    /// Where HTTP and WebSockets are served: at least one, all with one port, none twice.
+    pub http: Vec<SocketAddr>,
+    /// What they are served with; without it in the clear.
+    pub tls: Option<Tls>,
+    /// Where media is received, and where clients are told to send it.
+    pub media: Media,
     /// Whose tokens are taken; at least one, and no two of the same name.
     pub projects: Vec<Project>,
     /// The server's own key, if it is to outlast the process or to be shared.
@@ -88,6 +90,30 @@ pub struct Settings {
     pub warnings: Vec<Fault>,
 }
 
+/// The certificate that clients see, and its key.
+pub struct Tls {
+    /// Where the settings name it.
+    pub line: usize,
+    /// The path of the certificate.
+    pub cert_file: String,
+    /// The path of the key.
+    pub key_file: String,
+    /// The server's certificate and those between it and the root, whatever time it is.
+    pub chain: Chain,
+    /// The key in PEM, unread.
+    pub key: Zeroizing<String>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Tls")
+            .field("line", &self.line)
+            .field("cert_file", &self.cert_file)
+            .field("key_file", &self.key_file)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Reads the text of a settings file; `read` opens the files that it names.
 ///
 /// # Errors
@@ -95,32 +121,25 @@ pub struct Settings {
 pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fault> {
     let mut map = yaml::read(text, SETTINGS_MAX)?.map()?;
     let mut rtc = map.take("rtc").map(Node::map).transpose()?;
-    let mut within = |name: &str| rtc.as_mut().and_then(|rtc| rtc.take(name));
-    let (node_ip, udp_port) = (within("node_ip"), within("udp_port"));
-    let external_ip = within("use_external_ip");
+    let udp_port = rtc.as_mut().and_then(|rtc| rtc.take("udp_port"));
+    let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
 
     let projects = projects(&mut map, read)?;
     let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
     let revocations = map.take("revocations");
     let revocations = revocations.map(|node| node.text().map(str::to_owned)).transpose()?;
-    let http = http(&mut map)?;
-    let advertised = advertised(node_ip.as_ref(), external_ip.as_ref(), http.0, http.1)?;
-    let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
+    let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
+    let http = http(&mut map, tls.is_some())?;
+    let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
+    let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
+    let media = Media::read(rtc.as_mut(), udp_port, local)?;
 
     let mut warnings = warnings("", map);
     if let Some(rtc) = rtc {
         warnings.extend(self::warnings("rtc.", rtc));
     }
     warnings.sort_by_key(|fault| fault.line);
-    Ok(Settings {
-        http: http.0,
-        udp: SocketAddr::new(any_of(advertised), udp_port),
-        advertised,
-        projects,
-        refresh,
-        revocations,
-        warnings,
-    })
+    Ok(Settings { http: http.0, tls, media, projects, refresh, revocations, warnings })
 }
 
 fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {
@@ -151,62 +170,59 @@ fn refresh(node: &Node, read: &mut ReadFile<'_>) -> Result<RefreshKey, Fault> {
     RefreshKey::shared(secret.trim().as_bytes()).map_err(|error| node.fault(error.to_string()))
 }
 
+fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {
+    let mut map = node.map()?;
+    let (cert_file, key_file) = (map.need("cert_file")?, map.need("key_file")?);
+    map.end()?;
+    let text = keys::open(&cert_file, read)?;
+    let name = cert_file.text()?.to_owned();
+    let chain = Chain::read(&text).map_err(|error| cert_file.fault(format!("{name} {error}")))?;
+    let key = keys::open(&key_file, read)?;
+    Ok(Tls {
+        line: cert_file.line,
+        cert_file: name,
+        key_file: key_file.text()?.to_owned(),
+        chain,
+        key,
+    })
+}
+
 /// Where HTTP is served, and whether a proxy before it speaks TLS.
-fn http(map: &mut Map) -> Result<(SocketAddr, bool), Fault> {
+fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> {
     let port = map.take("port").map_or(Ok(HTTP_PORT), |node| port(&node))?;
     let behind_proxy = map.take("behind_proxy").map_or(Ok(false), |node| node.boolean())?;
     let Some(node) = map.take("bind_addresses") else {
-        return Ok((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), behind_proxy));
+        return Ok((vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))], behind_proxy));
     };
     let line = node.line;
-    let one = <[Node; 1]>::try_from(node.list()?);
-    let [node] = one.map_err(|_| Fault::new(line, "give one address to bind to"))?;
-    let address = match node.text()? {
-        "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => node.number("an IP address")?,
-    };
-    if !address.is_loopback() && !behind_proxy {
-        return Err(node.fault(
-            "this would serve tokens without TLS beyond this machine: bind to 127.0.0.1, or put a proxy \
-             that speaks TLS before it and say `behind_proxy: true`",
+    let mut all: Vec<IpAddr> = Vec::new();
+    for node in node.list()? {
+        let address = match node.text()? {
+            "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => node.number("an IP address")?,
+        };
+        if !address.is_loopback() && !behind_proxy && !has_tls {
+            return Err(node.fault(
+                "this would serve tokens without TLS beyond this machine: give a certificate as `tls`, or \
+                 bind to 127.0.0.1, or put a proxy that speaks TLS before it and say `behind_proxy: true`",
+            ));
+        }
+        if all.contains(&address) {
+            return Err(node.fault("this address is there already"));
+        }
+        all.push(address);
+    }
+    // The unspecified address of IPv6 takes IPv4 as well.
+    if all.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
+        all.retain(|address| address.is_ipv6());
+    }
+    if !(1..=ADDRESSES_MAX).contains(&all.len()) {
+        return Err(Fault::new(
+            line,
+            format!("from 1 to {ADDRESSES_MAX} addresses are wanted here"),
         ));
     }
-    Ok((SocketAddr::new(address, port), behind_proxy))
-}
-
-fn advertised(
-    node_ip: Option<&Node>,
-    external_ip: Option<&Node>,
-    http: SocketAddr,
-    behind_proxy: bool,
-) -> Result<IpAddr, Fault> {
-    let asks = external_ip.map_or(Ok(false), Node::boolean)?;
-    match (node_ip, external_ip) {
-        (Some(node), _) => {
-            let address: IpAddr = node.number("an IP address")?;
-            if address.is_unspecified() || address.is_multicast() {
-                return Err(node.fault("clients cannot send media to this address"));
-            }
-            Ok(address)
-        }
-        (None, Some(node)) if asks => {
-            Err(node.fault("nothing here asks others for its address: give it as `rtc.node_ip`"))
-        }
-        (None, _) if behind_proxy || !http.ip().is_loopback() => {
-            Err(Fault::new(1, "`rtc.node_ip` is missing: the address that clients send media to"))
-        }
-        (None, _) => Ok(http.ip()),
-    }
-}
-
-/// What to bind to so that `advertised` can be reached: it may be the address of a router.
-const fn any_of(advertised: IpAddr) -> IpAddr {
-    match advertised {
-        IpAddr::V4(address) if address.is_loopback() => advertised,
-        IpAddr::V6(address) if address.is_loopback() => advertised,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
+    Ok((all.into_iter().map(|address| SocketAddr::new(address, port)).collect(), behind_proxy))
 }
 
 fn port(node: &Node) -> Result<u16, Fault> {

@@ -178,6 +178,10 @@ impl Node {
         matches!(self.value, Value::Map(_))
     }
 
+    pub(crate) const fn is_list(&self) -> bool {
+        matches!(self.value, Value::List(_))
+    }
+
     pub(crate) fn fault(&self, reason: impl Into<String>) -> Fault {
         Fault::new(self.line, reason)
     }

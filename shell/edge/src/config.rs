@@ -11,12 +11,17 @@ use std::time::Duration;
 use wire::access::Access;
 
 use crate::limits;
+use crate::tls::CertifiedKey;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where HTTP and WebSockets are served. Port 0 takes any.
-    pub http: SocketAddr,
+    /// Where HTTP and WebSockets are served: at least one. Port 0 takes any, and then there is one address.
+    pub http: Vec<SocketAddr>,
+    /// What they are served with; without it in the clear. [`crate::Server::show`] changes it.
+    pub tls: Option<CertifiedKey>,
+    /// A certificate that is given to whoever asks for it: see [`crate::tls::Tls`].
+    pub authority: Option<Arc<str>>,
     /// Where media is received: one address of each interface, all with the same port. Port 0 takes
     /// any, and then there is one address.
     pub udp: Vec<SocketAddr>,
@@ -42,6 +47,8 @@ pub struct Limits {
     pub participants: usize,
     /// Participants in one room at once.
     pub room_participants: usize,
+    /// For a TLS handshake.
+    pub handshake_time: Duration,
     /// For a request's head, and for the next request.
     pub head_time: Duration,
     /// For a message to a client whose window is full.
@@ -57,6 +64,9 @@ pub struct Limits {
 /// Settings that no server can run with. The operator's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// No address for HTTP, or several that leave the port open.
+    #[error("HTTP wants at least one address, and a port other than 0 if they are several")]
+    Http,
     /// No address for media.
     #[error("no UDP address to receive media at")]
     NoUdp,
@@ -77,6 +87,10 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let leave_it_open = self.http.iter().any(|address| address.port() == 0);
+        if self.http.is_empty() || (leave_it_open && self.http.len() > 1) {
+            return Err(ConfigError::Http);
+        }
         let first = self.udp.first().ok_or(ConfigError::NoUdp)?;
         let alike = self.udp.iter().all(|address| address.port() == first.port());
         if !alike || (first.port() == 0 && self.udp.len() > 1) {
@@ -103,6 +117,7 @@ impl Limits {
         connections: limits::CONNECTIONS_MAX,
         participants: limits::PARTICIPANTS_MAX,
         room_participants: limits::ROOM_PARTICIPANTS_MAX,
+        handshake_time: limits::HANDSHAKE_TIME_MAX,
         head_time: limits::HEAD_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
         ping_every: limits::PING_EVERY,
@@ -122,7 +137,9 @@ mod tests {
 
     fn config(udp: &[&str], advertised: &[&str]) -> Config {
         Config {
-            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            tls: None,
+            authority: None,
             udp: udp.iter().map(|text| text.parse().unwrap()).collect(),
             advertised: advertised.iter().map(|text| text.parse().unwrap()).collect(),
             access: nobody(),

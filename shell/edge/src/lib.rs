@@ -1,6 +1,6 @@
 //! Faces clients: HTTP, WebSocket and UDP; drives `peer` and `sfu`.
 //!
-//! Owns: sockets, tasks, threads and the clock. A [`Server`] is the whole of it.
+//! Owns: sockets, TLS, tasks, threads and the clock. A [`Server`] is the whole of it.
 //! Guarantees: a panic in one connection ends that connection alone; everything that a client can make
 //! it hold is bounded in [`limits`].
 //! Not here: decisions (`sfu`, `wire`), durable state (`store`), end-to-end decryption (nowhere).
@@ -16,13 +16,16 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod listener;
+pub mod machine;
 pub mod memory;
 pub mod metrics;
 mod page;
 mod server;
 pub mod session;
 mod socket;
+mod stream;
 mod sys;
+pub mod tls;
 pub mod worker;
 
 pub use server::{Server, StartError};

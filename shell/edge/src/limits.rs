@@ -11,7 +11,7 @@ pub const HEAD_MAX: usize = 2 * REQUEST_LINE_MAX;
 pub const HEADERS_MAX: usize = 64;
 
 /// TCP connections at once: 8,192 heads of 32 KiB are 256 MiB at the very worst; open and quiet
-/// ones hold a tenth of that.
+/// ones hold a tenth of that, and under TLS 19 KiB each, 152 MiB.
 pub const CONNECTIONS_MAX: usize = 8192;
 
 /// Participants on a node: half of the connections, so that resumes and pages find room.
@@ -28,6 +28,9 @@ pub const DEPARTURE_TIME: Duration = Duration::from_secs(20);
 
 /// How long a request's head may take, and how long a connection may wait for its next request.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a TLS handshake may take, beginning with the connection's first byte.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Signalling messages waiting for one client. A join into a room of 200 who all publish gives some
 /// 20, since updates are batched; who is further behind is cut.

@@ -1,18 +1,24 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
-//! Owns: how many there are, how long a request's head may take and be, and the one task in which a
-//! connection lives, as HTTP and, once upgraded, as a signalling session.
+//! Owns: how many there are, how long a TLS handshake and a request's head may take and be, and the one task
+//! in which a connection lives, as HTTP and, once upgraded, as a signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
-//! and waits for all of them, but not for ever.
-//! Not here: what is answered (`http`), what a session does (`socket`).
+//! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
+//! that it is, and with the certificate of our own authority, if there is one.
+//! Not here: what is answered (`http`), what a session does (`socket`), certificates (`tls`).
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,12 +28,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use wire::limits::REQUEST_LINE_MAX;
 
 use crate::http::Front;
 use crate::limits::{CLOSE_TIME_MAX, DISCARD_MAX, HEAD_MAX, HEADERS_MAX};
 use crate::metrics::Metrics;
 use crate::socket::{self, Seat};
+use crate::stream::Stream;
+use crate::tls::Tls;
 
 /// What the listener and its connections are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +61,15 @@ const TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 25\r\naccess-control-allow-origin: *\r\n\r\n\
     request line is too long\n";
 
+/// The first byte of a TLS handshake (RFC 8446 §5.1); HTTP begins with a letter.
+const HANDSHAKE: u8 = 22;
+
+/// Where the certificate of our own authority is, in the clear.
+pub const AUTHORITY_PATH: &str = "/ca.pem";
+
+/// What is said to who speaks HTTP where TLS is spoken.
+pub const TLS_SPOKEN_HERE: &str = "this port speaks TLS: use https:// or wss://";
+
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 13\r\naccess-control-allow-origin: *\r\n\r\n\
     node is full\n";
@@ -59,20 +78,27 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
 const REST: Duration = Duration::from_millis(100);
 
 /// Serves until `phase` is [`Phase::Closing`] and every connection has ended, or
-/// `front.limits.drain` after that.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+/// `front.limits.drain` after that. Without `tls` in the clear.
+pub async fn serve(
+    mut listeners: Vec<TcpListener>,
+    tls: Option<Tls>,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&mut listeners) => match accepted {
                 Ok((stream, _)) if connections.len() < front.limits.connections => {
                     front.metrics.connections_accepted.count();
-                    connections.spawn(connection(stream, Arc::clone(&front), phase.clone()));
+                    connections.spawn(carry(stream, tls.clone(), Arc::clone(&front), phase.clone()));
                 }
                 Ok((stream, _)) => {
                     front.metrics.connections_refused.count();
-                    // Best effort: an empty socket buffer takes it whole.
-                    stream.try_write(FULL).ok();
+                    if tls.is_none() {
+                        // Best effort: an empty socket buffer takes it whole.
+                        stream.try_write(FULL).ok();
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -83,7 +109,7 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, mut phase: watch::R
             () = Phase::closing(&mut phase) => break,
         }
     }
-    drop(listener);
+    drop(listeners);
     let all = async {
         while let Some(ended) = connections.join_next().await {
             note(&front.metrics, ended);
@@ -101,22 +127,117 @@ fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     }
 }
 
-async fn connection(stream: TcpStream, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+/// The next connection, of whichever listener; who was asked first is asked last the next time.
+async fn accept(listeners: &mut [TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        for at in 0..listeners.len() {
+            let accepted = listeners.get(at).map(|listener| listener.poll_accept(context));
+            if let Some(Poll::Ready(accepted)) = accepted {
+                listeners.rotate_left(at + 1);
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn carry(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
     // Signalling messages are small and wait for nothing.
     stream.set_nodelay(true).ok();
+    let Some(tls) = tls else { return connection(Stream::Clear(stream), front, phase).await };
+    let greeted = tokio::select! {
+        greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
+        () = Phase::closing(&mut phase) => return,
+    };
+    match greeted {
+        Ok(Ok(Greeted::Sealed(stream))) => {
+            connection(Stream::Sealed(stream), front, phase).await;
+        }
+        Ok(Ok(Greeted::InTheClear(stream))) => {
+            front.metrics.connections_in_the_clear.count();
+            turn_away(stream, tls, front, phase).await;
+        }
+        Ok(Err(_)) => front.metrics.handshakes_failed.count(),
+        Err(_) => front.metrics.handshakes_late.count(),
+    }
+}
+
+/// How somebody begins to talk where TLS is spoken.
+enum Greeted {
+    Sealed(Box<TlsStream<TcpStream>>),
+    InTheClear(TcpStream),
+}
+
+async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if first != [HANDSHAKE] {
+        return Ok(Greeted::InTheClear(stream));
+    }
+    let config = tls.certified.borrow().config();
+    let sealed = TlsAcceptor::from(config).accept(stream).await?;
+    Ok(Greeted::Sealed(Box::new(sealed)))
+}
+
+/// Says to who speaks HTTP without TLS that this is not done here.
+async fn turn_away(
+    stream: TcpStream,
+    tls: Tls,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let authority = tls.authority.as_deref();
+        let authority = authority.filter(|_| request.uri().path() == AUTHORITY_PATH);
+        std::future::ready(Ok::<_, Infallible>(in_the_clear(authority)))
+    });
+    let io = TokioIo::new(FirstLine::new(Stream::Clear(stream)));
+    let connection = http(&front).keep_alive(false).serve_connection(io, answer);
+    tokio::select! {
+        outcome = connection => if outcome.is_err() {
+            front.metrics.connections_malformed.count();
+        },
+        () = Phase::closing(&mut phase) => {}
+    }
+}
+
+fn in_the_clear(authority: Option<&str>) -> Response<Body> {
+    match authority {
+        Some(certificate) => {
+            let kind = [(header::CONTENT_TYPE, "application/x-x509-ca-cert")];
+            (kind, certificate.to_owned()).into_response()
+        }
+        None => (StatusCode::BAD_REQUEST, format!("{TLS_SPOKEN_HERE}\n")).into_response(),
+    }
+}
+
+fn http(front: &Front) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(front.limits.head_time)
+        .max_buf_size(HEAD_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+}
+
+async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
     let (seats, mut seated) = mpsc::channel(1);
     {
         let answer = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Seats(seats.clone()));
             Arc::clone(&front).answer(request)
         });
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(front.limits.head_time)
-            .max_buf_size(HEAD_MAX)
-            .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(FirstLine::new(stream)), answer)
-            .with_upgrades();
+        let io = TokioIo::new(FirstLine::new(stream));
+        let mut connection = http(&front).serve_connection(io, answer).with_upgrades();
         let mut served = Pin::new(&mut connection);
         let outcome = tokio::select! {
             outcome = &mut served => outcome,
@@ -147,7 +268,7 @@ pub(crate) struct Seats(pub(crate) mpsc::Sender<Seat>);
 ///
 /// Lines of later requests are measured by hyper against the whole head, and in `http`.
 struct FirstLine {
-    stream: TcpStream,
+    stream: Stream,
     measure: Measure,
 }
 
@@ -159,7 +280,7 @@ enum Measure {
 }
 
 impl FirstLine {
-    const fn new(stream: TcpStream) -> Self {
+    const fn new(stream: Stream) -> Self {
         Self { stream, measure: Measure::Within(REQUEST_LINE_MAX) }
     }
 

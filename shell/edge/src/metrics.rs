@@ -49,6 +49,13 @@ counters! {
     connections_accepted,
     /// TCP connections turned away because the node held as many as it may.
     connections_refused,
+    /// TCP connections that spoke HTTP in the clear where TLS is spoken; each was told so.
+    connections_in_the_clear,
+    /// TLS handshakes that failed: a client that wants another version or does not trust the certificate,
+    /// one that hung up, or no TLS at all.
+    handshakes_failed,
+    /// TLS handshakes cut because they were not finished in time.
+    handshakes_late,
     /// TCP connections ended because a request's head did not arrive in time, was too long or was no HTTP.
     connections_malformed,
     /// Tasks of connections that panicked; each ended its own connection alone.

@@ -27,6 +27,7 @@ use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
+use crate::tls::{CertifiedKey, Tls};
 use crate::worker::{Workers, WorkersConfig};
 
 /// Why a server does not start.
@@ -60,6 +61,7 @@ pub enum StartError {
 pub struct Server {
     http: SocketAddr,
     phase: watch::Sender<Phase>,
+    certified: Option<watch::Sender<CertifiedKey>>,
     access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
     listening: JoinHandle<()>,
@@ -76,9 +78,7 @@ impl Server {
     /// See [`StartError`]. Nothing is left running.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
-        let unbound = |source| StartError::Http { address: config.http, source };
-        let listener = TcpListener::bind(config.http).await.map_err(unbound)?;
-        let http = listener.local_addr().map_err(unbound)?;
+        let (listeners, http) = listen(&config.http).await?;
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -118,12 +118,34 @@ impl Server {
             limits: config.limits,
             phase: watched.clone(),
         });
-        let listening = tokio::spawn(listener::serve(listener, front, watched));
-        tracing::info!(%http, udp = port, workers = config.workers, "started");
-        Ok(Self { http, phase, access, to_hub, listening, deciding, workers, metrics, config })
+        let (certified, tls) = match config.tls.clone() {
+            Some(certified) => {
+                let (certified, shown) = watch::channel(certified);
+                (
+                    Some(certified),
+                    Some(Tls { certified: shown, authority: config.authority.clone() }),
+                )
+            }
+            None => (None, None),
+        };
+        let with_tls = tls.is_some();
+        let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
+        tracing::info!(%http, with_tls, udp = port, workers = config.workers, "started");
+        Ok(Self {
+            http,
+            phase,
+            certified,
+            access,
+            to_hub,
+            listening,
+            deciding,
+            workers,
+            metrics,
+            config,
+        })
     }
 
-    /// Where HTTP and WebSockets are served.
+    /// Where HTTP and WebSockets are served, or the first of several addresses.
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
@@ -146,6 +168,14 @@ impl Server {
     /// fresh token, and a resume needs one that is taken.
     pub fn admit_by(&self, access: Arc<Access>) {
         self.access.send_replace(access);
+    }
+
+    /// From now on this is shown to those who connect; those who are there notice nothing. Without effect on a
+    /// server that was started without TLS.
+    pub fn show(&self, certified: CertifiedKey) {
+        if let Some(shown) = &self.certified {
+            shown.send_replace(certified);
+        }
     }
 
     /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.
@@ -174,6 +204,21 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Listens at every address, or at none; where the first is.
+async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
+    let mut listeners = Vec::new();
+    let mut first = None;
+    for address in addresses {
+        let unbound = |source| StartError::Http { address: *address, source };
+        let listener = TcpListener::bind(address).await.map_err(unbound)?;
+        let bound = listener.local_addr().map_err(unbound)?;
+        first.get_or_insert(bound);
+        listeners.push(listener);
+    }
+    let first = first.ok_or(StartError::Config(ConfigError::Http))?;
+    Ok((listeners, first))
 }
 
 fn control(config: &Config) -> control::Config {

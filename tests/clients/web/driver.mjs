@@ -4,7 +4,8 @@
  *
  * Environment: `INCAMERA_URL` (where the page and the signalling are, default
  * http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET` (default devkey, secret),
- * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_SENSITIVE` (a file to which every name
+ * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_BROWSER_HOME` (the home of the person who runs
+ * it, with the authorities that they trust), `INCAMERA_SENSITIVE` (a file to which every name
  * and key is added that no log may hold).
  */
 import { createHmac, randomBytes } from 'node:crypto'
@@ -38,7 +39,9 @@ export const CHROMIUM = process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium'
 
 /** Starts one browser for a scenario. People in it share nothing but the process. */
 export function launch({ executablePath = CHROMIUM, flags = [] } = {}) {
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags] })
+  const home = process.env.INCAMERA_BROWSER_HOME
+  const env = home ? { ...process.env, HOME: home } : process.env
+  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags], env })
 }
 
 /** A LiveKit join token, minted by hand: this harness uses no code of the project. */

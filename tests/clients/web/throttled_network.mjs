@@ -22,7 +22,8 @@ export class ThrottledNetwork {
   /** Makes the network, not yet throttled. */
   static make() {
     const network = new ThrottledNetwork()
-    const net = `10.${200 + (process.pid % 50)}.${(process.pid >> 8) % 256}`
+    // Set aside for measurements (RFC 2544).
+    const net = `198.${18 + (process.pid % 2)}.${(process.pid >> 1) % 256}`
     network.nearAddress = `${net}.1`
     try {
       run('ip', 'netns', 'add', network.#name)

@@ -16,6 +16,8 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 const JWKS: &str =
     r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
+const LEAF: &str = include_str!("../certificate/leaf.pem");
+
 fn settings(text: &str) -> Result<Settings, Fault> {
     let files = BTreeMap::from([
         ("public.pem", PEM.to_owned()),
@@ -24,6 +26,8 @@ fn settings(text: &str) -> Result<Settings, Fault> {
         ("short.yaml", "filed: secretive\n".to_owned()),
         ("certificate", format!("{HEX}\n")),
         ("refresh", format!("{SECRET}\n")),
+        ("leaf.pem", LEAF.to_owned()),
+        ("key.pem", "-----BEGIN PRIVATE KEY-----".to_owned()),
     ]);
     read_settings(text, &mut |path| {
         files.get(path).cloned().map(Zeroizing::new).ok_or_else(|| format!("{path}: no such file"))
@@ -37,9 +41,10 @@ fn names(settings: &Settings) -> Vec<&str> {
 #[test]
 fn the_least_file_serves_this_machine() {
     let least = settings(&format!("keys:\n  mine: {SECRET}\n")).unwrap();
-    assert_eq!(least.http, "127.0.0.1:7880".parse().unwrap());
-    assert_eq!(least.udp, "127.0.0.1:7882".parse().unwrap());
-    assert_eq!(least.advertised, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(least.http, ["127.0.0.1:7880".parse().unwrap()]);
+    let places = least.media.places(&[]).unwrap();
+    assert_eq!(places.bound, ["127.0.0.1:7882".parse().unwrap()]);
+    assert_eq!(places.advertised, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
     assert_eq!((names(&least), least.warnings.len()), (vec!["mine"], 0));
     assert!(least.refresh.is_none() && least.revocations.is_none());
 }
@@ -96,9 +101,10 @@ colour: red
 "
     );
     let taken = settings(&text).unwrap();
-    assert_eq!(taken.http, "127.0.0.1:7000".parse().unwrap());
-    assert_eq!(taken.udp, "0.0.0.0:7001".parse().unwrap());
-    assert_eq!(taken.advertised, "192.0.2.7".parse::<IpAddr>().unwrap());
+    assert_eq!(taken.http, ["127.0.0.1:7000".parse().unwrap()]);
+    let places = taken.media.places(&[]).unwrap();
+    assert_eq!(places.bound, ["0.0.0.0:7001".parse().unwrap()]);
+    assert_eq!(places.advertised, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
@@ -115,17 +121,37 @@ colour: red
 fn tokens_go_in_the_clear_on_this_machine_only_unless_a_proxy_is_declared() {
     let check = |bind: &str, more: &str| {
         let text = format!("bind_addresses: {bind}\n{more}keys: {{mine: {SECRET}}}\n");
-        settings(&text).map(|taken| taken.http.ip().to_string()).map_err(|fault| fault.line)
+        let taken = settings(&text).map_err(|fault| fault.line)?;
+        Ok(taken.http.iter().map(|each| each.ip().to_string()).collect::<Vec<_>>().join(" "))
     };
     let node = "rtc: {node_ip: 192.0.2.7}\n";
     assert_eq!(check("[127.0.0.1]", ""), Ok("127.0.0.1".into()));
-    assert_eq!(check("['::1']", ""), Ok("::1".into()));
-    for open in ["['']", "[0.0.0.0]", "['::']", "[192.0.2.7]"] {
+    assert_eq!(check("['::1', 127.0.0.1]", ""), Ok("::1 127.0.0.1".into()));
+    let tls = "tls: {cert_file: leaf.pem, key_file: key.pem}\n";
+    for open in ["['']", "[0.0.0.0]", "['::']", "[192.0.2.7]", "[127.0.0.1, 192.0.2.7]"] {
         assert_eq!(check(open, node), Err(1), "{open}");
         assert!(check(open, &format!("behind_proxy: true\n{node}")).is_ok(), "{open}");
+        assert!(check(open, &format!("{tls}{node}")).is_ok(), "{open}");
     }
+    assert_eq!(check("[0.0.0.0, '::']", &format!("{tls}{node}")), Ok("::".into()));
     assert_eq!(check("[0.0.0.0]", "behind_proxy: true\n"), Err(1));
-    assert_eq!(check("[127.0.0.1, 192.0.2.7]", node), Err(1));
+    assert_eq!(check("[0.0.0.0]", tls), Err(1));
+    assert_eq!(check("[127.0.0.1, 127.0.0.1]", node), Err(1));
+    assert_eq!(check("[]", node), Err(1));
+}
+
+#[test]
+fn a_certificate_comes_with_its_times_and_never_shows_its_key() {
+    let text =
+        format!("keys: {{mine: {SECRET}}}\ntls:\n  cert_file: leaf.pem\n  key_file: key.pem\n");
+    let taken = settings(&text).unwrap();
+    assert!(!format!("{taken:?}").contains("PRIVATE"));
+    let tls = taken.tls.unwrap();
+    assert_eq!(
+        (tls.line, tls.cert_file.as_str(), tls.key_file.as_str()),
+        (3, "leaf.pem", "key.pem")
+    );
+    assert_eq!(tls.chain.valid_to().to_string(), "2027-01-15T08:00:00Z");
 }
 
 #[test]
@@ -157,6 +183,10 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check("agora:\n  apps:\n    - {app_id: 0, app_certificate: secretive}\n", 3, "hexadecimal");
     check(&format!("agora:\n  apps:\n    - app_id: {HEX}\n"), 3, "either");
     let with = |more: &str| format!("keys: {{mine: {SECRET}}}\n{more}\n");
+    check(&with("tls: {cert_file: leaf.pem}"), 2, "`key_file` is missing");
+    check(&with("tls: {cert_file: leaf.pem, key_file: no.pem}"), 2, "no such file");
+    check(&with("tls:\n  cert_file: key.pem\n  key_file: key.pem"), 3, "holds no certificate");
+    check(&with("tls: {cert_file: leaf.pem, key_file: key.pem, acme: {}}"), 2, "not known");
     check(&with("port: 0"), 2, "port");
     check(&with("rtc: {udp_port: 50000-60000}"), 2, "one port");
     check(&with("rtc: {node_ip: 0.0.0.0}"), 2, "cannot send");

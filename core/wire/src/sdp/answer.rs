@@ -161,8 +161,10 @@ impl AnswerSection {
             transport.fingerprint
         )?;
         if std::mem::take(candidates_due) {
-            for candidate in &transport.candidates {
-                write!(f, "a={candidate}\r\n")?;
+            for (rank, candidate) in (0..=u8::MAX).zip(&transport.candidates) {
+                f.write_str("a=")?;
+                candidate.write(f, rank)?;
+                f.write_str("\r\n")?;
             }
             f.write_str("a=end-of-candidates\r\n")?;
         }

@@ -147,29 +147,66 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// RFC 8445 §5.1.2.1 for component 1, the local preference making UDP come before TCP.
-    const fn priority(self) -> u32 {
+    /// RFC 8445 §5.1.2.1 for component 1: the local preference makes UDP come before TCP, and each candidate
+    /// before those that come after it in a list.
+    const fn priority(self, rank: u8) -> u32 {
         const HOST: u32 = 126;
         let local: u32 = match self.transport {
             CandidateTransport::Udp => 65_535,
             CandidateTransport::TcpPassive => 8_191,
         };
-        (HOST << 24) + (local << 8) + 255
+        (HOST << 24) + ((local - rank as u32) << 8) + 255
     }
-}
 
-impl fmt::Display for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (foundation, transport, suffix) = match self.transport {
+    /// As `candidate:…`, in the place of a list that begins with 0. Each place is a foundation of its own, as
+    /// addresses that differ must be (RFC 8445 §5.1.1.3): else a client would hold back the checks of all but one.
+    pub(crate) fn write(self, f: &mut fmt::Formatter<'_>, rank: u8) -> fmt::Result {
+        let (first, transport, suffix) = match self.transport {
             CandidateTransport::Udp => (1, "udp", ""),
             CandidateTransport::TcpPassive => (2, "tcp", " tcptype passive"),
         };
         write!(
             f,
-            "candidate:{foundation} 1 {transport} {} {} {} typ host{suffix}",
-            self.priority(),
+            "candidate:{} 1 {transport} {} {} {} typ host{suffix}",
+            u16::from(rank) * 2 + first,
+            self.priority(rank),
             self.address.ip(),
             self.address.port()
         )
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct List<'a>(&'a [Candidate]);
+
+    impl fmt::Display for List<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            (0..).zip(self.0).try_for_each(|(rank, candidate)| {
+                candidate.write(f, rank)?;
+                f.write_str("\n")
+            })
+        }
+    }
+
+    #[test]
+    fn each_candidate_comes_before_the_next_and_stands_on_its_own() {
+        let udp = |address: &str| Candidate {
+            address: address.parse().unwrap(),
+            transport: CandidateTransport::Udp,
+        };
+        let list = List(&[udp("192.0.2.1:7882"), udp("[2001:db8::1]:7882")]).to_string();
+        let expect = "candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host
+candidate:3 1 udp 2130706175 2001:db8::1 7882 typ host
+";
+        assert_eq!(list, expect);
     }
 }

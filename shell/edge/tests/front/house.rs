@@ -9,6 +9,7 @@ use edge::http::Front;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
 use edge::session::{Outgoing, Refusal, SessionId, ToHub};
+use edge::tls::Tls;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +66,10 @@ impl House {
     }
 
     pub(crate) async fn with(limits: Limits, hub: Hub) -> Self {
+        Self::with_tls(limits, hub, None).await
+    }
+
+    pub(crate) async fn with_tls(limits: Limits, hub: Hub, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (to_hub, inbox) = mpsc::channel(8);
@@ -82,7 +87,7 @@ impl House {
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
         tokio::spawn(answer(hub, inbox, tell, give));
-        let served = tokio::spawn(serve(listener, Arc::new(front), watched));
+        let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
         Self { address, heard, outboxes, phase, metrics, served }
     }
 

@@ -4,3 +4,4 @@
 mod doors;
 mod house;
 mod sessions;
+mod tls;

@@ -1,0 +1,185 @@
+//! The server's certificate in its files: read, judged by the clock, read again when they change.
+//!
+//! Guarantees: what is returned can be served with now; a file is read again once both have been left alone
+//! for a look, since whoever renews a certificate replaces them one after the other.
+//! Not here: what a certificate says (`settings::certificate`), handshakes (`edge`).
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use edge::tls::CertifiedKey;
+use settings::certificate::{CertificateError, Chain, UnixTime};
+use settings::{Fault, Tls};
+
+use crate::files;
+use crate::watched::Watched;
+
+/// From when on the operator is told that a certificate ends: authorities of the web renew theirs a month
+/// before, so something has failed by then.
+pub(crate) const WARN_DAYS: u64 = 14;
+
+/// A certificate that is served with.
+pub(crate) struct Certificate {
+    pub(crate) certified: CertifiedKey,
+    pub(crate) chain: Chain,
+    source: Source,
+    /// The files have changed, and not rested since.
+    is_changing: bool,
+    /// What has been said of its end.
+    said: Said,
+}
+
+/// Where it comes from.
+struct Source {
+    /// Of the settings, which name it, and under what names.
+    line: usize,
+    cert_name: String,
+    key_name: String,
+    cert_file: Watched,
+    key_file: Watched,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    /// And how many days before.
+    EndsSoon(u64),
+    HasEnded,
+}
+
+/// What is to be said of a certificate's end.
+pub(crate) enum End {
+    /// In so many days.
+    Soon(u64),
+    /// It has come.
+    Past,
+}
+
+impl Source {
+    /// Reads and judges both files. A chain that is `shown` already is not judged by the clock: that it has ended
+    /// keeps nothing else from being read again.
+    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<(Chain, CertifiedKey), Fault> {
+        let fault = |reason: String| Fault { line: self.line, reason };
+        let open = |file: &Watched| files::read(file.path(), files::SECRET_FILE_MAX).map_err(fault);
+        let (text, key) = (open(&self.cert_file)?, open(&self.key_file)?);
+        let wrong = |error: CertificateError| fault(format!("{}: {error}", self.cert_name));
+        let chain = Chain::read(&text).map_err(wrong)?;
+        if shown != Some(&chain) {
+            chain.check(now).map_err(wrong)?;
+        }
+        let certified = certified(&chain, &key)
+            .map_err(|reason| fault(format!("{} {reason}", self.key_name)))?;
+        Ok((chain, certified))
+    }
+
+    fn has_changed(&mut self) -> bool {
+        [self.cert_file.has_changed(), self.key_file.has_changed()].contains(&true)
+    }
+}
+
+impl Certificate {
+    /// Judges what the settings name; their paths are relative to `folder`. See [`Source::read`] for `shown`.
+    pub(crate) fn new(
+        tls: Tls,
+        folder: &Path,
+        now: UnixTime,
+        shown: Option<&Chain>,
+    ) -> Result<Self, Fault> {
+        // Looked at before they are read, so that what changes meanwhile is seen as a change.
+        let source = Source {
+            line: tls.line,
+            cert_file: Watched::new(folder.join(&tls.cert_file)),
+            key_file: Watched::new(folder.join(&tls.key_file)),
+            cert_name: tls.cert_file,
+            key_name: tls.key_file,
+        };
+        let (chain, certified) = source.read(now, shown)?;
+        Ok(Self { certified, chain, source, is_changing: false, said: Said::Nothing })
+    }
+
+    /// What the files hold now, if they have changed and rested since.
+    pub(crate) fn look(&mut self, now: UnixTime) -> Option<Result<(), Fault>> {
+        let has_changed = self.source.has_changed();
+        let was_changing = std::mem::replace(&mut self.is_changing, has_changed);
+        if !was_changing || has_changed {
+            return None;
+        }
+        let read = self.source.read(now, None);
+        Some(read.map(|(chain, certified)| {
+            (self.chain, self.certified, self.said) = (chain, certified, Said::Nothing);
+        }))
+    }
+
+    /// What is to be said of its end and has not been: once a day while it nears, and once when it has come.
+    pub(crate) fn end(&mut self, now: UnixTime) -> Option<End> {
+        let (said, end) = match self.chain.valid_to().days_after(now) {
+            None => (Said::HasEnded, End::Past),
+            Some(days) if days < WARN_DAYS => (Said::EndsSoon(days), End::Soon(days)),
+            Some(_) => return None,
+        };
+        (std::mem::replace(&mut self.said, said) != said).then_some(end)
+    }
+}
+
+/// Joins certificate and key; what is wrong with the key, with every reason behind it.
+pub(crate) fn certified(chain: &Chain, key: &str) -> Result<CertifiedKey, String> {
+    let certificates = chain.certificates().iter().map(|each| each.der.clone()).collect();
+    CertifiedKey::new(certificates, key).map_err(|error| match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })
+}
+
+/// The time by the system's clock.
+pub(crate) fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixTime(since.unwrap_or_default().as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::tests::pair;
+    use std::fs;
+    use std::time::Duration;
+
+    #[test]
+    fn a_certificate_is_read_once_its_files_have_rested_and_replaced_by_none_that_is_wrong() {
+        let folder = std::env::temp_dir().join(format!("incamera-tls-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let write = |(certificate, key): &(String, String)| {
+            fs::write(folder.join("c.pem"), certificate).unwrap();
+            fs::write(folder.join("k.pem"), key).unwrap();
+        };
+        let (one, other) =
+            (pair(Duration::from_secs(86_400 * 30)), pair(Duration::from_secs(86_400)));
+        write(&one);
+        let text =
+            "keys: {k: 0123456789abcdef0123456789abcdef}\ntls: {cert_file: c.pem, key_file: k.pem}";
+        let settings = settings::read_settings(text, &mut |name| {
+            files::read(&folder.join(name), files::SECRET_FILE_MAX)
+        });
+        let now = now();
+        let mut shown =
+            Certificate::new(settings.unwrap().tls.unwrap(), &folder, now, None).unwrap();
+        assert!(shown.look(now).is_none() && shown.end(now).is_none());
+
+        // One after the other, as renewing does.
+        fs::write(folder.join("c.pem"), &other.0).unwrap();
+        assert!(shown.look(now).is_none());
+        fs::write(folder.join("k.pem"), &other.1).unwrap();
+        assert!(shown.look(now).is_none());
+        assert!(shown.look(now).unwrap().is_ok());
+        assert!(matches!(shown.end(now), Some(End::Soon(0 | 1))) && shown.end(now).is_none());
+        let later = UnixTime(now.0 + 86_400 * 2);
+        assert!(matches!(shown.end(later), Some(End::Past)) && shown.end(later).is_none());
+
+        fs::write(folder.join("k.pem"), &one.1).unwrap();
+        assert!(shown.look(now).is_none());
+        let chain = shown.chain.clone();
+        let fault = shown.look(now).unwrap().unwrap_err();
+        assert!(fault.line == 2 && fault.reason.contains("k.pem is not the key"), "{fault}");
+        assert!(shown.chain == chain && shown.look(now).is_none());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

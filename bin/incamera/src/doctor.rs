@@ -1,0 +1,150 @@
+//! `incamera doctor`: what would keep a server from working here, and what to do about it.
+//!
+//! Owns: the command, the order of its checks, how findings are said.
+//! Guarantees: it changes nothing; each finding says what is, why it matters and what mends it, and holds no
+//! secret; outside this machine it asks only whom it is told to ask.
+//! Not here: the checks (`machine`, `network`, `certificates`).
+
+mod certificates;
+mod finding;
+mod machine;
+mod network;
+mod ntp;
+mod stun;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use settings::Settings;
+use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
+
+use wire::key::Project;
+
+use crate::{Failure, files};
+use finding::{Finding, Report};
+
+pub(crate) const ABOUT: &str = "\
+Looks for what would keep a server from working on this machine, and says what to do about it.
+
+With --config it judges the settings and all that they name: ports, addresses, certificate, keys,
+revocations. Always: the clock, limits, socket buffers, swap. Run it as the user that the server runs as,
+before the first start and whenever something is odd; it changes nothing. Ports that a running server
+holds are told apart from those that something else does.
+
+It asks nobody else unless it is told whom: a STUN server, from where this machine looks different behind
+a router, and a time server.";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  incamera doctor --config server.yaml
+  incamera doctor --config server.yaml --stun stun.example.org:3478 --ntp time.example.org:123
+  incamera doctor --json
+
+Exit codes:
+  0  nothing is wrong; there may be warnings
+  1  something is wrong";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The settings file of the server
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A STUN server that says which address this machine has out there
+    #[arg(long, value_name = "HOST:PORT")]
+    stun: Option<String>,
+    /// A time server that says what time it is
+    #[arg(long, value_name = "HOST:PORT")]
+    ntp: Option<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let mut report = Report::default();
+    if let Some(path) = &options.config {
+        if let Some(settings) = read(path, &mut report) {
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            let own = crate::serve::own_addresses()?;
+            network::check(&settings, &own, options.stun.as_deref(), &mut report);
+            if let Some(tls) = &settings.tls {
+                certificates::check(tls, &folder, &mut report);
+            }
+            check_files(&settings, path, &folder, &mut report);
+        }
+    } else if let Some(server) = &options.stun {
+        network::ask_stun(server, None, &[], &mut report);
+    }
+    machine::check(options.ntp.as_deref(), &mut report);
+    let text = if options.json { report.to_json() } else { report.to_string() };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the settings say, unless a server would not start with them.
+fn read(path: &Path, report: &mut Report) -> Option<Settings> {
+    let name = path.display();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut open = |file: &str| files::read(&folder.join(file), files::SECRET_FILE_MAX);
+    let read = files::read(path, SETTINGS_MAX).and_then(|text| {
+        let settings = settings::read_settings(&text, &mut open);
+        settings.map_err(|fault| format!("{name}: {fault}"))
+    });
+    match read {
+        Ok(settings) => {
+            report.add(Finding::fine("settings", format!("{name} can be served with")));
+            for warning in &settings.warnings {
+                report.add(Finding::warning(
+                    "settings",
+                    format!("{name}: {warning}"),
+                    "what you wish for there will not happen",
+                    "remove it, or look for another word in `incamera help serve`",
+                ));
+            }
+            Some(settings)
+        }
+        Err(failure) => {
+            report.add(Finding::wrong(
+                "settings",
+                failure,
+                "the server does not start with them, nor does it read them again",
+                "mend that line; `incamera help serve` shows a whole file",
+            ));
+            None
+        }
+    }
+}
+
+/// The files beside the certificate.
+fn check_files(settings: &Settings, path: &Path, folder: &Path, report: &mut Report) {
+    let is_shared = |project: &Project| matches!(project, Project::Shared(_) | Project::App(_));
+    if settings.projects.iter().any(is_shared) {
+        certificates::check_secrecy("settings", path, report);
+    }
+    if let Some(name) = &settings.revocations {
+        let file = folder.join(name);
+        let read = files::read(&file, REVOCATION_FILE_MAX).and_then(|text| {
+            let read = settings::read_revocations(&text);
+            read.map_err(|fault| format!("{}: {fault}", file.display()))
+        });
+        report.add(match read {
+            Ok(all) => Finding::fine("revocations", format!("{} are revoked", all.len())),
+            Err(failure) => Finding::wrong(
+                "revocations",
+                failure,
+                "the server does not start, and a running one revokes nothing new",
+                "mend that line; an empty file revokes nothing",
+            ),
+        });
+    }
+    if settings.refresh.is_none() {
+        report.add(Finding::warning(
+            "refresh",
+            "`refresh_secret_file` is not given".to_owned(),
+            "clients that are in a call when the server is started again must fetch a new token to come back",
+            "head -c 32 /dev/urandom | base64 > refresh; chmod 600 refresh; and `refresh_secret_file: refresh`",
+        ));
+    }
+}

@@ -1,0 +1,96 @@
+//! The certificate, its key, and who can read what is secret.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use settings::Tls;
+use settings::certificate::CertificateError;
+
+use super::finding::{Finding, Report};
+use crate::certificate::{self, WARN_DAYS};
+
+const CHECK: &str = "certificate";
+
+/// Judges what `tls` of the settings names.
+pub(super) fn check(tls: &Tls, folder: &Path, report: &mut Report) {
+    let name = &tls.cert_file;
+    let now = certificate::now();
+    let valid_to = tls.chain.valid_to();
+    match tls.chain.check(now) {
+        Ok(()) => match valid_to.days_after(now) {
+            Some(days) if days >= WARN_DAYS => {
+                report.add(Finding::fine(CHECK, format!("{name} holds until {valid_to}")));
+            }
+            days => report.add(Finding::warning(
+                CHECK,
+                format!("{name} ends in {} days, at {valid_to}", days.unwrap_or_default()),
+                "from then on nobody can join",
+                "renew it now, and see why that did not happen by itself; the server reads it again by itself",
+            )),
+        },
+        Err(error) => {
+            let fix = if matches!(error, CertificateError::NotYetValid(..)) {
+                "set the clock, or wait"
+            } else {
+                "renew it, and replace the file: a running server reads it again by itself"
+            };
+            let what = format!("{name}: {error}");
+            report.add(Finding::wrong(CHECK, what, "every client refuses it: nobody can join", fix));
+        }
+    }
+    if let Err(reason) = certificate::certified(&tls.chain, &tls.key) {
+        report.add(Finding::wrong(
+            CHECK,
+            format!("{} {reason}", tls.key_file),
+            "the server does not start with them, and a running one keeps those of before",
+            format!(
+                "give the key that {name} was asked for with: `openssl x509 -in {name} -noout -pubkey` and \
+                 `openssl pkey -in {key} -pubout` must print the same",
+                key = tls.key_file
+            ),
+        ));
+    }
+    check_names(tls, report);
+    check_secrecy(CHECK, &folder.join(&tls.key_file), report);
+}
+
+fn check_names(tls: &Tls, report: &mut Report) {
+    let name = &tls.cert_file;
+    let [leaf, above @ ..] = tls.chain.certificates() else { return };
+    let addresses = leaf.addresses.iter().map(ToString::to_string);
+    let all: Vec<String> = leaf.names.iter().cloned().chain(addresses).collect();
+    if all.is_empty() {
+        report.add(Finding::wrong(
+            CHECK,
+            format!("{name} names no host"),
+            "clients compare the host of their address with the certificate's alternative names, and refuse",
+            "ask for one with a subjectAltName for each name that clients use",
+        ));
+    } else {
+        let what = format!("clients can use these names: {}", all.join(", "));
+        report.add(Finding::fine(CHECK, what));
+    }
+    if above.is_empty() && !leaf.is_self_issued() {
+        report.add(Finding::warning(
+            CHECK,
+            format!("{name} holds the server's certificate alone"),
+            "if an intermediate authority issued it, browsers may find that by themselves; LiveKit's SDKs do not",
+            "give the whole chain: certbot calls it fullchain.pem",
+        ));
+    }
+}
+
+/// Whether others than its owner and group can read a file with secrets.
+pub(super) fn check_secrecy(check: &'static str, path: &Path, report: &mut Report) {
+    let Ok(found) = fs::metadata(path) else { return };
+    if found.permissions().mode() & 0o007 != 0 {
+        let name = path.display();
+        report.add(Finding::warning(
+            check,
+            format!("{name} can be read by every user of this machine"),
+            "it holds a secret: whoever has it can pass for the server, or let anybody in",
+            format!("chmod o= {name}"),
+        ));
+    }
+}

@@ -1,0 +1,172 @@
+//! `incamera dev --lan`: for people on the same network, a phone among them.
+//!
+//! Owns: what of this start is known to nobody else: the key pair, the links; which address is this machine's.
+//! Guarantees: secrets go to standard output and nowhere else, and in a link they stand behind the `#`, which
+//! browsers never send.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use edge::tls::CertifiedKey;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use wire::grant::VideoGrant;
+use wire::key::ProjectKey;
+use wire::token::{Claims, mint};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+use crate::authority::{self, Authority};
+use crate::certificate;
+
+/// Who is given a link.
+const PEOPLE: [&str; 2] = ["ada", "ben"];
+const ROOM: &str = "lan";
+/// A working day.
+const VALID_S: u64 = 12 * 3600;
+
+/// An address that is nobody's (RFC 5737): asking for the way to it sends nothing.
+const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
+
+pub(crate) const NAME: &str = "lan";
+
+/// What a start for the network needs.
+pub(crate) struct Lan {
+    pub(crate) address: IpAddr,
+    pub(crate) certified: CertifiedKey,
+    pub(crate) authority: Authority,
+    pub(crate) key: ProjectKey,
+}
+
+impl Lan {
+    /// Finds the address unless it is given, and has a certificate made for it.
+    pub(crate) fn prepare(address: Option<IpAddr>) -> Result<Self, Failure> {
+        let address = match address {
+            Some(address) => address,
+            None => address_of_default_route()?,
+        };
+        if !authority::is_private(address) {
+            return Err(format!(
+                "{address} is no address of a private network: use `incamera serve` with a certificate, or \
+                 choose another with --address"
+            )
+            .into());
+        }
+        let now = SystemTime::now();
+        let authority = Authority::of(&authority::folder()?, now)?;
+        let mut names = vec![address.to_string()];
+        names.extend(host_name().map(|name| format!("{name}.local")));
+        let certified = authority.certify(names, now)?;
+        let secret = random()?;
+        let key = ProjectKey::hs256(NAME, secret.as_bytes())?;
+        Ok(Self { address, certified, authority, key })
+    }
+
+    /// Where to listen so that the address is reached, whatever interface it is of.
+    pub(crate) const fn everywhere(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+
+    /// What the developer reads.
+    pub(crate) fn banner(
+        &self,
+        http_port: u16,
+        udp_port: u16,
+    ) -> Result<Zeroizing<String>, Failure> {
+        let at = SocketAddr::new(self.address, http_port);
+        let channel_key = random_hex()?;
+        // Long enough that it is never moved, which would leave a copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(1 << 13));
+        let version = env!("CARGO_PKG_VERSION");
+        text.push_str(&format!(
+            "Incamera {version}, on this network, for development only
+
+A link for each person; whoever has one can join and read the call:
+
+"
+        ));
+        for person in PEOPLE {
+            let token = Zeroizing::new(self.token(person));
+            let (token, key) = (token.as_str(), channel_key.as_str());
+            text.push_str(&format!("  {person}:  https://{at}/call#token={token}&key={key}\n\n"));
+        }
+        text.push_str(&format!(
+            "A phone or another computer must be told once to trust this machine's authority, which vouches for
+private addresses and *.local alone, until {valid_to}:
+
+  1. Open  http://{at}/ca.pem  there.
+  2. Compare the SHA-256 fingerprint that it shows:
+     {fingerprint}
+  3. iPhone, iPad   Settings > General > VPN & Device Management: install it; then
+                    Settings > General > About > Certificate Trust Settings: turn it on
+     Android        Settings > Security > More > Install a certificate > CA certificate
+     macOS, Windows open the file, and trust it for web sites
+     Firefox        Settings > Privacy & Security > Certificates > Authorities > Import
+     Linux          certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n incamera -i ca.pem   (Chromium)
+
+Its key is in {folder}; remove that folder to have a new one.
+Media is received on UDP port {udp_port}: a firewall must let TCP {http_port} and UDP {udp_port} in.
+Ctrl-C ends it; the links end with it.
+",
+            valid_to = self.authority.valid_to,
+            fingerprint = self.authority.fingerprint,
+            folder = authority::folder()?.display(),
+        ));
+        Ok(text)
+    }
+
+    fn token(&self, person: &str) -> String {
+        let now = certificate::now().0;
+        let claims = Claims {
+            identity: person.into(),
+            name: person.into(),
+            expires_at: now + VALID_S,
+            video: Some(VideoGrant { room: ROOM.into(), room_join: true, ..VideoGrant::default() }),
+            ..Claims::default()
+        };
+        mint(&self.key, &claims)
+    }
+}
+
+/// The address that the kernel gives what goes beyond this network.
+fn address_of_default_route() -> Result<IpAddr, Failure> {
+    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(ELSEWHERE).and_then(|()| socket.local_addr()));
+    found.map(|found| found.ip()).map_err(|error| {
+        format!("no default route says which network is yours ({error}): choose with --address")
+            .into()
+    })
+}
+
+/// The first label of this machine's name, if it can stand in a certificate.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let label = name.trim().split('.').next()?.to_ascii_lowercase();
+    let is_label = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (is_label && !label.is_empty() && label.len() < 64).then_some(label)
+}
+
+fn random_bytes() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    SystemRandom::new().fill(&mut *bytes).map_err(|_| "the system gives no randomness")?;
+    Ok(bytes)
+}
+
+fn random() -> Result<Zeroizing<String>, Failure> {
+    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*random_bytes()?)))
+}
+
+/// 64 digits: a string, because browsers and native clients derive the same frame keys from a string and
+/// different ones from bytes.
+fn random_hex() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    for byte in *random_bytes()? {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,117 @@
+"""The service as it is shipped: systemd's own judge of the unit, and a call on a server that runs as it says.
+
+systemd need not run here: what the unit takes away (user, capabilities, new privileges, writable code) is taken
+away by hand. Needs root, to give it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import os
+import resource
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+os.environ["INCAMERA_KEY"] = "operator"
+os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
+os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
+
+from client import API_SECRET, check, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
+from own_server import BINARY, HTTP_PORT, UDP_PORT, Server  # noqa: E402
+
+UNIT = Path(__file__).parents[3] / "deploy" / "incamera.service"
+#: In tenths, of ten: systemd calls less than 2 "OK", its best word but one.
+EXPOSURE_MAX = 20
+NOBODY = 65_534
+#: prctl(2), of linux/prctl.h: no memory becomes executable that was writable.
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+
+
+def settings_of_the_unit() -> dict[str, str]:
+    lines = [line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line]
+    return {name: value for name, value in lines if not name.startswith("#")}
+
+
+def judge_the_unit(folder: Path) -> None:
+    text = UNIT.read_text()
+    assert "/usr/local/bin/incamera " in text
+    # The judge looks whether the program is there.
+    unit = folder / UNIT.name
+    unit.write_text(text.replace("/usr/local/bin/incamera ", f"{BINARY} "))
+    verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    said = (verified.stdout + verified.stderr).strip()
+    check(verified.returncode == 0 and UNIT.name not in said, f"systemd takes the unit {said}")
+    security = ["systemd-analyze", "security", "--offline=true", "--no-pager"]
+    judged = subprocess.run(
+        [*security, f"--threshold={EXPOSURE_MAX}", str(unit)], capture_output=True, text=True
+    )
+    check(judged.returncode == 0, f"of its exposure it says: {judged.stdout.strip().splitlines()[-1]}")
+    bare = folder / "bare.service"
+    bare.write_text(f"[Service]\nExecStart={BINARY} serve\n")
+    judged = subprocess.run(
+        [*security, f"--threshold={EXPOSURE_MAX}", str(bare)], capture_output=True, text=True
+    )
+    check(judged.returncode != 0, "which it does not say of a unit that takes nothing away")
+
+
+def give_up() -> None:
+    said = settings_of_the_unit()
+    files = int(said["LimitNOFILE"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0
+    # Kernels before 6.3 do not know it.
+    if refused and ctypes.get_errno() != errno.EINVAL:
+        raise OSError(ctypes.get_errno(), "PR_SET_MDWE")
+
+
+async def holds_a_call(folder: Path) -> None:
+    binary = folder / "incamera"
+    shutil.copy(BINARY, binary)
+    binary.chmod(0o755)
+    config = folder / "server.yaml"
+    config.write_text(
+        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
+    )
+    os.chown(config, 0, NOBODY)
+    config.chmod(0o640)
+    folder.chmod(0o755)
+    words = [
+        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+        "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", str(binary),
+    ]  # fmt: skip
+    arguments = ["serve", "--log", "info,edge=debug", "--config", str(config)]
+    with Server(*arguments, program=tuple(words), before=give_up) as server:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        bare = int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+        check(
+            bare and facts["NoNewPrivs"] == "1" and facts["Uid"].split() == [str(NOBODY)] * 4,
+            "it runs as nobody, without a capability and without the way to one",
+        )
+        name = fresh_room("deployment")
+        ada, ben = await join(name, "ada"), await join(name, "ben")
+        said: list[bytes] = []
+        ada.on("data_received", lambda packet: said.append(packet.data))
+        await ben.local_participant.publish_data(b"here")
+        await until("ada hears ben", 15, lambda: said == [b"here"])
+        check(True, "and holds a call")
+        await ada.disconnect()
+        await ben.disconnect()
+
+
+async def main() -> None:
+    mark_sensitive(API_SECRET)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        await asyncio.to_thread(judge_the_unit, folder)
+        await holds_a_call(folder)
+
+
+scenario("deployment", main, timeout_s=80)

@@ -1,0 +1,214 @@
+"""`incamera doctor` names each fault that is planted, and no other, with what mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import resource
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from authority import Authority
+from client import check, mark_sensitive, scenario
+from own_server import BINARY, HTTP_PORT, UDP_PORT, Server
+
+SECRET = secrets.token_urlsafe(32)
+#: An address of nobody's (RFC 5737).
+NOWHERE = "198.51.100.9"
+NTP_EPOCH_S = 2_208_988_800
+
+
+class Answering:
+    """A UDP server on this machine, as long as its block."""
+
+    def __init__(self, answer: Callable[[bytes, tuple], bytes]) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.answer = answer
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self.run, daemon=True).start()
+        return f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data, source = self.socket.recvfrom(1500)
+                self.socket.sendto(self.answer(data, source), source)
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+def time_server(ahead_s: float) -> Answering:
+    """A time server whose clock is so far ahead (RFC 5905)."""
+
+    def answer(request: bytes, _: tuple) -> bytes:
+        now = time.time() + ahead_s + NTP_EPOCH_S
+        stamp = struct.pack("!II", int(now), int(now % 1 * 2**32))
+        return bytes([0x24, 2, 0, 0]) + bytes(20) + request[40:48] + stamp + stamp
+
+    return Answering(answer)
+
+
+def stun_server(seen: str | None = None) -> Answering:
+    """A STUN server that sees everybody at an address (RFC 8489); without one, where they are."""
+
+    def answer(request: bytes, source: tuple) -> bytes:
+        magic = request[4:8]
+        address = bytes(a ^ b for a, b in zip(socket.inet_aton(seen or source[0]), magic))
+        port = struct.pack("!H", source[1] ^ struct.unpack("!H", magic[:2])[0])
+        attribute = struct.pack("!HHBB", 0x0020, 8, 0, 1) + port + address
+        return struct.pack("!HH", 0x0101, len(attribute)) + request[4:20] + attribute
+
+    return Answering(answer)
+
+
+def examine(folder: Path, *options: str, files: int = 16_384) -> tuple[int, list[dict], str]:
+    """Exit code, findings, and what a person reads."""
+
+    def limited() -> None:
+        # The hard limit is what counts: a server raises the soft one by itself.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, 1024), files))
+
+    words = [BINARY, "doctor", "--config", str(folder / "server.yaml"), *options]
+    found = subprocess.run([*words, "--json"], capture_output=True, text=True, preexec_fn=limited)
+    read = subprocess.run(words, capture_output=True, text=True, preexec_fn=limited)
+    assert found.returncode == read.returncode, (found, read)
+    assert found.stdout, found.stderr
+    answer = json.loads(found.stdout)
+    assert answer["is_good"] == (found.returncode == 0)
+    for finding in answer["findings"]:
+        if finding["level"] != "fine":
+            assert finding["why"] and finding["fix"], finding
+            assert all(finding[part] in read.stdout for part in ("what", "why", "fix")), finding
+    return found.returncode, answer["findings"], read.stdout
+
+
+def names(what: str, examined: tuple[int, list[dict], str], *words: str) -> None:
+    """One thing is wrong, and all of `words` are said of it."""
+    code, findings, _ = examined
+    wrong = [finding for finding in findings if finding["level"] == "wrong"]
+    said = [" ".join(finding.values()) for finding in wrong]
+    if code != 1 or len(wrong) != 1 or any(word not in said[0] for word in words):
+        raise AssertionError(f"{what}: exit code {code}, {said}")
+    print(f"  ok: {what}: {wrong[0]['what']}\n      fix: {wrong[0]['fix']}", flush=True)
+
+
+class Patient:
+    """A machine on which a server would work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority()
+        self.heal()
+
+    def heal(self) -> None:
+        self.authority.certify(self.folder, ["localhost", "127.0.0.1"])
+        self.write()
+
+    def write(self, node_ip: str = "127.0.0.1", more: str = "") -> None:
+        path = self.folder / "server.yaml"
+        path.write_text(
+            f"port: {HTTP_PORT}\nbind_addresses: [127.0.0.1]\n"
+            "tls: {cert_file: server.pem, key_file: server.key}\n"
+            f"rtc: {{udp_port: {UDP_PORT}, node_ip: {node_ip}}}\n"
+            f"keys: {{operator: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
+        )
+        (self.folder / "revoked.yaml").write_text("")
+        os.chmod(path, 0o640)
+
+
+@contextlib.contextmanager
+def taken(kind: socket.SocketKind, port: int) -> Iterator[None]:
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", port))
+        if kind == socket.SOCK_STREAM:
+            holder.listen()
+        yield
+
+
+def plant(patient: Patient) -> None:
+    folder, day = patient.folder, datetime.timedelta(days=1)
+    with taken(socket.SOCK_STREAM, HTTP_PORT):
+        names("a taken TCP port", examine(folder), f"TCP 127.0.0.1:{HTTP_PORT} is taken", "ss -ltnp")
+    with taken(socket.SOCK_DGRAM, UDP_PORT):
+        names("a taken UDP port", examine(folder), f"UDP 127.0.0.1:{UDP_PORT} is taken", "ss -lunp")
+
+    patient.authority.certify(folder, ["localhost"], begins_in=-2 * day, ends_in=-day)
+    names("an expired certificate", examine(folder), "server.pem", "has expired at 20", "renew it")
+    patient.authority.certify(folder, ["localhost"], begins_in=day)
+    names("one of tomorrow", examine(folder), "is not valid before 20", "set the clock")
+    patient.authority.certify(folder, [])
+    names("one for no host", examine(folder), "names no host", "subjectAltName")
+    patient.heal()
+    patient.authority.certify(folder, ["localhost"], stem="other")
+    shutil.copy(folder / "other.key", folder / "server.key")
+    names("a key of another", examine(folder), "server.key is not the key of this", "openssl pkey")
+    patient.heal()
+
+    patient.write(node_ip=f"[127.0.0.1, {NOWHERE}]")
+    names(
+        "an address that nobody reaches", examine(folder),
+        f"{NOWHERE} is advertised", "rtc.node_ip", f"forward UDP {UDP_PORT}",
+    )  # fmt: skip
+    patient.heal()
+    names("few open files", examine(folder, files=256), "256 files may be open", "LimitNOFILE=")
+    with time_server(3600) as server:
+        examined = examine(folder, "--ntp", server)
+        names("a clock that is wrong", examined, "the clock is 3600 s behind", "timedatectl")
+    with stun_server("203.0.113.7") as server:
+        examined = examine(folder, "--stun", server)
+        names("another address outside", examined, "is 203.0.113.7", "rtc.node_ip: 203.0.113.7")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        examined = examine(folder, "--stun", f"127.0.0.1:{silent.getsockname()[1]}")
+        names("a STUN server that is silent", examined, "no answer", "let UDP out")
+    patient.write(more="bind_adresses: []\nport: 1\n")
+    names("settings that are wrong", examine(folder), "line 8: `port` is there already", "mend")
+    patient.heal()
+
+
+def warns(folder: Path, patient: Patient) -> None:
+    (folder / "server.key").chmod(0o644)
+    code, findings, _ = examine(folder)
+    said = [finding["what"] for finding in findings if finding["level"] == "warning"]
+    check(code == 0 and any("can be read by every user" in what for what in said), "a key in the open is a warning")
+    patient.heal()
+    (folder / "server.key").chmod(0o600)
+
+
+async def main() -> None:
+    mark_sensitive(SECRET)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        patient = Patient(folder)
+        (folder / "server.key").chmod(0o600)
+        with time_server(0) as clock, stun_server() as outside:
+            code, findings, text = examine(folder, "--ntp", clock, "--stun", outside)
+        wrong = [finding for finding in findings if finding["level"] == "wrong"]
+        check(code == 0 and not wrong, f"nothing is wrong with a good set-up {wrong}")
+        check({"settings", "port", "reach", "stun", "certificate", "clock", "files", "swap"}
+              <= {finding["check"] for finding in findings}, "all of it has been looked at")  # fmt: skip
+        check(SECRET not in text, "no secret is said")
+        plant(patient)
+        warns(folder, patient)
+        arguments = ["serve", "--log", "info,edge=debug", "--config", str(folder / "server.yaml")]
+        with Server(*arguments):
+            code, findings, _ = await asyncio.to_thread(examine, folder)
+            said = " ".join(finding["what"] for finding in findings)
+            check(code == 0 and "is held by a running server" in said, "a running server is no fault")
+
+
+scenario("doctor", main, timeout_s=110)

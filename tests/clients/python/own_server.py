@@ -1,0 +1,82 @@
+"""Servers that a scenario starts itself, with settings of its own.
+
+Environment: `INCAMERA_BIN`, `INCAMERA_HTTP_PORT`, `INCAMERA_UDP_PORT`, and `INCAMERA_SERVER_LOG`, to which
+their logs are appended, to be searched afterwards for what no log may hold.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BINARY = os.environ["INCAMERA_BIN"]
+HTTP_PORT = int(os.environ["INCAMERA_HTTP_PORT"])
+UDP_PORT = int(os.environ["INCAMERA_UDP_PORT"])
+LOG = Path(os.environ["INCAMERA_SERVER_LOG"])
+
+
+class Server:
+    """A running server; in a `with` it ends with the block, as an operator ends it."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        address: str = "127.0.0.1",
+        program: tuple[str, ...] = (BINARY,),
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        """`program` may be one that becomes the server; `before` runs in the child before that."""
+        self._begin = LOG.stat().st_size
+        with LOG.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*program, *arguments], stdout=subprocess.DEVNULL, stderr=log, preexec_fn=before
+            )
+        give_up_at = time.monotonic() + 15
+        while True:
+            if (code := self.process.poll()) is not None:
+                raise AssertionError(f"the server ended at its start with {code}: {self.log()}")
+            try:
+                socket.create_connection((address, HTTP_PORT), timeout=1).close()
+                return
+            except OSError:
+                if time.monotonic() > give_up_at:
+                    self.process.kill()
+                    raise AssertionError(f"the server does not listen: {self.log()}") from None
+                time.sleep(0.02)
+
+    def log(self) -> str:
+        with LOG.open("rb") as log:
+            log.seek(self._begin)
+            return log.read().decode()
+
+    def says(self, words: str, times: int = 1) -> bool:
+        return self.log().count(words) >= times
+
+    def hang_up(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("the server did not end after SIGTERM") from None
+        if code != 0:
+            raise AssertionError(f"the server ended with {code}")
+
+
+def refused(*arguments: str) -> str:
+    """What a command says that cannot do what it is asked."""
+    done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=20)
+    if done.returncode != 1:
+        raise AssertionError(f"`{' '.join(arguments)}` ended with {done.returncode}")
+    return done.stderr

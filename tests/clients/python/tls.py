@@ -1,0 +1,346 @@
+"""`serve` behind TLS with stock clients; certificates that change, are wrong, and end while a call goes on.
+
+The authority is the scenario's own; clients are told to trust it as any client is: by `SSL_CERT_FILE`, or by
+the certificate store of the person who runs the browser. Needs root, to look into the server's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from authority import Authority
+
+HTTP_PORT = int(os.environ["INCAMERA_HTTP_PORT"])
+#: This script again, as somebody who trusts nobody but the system's authorities.
+IS_STRANGER = "--stranger" in sys.argv
+FOLDER = Path(tempfile.mkdtemp(prefix="incamera-tls-"))
+AUTHORITY = Authority()
+
+
+def trust() -> None:
+    """From now on this process and its children trust the authority."""
+    path = FOLDER / "root.pem"
+    path.write_text(AUTHORITY.root())
+    os.environ["SSL_CERT_FILE"] = str(path)
+    home = FOLDER / "home"
+    store = home / ".pki" / "nssdb"
+    store.mkdir(parents=True)
+    add = ["-A", "-t", "C,,", "-n", "scenario", "-i", str(path)]
+    for words in (["-N", "--empty-password"], add):
+        subprocess.run(["certutil", "-d", f"sql:{store}", *words], check=True)
+    os.environ["INCAMERA_BROWSER_HOME"] = str(home)
+
+
+# Before anything reads them, as the clients do when they are imported.
+os.environ["INCAMERA_URL"] = f"https://localhost:{HTTP_PORT}"
+if not IS_STRANGER:
+    os.environ["INCAMERA_KEY"] = "operator"
+    os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
+    trust()
+
+import aiohttp  # noqa: E402
+from client import (  # noqa: E402
+    API_SECRET, SERVER, SIGNAL, check, fresh_key, fresh_room, join, mark_sensitive, scenario, until,
+)  # fmt: skip
+from livekit import api, rtc  # noqa: E402
+from memory import Memory, mark  # noqa: E402
+from own_server import UDP_PORT, Server, refused  # noqa: E402
+
+NAMES = ["localhost", "127.0.0.1"]
+WEB = Path(__file__).parents[1] / "web"
+#: The server looks four times a second, and waits until the files have rested.
+SHOWN_WITHIN_S = 3
+HANDSHAKE_S = 10
+#: The promise of `forgotten`.
+FORGOTTEN_WITHIN_S = 2.0
+
+
+def write_settings(folder: Path, stem: str = "server") -> str:
+    path = folder / "server.yaml"
+    path.write_text(
+        f"port: {HTTP_PORT}\n"
+        "bind_addresses: ['0.0.0.0']\n"
+        "tls:\n"
+        f"  cert_file: {stem}.pem\n"
+        f"  key_file: {stem}.key\n"
+        f"rtc: {{udp_port: {UDP_PORT}, node_ip: 127.0.0.1}}\n"
+        f"keys: {{operator: {API_SECRET}}}\n"
+    )
+    return str(path)
+
+
+def s_client(*options: str) -> tuple[int, str]:
+    """What OpenSSL makes of the server."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{HTTP_PORT}", "-brief", *options]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def serial(root: str) -> int:
+    """The number of the certificate that a newcomer is shown."""
+    context = ssl.create_default_context(cadata=root)
+    context.check_hostname = False
+    # One that has ended has a number too.
+    context.verify_mode = ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", HTTP_PORT), timeout=5) as connection:
+        with context.wrap_socket(connection) as wrapped:
+            der = wrapped.getpeercert(binary_form=True)
+    from cryptography import x509
+
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+async def refuses_what_it_should(folder: Path, authority: Authority) -> None:
+    day = datetime.timedelta(days=1)
+    authority.certify(folder, NAMES, stem="expired", begins_in=-2 * day, ends_in=-day)
+    authority.certify(folder, NAMES, stem="future", begins_in=day)
+    authority.certify(folder, NAMES, stem="other")
+    for stem, reason in [
+        ("expired", "line 4: expired.pem: its certificate 1 has expired at 20"),
+        ("future", "line 4: future.pem: its certificate 1 is not valid before 20"),
+        ("missing", "missing.pem: No such file"),
+    ]:
+        said = refused("serve", "--config", write_settings(folder, stem))
+        check(reason in said, f"refused with line and reason: {said.strip().split(': ', 2)[2]}")
+    (folder / "mixed.pem").write_text((folder / "other.pem").read_text())
+    authority.certify(folder, NAMES, stem="third")
+    (folder / "mixed.key").write_text((folder / "third.key").read_text())
+    said = refused("serve", "--config", write_settings(folder, "mixed"))
+    check("line 4: mixed.key is not the key of this certificate" in said, "nor with another's key")
+
+
+async def speaks_as_it_should() -> None:
+    for version in ["tls1_2", "tls1_3"]:
+        code, said = s_client(f"-{version}", "-alpn", "h2,http/1.1", "-CAfile", ca_file())
+        check(code == 0 and "Verification: OK" in said, f"OpenSSL accepts the chain over {version}")
+    for version in ["tls1", "tls1_1"]:
+        code, said = s_client(f"-{version}", "-cipher", "ALL:@SECLEVEL=0")
+        check(code != 0, f"{version} is refused")
+    code, said = s_client("-alpn", "h2")
+    check(code != 0 and "no application protocol" in said, "h2 alone is refused")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{HTTP_PORT}/rtc/v1/validate") as answer:
+            said = await answer.text()
+            check(answer.status == 400 and "https://" in said, f"in the clear: {said.strip()}")
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, "--stranger",
+        env={name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"},
+    )  # fmt: skip
+    code = await asyncio.wait_for(stranger.wait(), 60)
+    check(code == 0, "who does not know the authority is not served")
+
+
+async def stranger() -> None:
+    """Neither the wheel nor aiohttp, on which livekit-api stands, gets past the certificate."""
+    FOLDER.rmdir()
+    try:
+        await join(fresh_room("tls"), "eve")
+        raise AssertionError("the wheel trusts an unknown authority")
+    except rtc.ConnectError as error:
+        assert "certificate" in str(error), error
+    async with aiohttp.ClientSession() as session:
+        try:
+            await session.get(SERVER)
+            raise AssertionError("aiohttp trusts an unknown authority")
+        except aiohttp.ClientConnectorCertificateError:
+            pass
+
+
+def ca_file() -> str:
+    return os.environ["SSL_CERT_FILE"]
+
+
+async def answers_livekit_api() -> None:
+    async with api.LiveKitAPI(SERVER, "operator", API_SECRET) as server:
+        try:
+            await server.room.list_rooms(api.ListRoomsRequest())
+        except aiohttp.ClientConnectionError as error:
+            raise AssertionError(f"livekit-api gets no answer: {error}") from error
+        except (api.TwirpError, aiohttp.ClientResponseError):
+            pass
+    check(True, "livekit-api is answered over https://")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(SERVER) as answer:
+            check(await answer.text() == "OK", "so is a health check")
+
+
+async def holds_a_call_with_a_browser() -> None:
+    name, key = fresh_room("tls"), fresh_key()
+    ada = await join(name, "ada", key=key)
+    page = await asyncio.create_subprocess_exec(
+        "node", str(WEB / "page.mjs"), name, "ben", key, "180p", "1", "60",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    frames = 0
+
+    async def count(track: rtc.Track) -> None:
+        nonlocal frames
+        async for _ in rtc.VideoStream(track):
+            frames += 1
+
+    counting: list[asyncio.Task] = []
+
+    def subscribed(track: rtc.Track, *_: object) -> None:
+        if track.kind == rtc.TrackKind.KIND_VIDEO:
+            counting.append(asyncio.create_task(count(track)))
+
+    ada.on("track_subscribed", subscribed)
+    await until("ada decodes 30 frames of ben", 40, lambda: frames >= 30)
+    line = json.loads(await page.stdout.readline())
+    while line["state"] != "connected":
+        line = json.loads(await page.stdout.readline())
+    check("ada" in str(line["others"]), "livekit-client in Chromium joined over https")
+    check(True, f"the wheel joined over wss and decodes {frames} frames of it, encrypted")
+    page.stdin.close()
+    await asyncio.wait_for(page.wait(), 15)
+    await ada.disconnect()
+
+
+async def forgets_what_rode_under_it(server: Server) -> None:
+    """TLS has buffers of its own; what passed through them is as gone as all else."""
+    memory, room_name = Memory(server.process.pid), fresh_room("tls")
+    jwt = (
+        api.AccessToken("operator", API_SECRET)
+        .with_identity(mark("ada_identity"))
+        .with_name(mark("ada_name"))
+        .with_metadata(mark("ada_metadata"))
+        .with_grants(api.VideoGrants(room_join=True, room=room_name))
+        .to_jwt()
+    )
+    memory.secrets["ada_token"] = jwt.encode()
+    mark_sensitive(jwt)
+    ben, ada = await join(room_name, "ben"), rtc.Room()
+    await asyncio.wait_for(ada.connect(SIGNAL, jwt), 15)
+    await until("ben sees ada", 5, lambda: mark("ada_identity") in ben.remote_participants)
+    names = ("ada_identity", "ada_name", "ada_metadata", "ada_token")
+    scan = await asyncio.to_thread(memory.scan)
+    there = {name: scan.found[name] for name in names}
+    check(all(there[name] for name in names[:3]), f"while ada is there, so are {there}")
+    await ada.disconnect()
+    await until("ben sees ada go", 5, lambda: not ben.remote_participants)
+    await asyncio.sleep(FORGOTTEN_WITHIN_S)
+    scan = await asyncio.to_thread(memory.scan)
+    where = {name: dict(scan.where[name]) for name in names if scan.found[name]}
+    check(not where, f"and {FORGOTTEN_WITHIN_S:g} s after nothing of her is {where or ''}".rstrip())
+    await ben.disconnect()
+
+
+async def shows_a_new_one(server: Server, folder: Path, authority: Authority) -> None:
+    name = fresh_room("tls")
+    ada, ben = await join(name, "ada"), await join(name, "ben")
+    gone: list[object] = []
+    ada.on("disconnected", gone.append)
+    before = serial(authority.root())
+    authority.certify(folder, NAMES)
+    await until("a new certificate is shown", SHOWN_WITHIN_S, lambda: serial(authority.root()) != before)
+    check(server.says("certificate read again"), "a certificate that was replaced is shown by itself")
+    shown = serial(authority.root())
+
+    good = (folder / "server.key").read_text()
+    authority.certify(folder, NAMES, stem="foreign", kind="rsa")
+    (folder / "server.key").write_text((folder / "foreign.key").read_text())
+    await until("it is refused", SHOWN_WITHIN_S, lambda: server.says("the certificate is wrong"))
+    server.hang_up()
+    await until("at SIGHUP too", SHOWN_WITHIN_S, lambda: server.says("the files are wrong"))
+    check(serial(authority.root()) == shown, "with a key that is another's the old one stays")
+    (folder / "server.key").write_text(good)
+
+    authority.certify(folder, NAMES, kind="rsa")
+    server.hang_up()
+    await until("an RSA one", SHOWN_WITHIN_S, lambda: serial(authority.root()) != shown)
+    said: list[bytes] = []
+    ada.on("data_received", lambda packet: said.append(packet.data))
+    await ben.local_participant.publish_data(b"still here")
+    await until("who was there talks on", 5, lambda: said == [b"still here"])
+    check(not gone, "while a call went on")
+    await ada.disconnect()
+    await ben.disconnect()
+
+
+async def ends_while_a_call_goes_on(server: Server, folder: Path, authority: Authority) -> None:
+    before = serial(authority.root())
+    lives = datetime.timedelta(seconds=8)
+    authority.certify(folder, NAMES, ends_in=lives)
+    ends_at = time.monotonic() + lives.total_seconds()
+    await until("it is shown", SHOWN_WITHIN_S, lambda: serial(authority.root()) != before)
+    check(server.says("the certificate ends soon"), "the log says that it ends soon")
+    name = fresh_room("tls")
+    ada, ben = await join(name, "ada"), await join(name, "ben")
+    await asyncio.sleep(max(0.0, ends_at - time.monotonic()) + 1.5)
+    check(server.says("the certificate has expired"), "and that it has ended")
+    try:
+        await join(name, "cy")
+        raise AssertionError("cy joins under a certificate that has ended")
+    except rtc.ConnectError:
+        check(True, "whoever comes then is turned away by their client")
+    said: list[bytes] = []
+    ada.on("data_received", lambda packet: said.append(packet.data))
+    await ben.local_participant.publish_data(b"still here")
+    await until("the call goes on", 5, lambda: said == [b"still here"])
+    check(server.log().count("the certificate has expired") == 1, "it is said once")
+    read = server.log().count("certificate read again")
+    server.hang_up()
+    await until("SIGHUP", SHOWN_WITHIN_S, lambda: server.says("certificate read again", read + 1))
+    check(True, "keys and revocations are read again all the same")
+    ended = serial(authority.root())
+    authority.certify(folder, NAMES)
+    await until("it is renewed", SHOWN_WITHIN_S, lambda: serial(authority.root()) != ended)
+    await join(name, "cy")
+    check(True, "renewed, it lets cy in")
+    await ada.disconnect()
+    await ben.disconnect()
+
+
+def cut_after_s() -> float:
+    """How long a connection may be silent."""
+    with socket.create_connection(("127.0.0.1", HTTP_PORT), timeout=30) as connection:
+        began = time.monotonic()
+        # The head of a record that never comes.
+        connection.sendall(bytes([22, 3, 1, 2, 0]))
+        while connection.recv(64):
+            pass
+        return time.monotonic() - began
+
+
+async def main() -> None:
+    try:
+        await act()
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+async def act() -> None:
+    mark_sensitive(API_SECRET)
+    folder, authority = FOLDER, AUTHORITY
+    await refuses_what_it_should(folder, authority)
+    authority.certify(folder, NAMES)
+    with Server("serve", "--log", "info,edge=debug", "--config", write_settings(folder)) as server:
+        cut = asyncio.create_task(asyncio.to_thread(cut_after_s))
+        await speaks_as_it_should()
+        await answers_livekit_api()
+        await holds_a_call_with_a_browser()
+        await forgets_what_rode_under_it(server)
+        await shows_a_new_one(server, folder, authority)
+        await ends_while_a_call_goes_on(server, folder, authority)
+        seconds = await cut
+        check(
+            HANDSHAKE_S - 0.5 <= seconds <= HANDSHAKE_S + 2,
+            f"a handshake that stands still is cut after {seconds:.1f} s",
+        )
+    for counter in ["handshakes_late", "handshakes_failed", "connections_in_the_clear"]:
+        check(server.says(f'"{counter}"'), f"{counter} has been counted")
+
+
+scenario("tls", stranger if IS_STRANGER else main, timeout_s=170)
