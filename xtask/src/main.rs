@@ -12,6 +12,8 @@ mod demo;
 mod judge;
 mod load;
 mod network;
+#[cfg(test)]
+mod protocol;
 mod scan;
 mod scenario;
 mod server;

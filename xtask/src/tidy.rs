@@ -71,18 +71,18 @@ const BANNED_EVERYWHERE: &[&str] = &[
     concat!("--extra-index", "-url"),
 ];
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn printed(command: &mut Command) -> String {
+pub(crate) fn printed(command: &mut Command) -> String {
     let output = command.current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Every file of the work tree that git knows or would add, sorted.
-fn files() -> Vec<String> {
+pub(crate) fn files() -> Vec<String> {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let names: BTreeSet<String> =
         printed(Command::new("git").args(list)).lines().map(str::to_owned).collect();
@@ -96,17 +96,17 @@ fn rust_files() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-fn metadata(arguments: &[&str]) -> Value {
+pub(crate) fn metadata(arguments: &[&str]) -> Value {
     let text =
         printed(cargo().args(["metadata", "--format-version", "1", "--locked"]).args(arguments));
     serde_json::from_str(&text).unwrap()
 }
 
-fn packages(metadata: &Value) -> &[Value] {
+pub(crate) fn packages(metadata: &Value) -> &[Value] {
     metadata["packages"].as_array().unwrap()
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -131,7 +131,7 @@ fn our_crates() -> Vec<(String, String)> {
     packages(&metadata).iter().map(place).collect()
 }
 
-fn assert_none(problems: &[String]) {
+pub(crate) fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 

@@ -4,6 +4,7 @@
 //! Not here: anything that is LiveKit's (`wire`), RTP's (`rtp`) or a decision (`sfu`, `policy`).
 #![forbid(unsafe_code)]
 
+mod class;
 mod extension;
 mod id;
 mod rate;
@@ -11,6 +12,7 @@ mod sensitive;
 mod time;
 mod track;
 
+pub use class::{CallContent, Classified, DataClass, LogData, Loggable};
 pub use extension::ExtensionKind;
 pub use id::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,

@@ -10,6 +10,7 @@
 pub mod access;
 mod access_token2;
 mod claims;
+pub mod classes;
 pub mod convert;
 pub mod data;
 pub mod frame;

@@ -1,0 +1,125 @@
+//! The classes of data: what a value is about, and so who may see it, where it may be kept and whether it may
+//! stand in a log.
+//!
+//! Guarantees: what may not be logged has no way into a log: only [`Loggable`] values have one, and of what is
+//! a person's or secret nothing is `Loggable`.
+//! Not here: the class of each field on the wire (`wire::classes`), writing a log (`edge::log`).
+
+use std::fmt;
+
+/// What a value is about. Each is protected at least as well as those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DataClass {
+    /// Everybody may know it: a version, a protocol number.
+    Public,
+    /// What the server says of its own work: ids that it made, counts, times, reasons.
+    Log,
+    /// About an end user, a device or a network, or written by one: names, identities, metadata, attributes,
+    /// addresses, how good a connection is.
+    EndUser,
+    /// About the customer: storage places, accounts, addresses of other services.
+    Account,
+    /// What is said in a call: sound, picture, chat, data.
+    CallContent,
+    /// What opens something: tokens, keys, passwords.
+    Credential,
+}
+
+impl DataClass {
+    /// Every class, the least protected first.
+    pub const ALL: [Self; 6] = [
+        Self::Public,
+        Self::Log,
+        Self::EndUser,
+        Self::Account,
+        Self::CallContent,
+        Self::Credential,
+    ];
+
+    /// Whether a value of this class may stand in a log as it is.
+    #[must_use]
+    pub const fn may_be_logged(self) -> bool {
+        match self {
+            Self::Public | Self::Log => true,
+            Self::EndUser | Self::Account | Self::CallContent | Self::Credential => false,
+        }
+    }
+
+    /// Its name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "Public",
+            Self::Log => "Log",
+            Self::EndUser => "End User Data",
+            Self::Account => "Customer Account Data",
+            Self::CallContent => "Call Content",
+            Self::Credential => "Credential",
+        }
+    }
+}
+
+/// A type all of whose values are of one class.
+pub trait Classified {
+    /// The class.
+    const CLASS: DataClass;
+}
+
+/// A value that may stand in a log.
+///
+/// Not for primitive types: a number may be anything until somebody says that it is [`LogData`].
+pub trait Loggable: Classified {
+    /// Writes it as it stands in the log.
+    ///
+    /// # Errors
+    /// Those of the formatter.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl<T: Loggable> Loggable for &T {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).write(f)
+    }
+}
+
+impl<T: Classified> Classified for &T {
+    const CLASS: DataClass = T::CLASS;
+}
+
+/// Something that the server may say of its own work: a count, a time, its own address, an error.
+///
+/// Whoever wraps a value vouches that nothing of a person is in it. Errors qualify, since they never say
+/// what was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct LogData<T>(pub T);
+
+impl<T> Classified for LogData<T> {
+    const CLASS: DataClass = DataClass::Log;
+}
+
+impl<T: fmt::Display> Loggable for LogData<T> {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a person said or showed. It has no `Debug`, no `Display` and no `Serialize`.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(missing_debug_implementations, reason = "what is said in a call does not print")]
+pub struct CallContent<T>(T);
+
+impl<T> CallContent<T> {
+    /// Wraps `value`.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, for those whom it is for.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Classified for CallContent<T> {
+    const CLASS: DataClass = DataClass::CallContent;
+}

@@ -1,0 +1,55 @@
+//! Prints the inventory of what clients and back ends send and are sent: `docs/data-classes.md`.
+#![expect(clippy::print_stdout, reason = "that is what it is for")]
+
+use wire::classes::{Annotation, DataClass, Field, all};
+
+const HEAD: &str = "# What the server is sent, and of which class it is
+
+Made of `core/wire/src/classes/` by `cargo run -p wire --example data_classes`; a test holds that it is up
+to date. A field of LiveKit's protocol without a class, or with a weaker one than LiveKit's own annotation of it,
+does not build.
+
+| class | what it is | logged |
+| --- | --- | --- |
+";
+
+fn meaning(class: DataClass) -> &'static str {
+    match class {
+        DataClass::Public => "everybody may know it",
+        DataClass::Log => "what the server says of its own work: ids that it made, counts, times",
+        DataClass::EndUser => "about a person, a device or a network, or written by one",
+        DataClass::Account => "about the customer: storage places, accounts, other services",
+        DataClass::CallContent => "what is said in a call: sound, picture, chat, data",
+        DataClass::Credential => {
+            "what opens something: tokens, keys, passwords, session descriptions"
+        }
+    }
+}
+
+fn described(field: &Field) -> String {
+    let name = field.name.trim_start_matches("r#");
+    match field.annotation {
+        Some(Annotation::Pii) => format!("`{name}` (LiveKit: PII)"),
+        Some(Annotation::Secret) => format!("`{name}` (LiveKit: secret)"),
+        None => format!("`{name}`"),
+    }
+}
+
+fn main() {
+    let mut page = HEAD.to_owned();
+    for class in DataClass::ALL {
+        let logged = if class.may_be_logged() { "yes" } else { "never" };
+        page += &format!("| {} | {} | {logged} |\n", class.name(), meaning(class));
+    }
+    for class in DataClass::ALL.into_iter().rev() {
+        page += &format!("\n## {}\n\n", class.name());
+        for entry in all() {
+            let fields = entry.fields.iter().filter(|field| field.class == Some(class));
+            let fields: Vec<String> = fields.map(described).collect();
+            if !fields.is_empty() {
+                page += &format!("- {}: {}\n", entry.path.join("::"), fields.join(", "));
+            }
+        }
+    }
+    print!("{page}");
+}
