@@ -8,9 +8,11 @@
 //! ```text
 //! browser ── listener ── http ──> hub      joins, refused with an HTTP status
 //!                └────── socket <─> hub    a session's messages
+//! back end ─ listener ── http, api ─> hub  what it asks of rooms
 //! browser ── worker ──────────── <─> hub   media stays in the worker
 //! ```
 
+pub mod api;
 pub mod config;
 pub mod http;
 pub mod hub;
@@ -19,6 +21,7 @@ pub mod listener;
 pub mod memory;
 pub mod metrics;
 mod page;
+pub mod pulse;
 mod server;
 pub mod session;
 mod socket;

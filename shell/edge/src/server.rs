@@ -20,12 +20,14 @@ use tokio::time::timeout;
 
 use wire::access::Access;
 
+use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
 use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
+use crate::pulse::{self, Pulse};
 use crate::session::ToHub;
 use crate::worker::{Workers, WorkersConfig};
 
@@ -64,6 +66,7 @@ pub struct Server {
     to_hub: mpsc::Sender<ToHub>,
     listening: JoinHandle<()>,
     deciding: JoinHandle<()>,
+    feeling: JoinHandle<()>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
     config: Config,
@@ -111,16 +114,36 @@ impl Server {
         let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
 
         let (phase, watched) = watch::channel(Phase::Open);
+        let pulse = Arc::new(Pulse::new(origin, config.workers.get()));
+        let feeling = tokio::spawn(pulse::keep(
+            Arc::clone(&pulse),
+            to_hub.clone(),
+            Arc::clone(&workers),
+            watched.clone(),
+        ));
         let front = Arc::new(Front {
             access: admitting,
             hub: to_hub.clone(),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
             phase: watched.clone(),
+            api: Api::default(),
+            pulse,
         });
         let listening = tokio::spawn(listener::serve(listener, front, watched));
         tracing::info!(%http, udp = port, workers = config.workers, "started");
-        Ok(Self { http, phase, access, to_hub, listening, deciding, workers, metrics, config })
+        Ok(Self {
+            http,
+            phase,
+            access,
+            to_hub,
+            listening,
+            deciding,
+            feeling,
+            workers,
+            metrics,
+            config,
+        })
     }
 
     /// Where HTTP and WebSockets are served.
@@ -164,9 +187,10 @@ impl Server {
             self.deciding.abort();
         }
         self.phase.send_replace(Phase::Closing);
-        // Both log their own panics, and both are at their end.
+        // They log their own panics, and are at their end.
         drop(self.listening.await);
         drop(self.deciding.await);
+        drop(self.feeling.await);
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {

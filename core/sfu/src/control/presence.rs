@@ -10,7 +10,7 @@ use model::{
 use super::speaker::Speakers;
 use super::{
     Allowance, Control, Departure, DepartureReason, Join, JoinError, Output, Participant,
-    Permission, ProfileChange, ProfileError, Room, State, Timer,
+    Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer, Visibility,
 };
 use crate::Instruction;
 
@@ -60,9 +60,20 @@ impl Control {
         peer: PeerId,
         change: ProfileChange,
     ) -> Result<(), ProfileError> {
-        let participant = self.participants.get_mut(&peer);
-        let participant = participant.filter(|held| held.permission.update_profile);
-        let participant = participant.ok_or(ProfileError::NotAllowed)?;
+        let may = self.participants.get(&peer).is_some_and(|held| held.permission.update_profile);
+        if may { self.change_profile(peer, change) } else { Err(ProfileError::NotAllowed) }
+    }
+
+    /// Changes the profile of a participant, whatever it may do itself.
+    ///
+    /// # Errors
+    /// [`ProfileError`]; nothing has changed then. [`ProfileError::NotAllowed`] if there is no such participant.
+    pub fn change_profile(
+        &mut self,
+        peer: PeerId,
+        change: ProfileChange,
+    ) -> Result<(), ProfileError> {
+        let participant = self.participants.get_mut(&peer).ok_or(ProfileError::NotAllowed)?;
         participant.profile = participant.profile.with(change).ok_or(ProfileError::TooLarge)?;
         self.touch(peer);
         Ok(())
@@ -80,6 +91,7 @@ impl Control {
             participants_max: participants_max
                 .unwrap_or(usize::MAX)
                 .min(self.config.room_participants_max),
+            metadata: RoomMetadata::default(),
             speakers: Speakers::default(),
             closes_at: None,
             quality_due: None,
@@ -210,10 +222,61 @@ impl Control {
         if due.is_none_or(|at| at > now) {
             return;
         }
+        self.end_room(id);
+    }
+
+    fn end_room(&mut self, id: RoomId) {
         if let Some(room) = self.rooms.remove(&id) {
             self.names.remove(&room.name);
             self.outputs.push_back(Output::RoomClosed(id));
         }
+    }
+
+    pub(super) fn close(&mut self, now: Timestamp, id: RoomId) {
+        let peers = self.rooms.get(&id).map(|room| room.participants.values().copied().collect());
+        let peers: Vec<PeerId> = peers.unwrap_or_default();
+        for peer in peers {
+            self.depart(now, peer, DepartureReason::RoomDeleted);
+        }
+        self.end_room(id);
+    }
+
+    pub(super) fn describe(&mut self, id: RoomId, metadata: RoomMetadata) {
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.metadata = metadata;
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
+    }
+
+    /// Others receive a participant's tracks while they know of it.
+    pub(super) fn show(&mut self, now: Timestamp, peer: PeerId, visibility: Visibility) {
+        let Some(participant) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::replace(&mut participant.visibility, visibility) == visibility {
+            return;
+        }
+        self.touch(peer);
+        let Some(participant) = self.participants.get(&peer) else {
+            return;
+        };
+        let (room, tracks) = (participant.room, participant.tracks.clone());
+        if visibility == Visibility::Hidden {
+            let gone = Departure {
+                peer,
+                room,
+                sid: participant.sid.clone(),
+                identity: participant.identity.clone(),
+                version: participant.version,
+                visibility: Visibility::Visible,
+                reason: DepartureReason::Left,
+            };
+            self.outputs.push_back(Output::Hid(Box::new(gone)));
+        }
+        for track in tracks {
+            self.reconcile_track(now, track);
+        }
+        self.outputs.push_back(Output::RoomChanged(room));
     }
 
     pub(super) fn permit(&mut self, now: Timestamp, peer: PeerId, permission: Permission) {

@@ -6,6 +6,8 @@ use rtp::extension::ExtensionMap;
 use super::*;
 use crate::StreamSpec;
 
+mod moderation;
+
 struct Node {
     control: Control,
     now: Timestamp,

@@ -133,13 +133,16 @@ impl Hub {
             is_reliable: false,
             bucket: Bucket::new(self.now),
             is_synced: false,
+            is_moderated: false,
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
         let created_at_ms = self.unix_ms_wire();
-        self.gatherings
-            .entry(seat.room)
-            .or_insert_with(|| super::Gathering { created_at_ms, replay: Default::default() });
+        self.gatherings.entry(seat.room).or_insert_with(|| super::Gathering {
+            created_at_ms,
+            replay: Default::default(),
+            nonces: Default::default(),
+        });
         self.seats.insert(peer, seat);
         id
     }
@@ -180,7 +183,15 @@ impl Hub {
         if let Some(old) = seat.session.replace(Session { id, outbox: knock.outbox }) {
             self.sessions.remove(&old.id);
         }
-        seat.token = knock.token;
+        let old = std::mem::replace(&mut seat.token, knock.token);
+        if seat.is_moderated {
+            // The client may have come with the token that it had before.
+            let claims = &mut seat.token.claims;
+            claims.video = old.claims.video;
+            claims.name = old.claims.name;
+            claims.metadata = old.claims.metadata;
+            claims.attributes = old.claims.attributes;
+        }
         seat.bucket = Bucket::new(self.now);
         seat.is_synced = false;
         self.sessions.insert(id, peer);

@@ -63,6 +63,10 @@ impl Hub {
                 }
             }
             Output::Departed(departure) => self.see_off(*departure),
+            Output::Hid(departure) => {
+                self.news.departed.entry(departure.room).or_default().push(*departure);
+            }
+            Output::Muted(track) => self.tell_muted(track),
             Output::RoomChanged(room) => {
                 self.news.rooms.insert(room);
             }
@@ -133,7 +137,7 @@ impl Hub {
         }
     }
 
-    fn tell_publisher(
+    pub(super) fn tell_publisher(
         &mut self,
         track: TrackId,
         message: impl FnOnce(&sfu::control::Publication) -> Message,
@@ -302,6 +306,7 @@ impl Hub {
         let mut info = proto::Room {
             sid: held.sid.as_str().to_owned(),
             name: held.name.expose().to_owned(),
+            metadata: held.metadata.expose().to_owned(),
             departure_timeout: u32::try_from(self.config.control.departure.as_secs())
                 .unwrap_or(u32::MAX),
             creation_time: gathering.created_at_ms / 1000,

@@ -258,6 +258,8 @@ macro_rules! first {
     };
 }
 
+mod room_service;
+
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
     told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))
 }

@@ -31,6 +31,7 @@ use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
 use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX};
 use crate::metrics::Metrics;
+use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
 
@@ -222,6 +223,7 @@ impl Worker {
                 self.drive(now, peer, |seat| seat.send(now, channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
+            ToWorker::Beat(pulse) => pulse.answer(Organ::Worker(self.id), Instant::now()),
             ToWorker::Stop => {}
         }
     }
