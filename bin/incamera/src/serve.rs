@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use clap::Args;
 use edge::Server;
-use edge::config::{Config, Limits};
+use edge::config::{Config, Limits, MetricsAt};
+use edge::scrape::Login;
 use settings::Settings;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +57,10 @@ Example, a file for a server behind a proxy:
         app_certificate_file: certificate
   refresh_secret_file: refresh     # lets clients reconnect after a restart
   revocations: revoked.yaml
+  prometheus:                      # figures at /metrics, at the address of HTTP
+    port: 6789
+    username: monitor
+    password: PASSWORD
 
 and its revoked.yaml:
   tokens:
@@ -103,7 +109,7 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, udp, advertised, projects, refresh, revocations, warnings } =
+        let Settings { http, udp, advertised, projects, refresh, revocations, metrics, warnings } =
             settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -119,6 +125,10 @@ impl Written {
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
             limits: Limits::STANDARD,
+            metrics: metrics.map(|metrics| MetricsAt {
+                address: SocketAddr::new(http.ip(), metrics.port),
+                login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
+            }),
         };
         Ok(Self { path, fallback, warnings, config, revocations })
     }
@@ -201,9 +211,11 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (was.http, &was.udp, &was.advertised) != (is.http, &is.udp, &is.advertised) {
+            if (was.http, &was.udp, &was.advertised, was.metrics)
+                != (is.http, &is.udp, &is.advertised, is.metrics)
+            {
                 tracing::warn!(
-                    "other addresses or ports take effect when the server is started again"
+                    "other addresses, ports and metrics take effect when the server is started again"
                 );
             }
             server.admit_by(Arc::clone(&is.access));
@@ -255,8 +267,9 @@ fn banner(server: &Server, written: &Written) -> String {
 
   signalling  ws://{http}, without TLS
   media       UDP port {udp}{advertised}
-",
+{metrics}",
         version = env!("CARGO_PKG_VERSION"),
+        metrics = process::metrics_line(server),
         advertised = media.map(|address| format!(", advertised at {address}")).unwrap_or_default(),
     )
 }

@@ -9,10 +9,12 @@
 
 mod keys;
 pub mod limits;
+mod metrics;
 mod revocations;
 mod server;
 mod yaml;
 
+pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use server::{Settings, read_settings};
 

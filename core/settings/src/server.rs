@@ -10,7 +10,7 @@ use wire::key::{KeyError, Project, RefreshKey};
 
 use crate::limits::SETTINGS_MAX;
 use crate::yaml::{self, Map, Node};
-use crate::{Fault, ReadFile, keys};
+use crate::{Fault, Metrics, ReadFile, keys, metrics};
 
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
@@ -30,8 +30,6 @@ const INERT: &[&str] = &[
     "logging",
     "metric",
     "node_selector",
-    "prometheus",
-    "prometheus_port",
     "psrpc",
     "redis",
     "region",
@@ -84,6 +82,8 @@ pub struct Settings {
     pub refresh: Option<RefreshKey>,
     /// The path of the revocation file.
     pub revocations: Option<String>,
+    /// Where the node's figures are served, if anywhere.
+    pub metrics: Option<Metrics>,
     /// What is not as it looks, in the order of the file.
     pub warnings: Vec<Fault>,
 }
@@ -107,7 +107,10 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let advertised = advertised(node_ip.as_ref(), external_ip.as_ref(), http.0, http.1)?;
     let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
 
+    let mut cautions = Vec::new();
+    let metrics = metrics::metrics(&mut map, http.0, &mut cautions)?;
     let mut warnings = warnings("", map);
+    warnings.append(&mut cautions);
     if let Some(rtc) = rtc {
         warnings.extend(self::warnings("rtc.", rtc));
     }
@@ -119,6 +122,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
         projects,
         refresh,
         revocations,
+        metrics,
         warnings,
     })
 }
@@ -209,7 +213,7 @@ const fn any_of(advertised: IpAddr) -> IpAddr {
     }
 }
 
-fn port(node: &Node) -> Result<u16, Fault> {
+pub(crate) fn port(node: &Node) -> Result<u16, Fault> {
     let port: u16 = node.number("one port, from 1 to 65535,")?;
     if port == 0 { Err(node.fault("one port, from 1 to 65535, is wanted here")) } else { Ok(port) }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use wire::access::Access;
 
 use crate::limits;
+use crate::scrape::Login;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
@@ -31,6 +32,17 @@ pub struct Config {
     pub spread_at: NonZeroU16,
     /// What clients may cost.
     pub limits: Limits,
+    /// Where the node's figures are served, if anywhere.
+    pub metrics: Option<MetricsAt>,
+}
+
+/// Where the node's figures are served, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsAt {
+    /// Port 0 takes any.
+    pub address: SocketAddr,
+    /// Whoever reads them must say this; nothing if anybody may.
+    pub login: Option<Login>,
 }
 
 /// What clients may cost, and how long they may take.
@@ -129,6 +141,7 @@ mod tests {
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
             limits: Limits::STANDARD,
+            metrics: None,
         }
     }
 

@@ -243,6 +243,10 @@ impl Hub {
                 // The back end may have hung up; what it asked for is done all the same.
                 drop(reply.send(self.room_service(*request)));
             }
+            ToHub::Census(reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.control.census());
+            }
             ToHub::Beat(pulse) => {
                 let at = self.config.origin + self.now.since(Timestamp::ZERO);
                 pulse.answer_hub(self.control.participants_len(), at);
@@ -258,6 +262,7 @@ impl Hub {
         match from {
             FromWorker::Connected(peer) => {
                 self.current = Some(peer);
+                self.metrics.participants_connected.count();
                 self.tell(Input::Connected(peer));
             }
             FromWorker::Closed(peer) => {

@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod config;
+mod exposition;
 pub mod http;
 pub mod hub;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod memory;
 pub mod metrics;
 mod page;
 pub mod pulse;
+pub mod scrape;
 mod server;
 pub mod session;
 mod socket;

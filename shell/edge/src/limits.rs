@@ -90,6 +90,12 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the hub may take to answer: the clients of back ends wait for 10 s.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long the hub may take to count for whoever reads the node's figures.
+pub const CENSUS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Connections that read the node's figures at once: a few monitors, and whoever looks by hand.
+pub const SCRAPERS_MAX: usize = 16;
+
 /// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
 pub const ANSWER_MAX: usize = 64 << 20;
 

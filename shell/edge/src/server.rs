@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use peer::{Door, PeerFactory, PeerFactoryError};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -28,6 +28,7 @@ use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::pulse::{self, Pulse};
+use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
 use crate::worker::{Workers, WorkersConfig};
 
@@ -40,6 +41,15 @@ pub enum StartError {
     /// The TCP port is taken, or the address is not this machine's.
     #[error("cannot listen for HTTP on {address}")]
     Http {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The port for figures is taken, or the address is not this machine's.
+    #[error("cannot listen for metrics on {address}")]
+    Metrics {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system says.
@@ -67,6 +77,8 @@ pub struct Server {
     listening: JoinHandle<()>,
     deciding: JoinHandle<()>,
     feeling: JoinHandle<()>,
+    scraping: Option<JoinHandle<()>>,
+    metrics_at: Option<SocketAddr>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
     config: Config,
@@ -82,6 +94,12 @@ impl Server {
         let unbound = |source| StartError::Http { address: config.http, source };
         let listener = TcpListener::bind(config.http).await.map_err(unbound)?;
         let http = listener.local_addr().map_err(unbound)?;
+        let mut figures = None;
+        if let Some(at) = &config.metrics {
+            let unbound = |source| StartError::Metrics { address: at.address, source };
+            let listener = TcpListener::bind(at.address).await.map_err(unbound)?;
+            figures = Some((listener.local_addr().map_err(unbound)?, listener));
+        }
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -130,6 +148,19 @@ impl Server {
             api: Api::default(),
             pulse,
         });
+        let scrape = Scrape {
+            front: Arc::clone(&front),
+            login: config.metrics.and_then(|at| at.login),
+            node_id: node_id()?,
+            started: SystemTime::now(),
+        };
+        let (metrics_at, scraping) = match figures {
+            Some((address, listener)) => {
+                let serving = scrape::serve(listener, Arc::new(scrape), watched.clone());
+                (Some(address), Some(tokio::spawn(serving)))
+            }
+            None => (None, None),
+        };
         let listening = tokio::spawn(listener::serve(listener, front, watched));
         tracing::info!(%http, udp = port, workers = config.workers, "started");
         Ok(Self {
@@ -140,6 +171,8 @@ impl Server {
             listening,
             deciding,
             feeling,
+            scraping,
+            metrics_at,
             workers,
             metrics,
             config,
@@ -150,6 +183,12 @@ impl Server {
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where the node's figures are served, if anywhere.
+    #[must_use]
+    pub const fn metrics_at(&self) -> Option<SocketAddr> {
+        self.metrics_at
     }
 
     /// Where media is received.
@@ -191,6 +230,9 @@ impl Server {
         drop(self.listening.await);
         drop(self.deciding.await);
         drop(self.feeling.await);
+        if let Some(scraping) = self.scraping {
+            drop(scraping.await);
+        }
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
@@ -209,6 +251,13 @@ fn control(config: &Config) -> control::Config {
         join_within: JOIN_TIME_MAX,
         departure: DEPARTURE_TIME,
     }
+}
+
+/// A name for the node while it runs, in the form of LiveKit's.
+fn node_id() -> Result<String, StartError> {
+    let entropy: [u8; 32] = random()?;
+    let digits = entropy.iter().take(6).map(|byte| format!("{byte:02x}"));
+    Ok(format!("ND_{}", digits.collect::<String>()))
 }
 
 fn random() -> Result<[u8; 32], StartError> {

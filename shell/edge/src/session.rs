@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use sfu::control::Census;
 use tokio::sync::{mpsc, oneshot};
 use wire::room_service::{Request, Response};
 use wire::{proto, twirp};
@@ -52,6 +53,8 @@ pub enum ToHub {
     Worker(crate::worker::FromWorker),
     /// A back end asks over the server API; its token has been judged.
     RoomService(Box<Request>, oneshot::Sender<Result<Response, twirp::Error>>),
+    /// How much there is on the node.
+    Census(oneshot::Sender<Census>),
     /// Whether the hub still answers: it does so here.
     Beat(Arc<Pulse>),
     /// The process stops: every participant is told to leave (`SERVER_SHUTDOWN`).

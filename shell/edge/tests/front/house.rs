@@ -199,7 +199,7 @@ async fn answer(
                 drop(reply.send(answer));
                 continue;
             }
-            ToHub::Worker(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,
+            ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,
         };
         tell.send(heard).await.unwrap();
     }
