@@ -4,11 +4,13 @@
 //! Not here: anything that a server does (`edge`).
 #![forbid(unsafe_code)]
 
+mod back_end;
 mod dev;
 mod files;
 mod keygen;
 mod log;
 mod process;
+mod room;
 mod serve;
 mod token;
 
@@ -51,6 +53,9 @@ enum Command {
     /// The server, by a settings file
     #[command(long_about = serve::ABOUT, after_help = serve::EXAMPLES)]
     Serve(serve::Options),
+    /// Rooms of a running server: see, moderate, end
+    #[command(subcommand)]
+    Room(room::Command),
     /// Tokens: what lets people into rooms
     #[command(subcommand)]
     Token(token::Command),
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         match Arguments::parse().command {
             Command::Dev(options) => dev::run(&options),
             Command::Serve(options) => serve::run(&options),
+            Command::Room(command) => room::run(&command),
             Command::Token(command) => token::run(&command),
         }
     });
