@@ -26,7 +26,7 @@ use wire::token::VerifiedToken;
 use wire::twirp::{self, Code, Error};
 
 use crate::http::{Front, bearer};
-use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_MAX, BODY_TIME_MAX};
+use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_MAX};
 use crate::listener::Phase;
 use crate::metrics::Counter;
 use crate::session::ToHub;
@@ -122,7 +122,7 @@ impl Front {
             return Err(STOPPING);
         }
         let _place = self.api.free.try_acquire().map_err(|_| BUSY)?;
-        let body = timeout(BODY_TIME_MAX, read(body)).await.map_err(|_| BODY_LATE)??;
+        let body = timeout(self.limits.body_time, read(body)).await.map_err(|_| BODY_LATE)??;
         let request = Request::decode(method, encoding, &body)?;
         drop(body);
         if !method.is_granted(&token.claims, request.room()) {

@@ -56,6 +56,8 @@ pub struct Limits {
     pub room_participants: usize,
     /// For a request's head, and for the next request.
     pub head_time: Duration,
+    /// For the body of a request to the server API.
+    pub body_time: Duration,
     /// For a message to a client whose window is full.
     pub write_time: Duration,
     /// Between pings.
@@ -116,6 +118,7 @@ impl Limits {
         participants: limits::PARTICIPANTS_MAX,
         room_participants: limits::ROOM_PARTICIPANTS_MAX,
         head_time: limits::HEAD_TIME_MAX,
+        body_time: limits::BODY_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
         ping_every: limits::PING_EVERY,
         silence: limits::SILENCE_MAX,

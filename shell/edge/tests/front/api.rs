@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use edge::config::Limits;
+use edge::limits::API_REQUESTS_MAX;
 use edge::listener::Phase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wire::grant::VideoGrant;
 use wire::limits::API_BODY_MAX;
 use wire::token::Claims;
@@ -100,6 +102,41 @@ async fn no_body_is_read_for_a_token_without_the_right() {
     let mut status = [0; 12];
     soon(stream.read_exact(&mut status)).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 401");
+}
+
+/// A connection on which a request to list rooms was begun, of which the body does not come.
+async fn unfinished(house: &House) -> TcpStream {
+    let mut stream = house.connect().await;
+    let headers = format!("{}{JSON}content-length: 2\r\n\r\n", bearer(|_| {}));
+    let head = format!("POST {LIST} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let limits = Limits { body_time: Duration::from_millis(50), ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut stream = unfinished(&house).await;
+    assert_eq!(code(&Answer::read(&mut stream).await), (408, "deadline_exceeded"));
+}
+
+#[tokio::test]
+async fn a_back_end_that_asks_for_too_much_at_once_is_refused_until_it_asks_for_less() {
+    let house = House::open().await;
+    let admin = format!("{}{JSON}", bearer(|_| {}));
+    let mut waiting = Vec::new();
+    for _ in 0..API_REQUESTS_MAX {
+        waiting.push(unfinished(&house).await);
+    }
+    // Each of them has its place once it has been read.
+    while house.post(LIST, &admin, b"{}").await.status != 429 {}
+    let busy = house.post(LIST, &admin, b"{}").await;
+    assert_eq!(code(&busy), (429, "resource_exhausted"));
+    let mut first = waiting.pop().unwrap();
+    first.write_all(b"{}").await.unwrap();
+    assert_eq!(Answer::read(&mut first).await.status, 200);
+    assert_eq!(house.post(LIST, &admin, b"{}").await.status, 200);
 }
 
 #[tokio::test]

@@ -372,3 +372,20 @@ fn a_back_end_chooses_what_a_participant_receives() {
     assert_eq!(node.serve(request(true)), Ok(Response::Done));
     assert_eq!(count(&node), before);
 }
+
+#[test]
+fn the_hub_says_that_it_lives_and_how_much_there_is() {
+    let mut node = Node::new();
+    node.active("alice");
+    node.active("bob");
+    let pulse = Arc::new(crate::pulse::Pulse::new(node.hub.config.origin, 0));
+    node.wait(Duration::from_secs(60));
+    let at = node.hub.config.origin + Duration::from_secs(61);
+    assert!(pulse.silent(at).is_some());
+    node.tell(ToHub::Beat(Arc::clone(&pulse)));
+    assert_eq!((pulse.silent(at), pulse.participants()), (None, 2));
+    let (reply, mut answer) = oneshot::channel();
+    node.tell(ToHub::Census(reply));
+    let census = answer.try_recv().unwrap();
+    assert_eq!((census.rooms, census.participants), (1, 2));
+}
