@@ -7,7 +7,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -17,12 +19,13 @@ use wire::limits::DATA_PACKET_MAX;
 use wire::proto;
 
 use crate::back_end::BackEnd;
-use crate::token::parse_attribute;
+use crate::token::{parse_attribute, parse_duration};
 use crate::{Arguments, Failure};
 
 const EXAMPLES: &str = "\
 Examples, against `incamera dev`:
   export INCAMERA_API_KEY=devkey INCAMERA_API_SECRET=secret
+  incamera room create demo --max-participants 12 --empty-timeout 1h
   incamera room list
   incamera room participants demo
   incamera room mute demo ada TR_AMxxxxxxxxxxxx
@@ -36,7 +39,7 @@ A server elsewhere, and a token that somebody else has signed:
   incamera room list --token-stdin < token
 
 The right is signed for one minute and for the one room. A token of your own needs `roomList` to list
-rooms, `roomCreate` to delete one, and `roomAdmin` with the room for all else.";
+rooms, `roomCreate` to make or delete one, and `roomAdmin` with the room for all else.";
 
 /// Rooms of a running server: see, moderate, end
 #[derive(Subcommand)]
@@ -50,6 +53,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Make a room before anybody comes, or change one that is there
+    Create(Box<Create>),
     /// List who is in a room, hidden participants included
     Participants {
         /// The room's name
@@ -120,6 +125,26 @@ pub(crate) struct Who {
 }
 
 #[derive(Args)]
+pub(crate) struct Create {
+    /// The room's name
+    room: String,
+    /// Text for the application
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    metadata: String,
+    /// How many it holds [default: as many as the node lets]
+    #[arg(long, value_name = "COUNT")]
+    max_participants: Option<NonZeroU32>,
+    /// How long it waits for its first participant: a number and s, m, h or d [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    empty_timeout: Option<Duration>,
+    /// How long it outlives its last participant [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    departure_timeout: Option<Duration>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Args)]
 pub(crate) struct Update {
     #[command(flatten)]
     who: Who,
@@ -186,6 +211,7 @@ pub(crate) struct Send {
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::List { names, asking } => list(names, asking),
+        Command::Create(create) => create.run(),
         Command::Participants { room, asking } => participants(room, asking),
         Command::Show { who, asking } => {
             let (info, json) = asking.back_end.ask_for::<proto::ParticipantInfo>(
@@ -220,8 +246,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::Delete { room, asking } => {
             let request = proto::DeleteRoomRequest { room: room.clone() };
-            let grant = VideoGrant { room_create: true, ..VideoGrant::default() };
-            let json = asking.back_end.ask("DeleteRoom", &request, grant)?;
+            let json = asking.back_end.ask("DeleteRoom", &request, creating())?;
             asking.print(json, String::new)
         }
         Command::Send(send) => send.run(),
@@ -231,6 +256,11 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
 /// The right to moderate one room.
 fn admin(room: &str) -> VideoGrant {
     VideoGrant { room_admin: true, room: room.to_owned(), ..VideoGrant::default() }
+}
+
+/// The right to make and to delete rooms.
+fn creating() -> VideoGrant {
+    VideoGrant { room_create: true, ..VideoGrant::default() }
 }
 
 fn list(names: &[String], asking: &Asking) -> Result<(), Failure> {
@@ -281,6 +311,25 @@ impl Asking {
         json.push('\n');
         let text = if self.json { json } else { text() };
         Ok(io::stdout().write_all(text.as_bytes())?)
+    }
+}
+
+impl Create {
+    fn run(&self) -> Result<(), Failure> {
+        let seconds = |time: Option<Duration>| {
+            time.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX))
+        };
+        let request = proto::CreateRoomRequest {
+            name: self.room.clone(),
+            metadata: self.metadata.clone(),
+            max_participants: self.max_participants.map_or(0, NonZeroU32::get),
+            empty_timeout: seconds(self.empty_timeout),
+            departure_timeout: seconds(self.departure_timeout),
+            ..Default::default()
+        };
+        let asked = &self.asking.back_end;
+        let (room, json) = asked.ask_for::<proto::Room>("CreateRoom", &request, creating())?;
+        self.asking.print(json, || format!("{}\n", room.sid))
     }
 }
 

@@ -275,7 +275,7 @@ pub(crate) fn parse_attribute(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     const WANTED: &str = "a number and s, m, h or d, as 90s, 10m, 6h or 7d";
     let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let seconds_each = match text.strip_prefix(number) {
@@ -288,7 +288,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = number.parse::<u64>().map_err(|_| WANTED.to_owned())?;
     match seconds.checked_mul(seconds_each) {
         None => Err("too long".to_owned()),
-        Some(0) => Err("a token must be good for some time".to_owned()),
+        Some(0) => Err("some time is wanted".to_owned()),
         Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::claims::Claims;
 use crate::frame::Encoding;
-use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX};
+use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX};
 use crate::proto::{self, ParticipantInfo, TrackInfo};
 use crate::shape;
 use crate::twirp::{Code, Error};
@@ -125,6 +125,7 @@ impl Method {
 #[derive(Clone, PartialEq)]
 #[expect(missing_docs, reason = "the names are LiveKit's and say it")]
 pub enum Request {
+    CreateRoom(Box<proto::CreateRoomRequest>),
     ListRooms(proto::ListRoomsRequest),
     DeleteRoom(proto::DeleteRoomRequest),
     ListParticipants(proto::ListParticipantsRequest),
@@ -149,6 +150,7 @@ impl Request {
     #[must_use]
     pub const fn method(&self) -> Method {
         match self {
+            Self::CreateRoom(_) => Method::CreateRoom,
             Self::ListRooms(_) => Method::ListRooms,
             Self::DeleteRoom(_) => Method::DeleteRoom,
             Self::ListParticipants(_) => Method::ListParticipants,
@@ -166,6 +168,7 @@ impl Request {
     #[must_use]
     pub fn room(&self) -> Option<&str> {
         match self {
+            Self::CreateRoom(request) => Some(&request.name),
             Self::ListRooms(_) => None,
             Self::DeleteRoom(request) => Some(&request.room),
             Self::ListParticipants(request) => Some(&request.room),
@@ -185,6 +188,8 @@ impl Request {
     /// bound that can be seen without the room.
     pub fn decode(method: Method, encoding: Encoding, body: &[u8]) -> Result<Self, Error> {
         let request = match method {
+            // `metadata`.
+            Method::CreateRoom => Self::CreateRoom(Box::new(parse(encoding, body, &[&[5]])?)),
             Method::ListRooms => Self::ListRooms(parse(encoding, body, &[])?),
             Method::DeleteRoom => Self::DeleteRoom(parse(encoding, body, &[])?),
             Method::ListParticipants => Self::ListParticipants(parse(encoding, body, &[])?),
@@ -200,10 +205,9 @@ impl Request {
             Method::SendData => Self::SendData(parse(encoding, body, &[&[2]])?),
             // `metadata`.
             Method::UpdateRoomMetadata => Self::UpdateRoomMetadata(parse(encoding, body, &[&[2]])?),
-            Method::CreateRoom
-            | Method::ForwardParticipant
-            | Method::MoveParticipant
-            | Method::PerformRpc => return Err(NOT_SERVED),
+            Method::ForwardParticipant | Method::MoveParticipant | Method::PerformRpc => {
+                return Err(NOT_SERVED);
+            }
         };
         request.check()?;
         Ok(request)
@@ -214,6 +218,13 @@ impl Request {
             return Err(NO_ROOM_NAMED);
         }
         match self {
+            Self::CreateRoom(request) if request.name.len() > NAME_MAX => {
+                Err(Error::new(Code::InvalidArgument, "the room name is too long"))
+            }
+            Self::CreateRoom(request) if wants_more_than_a_room(request) => Err(Error::new(
+                Code::Unimplemented,
+                "this server makes rooms with metadata, timeouts and a number of participants, no more",
+            )),
             // LiveKit ignores it, and whoever asks would believe the tokens revoked.
             Self::RemoveParticipant(request) if request.revoke_token_ts != 0 => {
                 Err(Error::new(Code::Unimplemented, "tokens are revoked by the revocation file"))
@@ -228,7 +239,8 @@ impl Request {
             Self::SendData(request) if ![0, NONCE_LEN].contains(&request.nonce.len()) => {
                 Err(Error::new(Code::InvalidArgument, "a nonce has 16 bytes"))
             }
-            Self::ListRooms(_)
+            Self::CreateRoom(_)
+            | Self::ListRooms(_)
             | Self::DeleteRoom(_)
             | Self::ListParticipants(_)
             | Self::GetParticipant(_)
@@ -240,6 +252,35 @@ impl Request {
             | Self::UpdateRoomMetadata(_) => Ok(()),
         }
     }
+}
+
+/// Whether a room is to have what rooms do not have here: whoever asks would believe that it does.
+fn wants_more_than_a_room(request: &proto::CreateRoomRequest) -> bool {
+    let proto::CreateRoomRequest {
+        name: _,
+        metadata: _,
+        empty_timeout: _,
+        departure_timeout: _,
+        max_participants: _,
+        room_preset,
+        node_id,
+        tags,
+        egress,
+        min_playout_delay,
+        max_playout_delay,
+        sync_streams,
+        replay_enabled,
+        agents,
+    } = request;
+    !room_preset.is_empty()
+        || !node_id.is_empty()
+        || !tags.is_empty()
+        || egress.is_some()
+        || *min_playout_delay > 0
+        || *max_playout_delay > 0
+        || *sync_streams
+        || *replay_enabled
+        || !agents.is_empty()
 }
 
 /// `texts` are the paths of those that may be long: see [`shape::check_protobuf`].

@@ -23,6 +23,9 @@ pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
 /// From a join to its media (LiveKit: the same).
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long a room that was made before anybody came waits for its first participant (LiveKit: the same).
+pub const EMPTY_TIME: Duration = Duration::from_secs(300);
+
 /// How long a room outlives its last participant (LiveKit: the same).
 pub const DEPARTURE_TIME: Duration = Duration::from_secs(20);
 

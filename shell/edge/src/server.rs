@@ -24,7 +24,7 @@ use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
-use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
+use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::pulse::{self, Pulse};
@@ -249,6 +249,7 @@ fn control(config: &Config) -> control::Config {
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
         join_within: JOIN_TIME_MAX,
+        empty: EMPTY_TIME,
         departure: DEPARTURE_TIME,
     }
 }

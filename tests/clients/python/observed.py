@@ -189,6 +189,9 @@ async def by_command(node: Node, name: str, ada: rtc.Room, ben: rtc.Room) -> Non
     node.room("delete", name)
     await until("… delete", 10, lambda: not ada.isconnected())
     check(name not in node.room("list"), "and nothing is left of it")
+    made = node.room("create", name, "--max-participants", "2", "--empty-timeout", "1m").strip()
+    check(made.startswith("RM_") and made in node.room("list"), "… create")
+    node.room("delete", name)
 
 
 async def health(node: Node) -> None:

@@ -104,8 +104,9 @@ class Python:
     async def delete(self, room: str) -> None:
         await self.call("delete_room", api.DeleteRoomRequest(room=room))
 
-    async def create(self, room: str) -> None:
-        await self.call("create_room", api.CreateRoomRequest(name=room))
+    async def create(self, room: str, metadata: str, most: int) -> dict:
+        request = api.CreateRoomRequest(name=room, metadata=metadata, max_participants=most)
+        return await self.call("create_room", request)
 
 
 class Node:
@@ -174,8 +175,9 @@ class Node:
     async def delete(self, room: str) -> None:
         await self.call("deleteRoom", room)
 
-    async def create(self, room: str) -> None:
-        await self.call("createRoom", {"name": room})
+    async def create(self, room: str, metadata: str, most: int) -> dict:
+        options = {"name": room, "metadata": metadata, "maxParticipants": most}
+        return await self.call("createRoom", options)
 
 
 Back = Python | Node
@@ -333,7 +335,26 @@ async def moderate(back: Back) -> None:
     await refused("showing nobody", back.participant(name, "eve"), 404, "not_found")
     await refused("muting nobody", back.mute(name, "eve", "TR_1", True), 404, "not_found")
     await refused("updating nobody", back.update(name, "eve", name="x"), 404, "not_found")
-    await refused("making a room", back.create(name), 501, "unimplemented")
+
+
+async def prepare(back: Back) -> None:
+    """A room that is made before anybody comes."""
+    name = fresh_room("prepared")
+    made = await back.create(name, "prepared", 1)
+    check(made["metadata"] == "prepared" and made["maxParticipants"] == 1, "a room is made")
+    check((await back.create(name, "", 0))["sid"] == made["sid"], "and made once")
+    check([room["name"] for room in await back.rooms(name)] == [name], "it is there, and empty")
+    ada = Heard()
+    await enter(ada.room, name, "ada")
+    check(ada.room.metadata == "prepared", "ada comes and reads what is said of it")
+    check(await ada.room.sid == made["sid"], "it is the same room")
+    try:
+        await enter(Heard().room, name, "ben")
+    except rtc.ConnectError as error:
+        check("503" in str(error), f"it holds one: {error}")
+    else:
+        raise AssertionError("a room for one holds two")
+    await back.delete(name)
 
 
 async def limits(back: Back) -> None:
@@ -423,6 +444,7 @@ async def act() -> None:
     for kind in [Python, Node]:
         async with kind() as back:
             await moderate(back)
+            await prepare(back)
             await limits(back)
     await by_hand()
 

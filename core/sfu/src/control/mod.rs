@@ -1,8 +1,8 @@
 //! Decides who receives what: rooms, participants, publications, subscriptions, permissions.
 //!
 //! Owns: [`Control`], one per node. It is asked ([`Control::join`], [`Control::publish`],
-//! [`Control::update_profile`], [`Control::change_profile`]) where a client waits for yes or no, told
-//! ([`Control::handle`]) of everything else, and drained with [`Control::poll`] after each call.
+//! [`Control::update_profile`], [`Control::change_profile`], [`Control::open`]) where somebody waits for yes or no,
+//! told ([`Control::handle`]) of everything else, and drained with [`Control::poll`] after each call.
 //! Guarantees: the same seed and inputs give the same outputs; a participant's version only grows;
 //! whatever concerns a participant that is gone, or never was, has no effect.
 //! Not here: LiveKit's messages and sessions (`edge`), SDP (`wire`), packets (`forward`).
@@ -29,7 +29,7 @@ pub use participant::{
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
-pub use room::{Room, RoomMetadata};
+pub use room::{Opening, Room, RoomMetadata};
 pub use speaker::Speaker;
 pub use subscription::{Placement, Settings, Subscription, Want};
 
@@ -57,7 +57,9 @@ pub struct Config {
     pub room_participants_max: usize,
     /// From joining to active.
     pub join_within: Duration,
-    /// How long a room outlives its last participant.
+    /// How long a room that says nothing else waits for its first participant.
+    pub empty: Duration,
+    /// How long a room that says nothing else outlives its last participant.
     pub departure: Duration,
 }
 
@@ -261,6 +263,14 @@ pub enum JoinError {
     RoomFull,
     /// As many as it holds are here.
     #[error("node is full")]
+    NodeFull,
+}
+
+/// Why a room is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// [`crate::limits::ROOMS_MAX`].
+    #[error("the node holds as many rooms as it may")]
     NodeFull,
 }
 

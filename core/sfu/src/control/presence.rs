@@ -9,8 +9,9 @@ use model::{
 
 use super::speaker::Speakers;
 use super::{
-    Allowance, Control, Departure, DepartureReason, Join, JoinError, Output, Participant,
-    Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer, Visibility,
+    Allowance, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening, Output,
+    Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
+    Visibility,
 };
 use crate::Instruction;
 
@@ -92,6 +93,8 @@ impl Control {
                 .unwrap_or(usize::MAX)
                 .min(self.config.room_participants_max),
             metadata: RoomMetadata::default(),
+            empty: self.config.empty,
+            departure: self.config.departure,
             speakers: Speakers::default(),
             closes_at: None,
             quality_due: None,
@@ -99,6 +102,33 @@ impl Control {
         };
         self.rooms.insert(room, held);
         room
+    }
+
+    /// Makes a room that waits for its first participant, or changes one that is there; an empty one waits anew.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed then.
+    pub fn open(&mut self, now: Timestamp, opening: Opening) -> Result<RoomId, OpenError> {
+        let known = self.names.get(&opening.name).copied();
+        if known.is_none() && self.rooms.len() >= crate::limits::ROOMS_MAX {
+            return Err(OpenError::NodeFull);
+        }
+        let id = known.unwrap_or_else(|| self.make_room(opening.name, None));
+        let most = self.config.room_participants_max;
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.metadata = opening.metadata.unwrap_or_else(|| room.metadata.clone());
+            room.participants_max =
+                opening.participants_max.unwrap_or(room.participants_max).min(most);
+            room.empty = opening.empty.unwrap_or(room.empty);
+            room.departure = opening.departure.unwrap_or(room.departure);
+            if room.participants.is_empty() {
+                let at = now + room.empty;
+                room.closes_at = Some(at);
+                self.timers.insert((at, Timer::Close(id)));
+            }
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
+        Ok(id)
     }
 
     fn admit(&mut self, now: Timestamp, room: RoomId, join: Join) -> PeerId {
@@ -202,7 +232,7 @@ impl Control {
         room.participants.remove(identity);
         room.speakers.forget(peer);
         if room.participants.is_empty() {
-            let at = now + self.config.departure;
+            let at = now + room.departure;
             room.closes_at = Some(at);
             self.timers.insert((at, Timer::Close(id)));
         } else {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use model::{Identity, PeerId, RoomId, RoomName, RoomSid, Timestamp};
 
@@ -31,6 +32,22 @@ impl fmt::Debug for RoomMetadata {
     }
 }
 
+/// A room that is made before anybody comes, or what changes of one that is there. What is not said stays, or is
+/// the node's.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Which.
+    pub name: RoomName,
+    /// The application's.
+    pub metadata: Option<RoomMetadata>,
+    /// Participants that it holds at most.
+    pub participants_max: Option<usize>,
+    /// How long it waits for its first participant.
+    pub empty: Option<Duration>,
+    /// How long it outlives its last one.
+    pub departure: Option<Duration>,
+}
+
 /// A room while it lives.
 #[derive(Debug)]
 pub struct Room {
@@ -46,6 +63,10 @@ pub struct Room {
     pub participants_max: usize,
     /// The application's.
     pub metadata: RoomMetadata,
+    /// How long it waits for its first participant.
+    pub empty: Duration,
+    /// How long it outlives its last one.
+    pub departure: Duration,
     pub(super) speakers: Speakers,
     /// When the room closes if nobody comes.
     pub(super) closes_at: Option<Timestamp>,

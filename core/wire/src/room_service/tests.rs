@@ -95,7 +95,12 @@ fn what_cannot_be_meant_is_refused_and_why() {
     let all = format!(r#"["{}"]"#, ["a"; DESTINATIONS_MAX + 1].join("\",\""));
     let sent = format!(r#"{{"room":"red","destinationIdentities":{all}}}"#);
     check(Method::SendData, &sent, Code::InvalidArgument);
-    check(Method::CreateRoom, "{}", Code::Unimplemented);
+    check(Method::CreateRoom, "{}", Code::InvalidArgument);
+    check(Method::CreateRoom, r#"{"name":"red","syncStreams":true}"#, Code::Unimplemented);
+    check(Method::CreateRoom, r#"{"name":"red","agents":[{}]}"#, Code::Unimplemented);
+    let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(NAME_MAX + 1));
+    check(Method::CreateRoom, &long, Code::InvalidArgument);
+    check(Method::PerformRpc, "{}", Code::Unimplemented);
     let bytes = Request::decode(Method::ListRooms, Encoding::Protobuf, &[0x0a, 0x05, 0x00]);
     assert_eq!(bytes.unwrap_err().code, Code::Malformed);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId};
+use model::{ParticipantSid, PeerId, RoomId};
 use sfu::control::{self, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::mpsc;
 use wire::grant::Permission;
@@ -114,7 +114,7 @@ impl Hub {
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
         let local = self.local_transport(peer, 0);
         let seat = Seat {
-            room: self.control.participant(peer).map_or(model::RoomId(0), |held| held.room),
+            room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
             session: Some(Session { id, outbox }),
             token,
             permission,
@@ -137,14 +137,19 @@ impl Hub {
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
+        self.gather(seat.room);
+        self.seats.insert(peer, seat);
+        id
+    }
+
+    /// What a room needs beside Control's, unless it is there.
+    pub(super) fn gather(&mut self, room: RoomId) {
         let created_at_ms = self.unix_ms_wire();
-        self.gatherings.entry(seat.room).or_insert_with(|| super::Gathering {
+        self.gatherings.entry(room).or_insert_with(|| super::Gathering {
             created_at_ms,
             replay: Default::default(),
             nonces: Default::default(),
         });
-        self.seats.insert(peer, seat);
-        id
     }
 
     fn join_response(&self, peer: PeerId) -> proto::JoinResponse {

@@ -307,8 +307,12 @@ impl Hub {
             sid: held.sid.as_str().to_owned(),
             name: held.name.expose().to_owned(),
             metadata: held.metadata.expose().to_owned(),
-            departure_timeout: u32::try_from(self.config.control.departure.as_secs())
-                .unwrap_or(u32::MAX),
+            empty_timeout: u32::try_from(held.empty.as_secs()).unwrap_or(u32::MAX),
+            departure_timeout: u32::try_from(held.departure.as_secs()).unwrap_or(u32::MAX),
+            // Zero says that nothing but the node limits it.
+            max_participants: Some(held.participants_max)
+                .filter(|most| *most < self.config.control.room_participants_max)
+                .map_or(0, |most| u32::try_from(most).unwrap_or(u32::MAX)),
             creation_time: gathering.created_at_ms / 1000,
             creation_time_ms: gathering.created_at_ms,
             enabled_codecs: translate::codecs(&super::AUDIO_CODECS),

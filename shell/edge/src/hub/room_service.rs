@@ -6,9 +6,12 @@
 //! Source: LiveKit `pkg/service/roomservice.go`, `pkg/service/roommanager.go`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
-use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata, Visibility};
+use sfu::control::{
+    DepartureReason, Input, Opening, Profile, ProfileChange, RoomMetadata, Visibility,
+};
 use wire::grant::{Permission, VideoGrant};
 use wire::proto;
 use wire::proto::participant_info::Kind;
@@ -20,6 +23,8 @@ use super::{Hub, translate};
 use crate::limits::{ANSWER_MAX, REFRESH_PROFILE_MAX, TRACKS_NAMED_MAX};
 
 const NO_ROOM: Error = Error::new(Code::NotFound, "requested room does not exist");
+const TOO_MANY_ROOMS: Error =
+    Error::new(Code::ResourceExhausted, "the node holds as many rooms as it may");
 const NO_PARTICIPANT: Error = Error::new(Code::NotFound, "participant does not exist");
 const NO_TRACK: Error = Error::new(Code::NotFound, "track is not found");
 /// Whether a microphone is on is for its owner to say.
@@ -37,6 +42,7 @@ impl Hub {
     /// Does what is asked.
     pub(super) fn room_service(&mut self, request: Request) -> Result<Response, Error> {
         match request {
+            Request::CreateRoom(request) => self.create_room(*request),
             Request::ListRooms(request) => self.list_rooms(&request.names),
             Request::DeleteRoom(request) => {
                 let room = self.room_of(&request.room)?;
@@ -87,6 +93,24 @@ impl Hub {
     fn shown(&self, peer: PeerId) -> Result<Response, Error> {
         let info = self.participant_info(peer).ok_or(NO_PARTICIPANT)?;
         Ok(Response::Participant(Box::new(info)))
+    }
+
+    /// What the request leaves out, zero or empty, stays or is the node's.
+    fn create_room(&mut self, request: proto::CreateRoomRequest) -> Result<Response, Error> {
+        let seconds = |number: u32| (number > 0).then(|| Duration::from_secs(number.into()));
+        let metadata = RoomMetadata::new(request.metadata).ok_or(TOO_LARGE)?;
+        let participants_max = usize::try_from(request.max_participants).unwrap_or(usize::MAX);
+        let opening = Opening {
+            name: RoomName::new(&request.name),
+            metadata: Some(metadata).filter(|metadata| !metadata.expose().is_empty()),
+            participants_max: (participants_max > 0).then_some(participants_max),
+            empty: seconds(request.empty_timeout),
+            departure: seconds(request.departure_timeout),
+        };
+        let room = self.control.open(self.now, opening).map_err(|_| TOO_MANY_ROOMS)?;
+        self.gather(room);
+        self.drain();
+        self.room_info(room).map(Response::Room).ok_or(NO_ROOM)
     }
 
     /// All rooms, or those that are named.

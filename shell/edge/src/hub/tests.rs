@@ -164,6 +164,7 @@ impl Node {
             participants_max: 100,
             room_participants_max: 100,
             join_within: Duration::from_secs(60),
+            empty: Duration::from_secs(300),
             departure: Duration::from_secs(20),
         };
         change(&mut control);

@@ -73,8 +73,8 @@ async fn what_is_not_asked_rightly_has_a_twirp_error() {
     check(GET, &admin, &named("blue"), (401, "unauthenticated")).await;
     check(GET, &admin, &named(""), (400, "invalid_argument")).await;
     check(GET, &admin, &named("red"), (404, "not_found")).await;
-    let create = format!("{}{JSON}", bearer(|video| video.room_create = true));
-    check("/twirp/livekit.RoomService/CreateRoom", &create, "{}", (501, "unimplemented")).await;
+    check("/twirp/livekit.RoomService/PerformRpc", &admin, &named("red"), (501, "unimplemented"))
+        .await;
     assert_eq!(house.ask_with("GET", LIST, &admin).await.status, 404);
     assert_eq!(house.ask("POST", "/twirp/livekit.Egress/ListEgress").await.status, 404);
 }

@@ -389,3 +389,36 @@ fn the_hub_says_that_it_lives_and_how_much_there_is() {
     let census = answer.try_recv().unwrap();
     assert_eq!((census.rooms, census.participants), (1, 2));
 }
+
+#[test]
+fn a_room_is_made_for_those_who_will_come() {
+    let mut node = Node::new();
+    let create = |change: fn(&mut proto::CreateRoomRequest)| {
+        let mut request = proto::CreateRoomRequest { name: "red".into(), ..Default::default() };
+        change(&mut request);
+        Request::CreateRoom(Box::new(request))
+    };
+    let made = node.serve(create(|request| {
+        request.metadata = "agenda".into();
+        request.max_participants = 2;
+        request.empty_timeout = 60;
+    }));
+    let Ok(Response::Room(room)) = made else { panic!("{made:?}") };
+    assert_eq!((room.name.as_str(), room.metadata.as_str()), ("red", "agenda"));
+    let limits = (room.max_participants, room.empty_timeout, room.departure_timeout);
+    assert_eq!(limits, (2, 60, 20));
+    assert!(room.sid.starts_with("RM_") && room.creation_time_ms > 0);
+    let again = node.serve(create(|request| request.departure_timeout = 7));
+    let Ok(Response::Room(again)) = again else { panic!("{again:?}") };
+    assert_eq!(
+        (&again.sid, &again.metadata, again.departure_timeout),
+        (&room.sid, &room.metadata, 7)
+    );
+    let mut alice = node.join("alice");
+    let told = alice.told();
+    let Told::Join(join) = &told[0] else { panic!("no join") };
+    let joined = join.room.as_ref().unwrap();
+    assert_eq!((&joined.sid, &joined.metadata), (&room.sid, &room.metadata));
+    let too_long = create(|request| request.metadata = "x".repeat(sfu::limits::METADATA_MAX + 1));
+    assert_eq!(node.refused(too_long), Code::InvalidArgument);
+}
