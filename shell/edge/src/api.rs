@@ -2,7 +2,8 @@
 //!
 //! Owns: the order in which a request is judged, its body, how many are served at once and what came of them.
 //! Guarantees: no body is read for a token without the right; a refusal is Twirp's and repeats nothing of the
-//! request; a body and an answer have their time and their length.
+//! request; a body and an answer have their time and their length; a connection ends with its answer, and with
+//! it what was read and written there.
 //! Not here: which method needs which right (`wire::room_service`), what a request causes (`hub`).
 //! Source: LiveKit `pkg/service/server.go`, `pkg/service/auth.go`.
 
@@ -94,13 +95,17 @@ impl Front {
         };
         let outcome = self.serve_method(method, parts, body).await;
         self.api.count(method, outcome.as_ref().err().map(|error| error.code));
-        match outcome {
+        let mut response = match outcome {
             Ok((encoding, bytes)) => {
                 let kind = HeaderValue::from_static(twirp::content_type(encoding));
                 ([(header::CONTENT_TYPE, kind)], bytes).into_response()
             }
             Err(error) => refusal(&error),
-        }
+        };
+        // Kept open, the connection would keep token, names and metadata in its buffers, beyond the end of the
+        // sessions that they are about.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
     }
 
     async fn serve_method(

@@ -104,6 +104,20 @@ async fn no_body_is_read_for_a_token_without_the_right() {
     assert_eq!(&status, b"HTTP/1.1 401");
 }
 
+#[tokio::test]
+async fn a_connection_ends_with_its_answer_and_keeps_nothing_in_its_buffers() {
+    let house = House::open().await;
+    for (right, status) in [(true, 200), (false, 401)] {
+        let mut stream = house.connect().await;
+        let headers = format!("{}{JSON}", bearer(|video| video.room_list = right));
+        let head =
+            format!("POST {LIST} HTTP/1.1\r\nhost: test\r\n{headers}content-length: 2\r\n\r\n{{}}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
+    }
+}
+
 /// A connection on which a request to list rooms was begun, of which the body does not come.
 async fn unfinished(house: &House) -> TcpStream {
     let mut stream = house.connect().await;
