@@ -102,8 +102,8 @@ impl Front {
             }
             Err(error) => refusal(&error),
         };
-        // Kept open, the connection would keep token, names and metadata in its buffers, beyond the end of the
-        // sessions that they are about.
+        // What the buffers of an open connection still hold of a token, of names and metadata is not ours to zero, and
+        // sessions that it is about may end meanwhile.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     }

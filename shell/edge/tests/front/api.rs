@@ -105,7 +105,7 @@ async fn no_body_is_read_for_a_token_without_the_right() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_with_its_answer_and_keeps_nothing_in_its_buffers() {
+async fn a_connection_ends_with_its_answer() {
     let house = House::open().await;
     for (right, status) in [(true, 200), (false, 401)] {
         let mut stream = house.connect().await;
