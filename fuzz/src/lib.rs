@@ -17,10 +17,11 @@ use ring::rand::SystemRandom;
 use rtp::packet::{Datagram, RtpHeader};
 use rtp::{codec, extension, rtcp, twcc, vp8};
 use settings::certificate::{Chain, UnixTime};
-use wire::frame::{Frame, decode_request};
+use wire::frame::{Encoding, Frame, decode_request};
 use wire::key::{
     App, KeyPair, Project, ProjectKey, ProjectKeys, PublicKey, PublicKeys, RefreshKey,
 };
+use wire::room_service::{Method, Request};
 
 /// One reader: its name, which is its corpus's folder, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("payload", payload),
     ("pem", pem),
     ("revocations", revocations),
+    ("room_service", room_service),
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("sealed_data", sealed::data),
@@ -128,6 +130,24 @@ fn data_packet(data: &[u8]) {
     let (sid, identity) = (ParticipantSid::from_wire("PA_0"), Identity::new("ada"));
     let sender = wire::data::Sender { sid: &sid, identity: &identity, hidden: false, agent: true };
     drop(wire::data::receive(data, wire::data::Delivery::Reliable, sender));
+}
+
+/// The first byte chooses method and encoding.
+fn room_service(data: &[u8]) {
+    let Some((choice, body)) = data.split_first() else {
+        return;
+    };
+    let encoding = if choice & 1 == 0 { Encoding::Protobuf } else { Encoding::Json };
+    let Some(method) = Method::ALL.get(usize::from(choice >> 1) % Method::ALL.len()) else {
+        return;
+    };
+    let request = Request::decode(*method, encoding, body);
+    if let Ok(Request::SendData(request)) = request {
+        drop(wire::data::announce(request));
+    }
+    if let Ok(text) = std::str::from_utf8(body) {
+        black_box(wire::twirp::encoding_of(text));
+    }
 }
 
 fn sdp(data: &[u8]) {

@@ -94,6 +94,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("tokens", "python/tokens.py", 60),
     scenario("server_sdk", "web/server_sdk.mjs", 60),
     scenario("join", "python/join.py", 60),
+    scenario("room_service", "python/room_service.py", 180),
+    scenario("observed", "python/observed.py", 120),
     scenario("data", "python/data.py", 90),
     scenario("publish", "python/publish.py", 90),
     scenario("h264", "python/h264.py", 90),

@@ -429,6 +429,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",
+    "web/room_client.mjs",
     "web/signal_proxy.mjs",
     "web/throttled_network.mjs",
 ];

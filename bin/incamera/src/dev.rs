@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use edge::Server;
-use edge::config::{Config, Limits};
+use edge::config::{Config, Limits, MetricsAt};
 use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys};
 use zeroize::Zeroizing;
@@ -40,6 +40,7 @@ Examples:
   incamera dev --lan
   incamera dev --lan --address 192.168.1.20
   incamera dev --log edge=debug,info
+  incamera dev --metrics-port 6789
   incamera dev --log-format json 2>server.log
 
 Then, for a token:
@@ -63,6 +64,9 @@ pub(crate) struct Options {
     /// UDP port of media; 0 takes any
     #[arg(long, value_name = "PORT", default_value_t = 7882)]
     udp_port: u16,
+    /// TCP port of metrics for Prometheus, at /metrics; 0 takes any [default: they are not served]
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
     /// Media workers [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroU8>,
@@ -106,6 +110,10 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
         limits: Limits::STANDARD,
+        metrics: options.metrics_port.map(|port| {
+            let address = SocketAddr::from((options.bind, port));
+            MetricsAt { address, login: None }
+        }),
     })
 }
 
@@ -133,7 +141,7 @@ fn banner(server: &Server, workers: NonZeroU8) -> String {
   signalling  ws://{http}
   call page   http://{http}/call
   media       UDP port {udp}, {workers} worker(s)
-  API key     {API_KEY}
+{metrics}  API key     {API_KEY}
   secret      {API_SECRET} (everybody knows it)
 
 A token for ada in the room demo:
@@ -143,5 +151,6 @@ A token for ada in the room demo:
 Ctrl-C ends it.
 ",
         version = env!("CARGO_PKG_VERSION"),
+        metrics = process::metrics_line(server),
     )
 }

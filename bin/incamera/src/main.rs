@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod back_end;
 mod certificate;
 mod dev;
 mod doctor;
@@ -13,6 +14,7 @@ mod keygen;
 mod lan;
 mod log;
 mod process;
+mod room;
 mod serve;
 mod token;
 mod watched;
@@ -60,6 +62,9 @@ enum Command {
     /// What would keep a server from working here, and what to do about it
     #[command(long_about = doctor::ABOUT, after_help = doctor::EXAMPLES)]
     Doctor(doctor::Options),
+    /// Rooms of a running server: see, moderate, end
+    #[command(subcommand)]
+    Room(room::Command),
     /// Tokens: what lets people into rooms
     #[command(subcommand)]
     Token(token::Command),
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
             Command::Dev(options) => dev::run(&options).map(done),
             Command::Serve(options) => serve::run(&options).map(done),
             Command::Doctor(options) => doctor::run(&options),
+            Command::Room(command) => room::run(&command).map(done),
             Command::Token(command) => token::run(&command).map(done),
         }
     });

@@ -68,6 +68,12 @@ pub(crate) fn refresh_key() -> Result<RefreshKey, Failure> {
     Ok(RefreshKey::new(&secret))
 }
 
+/// Where metrics are served, for a banner; nothing if they are not.
+pub(crate) fn metrics_line(server: &Server) -> String {
+    let at = server.metrics_at();
+    at.map(|address| format!("  metrics     http://{address}/metrics\n")).unwrap_or_default()
+}
+
 /// The signals that ask a process to end.
 pub(crate) struct Ending {
     interrupt: Signal,

@@ -2,12 +2,14 @@
 
 use std::future::pending;
 use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use edge::config::{Config, Limits};
+use edge::config::{Config, Limits, MetricsAt};
+use edge::scrape::Login;
 use edge::{Server, machine};
 use settings::Settings;
 use settings::address::OwnAddress;
@@ -66,6 +68,10 @@ Example:
         app_certificate_file: certificate
   refresh_secret_file: refresh     # lets clients reconnect after a restart
   revocations: revoked.yaml
+  prometheus:                      # figures at /metrics, at the address of HTTP
+    port: 6789
+    username: monitor
+    password: PASSWORD
 
 and its revoked.yaml:
   tokens:
@@ -117,7 +123,7 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, tls, media, projects, refresh, revocations, warnings } =
+        let Settings { http, tls, media, projects, refresh, revocations, metrics, warnings } =
             settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -129,6 +135,7 @@ impl Written {
         let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
+        let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
             http,
             tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
@@ -139,6 +146,10 @@ impl Written {
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
             limits: Limits::STANDARD,
+            metrics: metrics.map(|metrics| MetricsAt {
+                address: SocketAddr::new(metrics_ip, metrics.port),
+                login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
+            }),
         };
         Ok(Self { path, fallback, warnings, config, certificate, revocations })
     }
@@ -203,9 +214,11 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (&was.http, &was.udp, &was.advertised) != (&is.http, &is.udp, &is.advertised) {
+            if (&was.http, &was.udp, &was.advertised, was.metrics)
+                != (&is.http, &is.udp, &is.advertised, is.metrics)
+            {
                 tracing::warn!(
-                    "other addresses or ports take effect when the server is started again"
+                    "other addresses, ports and metrics take effect when the server is started again"
                 );
             }
             if was.tls.is_some() != is.tls.is_some() {
@@ -296,8 +309,9 @@ fn banner(server: &Server, written: &Written) -> String {
 
   signalling  {scheme}://{http}, {how}
   media       UDP port {udp}, advertised at {advertised}
-",
+{metrics}",
         version = env!("CARGO_PKG_VERSION"),
+        metrics = process::metrics_line(server),
         advertised = advertised.join(" and "),
     )
 }

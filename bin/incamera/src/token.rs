@@ -67,9 +67,9 @@ pub(crate) enum Command {
     },
 }
 
+/// With what a token is signed.
 #[derive(Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches are independent of each other")]
-pub(crate) struct Create {
+pub(crate) struct Signing {
     /// The API key that signs [default: INCAMERA_API_KEY]
     #[arg(long, value_name = "NAME")]
     api_key: Option<String>,
@@ -82,6 +82,13 @@ pub(crate) struct Create {
     /// A file with its private key, as PEM, instead of a secret
     #[arg(long, value_name = "PATH", conflicts_with_all = ["api_secret", "api_secret_file"])]
     private_key_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches are independent of each other")]
+pub(crate) struct Create {
+    #[command(flatten)]
+    signing: Signing,
 
     /// The stable name of the person or robot
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -172,18 +179,26 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Create {
-    fn mint(&self, now: SystemTime) -> Result<String, Failure> {
-        let claims = self.claims(now)?;
+impl Signing {
+    /// Whether the command line says anything of it.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.api_key.is_some()
+            || self.api_secret.is_some()
+            || self.api_secret_file.is_some()
+            || self.private_key_file.is_some()
+    }
+
+    /// Signs a token.
+    pub(crate) fn mint(&self, claims: &Claims) -> Result<String, Failure> {
         let name = self.api_key.clone().or_else(|| env::var(KEY_VARIABLE).ok());
         let name = name.unwrap_or_else(|| missing("--api-key NAME", KEY_VARIABLE));
         let Some(path) = &self.private_key_file else {
-            return Ok(mint(&self.key(&name)?, &claims));
+            return Ok(mint(&self.key(&name)?, claims));
         };
         let random = SystemRandom::new();
         let pair = KeyPair::from_pem(&files::read(path, files::SECRET_FILE_MAX)?, &random);
         let pair = pair.map_err(|error| format!("{}: {error}", path.display()))?;
-        let token = mint_with(&pair, &name, &claims, &random);
+        let token = mint_with(&pair, &name, claims, &random);
         Ok(token.map_err(|_| "the system gives no randomness")?)
     }
 
@@ -208,6 +223,12 @@ impl Create {
             }
             outcome => Ok(outcome?),
         }
+    }
+}
+
+impl Create {
+    fn mint(&self, now: SystemTime) -> Result<String, Failure> {
+        self.signing.mint(&self.claims(now)?)
     }
 
     fn claims(&self, now: SystemTime) -> Result<Claims, Failure> {
@@ -244,17 +265,17 @@ impl Create {
 }
 
 /// Ends the process as clap does for a wrong command line.
-fn missing(option: &str, variable: &str) -> ! {
+pub(crate) fn missing(option: &str, variable: &str) -> ! {
     let message = format!("give {option} or set {variable}");
     Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-fn parse_attribute(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_attribute(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     const WANTED: &str = "a number and s, m, h or d, as 90s, 10m, 6h or 7d";
     let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let seconds_each = match text.strip_prefix(number) {
@@ -267,7 +288,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = number.parse::<u64>().map_err(|_| WANTED.to_owned())?;
     match seconds.checked_mul(seconds_each) {
         None => Err("too long".to_owned()),
-        Some(0) => Err("a token must be good for some time".to_owned()),
+        Some(0) => Err("some time is wanted".to_owned()),
         Some(seconds) => Ok(Duration::from_secs(seconds)),
     }
 }

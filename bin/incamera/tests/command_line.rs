@@ -158,6 +158,7 @@ fn a_wrong_command_line_exits_2() {
         &["token", "create", "--api-key", "k", "--join"],
         &["dev", "--http-port", "x"],
         &["dev", "--spread-at", "0"],
+        &["room", "update", "demo", "ada"],
         &["sing"],
         &[],
     ] {
@@ -183,4 +184,88 @@ fn a_secret_may_come_from_the_environment_or_a_file() {
         assert_eq!(String::from_utf8(output.stdout).unwrap().matches('.').count(), 2);
         assert!(output.stderr.is_empty());
     }
+}
+
+#[test]
+fn a_room_command_says_what_the_server_says_or_that_there_is_none() {
+    let dev = Dev::start();
+    let url = format!("http://{}", dev.http);
+    let ask = |words: &[&str]| {
+        let given = ["--url", &url, "--api-key", "devkey", "--api-secret", "secret"];
+        incamera(&[&["room"], words, &given[..]].concat())
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let listed = ask(&["list", "--json"]);
+    assert_eq!((listed.status.code(), text(&listed.stdout).as_str()), (Some(0), "{}\n"));
+    let listed = ask(&["list"]);
+    assert_eq!(text(&listed.stdout), "ROOM  PARTICIPANTS  PUBLISHERS  ID\n");
+    let refused = ask(&["show", "demo", "ada"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr)
+            .contains("the server refuses: participant does not exist (not_found)"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let wrong = incamera(&[
+        "room",
+        "list",
+        "--url",
+        &url,
+        "--api-key",
+        "x",
+        "--api-secret",
+        &"x".repeat(40),
+    ]);
+    assert!(text(&wrong.stderr).contains("(unauthenticated)"), "{}", text(&wrong.stderr));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (url, reason) in [
+        (format!("http://{nobody}"), format!("cannot reach {nobody}: ")),
+        ("https://127.0.0.1".to_owned(), "TLS is not spoken here".to_owned()),
+    ] {
+        let words =
+            ["room", "list", "--url", &url, "--api-key", "devkey", "--api-secret", "secret"];
+        let failed = incamera(&words);
+        assert_eq!(failed.status.code(), Some(1));
+        assert!(text(&failed.stderr).contains(&reason), "{}", text(&failed.stderr));
+    }
+}
+
+#[test]
+fn a_token_for_a_room_command_may_come_from_outside() {
+    let dev = Dev::start();
+    let url = format!("http://{}", dev.http);
+    let minted =
+        incamera(&["token", "create", "--api-key", "devkey", "--api-secret", "secret", "--list"]);
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["room", "list", "--url", &url]).env_remove("INCAMERA_API_KEY");
+    let from_environment = command.env("INCAMERA_TOKEN", token.trim()).output().unwrap();
+    assert_eq!(from_environment.status.code(), Some(0));
+    let mut command = Command::new(BINARY);
+    command.args(["room", "list", "--url", &url, "--token-stdin"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn dev_serves_metrics_where_it_is_told_to() {
+    let mut process = Command::new(BINARY)
+        .args(["dev", "--http-port", "0", "--udp-port", "0", "--metrics-port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut banner = BufReader::new(process.stdout.take().unwrap()).lines();
+    let at = banner.find_map(|line| {
+        let line = line.unwrap();
+        let (_, rest) = line.split_once("metrics     http://")?;
+        rest.strip_suffix("/metrics").map(str::to_owned)
+    });
+    let dev = Dev { process, http: at.unwrap().parse().unwrap() };
+    let answer = dev.ask("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\nlivekit_room_total{node_id=\"ND_"), "{answer}");
+    assert!(dev.ask("/").starts_with("HTTP/1.1 404 "));
 }

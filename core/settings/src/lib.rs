@@ -11,10 +11,12 @@ pub mod address;
 pub mod certificate;
 mod keys;
 pub mod limits;
+mod metrics;
 mod revocations;
 mod server;
 mod yaml;
 
+pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use server::{Settings, Tls, read_settings};
 

@@ -14,7 +14,7 @@ use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
-use crate::{Fault, ReadFile, keys};
+use crate::{Fault, Metrics, ReadFile, keys, metrics};
 
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
@@ -34,8 +34,6 @@ const INERT: &[&str] = &[
     "logging",
     "metric",
     "node_selector",
-    "prometheus",
-    "prometheus_port",
     "psrpc",
     "redis",
     "region",
@@ -86,6 +84,8 @@ pub struct Settings {
     pub refresh: Option<RefreshKey>,
     /// The path of the revocation file.
     pub revocations: Option<String>,
+    /// Where the node's figures are served, if anywhere.
+    pub metrics: Option<Metrics>,
     /// What is not as it looks, in the order of the file.
     pub warnings: Vec<Fault>,
 }
@@ -134,12 +134,15 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
     let media = Media::read(rtc.as_mut(), udp_port, local)?;
 
+    let mut cautions = Vec::new();
+    let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
     let mut warnings = warnings("", map);
+    warnings.append(&mut cautions);
     if let Some(rtc) = rtc {
         warnings.extend(self::warnings("rtc.", rtc));
     }
     warnings.sort_by_key(|fault| fault.line);
-    Ok(Settings { http: http.0, tls, media, projects, refresh, revocations, warnings })
+    Ok(Settings { http: http.0, tls, media, projects, refresh, revocations, metrics, warnings })
 }
 
 fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {
@@ -225,7 +228,7 @@ fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> 
     Ok((all.into_iter().map(|address| SocketAddr::new(address, port)).collect(), behind_proxy))
 }
 
-fn port(node: &Node) -> Result<u16, Fault> {
+pub(crate) fn port(node: &Node) -> Result<u16, Fault> {
     let port: u16 = node.number("one port, from 1 to 65535,")?;
     if port == 0 { Err(node.fault("one port, from 1 to 65535, is wanted here")) } else { Ok(port) }
 }

@@ -11,9 +11,12 @@ pub const PENDING_MAX: usize = 20;
 pub const PUBLICATIONS_MAX: usize = 63;
 /// Bytes of the client's own name for a track. Browsers use UUIDs, LiveKit's limit for names is 256.
 pub const CID_MAX: usize = 256;
+/// Rooms of a node before none is made without a participant: with all of its metadata each, 2 GiB at the very worst,
+/// and only for holders of the right to make rooms.
+pub const ROOMS_MAX: usize = 4096;
 /// Bytes of a participant's display name (LiveKit: 256).
 pub const NAME_MAX: usize = 256;
-/// Bytes of a participant's metadata (LiveKit: 512 KiB).
+/// Bytes of a participant's or a room's metadata (LiveKit: 512 KiB).
 pub const METADATA_MAX: usize = 512 << 10;
 /// Bytes of a participant's attributes, keys and values together (LiveKit: 64 KiB).
 pub const ATTRIBUTES_MAX: usize = 64 << 10;

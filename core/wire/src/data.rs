@@ -15,7 +15,7 @@ use prost::encoding::{
 
 use crate::limits::{DATA_PACKET_MAX, DESTINATIONS_MAX};
 use crate::proto::data_packet::{Kind, Value};
-use crate::proto::{DataPacket, data_stream};
+use crate::proto::{DataPacket, SendDataRequest, UserPacket, data_stream};
 
 /// Field numbers of `DataPacket`.
 mod field {
@@ -178,6 +178,39 @@ pub fn receive(bytes: &[u8], delivery: Delivery, sender: Sender<'_>) -> Result<P
         attribute(bytes, delivery, sender, &audience).ok_or(DataError::Undecodable)?
     };
     Ok(Packet { bytes, route, audience, sequence, nonce })
+}
+
+/// The packet of a back end, which is nobody's: it bears no name and no sequence. With it comes its delivery.
+///
+/// # Errors
+/// [`DataError::TooLong`], [`DataError::TooManyDestinations`].
+#[expect(deprecated, reason = "clients still read the older fields, and back ends fill one")]
+pub fn announce(request: SendDataRequest) -> Result<(Delivery, Packet), DataError> {
+    let delivery = match request.kind() {
+        Kind::Reliable => Delivery::Reliable,
+        Kind::Lossy => Delivery::Lossy,
+    };
+    let user = UserPacket {
+        payload: request.data,
+        destination_sids: request.destination_sids,
+        destination_identities: request.destination_identities.clone(),
+        topic: request.topic,
+        ..Default::default()
+    };
+    let packet = DataPacket {
+        kind: kind(delivery).into(),
+        destination_identities: request.destination_identities,
+        value: Some(Value::User(user)),
+        ..Default::default()
+    };
+    let len = packet.encoded_len();
+    if len > DATA_PACKET_MAX {
+        return Err(DataError::TooLong { len });
+    }
+    let audience = audience(&packet)?;
+    let bytes = packet.encode_to_vec();
+    let nonce = request.nonce;
+    Ok((delivery, Packet { bytes, route: Route::Audience, audience, sequence: 0, nonce }))
 }
 
 fn route(packet: &DataPacket, sender: Sender<'_>) -> Result<Route, DataError> {

@@ -220,6 +220,26 @@ impl VideoGrant {
         }
     }
 
+    /// Says of the options what `permission` says, so that [`Self::permission`] gives it back.
+    pub fn set_permission(&mut self, permission: &Permission) {
+        self.can_publish = Some(permission.publish != Publish::Nothing);
+        self.can_publish_sources = match &permission.publish {
+            Publish::Nothing | Publish::Anything => Vec::new(),
+            Publish::Only(sources) => {
+                let names = sources.iter().map(|source| convert::source_to_wire(*source));
+                names.map(|source| source.as_str_name().to_ascii_lowercase()).collect()
+            }
+        };
+        self.can_publish_data = Some(permission.publish_data);
+        self.can_subscribe = Some(permission.subscribe);
+        self.can_subscribe_metrics = Some(permission.subscribe_metrics);
+        self.can_update_own_metadata = Some(permission.update_own_metadata);
+        self.can_manage_agent_session = Some(permission.manage_agent_session);
+        self.hidden = permission.hidden;
+        self.recorder = permission.recorder;
+        self.agent = permission.agent;
+    }
+
     fn publish(&self) -> Publish {
         if self.can_publish_sources.is_empty() {
             return Publish::Anything;
@@ -238,6 +258,35 @@ impl Permission {
             Publish::Nothing => false,
             Publish::Only(sources) => sources.contains(&source),
             Publish::Anything => true,
+        }
+    }
+}
+
+impl From<&proto::ParticipantPermission> for Permission {
+    /// A source nobody knows grants nothing.
+    #[expect(deprecated, reason = "back ends still set `recorder` and `agent`")]
+    fn from(wire: &proto::ParticipantPermission) -> Self {
+        let known = wire.can_publish_sources.iter();
+        let known = known.filter_map(|number| proto::TrackSource::try_from(*number).ok());
+        let sources: BTreeSet<_> =
+            known.map(|source| convert::source_from_wire(source.into())).collect();
+        let publish = if wire.can_publish && wire.can_publish_sources.is_empty() {
+            Publish::Anything
+        } else if wire.can_publish && !sources.is_empty() {
+            Publish::Only(sources)
+        } else {
+            Publish::Nothing
+        };
+        Self {
+            publish,
+            publish_data: wire.can_publish_data,
+            subscribe: wire.can_subscribe,
+            subscribe_metrics: wire.can_subscribe_metrics,
+            update_own_metadata: wire.can_update_metadata,
+            manage_agent_session: wire.can_manage_agent_session,
+            hidden: wire.hidden,
+            recorder: wire.recorder,
+            agent: wire.agent,
         }
     }
 }
@@ -329,6 +378,37 @@ mod tests {
         assert!(!proto::ParticipantPermission::from(&permission).can_publish);
         let never = grant(r#"{"canPublish":false,"canPublishSources":["camera"]}"#).permission();
         assert!(!never.may_publish(TrackSource::Camera));
+    }
+
+    #[test]
+    fn a_permission_survives_the_wire_and_the_grant() {
+        let sources = BTreeSet::from([TrackSource::Camera, TrackSource::ScreenShareAudio]);
+        for publish in [Publish::Nothing, Publish::Anything, Publish::Only(sources)] {
+            for rest in [false, true] {
+                let permission = Permission {
+                    publish: publish.clone(),
+                    publish_data: !rest,
+                    subscribe: rest,
+                    subscribe_metrics: !rest,
+                    update_own_metadata: rest,
+                    manage_agent_session: !rest,
+                    hidden: rest,
+                    recorder: !rest,
+                    agent: rest,
+                };
+                let wire = proto::ParticipantPermission::from(&permission);
+                assert_eq!(Permission::from(&wire), permission);
+                let mut grant = grant(r#"{"hidden":true,"canPublishSources":["camera"]}"#);
+                grant.set_permission(&permission);
+                assert_eq!(grant.permission(), permission);
+            }
+        }
+        let odd = proto::ParticipantPermission {
+            can_publish: true,
+            can_publish_sources: vec![99],
+            ..Default::default()
+        };
+        assert_eq!(Permission::from(&odd).publish, Publish::Nothing);
     }
 
     #[test]

@@ -20,9 +20,11 @@ pub mod key;
 pub mod limits;
 pub mod negotiation;
 pub mod revocation;
+pub mod room_service;
 pub mod sdp;
 mod shape;
 pub mod token;
+pub mod twirp;
 
 pub use livekit_protocol as proto;
 pub use shape::ShapeError;

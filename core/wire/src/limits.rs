@@ -91,6 +91,12 @@ pub const FIELDS_MAX: usize = 16 << 10;
 /// Bytes in memory of the largest element of a list that a client may send.
 pub const ELEMENT_SIZE_MAX: usize = 1 << 10;
 
+// The server API.
+
+/// Bytes of the body of a request to the server API (LiveKit: the same). The largest that makes sense has 3.5 MiB:
+/// all of [`METADATA_MAX`] and [`ATTRIBUTES_MAX`] in JSON's longest form.
+pub const API_BODY_MAX: usize = 10 << 20;
+
 // Data.
 
 /// Bytes of a data packet: what [`SCTP_MESSAGE_DEFAULT`] promises to take. An empty element of a list takes

@@ -11,6 +11,7 @@ use std::time::Duration;
 use wire::access::Access;
 
 use crate::limits;
+use crate::scrape::Login;
 use crate::tls::CertifiedKey;
 
 /// Everything that a server is told.
@@ -36,6 +37,17 @@ pub struct Config {
     pub spread_at: NonZeroU16,
     /// What clients may cost.
     pub limits: Limits,
+    /// Where the node's figures are served, if anywhere.
+    pub metrics: Option<MetricsAt>,
+}
+
+/// Where the node's figures are served, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsAt {
+    /// Port 0 takes any.
+    pub address: SocketAddr,
+    /// Whoever reads them must say this; nothing if anybody may.
+    pub login: Option<Login>,
 }
 
 /// What clients may cost, and how long they may take.
@@ -51,6 +63,8 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// For a request's head, and for the next request.
     pub head_time: Duration,
+    /// For the body of a request to the server API.
+    pub body_time: Duration,
     /// For a message to a client whose window is full.
     pub write_time: Duration,
     /// Between pings.
@@ -119,6 +133,7 @@ impl Limits {
         room_participants: limits::ROOM_PARTICIPANTS_MAX,
         handshake_time: limits::HANDSHAKE_TIME_MAX,
         head_time: limits::HEAD_TIME_MAX,
+        body_time: limits::BODY_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
         ping_every: limits::PING_EVERY,
         silence: limits::SILENCE_MAX,
@@ -146,6 +161,7 @@ mod tests {
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
             limits: Limits::STANDARD,
+            metrics: None,
         }
     }
 

@@ -1,15 +1,15 @@
-//! Answers HTTP: health, the doors of signalling, the call page.
+//! Answers HTTP: health, the doors of signalling, the server API, the call page.
 //!
 //! Owns: which path is which, what a refusal looks like to an HTTP client, CORS.
 //! Guarantees: nothing is parsed of a request line that is too long; a refusal says its reason and
 //! nothing of the token or the request; no address is logged, since tokens ride in them.
-//! Not here: connections (`listener`), sessions (`socket`), whether a token is good (`wire`),
-//! whether there is room (`hub`).
+//! Not here: connections (`listener`), sessions (`socket`), the server API (`api`), whether a token is good
+//! (`wire`), whether there is room (`hub`).
 //! Source: LiveKit `pkg/service/rtcservice.go` and `server.go`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -22,13 +22,16 @@ use wire::access::Access;
 use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
+use wire::room_service;
 use wire::token::{TokenError, VerifiedToken};
 
+use crate::api::Api;
 use crate::config::Limits;
 use crate::limits::OUTBOX_MAX;
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
 use crate::page;
+use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
 
@@ -45,6 +48,10 @@ pub struct Front {
     pub limits: Limits,
     /// Whether joins are still taken, and when to end.
     pub phase: watch::Receiver<Phase>,
+    /// What the server API holds.
+    pub api: Api,
+    /// Whether the hub and the workers answer.
+    pub pulse: Arc<Pulse>,
 }
 
 /// Why a request is not answered as it wishes.
@@ -99,7 +106,7 @@ impl Front {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let (mut parts, _) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let length = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         if length > REQUEST_LINE_MAX {
             return Ok(with_cors(Refused::LineTooLong.answer()));
@@ -113,8 +120,13 @@ impl Front {
             let answered = must_be_get(&parts.method).map(|()| page::answer(page, &parts.headers));
             return Ok(answered.unwrap_or_else(|refused| refused.answer()));
         }
+        if let Some(method) = path.strip_prefix(room_service::PREFIX) {
+            return Ok(with_cors(self.room_service(method, &parts, body).await));
+        }
         let answered = match path.as_str() {
-            "" => must_be_get(&parts.method).map(|()| "OK".into_response()),
+            "" => must_be_get(&parts.method).map(|()| self.health()),
+            "livez" => must_be_get(&parts.method).map(|()| "alive\n".into_response()),
+            "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Door::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Door::V1, &mut parts).await,
             "rtc/validate" => self.validate(Door::Unversioned, &parts),
@@ -122,6 +134,33 @@ impl Front {
             _ => Err(Refused::NoPath),
         };
         Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
+    }
+
+    /// As LiveKit answers: what clients and its load balancers ask before they connect.
+    fn health(&self) -> Response<Body> {
+        match self.pulse.silent(Instant::now()) {
+            None => "OK".into_response(),
+            Some(_) => (StatusCode::NOT_ACCEPTABLE, "Not Ready\n").into_response(),
+        }
+    }
+
+    /// Whether new participants should be sent here.
+    fn readiness(&self) -> Response<Body> {
+        let unready = if *self.phase.borrow() != Phase::Open {
+            Some("stopping".to_owned())
+        } else if let Some(silent) = self.pulse.silent(Instant::now()) {
+            Some(format!("{silent} does not answer"))
+        } else if self.pulse.participants() >= self.limits.participants {
+            Some("full: as many participants as the node takes are here".to_owned())
+        } else {
+            None
+        };
+        match unready {
+            None => "ready\n".into_response(),
+            Some(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+            }
+        }
     }
 
     /// Everything that a join is judged by without the hub: clients ask it after a failed join, to
@@ -223,7 +262,7 @@ fn must_be_get(method: &Method) -> Result<(), Refused> {
     if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(Refused::NoMethod) }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

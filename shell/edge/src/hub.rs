@@ -16,12 +16,13 @@ mod description;
 mod news;
 mod replay;
 mod request;
+mod room_service;
 mod seat;
 #[cfg(test)]
 mod tests;
 mod translate;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -77,6 +78,8 @@ struct Gathering {
     /// Milliseconds of Unix time.
     created_at_ms: i64,
     replay: Replay,
+    /// Marks of back ends' last messages, oldest first: at most [`crate::limits::NONCES_MAX`].
+    nonces: VecDeque<Vec<u8>>,
 }
 
 /// What may be due.
@@ -236,6 +239,18 @@ impl Hub {
                 }
             }
             ToHub::Worker(from) => self.hear(from),
+            ToHub::RoomService(request, reply) => {
+                // The back end may have hung up; what it asked for is done all the same.
+                drop(reply.send(self.room_service(*request)));
+            }
+            ToHub::Census(reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(self.control.census());
+            }
+            ToHub::Beat(pulse) => {
+                let at = self.config.origin + self.now.since(Timestamp::ZERO);
+                pulse.answer_hub(self.control.participants_len(), at);
+            }
             ToHub::Stop(reply) => {
                 self.stop();
                 let _ = reply.send(());
@@ -247,6 +262,7 @@ impl Hub {
         match from {
             FromWorker::Connected(peer) => {
                 self.current = Some(peer);
+                self.metrics.participants_connected.count();
                 self.tell(Input::Connected(peer));
             }
             FromWorker::Closed(peer) => {

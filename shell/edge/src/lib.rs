@@ -8,10 +8,13 @@
 //! ```text
 //! browser ── listener ── http ──> hub      joins, refused with an HTTP status
 //!                └────── socket <─> hub    a session's messages
+//! back end ─ listener ── http, api ─> hub  what it asks of rooms
 //! browser ── worker ──────────── <─> hub   media stays in the worker
 //! ```
 
+pub mod api;
 pub mod config;
+mod exposition;
 pub mod http;
 pub mod hub;
 pub mod limits;
@@ -20,6 +23,8 @@ pub mod machine;
 pub mod memory;
 pub mod metrics;
 mod page;
+pub mod pulse;
+pub mod scrape;
 mod server;
 pub mod session;
 mod socket;

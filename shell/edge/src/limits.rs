@@ -23,6 +23,9 @@ pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
 /// From a join to its media (LiveKit: the same).
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long a room that was made before anybody came waits for its first participant (LiveKit: the same).
+pub const EMPTY_TIME: Duration = Duration::from_secs(300);
+
 /// How long a room outlives its last participant (LiveKit: the same).
 pub const DEPARTURE_TIME: Duration = Duration::from_secs(20);
 
@@ -79,6 +82,31 @@ pub const REPLAY_PACKETS_MAX: usize = 1024;
 
 /// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
 pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
+
+/// Marks of back ends' messages that a room remembers: the retries of one come within seconds.
+pub const NONCES_MAX: usize = 256;
+
+/// Requests to the server API at once: with bodies of 10 MiB each, 320 MiB at the very worst, and only for
+/// holders of a right that the method needs.
+pub const API_REQUESTS_MAX: usize = 32;
+
+/// How long the body of a request to the server API may take.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the hub may take to answer: the clients of back ends wait for 10 s.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the hub may take to count for whoever reads the node's figures.
+pub const CENSUS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Connections that read the node's figures at once: a few monitors, and whoever looks by hand.
+pub const SCRAPERS_MAX: usize = 16;
+
+/// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
+pub const ANSWER_MAX: usize = 64 << 20;
+
+/// Bytes of a name, metadata and attributes that a refresh token carries: what a request line leaves.
+pub const REFRESH_PROFILE_MAX: usize = 4 << 10;
 
 /// Senders whose last packet a client names when it resumes: everybody in the largest room.
 pub const SYNC_SENDERS_MAX: usize = ROOM_PARTICIPANTS_MAX;

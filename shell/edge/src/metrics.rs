@@ -2,7 +2,7 @@
 //!
 //! Owns: every counter, defined once, with unit and meaning. Each only grows.
 //! Guarantees: counting never blocks and never allocates.
-//! Not here: who reads them; they are logged when the server stops.
+//! Not here: who reads them (`scrape`); they are also logged when the server stops.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,17 +28,23 @@ impl Counter {
 }
 
 macro_rules! counters {
-    ($($(#[$meaning:meta])* $name:ident,)*) => {
+    ($($(#[doc = $meaning:literal])* $name:ident,)*) => {
         /// Every counter of the process.
         #[derive(Debug, Default)]
         pub struct Metrics {
-            $($(#[$meaning])* pub $name: Counter,)*
+            $($(#[doc = $meaning])* pub $name: Counter,)*
         }
 
         impl Metrics {
             /// Name and total of every counter, in the order of their definition.
             pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name.total()),)*].into_iter()
+            }
+
+            /// Name, meaning and total of every counter, in the order of their definition.
+            pub fn described(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                let all = [$((stringify!($name), concat!($($meaning),*), self.$name.total()),)*];
+                all.into_iter().map(|(name, meaning, total)| (name, meaning.trim(), total))
             }
         }
     };
@@ -86,6 +92,8 @@ counters! {
     sockets_silent,
     /// Participants let in.
     participants_joined,
+    /// Peers that connected: ICE and DTLS are up.
+    participants_connected,
     /// Participants whose session was resumed.
     participants_resumed,
     /// Resumes of participants that were not there any more.
@@ -108,6 +116,14 @@ counters! {
     datagrams_received,
     /// Datagrams that were sent from it.
     datagrams_sent,
+    /// Media packets of participants that arrived.
+    media_packets_received,
+    /// Bytes of them, encrypted, without IP and UDP headers.
+    media_bytes_received,
+    /// Datagrams with media and reports on it that were made for participants.
+    media_packets_sent,
+    /// Bytes of them, encrypted, without IP and UDP headers.
+    media_bytes_sent,
     /// Datagrams that could not be sent: the socket stayed full, or the network refused.
     datagrams_unsent,
     /// Datagrams dropped because they are nothing that WebRTC sends, or STUN that does not parse.
@@ -154,5 +170,10 @@ mod tests {
         metrics.messages_sent.add(3);
         let total = metrics.totals().find(|(name, _)| *name == "messages_sent");
         assert_eq!(total, Some(("messages_sent", 3)));
+        let described = metrics.described().find(|(name, ..)| *name == "messages_sent");
+        assert_eq!(
+            described,
+            Some(("messages_sent", "Signalling messages written to clients.", 3))
+        );
     }
 }

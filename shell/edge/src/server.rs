@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use peer::{Door, PeerFactory, PeerFactoryError};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -20,12 +20,15 @@ use tokio::time::timeout;
 
 use wire::access::Access;
 
+use crate::api::Api;
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
-use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
+use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
+use crate::pulse::{self, Pulse};
+use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
 use crate::tls::{CertifiedKey, Tls};
 use crate::worker::{Workers, WorkersConfig};
@@ -39,6 +42,15 @@ pub enum StartError {
     /// The TCP port is taken, or the address is not this machine's.
     #[error("cannot listen for HTTP on {address}")]
     Http {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The port for figures is taken, or the address is not this machine's.
+    #[error("cannot listen for metrics on {address}")]
+    Metrics {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system says.
@@ -66,6 +78,9 @@ pub struct Server {
     to_hub: mpsc::Sender<ToHub>,
     listening: JoinHandle<()>,
     deciding: JoinHandle<()>,
+    feeling: JoinHandle<()>,
+    scraping: Option<JoinHandle<()>>,
+    metrics_at: Option<SocketAddr>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
     config: Config,
@@ -79,6 +94,12 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let (listeners, http) = listen(&config.http).await?;
+        let mut figures = None;
+        if let Some(at) = &config.metrics {
+            let unbound = |source| StartError::Metrics { address: at.address, source };
+            let listener = TcpListener::bind(at.address).await.map_err(unbound)?;
+            figures = Some((listener.local_addr().map_err(unbound)?, listener));
+        }
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -111,13 +132,35 @@ impl Server {
         let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
 
         let (phase, watched) = watch::channel(Phase::Open);
+        let pulse = Arc::new(Pulse::new(origin, config.workers.get()));
+        let feeling = tokio::spawn(pulse::keep(
+            Arc::clone(&pulse),
+            to_hub.clone(),
+            Arc::clone(&workers),
+            watched.clone(),
+        ));
         let front = Arc::new(Front {
             access: admitting,
             hub: to_hub.clone(),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
             phase: watched.clone(),
+            api: Api::default(),
+            pulse,
         });
+        let scrape = Scrape {
+            front: Arc::clone(&front),
+            login: config.metrics.and_then(|at| at.login),
+            node_id: node_id()?,
+            started: SystemTime::now(),
+        };
+        let (metrics_at, scraping) = match figures {
+            Some((address, listener)) => {
+                let serving = scrape::serve(listener, Arc::new(scrape), watched.clone());
+                (Some(address), Some(tokio::spawn(serving)))
+            }
+            None => (None, None),
+        };
         let (certified, tls) = match config.tls.clone() {
             Some(certified) => {
                 let (certified, shown) = watch::channel(certified);
@@ -139,6 +182,9 @@ impl Server {
             to_hub,
             listening,
             deciding,
+            feeling,
+            scraping,
+            metrics_at,
             workers,
             metrics,
             config,
@@ -149,6 +195,12 @@ impl Server {
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where the node's figures are served, if anywhere.
+    #[must_use]
+    pub const fn metrics_at(&self) -> Option<SocketAddr> {
+        self.metrics_at
     }
 
     /// Where media is received.
@@ -194,9 +246,13 @@ impl Server {
             self.deciding.abort();
         }
         self.phase.send_replace(Phase::Closing);
-        // Both log their own panics, and both are at their end.
+        // They log their own panics, and are at their end.
         drop(self.listening.await);
         drop(self.deciding.await);
+        drop(self.feeling.await);
+        if let Some(scraping) = self.scraping {
+            drop(scraping.await);
+        }
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
@@ -228,8 +284,16 @@ fn control(config: &Config) -> control::Config {
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
         join_within: JOIN_TIME_MAX,
+        empty: EMPTY_TIME,
         departure: DEPARTURE_TIME,
     }
+}
+
+/// A name for the node while it runs, in the form of LiveKit's.
+fn node_id() -> Result<String, StartError> {
+    let entropy: [u8; 32] = random()?;
+    let digits = entropy.iter().take(6).map(|byte| format!("{byte:02x}"));
+    Ok(format!("ND_{}", digits.collect::<String>()))
 }
 
 fn random() -> Result<[u8; 32], StartError> {

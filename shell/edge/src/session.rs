@@ -3,8 +3,14 @@
 //! A session is one participant's signalling connection. It is admitted by the hub before the
 //! WebSocket upgrade, so that every refusal is an HTTP status; it ends with [`ToHub::Closed`].
 
+use std::sync::Arc;
+
+use sfu::control::Census;
 use tokio::sync::{mpsc, oneshot};
-use wire::proto;
+use wire::room_service::{Request, Response};
+use wire::{proto, twirp};
+
+use crate::pulse::Pulse;
 
 /// One signalling connection, never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +51,12 @@ pub enum ToHub {
     Closed(SessionId),
     /// From a media worker.
     Worker(crate::worker::FromWorker),
+    /// A back end asks over the server API; its token has been judged.
+    RoomService(Box<Request>, oneshot::Sender<Result<Response, twirp::Error>>),
+    /// How much there is on the node.
+    Census(oneshot::Sender<Census>),
+    /// Whether the hub still answers: it does so here.
+    Beat(Arc<Pulse>),
     /// The process stops: every participant is told to leave (`SERVER_SHUTDOWN`).
     Stop(oneshot::Sender<()>),
 }
@@ -53,7 +65,7 @@ pub enum ToHub {
 #[derive(Debug)]
 pub enum Outgoing {
     /// A signalling message.
-    Response(std::sync::Arc<proto::SignalResponse>),
+    Response(Arc<proto::SignalResponse>),
     /// Close the WebSocket with this code once everything before it is written.
     Close(u16, &'static str),
 }

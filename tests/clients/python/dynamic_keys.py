@@ -336,6 +336,26 @@ async def matrix() -> None:
         check(status == 200, f"{kind.name}: others are not concerned")
 
 
+async def back_end() -> None:
+    """A back end's token is refused like anybody's once it is revoked."""
+    token = api.AccessToken("eddsa-shared", SHARED)
+    token = token.with_grants(api.VideoGrants(room_list=True)).to_jwt()
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{SERVER}/twirp/livekit.RoomService/ListRooms"
+
+    async def rooms() -> tuple[int, str]:
+        async with aiohttp.ClientSession() as http:
+            async with http.post(url, json={}, headers=headers) as response:
+                return response.status, (await response.json()).get("msg", "")
+
+    check((await rooms())[0] == 200, "a back end lists rooms")
+    REVOKED.tokens.append(token_id(token))
+    REVOKED.write()
+    await asyncio.sleep(WITHIN_S)
+    answer = await rooms()
+    check(answer == (401, "the token is revoked"), f"until its token is revoked: {answer}")
+
+
 async def names() -> None:
     """Agora's names for anybody name nobody here."""
     agora = Agora("")
@@ -501,6 +521,7 @@ async def rotation() -> None:
 
 async def act() -> None:
     await matrix()
+    await back_end()
     await names()
     await ends()
     await live_revocation()

@@ -122,6 +122,17 @@ def unfinished(jwt: str) -> Iterator[None]:
         yield
 
 
+async def moderated(back_end: api.LiveKitAPI, watch: Watch, room: str) -> None:
+    """A back end looks and writes, and would keep its connection."""
+    people = await back_end.room.list_participants(api.ListParticipantsRequest(room=room))
+    check(len(people.participants) == 2, "a back end sees both")
+    change = api.UpdateParticipantRequest(
+        room=room, identity=mark("ada_identity"), metadata=mark("ada_moderated")
+    )
+    await back_end.room.update_participant(change)
+    await until("what it writes is found", 5, lambda: watch.most("ada_moderated"))
+
+
 async def quiet_call(watch: Watch) -> None:
     """Two people; one talks, says nothing for ten seconds, and leaves; then the other does."""
     room = mark("quiet_room")
@@ -139,10 +150,12 @@ async def quiet_call(watch: Watch) -> None:
     vanished(scan, "ada", SPOKEN)
     found(watch, *(f"ada_{kind}" for kind in (*KEPT, *PERSONAL)))
     aged(watch, *(f"ada_{kind}" for kind in SPOKEN))
-    await ada.disconnect()
-    scan = await watch.after(time.monotonic() + PERSON_GONE_S)
+    async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
+        await moderated(back_end, watch, room)
+        await ada.disconnect()
+        scan = await watch.after(time.monotonic() + PERSON_GONE_S)
     check(scan.found["ben_identity"] > 0, "ben's identity is found: he is still there")
-    vanished(scan, "ada", (*PERSONAL, "token", *SPOKEN))
+    vanished(scan, "ada", (*PERSONAL, "token", *SPOKEN, "moderated"))
     await ben.disconnect()
     left = time.monotonic()
     vanished(await watch.after(left + PERSON_GONE_S), "ben", PERSONAL)

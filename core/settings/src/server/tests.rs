@@ -118,6 +118,39 @@ colour: red
 }
 
 #[test]
+fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
+    let taken = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
+    assert!(taken("").unwrap().metrics.is_none());
+    let old = taken("prometheus_port: 6789").unwrap();
+    assert_eq!(old.metrics.as_ref().unwrap().port, 6789);
+    assert_eq!(old.warnings, []);
+    let text = "prometheus: {port: 6789, username: grafana, password: hushhush}";
+    let closed = taken(text).unwrap();
+    assert!(!format!("{closed:?}").contains("hush"));
+    let login = closed.metrics.unwrap().login.unwrap();
+    assert_eq!((login.username.as_str(), login.password.as_str()), ("grafana", "hushhush"));
+
+    let open = "bind_addresses: ['']\nbehind_proxy: true\nrtc: {node_ip: 192.0.2.7}\n";
+    let warned = taken(&format!("{open}prometheus_port: 6789")).unwrap().warnings;
+    assert_eq!((warned.len(), warned[0].line), (1, 5));
+    assert_eq!(taken(&format!("{open}{text}")).unwrap().warnings, []);
+
+    let check = |text: &str, word: &str| {
+        let fault = taken(text).unwrap_err();
+        assert!(fault.line == 2 && fault.reason.contains(word), "{text}: {fault}");
+        assert!(!fault.reason.contains("hush"), "{fault}");
+    };
+    check("prometheus_port: 7880", "one of its own");
+    check("prometheus: {port: 0}", "port");
+    check("prometheus: {username: a, password: hush}", "`port` is missing");
+    check("prometheus: {port: 6789, password: hush}", "or neither");
+    check("prometheus: {port: 6789, username: a:b, password: hush}", "colon");
+    check("prometheus: {port: 6789, username: a, password: ''}", "a password");
+    check("prometheus: {port: 6789, path: /}", "`path` is not known");
+    check("prometheus: {port: 6789}\nprometheus_port: 6789", "not both");
+}
+
+#[test]
 fn tokens_go_in_the_clear_on_this_machine_only_unless_a_proxy_is_declared() {
     let check = |bind: &str, more: &str| {
         let text = format!("bind_addresses: {bind}\n{more}keys: {{mine: {SECRET}}}\n");

@@ -1,13 +1,14 @@
 //! Decides who receives what: rooms, participants, publications, subscriptions, permissions.
 //!
 //! Owns: [`Control`], one per node. It is asked ([`Control::join`], [`Control::publish`],
-//! [`Control::update_profile`]) where a client waits for yes or no, told ([`Control::handle`]) of
-//! everything else, and drained with [`Control::poll`] after each call.
+//! [`Control::update_profile`], [`Control::change_profile`], [`Control::open`]) where somebody waits for yes or no,
+//! told ([`Control::handle`]) of everything else, and drained with [`Control::poll`] after each call.
 //! Guarantees: the same seed and inputs give the same outputs; a participant's version only grows;
 //! whatever concerns a participant that is gone, or never was, has no effect.
 //! Not here: LiveKit's messages and sessions (`edge`), SDP (`wire`), packets (`forward`).
 //! Source: LiveKit `pkg/rtc/room.go`, `participant.go`, `subscriptionmanager.go`.
 
+mod census;
 mod dynacast;
 mod entropy;
 mod participant;
@@ -21,13 +22,14 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
+pub use census::{Census, PerKind};
 pub use participant::{
     Allowance, AllowanceEntry, Allowed, DepartureReason, Join, Participant, Permission, Profile,
     ProfileChange, Sources, State, Visibility,
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
-pub use room::Room;
+pub use room::{Opening, Room, RoomMetadata};
 pub use speaker::Speaker;
 pub use subscription::{Placement, Settings, Subscription, Want};
 
@@ -55,7 +57,9 @@ pub struct Config {
     pub room_participants_max: usize,
     /// From joining to active.
     pub join_within: Duration,
-    /// How long a room outlives its last participant.
+    /// How long a room that says nothing else waits for its first participant.
+    pub empty: Duration,
+    /// How long a room that says nothing else outlives its last participant.
     pub departure: Duration,
 }
 
@@ -128,6 +132,14 @@ pub enum Input {
     Allow(PeerId, Allowance),
     /// What it may do from now on.
     Permit(PeerId, Permission),
+    /// Whether others learn of it from now on.
+    Show(PeerId, Visibility),
+    /// The network mutes a track; its publisher is told, and may unmute it.
+    MuteFor(TrackId),
+    /// What the application says of a room.
+    Describe(RoomId, RoomMetadata),
+    /// The network closes a room and puts everybody out.
+    Close(RoomId),
     /// A subscription got a section.
     Placed(SubscriptionId, Placement),
     /// A subscription lost its section.
@@ -145,6 +157,8 @@ pub enum Output {
     ParticipantChanged(PeerId),
     /// A participant is gone from its room. Its peer must go too.
     Departed(Box<Departure>),
+    /// A participant is gone for the others, though it is still there.
+    Hid(Box<Departure>),
     /// What participants can see of a room has changed.
     RoomChanged(RoomId),
     /// A room is no more.
@@ -199,6 +213,8 @@ pub enum Output {
         /// Allowed?
         allowed: bool,
     },
+    /// The network has muted a track: tell the publisher.
+    Muted(TrackId),
     /// A track is not published any more. Told to the publisher only if the network ended it.
     Unpublished {
         /// The publisher.
@@ -247,6 +263,14 @@ pub enum JoinError {
     RoomFull,
     /// As many as it holds are here.
     #[error("node is full")]
+    NodeFull,
+}
+
+/// Why a room is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// [`crate::limits::ROOMS_MAX`].
+    #[error("the node holds as many rooms as it may")]
     NodeFull,
 }
 
@@ -355,6 +379,10 @@ impl Control {
             Input::Settings { peer, track, settings } => self.set(now, peer, track, settings),
             Input::Allow(peer, allowance) => self.allow(now, peer, allowance),
             Input::Permit(peer, permission) => self.permit(now, peer, permission),
+            Input::Show(peer, visibility) => self.show(now, peer, visibility),
+            Input::MuteFor(track) => self.mute_for(now, track),
+            Input::Describe(room, metadata) => self.describe(room, metadata),
+            Input::Close(room) => self.close(now, room),
             Input::Placed(subscription, placement) => self.place(subscription, placement),
             Input::Displaced(subscription) => self.unplace(subscription),
             Input::Report(report) => self.hear(now, report),
@@ -367,6 +395,17 @@ impl Control {
         self.rooms.get(&room)
     }
 
+    /// A room by the name that tokens give.
+    #[must_use]
+    pub fn room_named(&self, name: &RoomName) -> Option<&Room> {
+        self.names.get(name).and_then(|room| self.rooms.get(room))
+    }
+
+    /// Every room, oldest first.
+    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
     /// A participant by its peer.
     #[must_use]
     pub fn participant(&self, peer: PeerId) -> Option<&Participant> {
@@ -376,7 +415,7 @@ impl Control {
     /// A participant by its names.
     #[must_use]
     pub fn find(&self, room: &RoomName, identity: &Identity) -> Option<&Participant> {
-        let room = self.names.get(room).and_then(|room| self.rooms.get(room))?;
+        let room = self.room_named(room)?;
         room.participants.get(identity).and_then(|peer| self.participants.get(peer))
     }
 
@@ -404,6 +443,12 @@ impl Control {
     #[must_use]
     pub fn subscription(&self, subscription: SubscriptionId) -> Option<&Subscription> {
         self.subscriptions.get(&subscription)
+    }
+
+    /// Participants of the node.
+    #[must_use]
+    pub fn participants_len(&self) -> usize {
+        self.participants.len()
     }
 
     /// Rooms that there are.

@@ -228,6 +228,8 @@ pub enum DepartureReason {
     Mismatch,
     /// The network put it out.
     Removed,
+    /// The network closed its room.
+    RoomDeleted,
     /// Its right to be there has ended.
     Expired,
     /// Its right to be there was revoked.

@@ -9,8 +9,9 @@ use model::{
 
 use super::speaker::Speakers;
 use super::{
-    Allowance, Control, Departure, DepartureReason, Join, JoinError, Output, Participant,
-    Permission, ProfileChange, ProfileError, Room, State, Timer,
+    Allowance, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening, Output,
+    Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
+    Visibility,
 };
 use crate::Instruction;
 
@@ -60,9 +61,20 @@ impl Control {
         peer: PeerId,
         change: ProfileChange,
     ) -> Result<(), ProfileError> {
-        let participant = self.participants.get_mut(&peer);
-        let participant = participant.filter(|held| held.permission.update_profile);
-        let participant = participant.ok_or(ProfileError::NotAllowed)?;
+        let may = self.participants.get(&peer).is_some_and(|held| held.permission.update_profile);
+        if may { self.change_profile(peer, change) } else { Err(ProfileError::NotAllowed) }
+    }
+
+    /// Changes the profile of a participant, whatever it may do itself.
+    ///
+    /// # Errors
+    /// [`ProfileError`]; nothing has changed then. [`ProfileError::NotAllowed`] if there is no such participant.
+    pub fn change_profile(
+        &mut self,
+        peer: PeerId,
+        change: ProfileChange,
+    ) -> Result<(), ProfileError> {
+        let participant = self.participants.get_mut(&peer).ok_or(ProfileError::NotAllowed)?;
         participant.profile = participant.profile.with(change).ok_or(ProfileError::TooLarge)?;
         self.touch(peer);
         Ok(())
@@ -80,6 +92,9 @@ impl Control {
             participants_max: participants_max
                 .unwrap_or(usize::MAX)
                 .min(self.config.room_participants_max),
+            metadata: RoomMetadata::default(),
+            empty: self.config.empty,
+            departure: self.config.departure,
             speakers: Speakers::default(),
             closes_at: None,
             quality_due: None,
@@ -87,6 +102,33 @@ impl Control {
         };
         self.rooms.insert(room, held);
         room
+    }
+
+    /// Makes a room that waits for its first participant, or changes one that is there; an empty one waits anew.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has changed then.
+    pub fn open(&mut self, now: Timestamp, opening: Opening) -> Result<RoomId, OpenError> {
+        let known = self.names.get(&opening.name).copied();
+        if known.is_none() && self.rooms.len() >= crate::limits::ROOMS_MAX {
+            return Err(OpenError::NodeFull);
+        }
+        let id = known.unwrap_or_else(|| self.make_room(opening.name, None));
+        let most = self.config.room_participants_max;
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.metadata = opening.metadata.unwrap_or_else(|| room.metadata.clone());
+            room.participants_max =
+                opening.participants_max.unwrap_or(room.participants_max).min(most);
+            room.empty = opening.empty.unwrap_or(room.empty);
+            room.departure = opening.departure.unwrap_or(room.departure);
+            if room.participants.is_empty() {
+                let at = now + room.empty;
+                room.closes_at = Some(at);
+                self.timers.insert((at, Timer::Close(id)));
+            }
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
+        Ok(id)
     }
 
     fn admit(&mut self, now: Timestamp, room: RoomId, join: Join) -> PeerId {
@@ -190,7 +232,7 @@ impl Control {
         room.participants.remove(identity);
         room.speakers.forget(peer);
         if room.participants.is_empty() {
-            let at = now + self.config.departure;
+            let at = now + room.departure;
             room.closes_at = Some(at);
             self.timers.insert((at, Timer::Close(id)));
         } else {
@@ -210,10 +252,61 @@ impl Control {
         if due.is_none_or(|at| at > now) {
             return;
         }
+        self.end_room(id);
+    }
+
+    fn end_room(&mut self, id: RoomId) {
         if let Some(room) = self.rooms.remove(&id) {
             self.names.remove(&room.name);
             self.outputs.push_back(Output::RoomClosed(id));
         }
+    }
+
+    pub(super) fn close(&mut self, now: Timestamp, id: RoomId) {
+        let peers = self.rooms.get(&id).map(|room| room.participants.values().copied().collect());
+        let peers: Vec<PeerId> = peers.unwrap_or_default();
+        for peer in peers {
+            self.depart(now, peer, DepartureReason::RoomDeleted);
+        }
+        self.end_room(id);
+    }
+
+    pub(super) fn describe(&mut self, id: RoomId, metadata: RoomMetadata) {
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.metadata = metadata;
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
+    }
+
+    /// Others receive a participant's tracks while they know of it.
+    pub(super) fn show(&mut self, now: Timestamp, peer: PeerId, visibility: Visibility) {
+        let Some(participant) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::replace(&mut participant.visibility, visibility) == visibility {
+            return;
+        }
+        self.touch(peer);
+        let Some(participant) = self.participants.get(&peer) else {
+            return;
+        };
+        let (room, tracks) = (participant.room, participant.tracks.clone());
+        if visibility == Visibility::Hidden {
+            let gone = Departure {
+                peer,
+                room,
+                sid: participant.sid.clone(),
+                identity: participant.identity.clone(),
+                version: participant.version,
+                visibility: Visibility::Visible,
+                reason: DepartureReason::Left,
+            };
+            self.outputs.push_back(Output::Hid(Box::new(gone)));
+        }
+        for track in tracks {
+            self.reconcile_track(now, track);
+        }
+        self.outputs.push_back(Output::RoomChanged(room));
     }
 
     pub(super) fn permit(&mut self, now: Timestamp, peer: PeerId, permission: Permission) {

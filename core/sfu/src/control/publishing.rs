@@ -164,6 +164,15 @@ impl Control {
         }
     }
 
+    pub(super) fn mute_for(&mut self, now: Timestamp, track: TrackId) {
+        let Some(publication) = self.tracks.get(&track) else {
+            return;
+        };
+        let peer = publication.peer;
+        self.mute(now, peer, track, true);
+        self.outputs.push_back(Output::Muted(track));
+    }
+
     pub(super) fn resize(&mut self, now: Timestamp, peer: PeerId, track: TrackId, size: Size) {
         let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
             return;

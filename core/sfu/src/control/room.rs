@@ -1,10 +1,52 @@
 //! A named gathering while it lives.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
 use model::{Identity, PeerId, RoomId, RoomName, RoomSid, Timestamp};
 
 use super::speaker::Speakers;
+
+/// Text of the application about a room, opaque, at most [`crate::limits::METADATA_MAX`] bytes. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RoomMetadata(String);
+
+impl RoomMetadata {
+    /// The text; nothing when it is too long.
+    #[must_use]
+    pub fn new(text: String) -> Option<Self> {
+        (text.len() <= crate::limits::METADATA_MAX).then_some(Self(text))
+    }
+
+    /// The text, for the wire.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RoomMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoomMetadata(…)")
+    }
+}
+
+/// A room that is made before anybody comes, or what changes of one that is there. What is not said stays, or is
+/// the node's.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// Which.
+    pub name: RoomName,
+    /// The application's.
+    pub metadata: Option<RoomMetadata>,
+    /// Participants that it holds at most.
+    pub participants_max: Option<usize>,
+    /// How long it waits for its first participant.
+    pub empty: Option<Duration>,
+    /// How long it outlives its last one.
+    pub departure: Option<Duration>,
+}
 
 /// A room while it lives.
 #[derive(Debug)]
@@ -19,6 +61,12 @@ pub struct Room {
     pub participants: BTreeMap<Identity, PeerId>,
     /// Participants that it holds at most.
     pub participants_max: usize,
+    /// The application's.
+    pub metadata: RoomMetadata,
+    /// How long it waits for its first participant.
+    pub empty: Duration,
+    /// How long it outlives its last one.
+    pub departure: Duration,
     pub(super) speakers: Speakers,
     /// When the room closes if nobody comes.
     pub(super) closes_at: Option<Timestamp>,

@@ -6,6 +6,8 @@ use rtp::extension::ExtensionMap;
 use super::*;
 use crate::StreamSpec;
 
+mod moderation;
+
 struct Node {
     control: Control,
     now: Timestamp,
@@ -19,6 +21,7 @@ fn config() -> Config {
         participants_max: 1000,
         room_participants_max: 500,
         join_within: Duration::from_secs(60),
+        empty: Duration::from_secs(300),
         departure: Duration::from_secs(20),
     }
 }

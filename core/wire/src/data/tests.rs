@@ -251,3 +251,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_back_end_speaks_in_nobodys_name() {
+    let request = |data: Vec<u8>| SendDataRequest {
+        data,
+        kind: Kind::Lossy.into(),
+        destination_identities: vec!["ada".into()],
+        topic: Some("t".into()),
+        nonce: vec![7; 16],
+        ..Default::default()
+    };
+    let (delivery, packet) = announce(request(b"hello".to_vec())).unwrap();
+    assert_eq!((delivery, packet.sequence, packet.nonce), (Delivery::Lossy, 0, vec![7; 16]));
+    let ada = (Identity::new("ada"), ParticipantSid::from_wire("PA_a"));
+    let ben = (Identity::new("ben"), ParticipantSid::from_wire("PA_b"));
+    assert!(packet.audience.includes(&ada.0, &ada.1) && !packet.audience.includes(&ben.0, &ben.1));
+    let sent = DataPacket::decode(&*packet.bytes).unwrap();
+    assert!(sent.participant_identity.is_empty() && sent.participant_sid.is_empty());
+    let Some(Value::User(user)) = sent.value else { panic!("{sent:?}") };
+    assert_eq!((user.payload.as_slice(), user.topic.as_deref()), (&b"hello"[..], Some("t")));
+    let refused = announce(request(vec![0; DATA_PACKET_MAX]));
+    assert!(matches!(refused, Err(DataError::TooLong { .. })));
+}

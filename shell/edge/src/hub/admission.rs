@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId};
+use model::{ParticipantSid, PeerId, RoomId};
 use sfu::control::{self, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::mpsc;
 use wire::grant::Permission;
@@ -114,7 +114,7 @@ impl Hub {
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
         let local = self.local_transport(peer, 0);
         let seat = Seat {
-            room: self.control.participant(peer).map_or(model::RoomId(0), |held| held.room),
+            room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
             session: Some(Session { id, outbox }),
             token,
             permission,
@@ -133,15 +133,23 @@ impl Hub {
             is_reliable: false,
             bucket: Bucket::new(self.now),
             is_synced: false,
+            is_moderated: false,
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
-        let created_at_ms = self.unix_ms_wire();
-        self.gatherings
-            .entry(seat.room)
-            .or_insert_with(|| super::Gathering { created_at_ms, replay: Default::default() });
+        self.gather(seat.room);
         self.seats.insert(peer, seat);
         id
+    }
+
+    /// What a room needs beside Control's, unless it is there.
+    pub(super) fn gather(&mut self, room: RoomId) {
+        let created_at_ms = self.unix_ms_wire();
+        self.gatherings.entry(room).or_insert_with(|| super::Gathering {
+            created_at_ms,
+            replay: Default::default(),
+            nonces: Default::default(),
+        });
     }
 
     fn join_response(&self, peer: PeerId) -> proto::JoinResponse {
@@ -180,7 +188,15 @@ impl Hub {
         if let Some(old) = seat.session.replace(Session { id, outbox: knock.outbox }) {
             self.sessions.remove(&old.id);
         }
-        seat.token = knock.token;
+        let old = std::mem::replace(&mut seat.token, knock.token);
+        if seat.is_moderated {
+            // The client may have come with the token that it had before.
+            let claims = &mut seat.token.claims;
+            claims.video = old.claims.video;
+            claims.name = old.claims.name;
+            claims.metadata = old.claims.metadata;
+            claims.attributes = old.claims.attributes;
+        }
         seat.bucket = Bucket::new(self.now);
         seat.is_synced = false;
         self.sessions.insert(id, peer);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{PeerId, RoomId, Sid as _};
-use wire::data::{self, Delivery, Route, Sender};
+use model::{ParticipantSid, PeerId, RoomId, Sid as _};
+use wire::data::{self, Delivery, Packet, Route, Sender};
 
 use super::replay::Sent;
 use super::{Hub, Timer};
-use crate::limits::{REPLAY_TIME_MAX, SYNC_SENDERS_MAX};
+use crate::limits::{NONCES_MAX, REPLAY_TIME_MAX, SYNC_SENDERS_MAX};
 use crate::worker::{Channel, ToWorker};
 
 impl Hub {
@@ -19,19 +19,13 @@ impl Hub {
             // Data tracks are announced by requests that are not served.
             Channel::DataTrack => return self.metrics.data_refused.count(),
         };
-        if self.pass_on(peer, channel, delivery, bytes).is_none() {
+        if self.pass_on(peer, delivery, bytes).is_none() {
             self.metrics.data_refused.count();
         }
     }
 
     /// `None` if the packet does not pass.
-    fn pass_on(
-        &mut self,
-        peer: PeerId,
-        channel: Channel,
-        delivery: Delivery,
-        bytes: &[u8],
-    ) -> Option<()> {
+    fn pass_on(&mut self, peer: PeerId, delivery: Delivery, bytes: &[u8]) -> Option<()> {
         let participant = self.control.participant(peer)?;
         let seat = self.seats.get_mut(&peer)?;
         if !participant.permission.publish_data {
@@ -55,12 +49,47 @@ impl Hub {
             audience: packet.audience,
             bytes: packet.bytes.into(),
         };
+        self.deliver(room, delivery, packet.route, sent);
+        Some(())
+    }
+
+    /// Sends a back end's packet to whom it is for, unless it has been sent: back ends ask again when they do
+    /// not know.
+    pub(super) fn broadcast(&mut self, room: RoomId, delivery: Delivery, packet: Packet) {
+        let Some(gathering) = self.gatherings.get_mut(&room) else {
+            return;
+        };
+        if !packet.nonce.is_empty() {
+            if gathering.nonces.contains(&packet.nonce) {
+                return self.metrics.data_refused.count();
+            }
+            gathering.nonces.push_back(packet.nonce);
+            while gathering.nonces.len() > NONCES_MAX {
+                gathering.nonces.pop_front();
+            }
+        }
+        let sent = Sent {
+            at: self.now,
+            from: ParticipantSid::from_wire(""),
+            sequence: packet.sequence,
+            audience: packet.audience,
+            bytes: packet.bytes.into(),
+        };
+        self.deliver(room, delivery, packet.route, sent);
+    }
+
+    /// Sends a packet to those in the room that it is for, and keeps it for those who come back.
+    fn deliver(&mut self, room: RoomId, delivery: Delivery, route: Route, sent: Sent) {
+        let channel = match delivery {
+            Delivery::Reliable => Channel::Reliable,
+            Delivery::Lossy => Channel::Lossy,
+        };
         for other in self.control.participants(room) {
             let Some(seat) = self.seats.get(&other.peer) else {
                 continue;
             };
-            let receives = match packet.route {
-                Route::Audience => other.peer != peer && sent.is_for(&other.identity, &other.sid),
+            let receives = match route {
+                Route::Audience => sent.is_for(&other.identity, &other.sid),
                 Route::Metrics => seat.permission.subscribe_metrics,
             };
             // Whoever's channel is not open yet gets it from the replay when it is.
@@ -72,7 +101,7 @@ impl Hub {
             }
         }
         if delivery == Delivery::Reliable
-            && packet.route == Route::Audience
+            && route == Route::Audience
             && let Some(gathering) = self.gatherings.get_mut(&room)
         {
             if gathering.replay.due().is_none() {
@@ -80,7 +109,6 @@ impl Hub {
             }
             gathering.replay.push(sent);
         }
-        Some(())
     }
 
     /// The oldest packets of a room's replay are old enough, whether or not anything happens there.

@@ -63,6 +63,10 @@ impl Hub {
                 }
             }
             Output::Departed(departure) => self.see_off(*departure),
+            Output::Hid(departure) => {
+                self.news.departed.entry(departure.room).or_default().push(*departure);
+            }
+            Output::Muted(track) => self.tell_muted(track),
             Output::RoomChanged(room) => {
                 self.news.rooms.insert(room);
             }
@@ -133,7 +137,7 @@ impl Hub {
         }
     }
 
-    fn tell_publisher(
+    pub(super) fn tell_publisher(
         &mut self,
         track: TrackId,
         message: impl FnOnce(&sfu::control::Publication) -> Message,
@@ -302,8 +306,13 @@ impl Hub {
         let mut info = proto::Room {
             sid: held.sid.as_str().to_owned(),
             name: held.name.expose().to_owned(),
-            departure_timeout: u32::try_from(self.config.control.departure.as_secs())
-                .unwrap_or(u32::MAX),
+            metadata: held.metadata.expose().to_owned(),
+            empty_timeout: u32::try_from(held.empty.as_secs()).unwrap_or(u32::MAX),
+            departure_timeout: u32::try_from(held.departure.as_secs()).unwrap_or(u32::MAX),
+            // Zero says that nothing but the node limits it.
+            max_participants: Some(held.participants_max)
+                .filter(|most| *most < self.config.control.room_participants_max)
+                .map_or(0, |most| u32::try_from(most).unwrap_or(u32::MAX)),
             creation_time: gathering.created_at_ms / 1000,
             creation_time_ms: gathering.created_at_ms,
             enabled_codecs: translate::codecs(&super::AUDIO_CODECS),

@@ -107,7 +107,7 @@ impl Hub {
     }
 
     /// A track of the participant's own, by its name for clients.
-    fn own_track(&self, peer: PeerId, sid: &str) -> Option<TrackId> {
+    pub(super) fn own_track(&self, peer: PeerId, sid: &str) -> Option<TrackId> {
         let track = *self.tracks.get(&TrackSid::from_wire(sid))?;
         (self.control.publication(track)?.peer == peer).then_some(track)
     }

@@ -60,6 +60,7 @@ pub(super) enum ResumeFault {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are facts independent of each other")]
 pub(super) struct Seat {
     pub(super) room: RoomId,
     pub(super) session: Option<Session>,
@@ -88,6 +89,8 @@ pub(super) struct Seat {
     pub(super) bucket: Bucket,
     /// The session has said what it believes, which counts once.
     pub(super) is_synced: bool,
+    /// A moderator has changed what its token's claims say of it; a resume does not undo that.
+    pub(super) is_moderated: bool,
     pub(super) resume_fault: Option<ResumeFault>,
 }
 

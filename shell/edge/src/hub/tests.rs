@@ -164,6 +164,7 @@ impl Node {
             participants_max: 100,
             room_participants_max: 100,
             join_within: Duration::from_secs(60),
+            empty: Duration::from_secs(300),
             departure: Duration::from_secs(20),
         };
         change(&mut control);
@@ -257,6 +258,8 @@ macro_rules! first {
         $told.iter().find_map(|message| if let $pattern = message { Some($value) } else { None })
     };
 }
+
+mod room_service;
 
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
     told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))

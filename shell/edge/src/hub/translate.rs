@@ -112,6 +112,7 @@ const fn reason(reason: DepartureReason) -> proto::DisconnectReason {
         DepartureReason::Removed | DepartureReason::Expired | DepartureReason::Revoked => {
             proto::DisconnectReason::ParticipantRemoved
         }
+        DepartureReason::RoomDeleted => proto::DisconnectReason::RoomDeleted,
         DepartureReason::Shutdown => proto::DisconnectReason::ServerShutdown,
     }
 }
@@ -124,6 +125,7 @@ pub(super) fn leave(departed: DepartureReason) -> Option<proto::LeaveRequest> {
         DepartureReason::Duplicate
         | DepartureReason::JoinTimeout
         | DepartureReason::Removed
+        | DepartureReason::RoomDeleted
         | DepartureReason::Expired
         | DepartureReason::Revoked
         | DepartureReason::Shutdown => Action::Disconnect,

@@ -1,8 +1,12 @@
 //! What the hub and a media worker say to each other.
 
+use std::sync::Arc;
+
 use model::PeerId;
 use peer::{Fingerprint, IceCredentials};
 use sfu::{Instruction, Report};
+
+use crate::pulse::Pulse;
 
 /// The three data channels of LiveKit's protocol; a peer's other channels are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +56,12 @@ pub enum ToWorker {
         /// On which channel.
         channel: Channel,
         /// The whole message; shared, since one packet goes to many.
-        message: std::sync::Arc<[u8]>,
+        message: Arc<[u8]>,
     },
     /// For the worker's `sfu::Forward`.
     Instruct(Instruction),
+    /// Whether the worker still answers: it does so here.
+    Beat(Arc<Pulse>),
     /// Finish: the thread ends.
     Stop,
 }

@@ -154,6 +154,7 @@ impl Workers {
             | ToWorker::RestartIce { .. }
             | ToWorker::RemovePeer(_)
             | ToWorker::Instruct(_)
+            | ToWorker::Beat(_)
             | ToWorker::Stop => true,
         };
         if is_wanted && inbox.queue.send(message).is_err() {

@@ -57,6 +57,13 @@ fn serves(bound: SocketAddr, local: SocketAddr) -> bool {
 impl Outside for Outlet {
     fn send(&mut self, egress: &Egress) {
         let buffer = egress.buffer();
+        let (mut packets, mut bytes) = (0, 0);
+        for train in egress.trains() {
+            packets += train.len.div_ceil(usize::from(train.segment).max(1));
+            bytes += train.len;
+        }
+        self.metrics.media_packets_sent.add(u64::try_from(packets).unwrap_or(0));
+        self.metrics.media_bytes_sent.add(u64::try_from(bytes).unwrap_or(0));
         self.runs(egress.trains().iter().map(|train| Run {
             local: train.local,
             remote: train.remote,

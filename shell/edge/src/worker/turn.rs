@@ -31,6 +31,7 @@ use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
 use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX};
 use crate::metrics::Metrics;
+use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
 
@@ -96,7 +97,15 @@ pub(super) struct Worker {
     is_behind: bool,
     /// Whose call is under way.
     current: Option<PeerId>,
+    media: MediaTally,
     metrics: Arc<Metrics>,
+}
+
+/// Media that has arrived since it was last counted: counters are shared, and a packet should not pay for that.
+#[derive(Default)]
+struct MediaTally {
+    packets: u64,
+    bytes: u64,
 }
 
 impl Worker {
@@ -125,6 +134,7 @@ impl Worker {
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
             is_behind: false,
+            media: MediaTally::default(),
             current: None,
             metrics: parts.metrics,
         }
@@ -169,6 +179,9 @@ impl Worker {
     fn flush(&mut self) {
         let now = self.now();
         self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
+        let media = std::mem::take(&mut self.media);
+        self.metrics.media_packets_received.add(media.packets);
+        self.metrics.media_bytes_received.add(media.bytes);
     }
 
     /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
@@ -222,6 +235,7 @@ impl Worker {
                 self.drive(now, peer, |seat| seat.send(now, channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
+            ToWorker::Beat(pulse) => pulse.answer(Organ::Worker(self.id), Instant::now()),
             ToWorker::Stop => {}
         }
     }
@@ -279,8 +293,8 @@ impl Worker {
                 let path = Path { remote: *remote, local: *local };
                 let datagram = bytes.get();
                 match (Datagram::classify(datagram), self.owner(&path)) {
-                    (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
-                        self.ingest(now, peer, slot, datagram);
+                    (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
+                        self.ingest(now, peer, slot, kind, datagram);
                     }
                     (kind, _) => self.take(now, path, kind, datagram, true),
                 }
@@ -321,11 +335,12 @@ impl Worker {
     fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
         let path = Path { remote: run.remote, local: run.local };
         let mut owner = self.owner(&path);
+        let mut datagrams = 0;
         for datagram in run.datagrams() {
-            self.metrics.datagrams_received.count();
+            datagrams += 1;
             match (Datagram::classify(datagram), owner) {
-                (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
-                    if !self.guard(|worker| worker.ingest(now, peer, slot, datagram)) {
+                (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
+                    if !self.guard(|worker| worker.ingest(now, peer, slot, kind, datagram)) {
                         owner = self.owner(&path);
                     }
                 }
@@ -335,6 +350,7 @@ impl Worker {
                 }
             }
         }
+        self.metrics.datagrams_received.add(datagrams);
     }
 
     fn owner(&self, path: &Path) -> Option<(PeerId, Option<PeerSlot>)> {
@@ -342,8 +358,19 @@ impl Worker {
         Some((peer, self.seats.get(&peer)?.slot))
     }
 
-    fn ingest(&mut self, now: Timestamp, peer: PeerId, slot: PeerSlot, datagram: &[u8]) {
+    fn ingest(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        slot: PeerSlot,
+        kind: Datagram,
+        datagram: &[u8],
+    ) {
         self.current = Some(peer);
+        if kind == Datagram::Rtp {
+            self.media.packets += 1;
+            self.media.bytes += u64::try_from(datagram.len()).unwrap_or(0);
+        }
         self.forward.ingest(now, slot, datagram, &mut self.outlet);
     }
 

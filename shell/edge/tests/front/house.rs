@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use edge::api::Api;
 use edge::config::Limits;
 use edge::http::Front;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
+use edge::pulse::Pulse;
 use edge::session::{Outgoing, Refusal, SessionId, ToHub};
 use edge::tls::Tls;
 use futures_util::StreamExt as _;
@@ -22,7 +24,9 @@ use wire::access::Access;
 use wire::grant::VideoGrant;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::proto::{self, SignalRequest, SignalResponse};
+use wire::room_service::{Request, Response};
 use wire::token::{Claims, mint};
+use wire::twirp;
 
 /// Long enough for any answer on a busy machine, short enough to fail a test.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,15 +70,25 @@ impl House {
     }
 
     pub(crate) async fn with(limits: Limits, hub: Hub) -> Self {
-        Self::with_tls(limits, hub, None).await
+        Self::open_with(Instant::now(), limits, hub, None).await
     }
 
     pub(crate) async fn with_tls(limits: Limits, hub: Hub, tls: Option<Tls>) -> Self {
+        Self::open_with(Instant::now(), limits, hub, tls).await
+    }
+
+    /// With a hub and a worker that last answered at `origin`.
+    pub(crate) async fn since(origin: Instant, limits: Limits, hub: Hub) -> Self {
+        Self::open_with(origin, limits, hub, None).await
+    }
+
+    async fn open_with(origin: Instant, limits: Limits, hub: Hub, tls: Option<Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (to_hub, inbox) = mpsc::channel(8);
         let (phase, watched) = watch::channel(Phase::Open);
         let metrics = Arc::new(Metrics::default());
+        let pulse = Arc::new(Pulse::new(origin, 1));
         let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [key().into()]).unwrap();
         let (_, access) = watch::channel(Arc::new(Access::new(keys)));
         let front = Front {
@@ -83,6 +97,8 @@ impl House {
             metrics: Arc::clone(&metrics),
             limits,
             phase: watched.clone(),
+            api: Api::default(),
+            pulse: Arc::clone(&pulse),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
@@ -107,6 +123,19 @@ impl House {
             "{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
+        Answer::read(&mut stream).await
+    }
+
+    /// Sends one request with a body and returns the whole answer.
+    pub(crate) async fn post(&self, target: &str, headers: &str, body: &[u8]) -> Answer {
+        let mut stream = self.connect().await;
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
         Answer::read(&mut stream).await
     }
 
@@ -168,7 +197,18 @@ async fn answer(
             }
             ToHub::Request(_, request) => Heard::Request(request),
             ToHub::Closed(session) => Heard::Closed(session),
-            ToHub::Worker(_) | ToHub::Stop(_) => continue,
+            ToHub::RoomService(request, reply) => {
+                let room = proto::Room { name: "red".into(), ..Default::default() };
+                let answer = if matches!(*request, Request::ListRooms(_)) {
+                    Ok(Response::Rooms(vec![room]))
+                } else {
+                    Err(twirp::Error::new(twirp::Code::NotFound, "nobody is here"))
+                };
+                // Fails when the client has hung up meanwhile.
+                drop(reply.send(answer));
+                continue;
+            }
+            ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,
         };
         tell.send(heard).await.unwrap();
     }

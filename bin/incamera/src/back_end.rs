@@ -1,0 +1,206 @@
+//! Asking a server over its server API, as a customer's back end does.
+//!
+//! Owns: where the server is, with what right it is asked, one request and its answer.
+//! Guarantees: an answer is bounded in size and time; the token goes into a header, never into an address.
+//! Not here: what is asked (`room`).
+
+use std::env;
+use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::time::timeout;
+use wire::grant::VideoGrant;
+use wire::limits::TOKEN_MAX;
+use wire::token::Claims;
+use zeroize::Zeroizing;
+
+use crate::Failure;
+use crate::token::Signing;
+
+const URL_VARIABLE: &str = "INCAMERA_URL";
+const URL_DEFAULT: &str = "http://127.0.0.1:7880";
+const NO_URL: &str = "a server's address is wanted, as http://127.0.0.1:7880";
+const TOKEN_VARIABLE: &str = "INCAMERA_TOKEN";
+/// How long a token of ours is good: for one request, between clocks that differ.
+const TOKEN_TIME_S: u64 = 60;
+/// Bytes of an answer: what a server gives at most, in JSON.
+const ANSWER_MAX: usize = 256 << 20;
+/// How long a server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which server is asked, and with what right.
+#[derive(Args)]
+pub(crate) struct BackEnd {
+    /// The server [default: INCAMERA_URL, else http://127.0.0.1:7880]
+    #[arg(long, value_name = "URL")]
+    url: Option<Uri>,
+    #[command(flatten)]
+    signing: Signing,
+    /// Read a token from standard input instead of signing one [default: INCAMERA_TOKEN, if it is set]
+    #[arg(long, conflicts_with_all = ["api_key", "api_secret", "api_secret_file", "private_key_file"])]
+    token_stdin: bool,
+}
+
+/// What a server says of a request that it refuses.
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+    msg: String,
+}
+
+impl BackEnd {
+    /// Asks for a method of RoomService; `grant` is the right that it needs. Gives the answer as JSON.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        request: &impl Serialize,
+        grant: VideoGrant,
+    ) -> Result<String, Failure> {
+        let url = self.url()?;
+        let token = self.token(grant)?;
+        let body = serde_json::to_vec(request)?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (status, bytes) = runtime.block_on(async {
+            let asking = post(&url, method, &token, body);
+            timeout(PATIENCE, asking).await.map_err(|_| "the server does not answer in time")?
+        })?;
+        let answer = String::from_utf8(bytes).map_err(|_| "the answer is no text")?;
+        if status == 200 {
+            return Ok(answer);
+        }
+        match serde_json::from_str::<Refusal>(&answer) {
+            Ok(Refusal { code, msg }) => Err(format!("the server refuses: {msg} ({code})").into()),
+            Err(_) => Err(format!("this is no server of ours: it answers {status}").into()),
+        }
+    }
+
+    /// As [`Self::ask`], with the answer read.
+    pub(crate) fn ask_for<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        request: &impl Serialize,
+        grant: VideoGrant,
+    ) -> Result<(T, String), Failure> {
+        let answer = self.ask(method, request, grant)?;
+        let read = serde_json::from_str(&answer);
+        Ok((read.map_err(|_| "the answer cannot be read: another version's?")?, answer))
+    }
+
+    fn url(&self) -> Result<Uri, Failure> {
+        match (&self.url, env::var(URL_VARIABLE)) {
+            (Some(url), _) => Ok(url.clone()),
+            (None, Ok(text)) => Ok(text.parse().map_err(|_| NO_URL)?),
+            (None, Err(_)) => Ok(Uri::from_static(URL_DEFAULT)),
+        }
+    }
+
+    /// The one that is given, or one that is signed here.
+    fn token(&self, video: VideoGrant) -> Result<Zeroizing<String>, Failure> {
+        if self.token_stdin {
+            let mut text = Zeroizing::new(String::new());
+            let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
+            io::stdin().take(limit).read_to_string(&mut text)?;
+            return Ok(text.trim().to_owned().into());
+        }
+        if !self.signing.is_given()
+            && let Ok(token) = env::var(TOKEN_VARIABLE)
+        {
+            return Ok(token.into());
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let claims = Claims {
+            not_before: Some(now),
+            expires_at: now.saturating_add(TOKEN_TIME_S),
+            video: Some(video),
+            ..Claims::default()
+        };
+        self.signing.mint(&claims).map(Zeroizing::new)
+    }
+}
+
+async fn post(
+    url: &Uri,
+    method: &str,
+    token: &str,
+    body: Vec<u8>,
+) -> Result<(u16, Vec<u8>), Failure> {
+    let (host, port) = address(url)?;
+    let place = || format!("{host}:{port}");
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
+    let stream = stream.map_err(|error| format!("cannot reach {}: {error}", place()))?;
+    if !stream.peer_addr()?.ip().is_loopback() {
+        warn_of_clear_text(stream.peer_addr()?.ip())?;
+    }
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let base = url.path().trim_end_matches('/');
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("{base}/twirp/livekit.RoomService/{method}"))
+        .header(header::HOST, place())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .body(Full::new(Bytes::from(body)))?;
+    let asking = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
+        Ok::<_, Failure>((status, body.to_bytes().to_vec()))
+    };
+    tokio::pin!(asking);
+    tokio::select! {
+        answered = &mut asking => answered,
+        // The answer may be there in full though the connection has ended.
+        ended = connection => match ended {
+            Ok(()) => asking.await,
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Host and port of a server.
+fn address(url: &Uri) -> Result<(&str, u16), Failure> {
+    match url.scheme_str() {
+        Some("http" | "ws") => {}
+        Some("https" | "wss") => {
+            let reason = "TLS is not spoken here: ask the server at its own port, on its machine or \
+                          through a tunnel, as http://127.0.0.1:7880";
+            return Err(reason.into());
+        }
+        _ => return Err(NO_URL.into()),
+    }
+    let host = url.host().ok_or("--url names no host")?;
+    Ok((host, url.port_u16().unwrap_or(80)))
+}
+
+fn warn_of_clear_text(address: IpAddr) -> io::Result<()> {
+    writeln!(io::stderr(), "incamera: the token goes to {address} without TLS")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_sdks_take_it() {
+        let check = |text: &str| {
+            let url: Uri = text.parse().unwrap();
+            address(&url).ok().map(|(host, port)| format!("{host} {port}"))
+        };
+        assert_eq!(check("http://127.0.0.1:7880").as_deref(), Some("127.0.0.1 7880"));
+        assert_eq!(check("ws://calls.example/").as_deref(), Some("calls.example 80"));
+        assert_eq!(check("http://[::1]:7880/base").as_deref(), Some("[::1] 7880"));
+        assert_eq!(check("https://calls.example"), None);
+        assert_eq!(check("127.0.0.1:7880"), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! The server API over HTTP: a back end's request from its address to its answer.
+//!
+//! Owns: the order in which a request is judged, its body, how many are served at once and what came of them.
+//! Guarantees: no body is read for a token without the right; a refusal is Twirp's and repeats nothing of the
+//! request; a body and an answer have their time and their length; a connection ends with its answer, and with
+//! it what was read and written there.
+//! Not here: which method needs which right (`wire::room_service`), what a request causes (`hub`).
+//! Source: LiveKit `pkg/service/server.go`, `pkg/service/auth.go`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method as Verb, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+use futures_util::StreamExt as _;
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use wire::frame::Encoding;
+use wire::limits::API_BODY_MAX;
+use wire::room_service::{DENIED, Method, Request};
+use wire::token::VerifiedToken;
+use wire::twirp::{self, Code, Error};
+
+use crate::http::{Front, bearer};
+use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_MAX};
+use crate::listener::Phase;
+use crate::metrics::Counter;
+use crate::session::ToHub;
+
+const NO_METHOD: Error = Error::new(Code::BadRoute, "no such method");
+const NOT_POSTED: Error = Error::new(Code::BadRoute, "methods are asked for by POST");
+const NO_ENCODING: Error =
+    Error::new(Code::BadRoute, "the content type is application/protobuf or application/json");
+const NO_TOKEN: Error =
+    Error::new(Code::Unauthenticated, "no token: send `Authorization: Bearer …`");
+const REVOKED: Error = Error::new(Code::Unauthenticated, "the token is revoked");
+const BUSY: Error = Error::new(Code::ResourceExhausted, "too many requests at once");
+const BODY_LATE: Error = Error::new(Code::DeadlineExceeded, "the body did not come in time");
+const BODY_BROKEN: Error = Error::new(Code::Malformed, "the body breaks off");
+const TOO_LONG: Error = Error::new(Code::TooLarge, "the body is too long");
+const STOPPING: Error = Error::new(Code::Unavailable, "node is stopping");
+const HUB_LATE: Error = Error::new(Code::DeadlineExceeded, "the node is too busy");
+const FAILED: Error = Error::new(Code::Internal, "the request failed");
+
+/// What the server API holds for all its requests.
+#[derive(Debug)]
+pub struct Api {
+    free: Semaphore,
+    /// By method, and by why it was refused; none if it was answered.
+    counts: BTreeMap<(Method, Option<Code>), Counter>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        let codes = || Code::ALL.into_iter().map(Some).chain([None]);
+        let all =
+            Method::ALL.into_iter().flat_map(|method| codes().map(move |code| (method, code)));
+        Self {
+            free: Semaphore::new(API_REQUESTS_MAX),
+            counts: all.map(|key| (key, Counter::default())).collect(),
+        }
+    }
+}
+
+impl Api {
+    fn count(&self, method: Method, refused: Option<Code>) {
+        if let Some(counter) = self.counts.get(&(method, refused)) {
+            counter.count();
+        }
+    }
+
+    /// How often each method has been answered, or refused for each reason; nothing that never was.
+    pub fn totals(&self) -> impl Iterator<Item = (Method, Option<Code>, u64)> {
+        let all = self.counts.iter();
+        let all = all.map(|((method, code), counter)| (*method, *code, counter.total()));
+        all.filter(|(_, _, total)| *total > 0)
+    }
+}
+
+impl Front {
+    /// Answers one request to the method of this name.
+    pub(crate) async fn room_service(
+        &self,
+        name: &str,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Response<Body> {
+        let Some(method) = Method::named(name) else {
+            return refusal(&NO_METHOD);
+        };
+        let outcome = self.serve_method(method, parts, body).await;
+        self.api.count(method, outcome.as_ref().err().map(|error| error.code));
+        let mut response = match outcome {
+            Ok((encoding, bytes)) => {
+                let kind = HeaderValue::from_static(twirp::content_type(encoding));
+                ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+            }
+            Err(error) => refusal(&error),
+        };
+        // What the buffers of an open connection still hold of a token, of names and metadata is not ours to zero, and
+        // sessions that it is about may end meanwhile.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    async fn serve_method(
+        &self,
+        method: Method,
+        parts: &Parts,
+        body: Incoming,
+    ) -> Result<(Encoding, Vec<u8>), Error> {
+        if parts.method != Verb::POST {
+            return Err(NOT_POSTED);
+        }
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let encoding = kind.and_then(twirp::encoding_of).ok_or(NO_ENCODING)?;
+        let token = self.back_end(parts)?;
+        if !method.is_granted(&token.claims, None) {
+            return Err(DENIED);
+        }
+        if *self.phase.borrow() != Phase::Open {
+            return Err(STOPPING);
+        }
+        let _place = self.api.free.try_acquire().map_err(|_| BUSY)?;
+        let body = timeout(self.limits.body_time, read(body)).await.map_err(|_| BODY_LATE)??;
+        let request = Request::decode(method, encoding, &body)?;
+        drop(body);
+        if !method.is_granted(&token.claims, request.room()) {
+            return Err(DENIED);
+        }
+        // The body took its time.
+        if self.access.borrow().revocations.revokes(&token) {
+            return Err(REVOKED);
+        }
+        let response = self.ask_hub(request).await?;
+        tracing::info!(method = method.name(), token = %token.id, "a back end was answered");
+        Ok((encoding, response.encode(encoding)?))
+    }
+
+    /// Who asks.
+    fn back_end(&self, parts: &Parts) -> Result<VerifiedToken, Error> {
+        let text = bearer(&parts.headers).ok_or(NO_TOKEN)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let access = Arc::clone(&self.access.borrow());
+        access.verify(text, now.as_secs()).map_err(|error| Error {
+            code: Code::Unauthenticated,
+            message: Cow::Owned(error.to_string()),
+        })
+    }
+
+    async fn ask_hub(&self, request: Request) -> Result<wire::room_service::Response, Error> {
+        let (reply, answer) = oneshot::channel();
+        let asking = async {
+            let message = ToHub::RoomService(Box::new(request), reply);
+            self.hub.send(message).await.map_err(|_| STOPPING)?;
+            // The hub drops the reply when it panics, and when it stops.
+            answer.await.map_err(|_| FAILED)?
+        };
+        timeout(ANSWER_TIME_MAX, asking).await.map_err(|_| HUB_LATE)?
+    }
+}
+
+/// Reads a body. Of one that is too long the rest is read too, up to as much again: to close with bytes unread
+/// would reset the connection, and could take the refusal with it.
+async fn read(body: Incoming) -> Result<Vec<u8>, Error> {
+    let mut stream = Body::new(body).into_data_stream();
+    let mut bytes = Vec::new();
+    let mut len = 0_usize;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| BODY_BROKEN)?;
+        len += piece.len();
+        if len > 2 * API_BODY_MAX {
+            break;
+        }
+        if len > API_BODY_MAX {
+            bytes = Vec::new();
+        } else {
+            bytes.extend_from_slice(&piece);
+        }
+    }
+    if len > API_BODY_MAX { Err(TOO_LONG) } else { Ok(bytes) }
+}
+
+fn refusal(error: &Error) -> Response<Body> {
+    let status = StatusCode::from_u16(error.code.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, kind)], error.to_json()).into_response()
+}

@@ -1,0 +1,243 @@
+//! What back ends ask of rooms over the server API.
+//!
+//! Guarantees: a request that is refused has changed nothing; an answer shows what came of the request, and
+//! whoever it concerns has been told by the end of the turn; an answer is bounded by [`ANSWER_MAX`].
+//! Not here: HTTP, tokens, and which right a method needs (`http`, `wire::room_service`).
+//! Source: LiveKit `pkg/service/roomservice.go`, `pkg/service/roommanager.go`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
+use sfu::control::{
+    DepartureReason, Input, Opening, Profile, ProfileChange, RoomMetadata, Visibility,
+};
+use wire::grant::{Permission, VideoGrant};
+use wire::proto;
+use wire::proto::participant_info::Kind;
+use wire::proto::signal_response::Message;
+use wire::room_service::{Request, Response};
+use wire::twirp::{Code, Error};
+
+use super::{Hub, translate};
+use crate::limits::{ANSWER_MAX, REFRESH_PROFILE_MAX, TRACKS_NAMED_MAX};
+
+const NO_ROOM: Error = Error::new(Code::NotFound, "requested room does not exist");
+const TOO_MANY_ROOMS: Error =
+    Error::new(Code::ResourceExhausted, "the node holds as many rooms as it may");
+const NO_PARTICIPANT: Error = Error::new(Code::NotFound, "participant does not exist");
+const NO_TRACK: Error = Error::new(Code::NotFound, "track is not found");
+/// Whether a microphone is on is for its owner to say.
+const NO_UNMUTE: Error = Error::new(Code::FailedPrecondition, "remote unmute not enabled");
+const TOO_LARGE: Error = Error::new(
+    Code::InvalidArgument,
+    "name, metadata or attributes are longer than the server takes",
+);
+const PACKET_TOO_LONG: Error =
+    Error::new(Code::InvalidArgument, "the data is longer than a data packet holds");
+const ANSWER_TOO_LONG: Error =
+    Error::new(Code::ResourceExhausted, "the answer is longer than the server gives: ask for less");
+
+impl Hub {
+    /// Does what is asked.
+    pub(super) fn room_service(&mut self, request: Request) -> Result<Response, Error> {
+        match request {
+            Request::CreateRoom(request) => self.create_room(*request),
+            Request::ListRooms(request) => self.list_rooms(&request.names),
+            Request::DeleteRoom(request) => {
+                let room = self.room_of(&request.room)?;
+                self.tell(Input::Close(room));
+                Ok(Response::Done)
+            }
+            Request::ListParticipants(request) => self.list_participants(&request.room),
+            Request::GetParticipant(request) => {
+                let peer = self.participant_of(&request.room, &request.identity)?;
+                self.shown(peer)
+            }
+            Request::RemoveParticipant(request) => {
+                let peer = self.participant_of(&request.room, &request.identity)?;
+                self.tell(Input::Depart(peer, DepartureReason::Removed));
+                Ok(Response::Done)
+            }
+            Request::MutePublishedTrack(request) => self.mute_published(&request),
+            Request::UpdateParticipant(request) => self.update_participant(*request),
+            Request::UpdateSubscriptions(request) => {
+                let peer = self.participant_of(&request.room, &request.identity)?;
+                self.update_subscriptions(peer, &request);
+                Ok(Response::Done)
+            }
+            Request::SendData(request) => {
+                let room = self.room_of(&request.room)?;
+                let sent = wire::data::announce(request).map_err(|_| PACKET_TOO_LONG)?;
+                self.broadcast(room, sent.0, sent.1);
+                Ok(Response::Done)
+            }
+            Request::UpdateRoomMetadata(request) => {
+                let room = self.room_of(&request.room)?;
+                let metadata = RoomMetadata::new(request.metadata).ok_or(TOO_LARGE)?;
+                self.tell(Input::Describe(room, metadata));
+                self.room_info(room).map(Response::Room).ok_or(NO_ROOM)
+            }
+        }
+    }
+
+    fn room_of(&self, name: &str) -> Result<RoomId, Error> {
+        self.control.room_named(&RoomName::new(name)).map(|held| held.room).ok_or(NO_ROOM)
+    }
+
+    fn participant_of(&self, room: &str, identity: &str) -> Result<PeerId, Error> {
+        let held = self.control.find(&RoomName::new(room), &Identity::new(identity));
+        held.map(|held| held.peer).ok_or(NO_PARTICIPANT)
+    }
+
+    fn shown(&self, peer: PeerId) -> Result<Response, Error> {
+        let info = self.participant_info(peer).ok_or(NO_PARTICIPANT)?;
+        Ok(Response::Participant(Box::new(info)))
+    }
+
+    /// What the request leaves out, zero or empty, stays or is the node's.
+    fn create_room(&mut self, request: proto::CreateRoomRequest) -> Result<Response, Error> {
+        let seconds = |number: u32| (number > 0).then(|| Duration::from_secs(number.into()));
+        let metadata = RoomMetadata::new(request.metadata).ok_or(TOO_LARGE)?;
+        let participants_max = usize::try_from(request.max_participants).unwrap_or(usize::MAX);
+        let opening = Opening {
+            name: RoomName::new(&request.name),
+            metadata: Some(metadata).filter(|metadata| !metadata.expose().is_empty()),
+            participants_max: (participants_max > 0).then_some(participants_max),
+            empty: seconds(request.empty_timeout),
+            departure: seconds(request.departure_timeout),
+        };
+        let room = self.control.open(self.now, opening).map_err(|_| TOO_MANY_ROOMS)?;
+        self.gather(room);
+        self.drain();
+        self.room_info(room).map(Response::Room).ok_or(NO_ROOM)
+    }
+
+    /// All rooms, or those that are named.
+    fn list_rooms(&self, names: &[String]) -> Result<Response, Error> {
+        let mut left = ANSWER_MAX;
+        let mut rooms = Vec::new();
+        let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        for room in self.control.rooms() {
+            if names.is_empty() || wanted.contains(room.name.expose()) {
+                rooms.extend(self.room_info(room.room));
+                let len = rooms.last().map_or(0, encoded_len);
+                left = left.checked_sub(len).ok_or(ANSWER_TOO_LONG)?;
+            }
+        }
+        Ok(Response::Rooms(rooms))
+    }
+
+    /// Hidden ones too: they hide from participants. A room that does not exist holds nobody, as at LiveKit.
+    fn list_participants(&self, room: &str) -> Result<Response, Error> {
+        let mut left = ANSWER_MAX;
+        let mut participants = Vec::new();
+        let room = self.control.room_named(&RoomName::new(room)).map(|held| held.room);
+        for held in room.into_iter().flat_map(|room| self.control.participants(room)) {
+            participants.extend(self.participant_info(held.peer));
+            let len = participants.last().map_or(0, encoded_len);
+            left = left.checked_sub(len).ok_or(ANSWER_TOO_LONG)?;
+        }
+        Ok(Response::Participants(participants))
+    }
+
+    fn mute_published(&mut self, request: &proto::MuteRoomTrackRequest) -> Result<Response, Error> {
+        let peer = self.participant_of(&request.room, &request.identity)?;
+        let track = self.own_track(peer, &request.track_sid).ok_or(NO_TRACK)?;
+        if !request.muted {
+            return Err(NO_UNMUTE);
+        }
+        self.tell(Input::MuteFor(track));
+        let card = self.seats.get(&peer).and_then(|seat| seat.cards.get(&track));
+        let (publication, card) = self.control.publication(track).zip(card).ok_or(NO_TRACK)?;
+        Ok(Response::Track(Box::new(translate::track(publication, card))))
+    }
+
+    /// The publisher mutes itself: it must know.
+    pub(super) fn tell_muted(&mut self, track: TrackId) {
+        self.tell_publisher(track, |publication| {
+            let sid = publication.sid.to_string();
+            Message::Mute(proto::MuteTrackRequest { sid, muted: true })
+        });
+    }
+
+    fn update_participant(
+        &mut self,
+        request: proto::UpdateParticipantRequest,
+    ) -> Result<Response, Error> {
+        let peer = self.participant_of(&request.room, &request.identity)?;
+        let change = ProfileChange {
+            name: Some(request.name).filter(|name| !name.is_empty()),
+            metadata: Some(request.metadata).filter(|metadata| !metadata.is_empty()),
+            attributes: request.attributes.into_iter().collect(),
+        };
+        let is_change =
+            change.name.is_some() || change.metadata.is_some() || !change.attributes.is_empty();
+        if is_change {
+            self.control.change_profile(peer, change).map_err(|_| TOO_LARGE)?;
+            self.drain();
+        }
+        if let Some(permission) = &request.permission {
+            self.permit(peer, Permission::from(permission));
+        }
+        self.renew(peer);
+        self.shown(peer)
+    }
+
+    /// The participant may do this from now on, while its token's rights last, and after a reconnect as well.
+    fn permit(&mut self, peer: PeerId, mut permission: Permission) {
+        let now = self.unix_s();
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        // What an agent is, its token says.
+        permission.agent |= seat.token.claims.participant_kind() == Kind::Agent;
+        let grant = seat.token.claims.video.get_or_insert_with(VideoGrant::default);
+        grant.set_permission(&permission);
+        // Without any right left, it is about to be put out.
+        let Some(permission) = seat.token.ends.apply(permission, now) else {
+            return;
+        };
+        let visibility = if permission.hidden { Visibility::Hidden } else { Visibility::Visible };
+        let allowed = translate::permission(&permission);
+        seat.permission = permission;
+        self.tell(Input::Permit(peer, allowed));
+        self.tell(Input::Show(peer, visibility));
+    }
+
+    /// Gives the client a token that says what a moderator has made of the participant, for reconnects.
+    fn renew(&mut self, peer: PeerId) {
+        let profile = self.control.participant(peer).map(|held| &held.profile);
+        let (Some(profile), Some(seat)) = (profile, self.seats.get_mut(&peer)) else {
+            return;
+        };
+        seat.is_moderated = true;
+        if size(profile) <= REFRESH_PROFILE_MAX {
+            let claims = &mut seat.token.claims;
+            claims.name.clone_from(&profile.name);
+            claims.metadata.clone_from(&profile.metadata);
+            claims.attributes.clone_from(&profile.attributes);
+        }
+        self.refresh_token(peer);
+    }
+
+    fn update_subscriptions(&mut self, peer: PeerId, request: &proto::UpdateSubscriptionsRequest) {
+        let named = request.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
+        for sid in request.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
+            if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
+                self.tell(Input::Wish { peer, track, wanted: request.subscribe });
+            }
+        }
+    }
+}
+
+fn encoded_len(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
+
+/// Bytes of a profile.
+fn size(profile: &Profile) -> usize {
+    let attributes: usize =
+        profile.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+    profile.name.len() + profile.metadata.len() + attributes
+}
