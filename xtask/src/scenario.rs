@@ -273,7 +273,7 @@ impl Host {
 
 /// Whether a server's log says at its end that `counter` has moved.
 fn has_counted(log: &str, counter: &str) -> bool {
-    log.lines().any(|line| line.contains("counted") && line.contains(&format!("\"{counter}\"")))
+    log.lines().any(|line| line.contains("counted") && line.contains(&format!("name={counter} ")))
 }
 
 /// Whether the script ended well and in time.

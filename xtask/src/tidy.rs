@@ -63,6 +63,9 @@ const BANNED: &[(&str, &str)] = &[
     (concat!("#![al", "low("), "#![expect(lint, reason = \"…\")] instead"),
 ];
 
+/// The only files that may name the log's library: the macro that takes classified values alone, and where lines go.
+const LOG: &[&str] = &["shell/edge/src/log.rs", "bin/incamera/src/log.rs"];
+
 /// What no text file may say: a path of one machine, an index of one workplace.
 const BANNED_EVERYWHERE: &[&str] = &[
     concat!("/wo", "rk/"),
@@ -245,6 +248,18 @@ fn nothing_banned_is_said() {
         }
     }
     assert_none(&problems);
+}
+
+#[test]
+fn nothing_is_logged_but_classified_values() {
+    let log = concat!("trac", "ing");
+    let elsewhere = rust_files().filter(|(name, _)| !LOG.contains(&name.as_str()));
+    let problems: Vec<String> = elsewhere
+        .filter(|(_, text)| text.contains(&format!("{log}::")) || text.contains(&format!("use {log}")))
+        .map(|(name, _)| format!("{name}: `{log}`: log by `edge::log!`"))
+        .collect();
+    assert_none(&problems);
+    assert!(LOG.iter().all(|name| read(name).contains(log)), "the list is up to date");
 }
 
 /// The quoted strings of the list `key = [ … ]` in `deny.toml`.

@@ -6,6 +6,7 @@ use std::thread;
 
 use edge::limits::CONNECTIONS_MAX;
 use edge::{Server, machine};
+use model::LogData;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -34,14 +35,18 @@ pub(crate) const FILES_WANTED: usize = CONNECTIONS_MAX + 512;
 pub(crate) fn open_files() {
     match machine::open_as_many_files_as_may_be() {
         Ok(limit) if usize::try_from(limit).is_ok_and(|limit| limit < FILES_WANTED) => {
-            tracing::warn!(
-                limit,
-                wanted = FILES_WANTED,
-                "few files may be open: see `incamera doctor`"
+            let (limit, wanted) = (LogData(limit), LogData(FILES_WANTED));
+            edge::log!(
+                WARN,
+                "few files may be open: see `incamera doctor`",
+                limit = limit,
+                wanted = wanted
             );
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+        Err(error) => {
+            edge::log!(WARN, "the limit of open files stays as it is", error = LogData(error))
+        }
     }
 }
 

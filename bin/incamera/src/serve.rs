@@ -11,6 +11,7 @@ use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
 use edge::scrape::Login;
 use edge::{Server, machine};
+use model::LogData;
 use settings::Settings;
 use settings::address::OwnAddress;
 use settings::certificate::Chain;
@@ -100,7 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     process::open_files();
     let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     for warning in &written.warnings {
-        tracing::warn!("{}: {warning}", options.config.display());
+        let file = LogData(options.config.display());
+        edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
     }
     process::runtime()?.block_on(serve(written))
 }
@@ -217,25 +219,29 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
             if (&was.http, &was.udp, &was.advertised, was.metrics)
                 != (&is.http, &is.udp, &is.advertised, is.metrics)
             {
-                tracing::warn!(
+                edge::log!(
+                    WARN,
                     "other addresses, ports and metrics take effect when the server is started again"
                 );
             }
             if was.tls.is_some() != is.tls.is_some() {
-                tracing::warn!("TLS begins or ends when the server is started again");
+                edge::log!(WARN, "TLS begins or ends when the server is started again");
             }
             server.admit_by(Arc::clone(&is.access));
             if let Some(certified) = &is.tls {
                 server.show(certified.clone());
             }
-            tracing::info!(
-                revocations = is.access.revocations.len(),
-                "keys, revocations and certificate read again"
-            );
+            let revocations = LogData(is.access.revocations.len());
+            let what = LogData("keys, revocations and certificate");
+            edge::log!(INFO, "files read again", what = what, revocations = revocations);
             Ok(again)
         }
         Err(failure) => {
-            tracing::error!(%failure, "the files are wrong: keys, revocations and certificate stay as they were");
+            edge::log!(
+                ERROR,
+                "the files are wrong: keys, revocations and certificate stay as they were",
+                failure = LogData(failure),
+            );
             Ok(written)
         }
     }
@@ -257,11 +263,16 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
             let keys = written.config.access.keys.clone();
             let access = Arc::new(Access { keys, revocations });
             server.admit_by(Arc::clone(&access));
-            tracing::info!(revocations = access.revocations.len(), "revocations read again");
+            let revocations = LogData(access.revocations.len());
+            edge::log!(INFO, "revocations read again", revocations = revocations);
             written.config.access = access;
         }
         Some(Err(failure)) => {
-            tracing::error!(%failure, "the revocation file is wrong: what was revoked stays revoked");
+            edge::log!(
+                ERROR,
+                "the revocation file is wrong: what was revoked stays revoked",
+                failure = LogData(failure),
+            );
         }
     }
     if let Some(shown) = &mut written.certificate {
@@ -270,11 +281,16 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
             Some(Ok(())) => {
                 server.show(shown.certified.clone());
                 written.config.tls = Some(shown.certified.clone());
-                tracing::info!(valid_to = %shown.chain.valid_to(), "certificate read again");
+                let valid_to = LogData(shown.chain.valid_to());
+                edge::log!(INFO, "certificate read again", valid_to = valid_to);
             }
             Some(Err(fault)) => {
                 let failure = fault.reason;
-                tracing::error!(%failure, "the certificate is wrong: the one before stays");
+                edge::log!(
+                    ERROR,
+                    "the certificate is wrong: the one before stays",
+                    failure = LogData(failure),
+                );
             }
         }
         say_if_it_ends(shown);
@@ -284,14 +300,24 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
 
 /// Calls go on when a certificate ends; whoever comes then is turned away by their own client.
 fn say_if_it_ends(certificate: &mut Certificate) {
-    let valid_to = certificate.chain.valid_to();
+    let valid_to = LogData(certificate.chain.valid_to());
     match certificate.end(certificate::now()) {
         None => {}
         Some(End::Soon(days)) => {
-            tracing::warn!(days, %valid_to, "the certificate ends soon: renew it");
+            let days = LogData(days);
+            edge::log!(
+                WARN,
+                "the certificate ends soon: renew it",
+                days = days,
+                valid_to = valid_to
+            );
         }
         Some(End::Past) => {
-            tracing::error!(%valid_to, "the certificate has expired: nobody can join until it is renewed");
+            edge::log!(
+                ERROR,
+                "the certificate has expired: nobody can join until it is renewed",
+                valid_to = valid_to,
+            );
         }
     }
 }

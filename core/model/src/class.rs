@@ -123,3 +123,42 @@ impl<T> CallContent<T> {
 impl<T> Classified for CallContent<T> {
     const CLASS: DataClass = DataClass::CallContent;
 }
+
+macro_rules! log_number {
+    ($($id:ty),*) => {$(
+        impl Classified for $id {
+            const CLASS: DataClass = DataClass::Log;
+        }
+
+        impl Loggable for $id {
+            fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+
+log_number!(crate::WorkerId, crate::RoomId, crate::TrackId, crate::SubscriptionId);
+
+impl Classified for crate::PeerId {
+    const CLASS: DataClass = DataClass::Log;
+}
+
+/// As `worker/index`.
+impl Loggable for crate::PeerId {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.worker.0, self.index)
+    }
+}
+
+impl Classified for crate::Identity {
+    const CLASS: DataClass = DataClass::EndUser;
+}
+
+impl Classified for crate::RoomName {
+    const CLASS: DataClass = DataClass::EndUser;
+}
+
+impl<T> Classified for crate::Sensitive<T> {
+    const CLASS: DataClass = DataClass::Credential;
+}

@@ -18,6 +18,7 @@ use axum::http::{HeaderValue, Method as Verb, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
+use model::LogData;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use wire::frame::Encoding;
@@ -138,7 +139,8 @@ impl Front {
             return Err(REVOKED);
         }
         let response = self.ask_hub(request).await?;
-        tracing::info!(method = method.name(), token = %token.id, "a back end was answered");
+        let (method, token) = (LogData(method.name()), LogData(token.id));
+        crate::log!(INFO, "a back end was answered", method = method, token = token);
         Ok((encoding, response.encode(encoding)?))
     }
 

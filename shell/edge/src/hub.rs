@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{Codec, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use model::{Codec, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::Report;
@@ -38,6 +38,7 @@ use wire::access::Access;
 use wire::proto;
 
 use crate::limits::HUB_TURN_MAX;
+use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, ToWorker};
@@ -99,6 +100,7 @@ struct Hub {
     to_worker: SendToWorker,
     metrics: Arc<Metrics>,
     random: SystemRandom,
+    pseudonyms: Pseudonyms,
     now: Timestamp,
     /// The same instant in milliseconds of Unix time, as the clock was when the turn began.
     unix_ms: u64,
@@ -162,6 +164,7 @@ impl Hub {
             control,
             to_worker,
             metrics,
+            pseudonyms: Pseudonyms::new(unix_ms(), &bytes(&random)),
             random,
             now: Timestamp::ZERO,
             unix_ms: 0,
@@ -206,7 +209,10 @@ impl Hub {
             return;
         }
         self.metrics.hub_panics.count();
-        tracing::error!(peer = ?self.current, "a message made the hub panic");
+        match self.current {
+            Some(peer) => crate::log!(ERROR, "a message made the hub panic", peer = peer),
+            None => crate::log!(ERROR, "the hub panicked over nobody"),
+        }
         let Some(peer) = self.current.take() else {
             return;
         };
@@ -282,7 +288,13 @@ impl Hub {
                 self.data(peer, channel, &bytes);
             }
             FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
-                tracing::info!(?room, bytes, "a room's history is zeroed and unmapped");
+                let bytes = LogData(bytes);
+                crate::log!(
+                    INFO,
+                    "a room's history is zeroed and unmapped",
+                    room = room,
+                    bytes = bytes
+                );
             }
             FromWorker::Report(report) => self.tell(Input::Report(report)),
         }
@@ -355,7 +367,7 @@ impl Hub {
         };
         let session = seat.session.as_ref().map(|session| session.id);
         if !seat.send(outgoing) {
-            tracing::info!(?peer, "a client reads too slowly, its session is cut");
+            crate::log!(INFO, "a client reads too slowly, its session is cut", peer = peer);
         }
         if seat.session.is_none()
             && let Some(session) = session

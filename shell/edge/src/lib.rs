@@ -19,6 +19,7 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod listener;
+pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod metrics;

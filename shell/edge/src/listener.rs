@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::LogData;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -101,7 +102,7 @@ pub async fn serve(
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    crate::log!(WARN, "cannot accept a connection", error = LogData(error));
                     tokio::time::sleep(REST).await;
                 }
             },
@@ -116,14 +117,15 @@ pub async fn serve(
         }
     };
     if timeout(front.limits.drain, all).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections cut at the end of the drain");
+        let left = LogData(connections.len());
+        crate::log!(WARN, "connections cut at the end of the drain", connections = left);
     }
 }
 
 fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         metrics.connections_panicked.count();
-        tracing::error!("a connection's task panicked; the others go on");
+        crate::log!(ERROR, "a connection's task panicked; the others go on");
     }
 }
 

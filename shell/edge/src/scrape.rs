@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::LogData;
 use ring::digest::{SHA256, digest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -95,7 +96,7 @@ pub(crate) async fn serve(
                 }
                 Ok(_) => scrape.front.metrics.connections_refused.count(),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for figures");
+                    crate::log!(WARN, "cannot accept a connection for figures", error = LogData(error));
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             },

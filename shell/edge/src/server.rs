@@ -7,9 +7,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use model::LogData;
 use peer::{Door, PeerFactory, PeerFactoryError};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::control;
@@ -173,7 +175,7 @@ impl Server {
         };
         let with_tls = tls.is_some();
         let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
-        tracing::info!(%http, with_tls, udp = port, workers = config.workers, "started");
+        log_start(http, with_tls, port, config.workers);
         Ok(Self {
             http,
             phase,
@@ -232,7 +234,7 @@ impl Server {
 
     /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.
     pub async fn stop(self) {
-        tracing::info!("stopping");
+        crate::log!(INFO, "stopping");
         self.phase.send_replace(Phase::Stopping);
         let (reply, told) = oneshot::channel();
         let telling = async {
@@ -242,7 +244,7 @@ impl Server {
             }
         };
         if timeout(self.config.limits.drain, telling).await.is_err() {
-            tracing::warn!("the hub did not say goodbye in time");
+            crate::log!(WARN, "the hub did not say goodbye in time");
             self.deciding.abort();
         }
         self.phase.send_replace(Phase::Closing);
@@ -256,9 +258,9 @@ impl Server {
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
-            tracing::info!(name, total, "counted");
+            crate::log!(INFO, "counted", name = LogData(name), total = LogData(total));
         }
-        tracing::info!("stopped");
+        crate::log!(INFO, "stopped");
     }
 }
 
@@ -275,6 +277,12 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAdd
     }
     let first = first.ok_or(StartError::Config(ConfigError::Http))?;
     Ok((listeners, first))
+}
+
+fn log_start(http: SocketAddr, with_tls: bool, udp: u16, workers: NonZeroU8) {
+    let (http, with_tls) = (LogData(http), LogData(with_tls));
+    let (udp, workers) = (LogData(udp), LogData(workers));
+    crate::log!(INFO, "started", http = http, with_tls = with_tls, udp = udp, workers = workers);
 }
 
 fn control(config: &Config) -> control::Config {

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use model::LogData;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -248,7 +249,8 @@ impl Session {
                     Ok(EncodedFrame::Binary(bytes)) => framed(BINARY, &bytes),
                     Ok(EncodedFrame::Text(text)) => framed(TEXT, text.as_bytes()),
                     Err(error) => {
-                        tracing::warn!(%error, session = self.admission.session.0, "not sent");
+                        let session = LogData(self.admission.session.0);
+                        crate::log!(WARN, "not sent", error = LogData(error), session = session);
                         return ControlFlow::Continue(());
                     }
                 };

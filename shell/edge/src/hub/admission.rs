@@ -14,6 +14,7 @@ use wire::token::VerifiedToken;
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
+use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId};
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
@@ -92,8 +93,29 @@ impl Hub {
         self.refresh_token(peer);
         self.apply_ends(peer);
         self.metrics.participants_joined.count();
-        tracing::info!(?peer, "participant joined");
+        self.log_arrival(peer);
         Ok(session)
+    }
+
+    /// Lines about a participant name its peer; this one says which person's and which room's it is.
+    fn log_arrival(&mut self, peer: PeerId) {
+        if self.pseudonyms.is_stale(self.unix_ms) {
+            self.pseudonyms = Pseudonyms::new(self.unix_ms, &self.random());
+        }
+        let Some(participant) = self.control.participant(peer) else {
+            return;
+        };
+        let Some(room) = self.control.room(participant.room) else {
+            return;
+        };
+        crate::log!(
+            INFO,
+            "participant joined",
+            peer = peer,
+            subject = self.pseudonyms.of(Kind::Identity, participant.identity.expose()),
+            room = participant.room,
+            room_subject = self.pseudonyms.of(Kind::Room, room.name.expose()),
+        );
     }
 
     fn next_session(&mut self) -> SessionId {
@@ -240,7 +262,7 @@ impl Hub {
             self.push(peer, Outgoing::Close(NORMAL, "simulated"));
         }
         self.metrics.participants_resumed.count();
-        tracing::info!(?peer, "participant resumed");
+        crate::log!(INFO, "participant resumed", peer = peer);
         Ok(id)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{PeerId, RoomId, Sid as _, Timestamp, TrackId, TrackSid};
+use model::{LogData, PeerId, RoomId, Sid as _, Timestamp, TrackId, TrackSid};
 use sfu::control::{Departure, DepartureReason, Output, Score, Speaker, Visibility};
 use wire::proto;
 use wire::proto::signal_response::Message;
@@ -108,7 +108,8 @@ impl Hub {
             changed.remove(&peer);
         }
         let gone = if departure.reason == DepartureReason::Left { "left" } else { "was put out" };
-        tracing::info!(?peer, reason = ?departure.reason, "participant {gone}");
+        let reason = LogData(format_args!("{:?}", departure.reason));
+        crate::log!(INFO, "participant gone", peer = peer, how = LogData(gone), reason = reason);
         if departure.visibility == Visibility::Visible {
             self.news.departed.entry(departure.room).or_default().push(departure);
         }

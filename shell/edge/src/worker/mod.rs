@@ -190,7 +190,7 @@ impl Workers {
         let threads = std::mem::take(&mut *self.threads());
         for thread in threads {
             if thread.join().is_err() {
-                tracing::error!("a media worker had panicked");
+                crate::log!(ERROR, "a media worker had panicked");
             }
         }
     }
