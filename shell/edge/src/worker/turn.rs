@@ -17,7 +17,7 @@ use model::{PeerId, Timestamp, WorkerId};
 use peer::{BindingRequest, Door, Event, Output, Path, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use rtrb::Consumer;
-use sfu::forward::PeerSlot;
+use sfu::forward::{PeerSlot, Refused};
 use sfu::{Forward, Instruction};
 use tokio::sync::mpsc;
 
@@ -480,6 +480,11 @@ impl Worker {
         }
         while let Some(report) = self.forward.poll_report() {
             self.upward.report(report);
+        }
+        let refused = self.forward.take_refused();
+        if refused != Refused::default() {
+            self.metrics.media_replayed.add(refused.replayed);
+            self.metrics.media_unauthentic.add(refused.unauthentic);
         }
         self.is_hub_behind = self.upward.retry();
     }
