@@ -18,6 +18,7 @@ mod ice;
 mod limits;
 mod path;
 mod peer;
+mod sieve;
 mod stun;
 
 pub use channels::ChannelId;
