@@ -299,7 +299,7 @@ impl Client {
     fn take(&mut self, now: Timestamp, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
         match Datagram::classify(datagram) {
             Datagram::Rtp => {
-                self.count(datagram);
+                self.count(now, datagram);
                 self.feedback.received(now, datagram);
             }
             Datagram::Stun => {
@@ -316,7 +316,7 @@ impl Client {
         Ok(())
     }
 
-    fn count(&mut self, datagram: &[u8]) {
+    fn count(&mut self, now: Timestamp, datagram: &[u8]) {
         let Some([_, kind, n0, n1, _, _, _, _, s0, s1, s2, s3]) = datagram.first_chunk() else {
             return;
         };
@@ -329,7 +329,7 @@ impl Client {
             streams.set(streams.get() + 1);
             Sequence::default()
         });
-        sequence.note(u16::from_be_bytes([*n0, *n1]));
+        sequence.note(now, u16::from_be_bytes([*n0, *n1]));
     }
 
     async fn heed(&mut self, message: signal_response::Message) -> Result<(), Failure> {

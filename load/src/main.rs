@@ -168,6 +168,8 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         missing: received.missing,
         took,
         busy,
+        silence_max: received.silence_max,
+        joined: options.publishers + options.subscribers,
         bytes_more: resident.saturating_sub(empty),
         bytes_each: resident.saturating_sub(half) / (options.subscribers - first).max(1) as u64,
     };
@@ -214,6 +216,10 @@ struct Report {
     received: u64,
     /// By the sequence numbers that subscribers saw.
     missing: u64,
+    /// From one packet of a stream to its next.
+    silence_max: Duration,
+    /// All of them, or there is no report.
+    joined: usize,
     took: Duration,
     busy: Busy,
     /// The server's memory beyond an empty one's.
@@ -233,6 +239,9 @@ impl std::fmt::Display for Report {
         writeln!(f, "  {:10.3} % lost ({} of {out})", percent(self.missing, out), self.missing)?;
         let arrived = percent(self.received, self.wanted);
         writeln!(f, "  {arrived:10.2} % of what was published arrived")?;
+        let silence = self.silence_max.as_secs_f64() * 1e3;
+        writeln!(f, "  {:10} clients joined", self.joined)?;
+        writeln!(f, "  {silence:10.1} ms was the longest silence in a stream")?;
         writeln!(
             f,
             "  {:10.2} us of the server's time for each datagram: {:.2} its own, {:.2} the kernel's",

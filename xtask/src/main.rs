@@ -12,6 +12,8 @@ mod demo;
 mod judge;
 mod load;
 mod network;
+mod prove;
+mod sabotage;
 mod scan;
 mod scenario;
 mod server;
@@ -44,6 +46,12 @@ const CHORES: &[Chore] = &[
         summary: "black-box scenarios with the vendors' own clients",
         help: scenario::HELP,
         run: scenario::run,
+    },
+    Chore {
+        name: "prove",
+        summary: "each promise attacked before your eyes",
+        help: prove::HELP,
+        run: prove::run,
     },
     Chore {
         name: "bench",

@@ -69,6 +69,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
+    #[cfg(feature = "sabotage")]
+    edge::sabotage::begin();
     let config = config(options)?;
     process::runtime()?.block_on(serve(config))
 }

@@ -80,6 +80,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
+    #[cfg(feature = "sabotage")]
+    edge::sabotage::begin();
     let written = Written::read(options.config.clone(), process::refresh_key()?)?;
     for warning in &written.warnings {
         tracing::warn!("{}: {warning}", options.config.display());

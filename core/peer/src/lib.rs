@@ -18,6 +18,8 @@ mod ice;
 mod limits;
 mod path;
 mod peer;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod sieve;
 mod stun;
 

@@ -19,6 +19,8 @@ pub mod key;
 pub mod limits;
 pub mod negotiation;
 pub mod revocation;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sdp;
 mod shape;
 pub mod token;

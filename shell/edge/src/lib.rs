@@ -19,6 +19,8 @@ pub mod listener;
 pub mod memory;
 pub mod metrics;
 mod page;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod server;
 pub mod session;
 mod socket;
