@@ -113,6 +113,8 @@ counters! {
     knocks_late,
     /// Binding requests dropped because their peer has proven too many paths since it restarted ICE.
     knocks_beyond,
+    /// Binding requests dropped because too many came over unproven paths from their network.
+    knocks_over_budget,
     /// Proofs of a path that were not accepted because it is another peer's.
     paths_contested,
     /// Media dropped because its sender is in no room yet.
