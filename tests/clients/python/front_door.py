@@ -242,4 +242,4 @@ async def act() -> None:
     expects("sockets_slow", READERS)
 
 
-scenario("front_door", act, timeout_s=120)
+scenario("front_door", act, timeout_s=170)
