@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command talks to its terminal")]
 
+mod abuse;
 mod client;
 mod feedback;
 mod media;
@@ -72,6 +73,10 @@ struct Options {
     /// Seal stamped sound end to end under this text
     #[arg(long, value_name = "TEXT", requires = "stamp")]
     passphrase: Option<String>,
+    /// Let subscribers ask again for every packet and for key frames, as fast as they can; for the proof that
+    /// it brings them little
+    #[arg(long)]
+    abuse: bool,
     /// How long to measure
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -122,6 +127,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         origin,
         kind: options.kind,
         publishers: options.publishers,
+        abuse: options.abuse,
         reception: Reception::new(),
         stamp: options.stamp,
         passphrase: options.passphrase,
@@ -175,6 +181,12 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     };
     println!("{:?} {} -> {}", options.kind, options.publishers, options.subscribers);
     println!("{report}");
+    if options.abuse {
+        println!("  {:10} requests for a key frame reached publishers", sent.keyframes_asked);
+        println!("  {:10} packets were sent again, or were padding", received.resent);
+        println!("  {:10} bytes were sent to ask for it", received.asked_bytes);
+        println!("  {:10} bytes of media and of what was asked for came", received.received_bytes);
+    }
     // Sequence numbers do not show what was lost at the very end, nor what the server held back because it
     // believed that a subscriber could not take it: the figure is printed, and must not be a large one.
     let is_whole = report.missing == 0 && report.received >= report.wanted / 100 * 90;

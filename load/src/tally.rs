@@ -12,6 +12,12 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     /// The longest time from one packet of a stream to its next.
     pub(crate) silence_max: Duration,
+    /// What abusive subscribers sent, and all RTP that they got; packets of it that were sent again, or padding.
+    pub(crate) asked_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) resent: u64,
+    /// Requests for a key frame that reached a publisher.
+    pub(crate) keyframes_asked: u64,
 }
 
 impl Tally {
@@ -20,6 +26,10 @@ impl Tally {
         self.received += other.received;
         self.missing += other.missing;
         self.silence_max = self.silence_max.max(other.silence_max);
+        self.asked_bytes += other.asked_bytes;
+        self.received_bytes += other.received_bytes;
+        self.resent += other.resent;
+        self.keyframes_asked += other.keyframes_asked;
     }
 }
 
@@ -57,9 +67,14 @@ impl Sequence {
         self.highest
     }
 
-    pub(crate) const fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let missing = self.expected.saturating_sub(self.received);
-        Tally { sent: 0, received: self.received, missing, silence_max: self.silence_max }
+        Tally {
+            received: self.received,
+            missing,
+            silence_max: self.silence_max,
+            ..Tally::default()
+        }
     }
 }
 
@@ -75,6 +90,9 @@ mod tests {
         }
         // 65535 and 0 never came.
         let silence_max = Duration::from_millis(70);
-        assert_eq!(sequence.tally(), Tally { sent: 0, received: 5, missing: 2, silence_max });
+        assert_eq!(
+            sequence.tally(),
+            Tally { received: 5, missing: 2, silence_max, ..Tally::default() }
+        );
     }
 }

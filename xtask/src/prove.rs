@@ -144,13 +144,10 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "abuse",
         claim: "A participant who asks for too much gets no more than a fixed share, and nobody else pays for it.",
-        done: "A malicious subscriber asks again for every packet, for a new picture and reports nonsense, as fast as \
-               it can.",
+        done: "Two malicious subscribers ask two hundred times a second for all packets again and for a new picture, \
+               beside a call of others.",
         not_shown: "A participant who uploads as much as the line carries.",
-        by: By::Tests(
-            &[&["--package", "sfu", "--lib", "abuse"]],
-            "the same counts are not zero: some packets are sent again, some requests reach the publisher",
-        ),
+        by: By::Scenario("abuse"),
         is_alone: true,
     },
     Proof {

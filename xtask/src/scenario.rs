@@ -113,6 +113,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("blind", "python/blind.py", 60).over(SPREAD, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
+    scenario("abuse", "python/abuse.py", 60),
     scenario("front_door", "python/front_door.py", 180).apart(),
     scenario("flood", "python/flood.py", 120).apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
