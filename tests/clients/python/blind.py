@@ -2,7 +2,7 @@
 
 Marks go in as data packets, chat and sound, and so does the channel key, which is a mark, too. They are searched for in
 `/proc/PID/mem`, in the server's log, and in every packet from and to the server. Each place has its positive
-control: something of the same kind that must be found there. Needs root.
+control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
 
 Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_UDP_PORT`, `INCAMERA_SERVER_LOG`, `INCAMERA_LOAD`.
 """
@@ -13,14 +13,13 @@ import asyncio
 import hashlib
 import os
 import socket
-import time
 from collections import Counter
 from urllib.parse import urlsplit
 
 from client import SERVER, check, control, fresh_key, mark_sensitive, measured, scenario
 from datagrams import Tap, streams
 from livekit import rtc
-from marked import PERSON_GONE_S, PERSONAL, SPOKEN, arrive, found, load, talk, token, vanished
+from marked import SPOKEN, arrive, found, load, talk, token
 from memory import Memory, Watch, mark
 
 TALK_S = 5.0
@@ -59,7 +58,6 @@ async def act() -> None:
     await on_the_wire(tap, hidden)
     await eve.disconnect()
     await grace.disconnect()
-    vanished(await watch.after(time.monotonic() + PERSON_GONE_S), "eve", PERSONAL)
 
 
 def in_memory(what: str, watch: Watch) -> None:
