@@ -11,7 +11,7 @@ use model::Timestamp;
 use peer::{Event, IceCredentials, Output, Path, Peer, PeerFactory};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use rtp::packet::Datagram;
-use rtp::srtp::{DtlsRole, SrtpSender};
+use rtp::srtp::{DtlsRole, SrtpReceiver, SrtpSender};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use wire::proto::{
     TrackSource, TrackType, signal_request, signal_response,
 };
 
+use crate::abuse;
 use crate::feedback::{self, Feedback};
 use crate::media::Source;
 use crate::offer::{Answer, OPUS, Offer, VP8};
@@ -45,6 +46,8 @@ pub(crate) struct House {
     pub(crate) origin: Instant,
     pub(crate) kind: Kind,
     pub(crate) publishers: usize,
+    /// Subscribers ask for too much.
+    pub(crate) abuse: bool,
     pub(crate) reception: Reception,
     /// What payloads are filled with.
     pub(crate) stamp: Option<String>,
@@ -94,6 +97,8 @@ pub(crate) struct Client {
     /// When the transport wants to be woken.
     wake: Instant,
     sender: Option<SrtpSender>,
+    /// Of a publisher whom abusers may reach.
+    receiver: Option<SrtpReceiver>,
     source: Source,
     sequences: BTreeMap<u32, Sequence>,
     feedback: Feedback,
@@ -157,6 +162,7 @@ impl Client {
             server: answer.address,
             wake,
             sender: None,
+            receiver: None,
             source,
             sequences: BTreeMap::new(),
             feedback: Feedback::new(),
@@ -171,6 +177,7 @@ impl Client {
         let mut turn = Instant::now();
         let pause = match self.role {
             Role::Publisher => self.source.interval(),
+            Role::Subscriber if self.house.abuse => abuse::INTERVAL,
             Role::Subscriber => feedback::INTERVAL,
         };
         loop {
@@ -234,6 +241,9 @@ impl Client {
                 }
                 Output::Event(Event::Keys(keys)) => {
                     self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client)?);
+                    if self.house.abuse && self.role == Role::Publisher {
+                        self.receiver = Some(SrtpReceiver::new(&keys, DtlsRole::Client)?);
+                    }
                 }
                 Output::Event(Event::Closed) => return Err("the transport closed".into()),
                 Output::Event(_) => {}
@@ -262,6 +272,14 @@ impl Client {
         let Some(sender) = &mut self.sender else {
             return;
         };
+        if self.house.abuse {
+            let heard = self.sequences.iter().filter_map(|(ssrc, it)| Some((*ssrc, it.highest()?)));
+            let counts = u64::from(self.phase == Phase::Measuring);
+            abuse::ask(heard, sender, |packet| {
+                self.socket.try_send_to(packet, server).ok();
+                self.tally.asked_bytes += counts * packet.len() as u64;
+            });
+        }
         let sequences = self.sequences.iter().map(|(ssrc, sequence)| (*ssrc, sequence));
         self.feedback.turn(now, sequences, sender, |packet| {
             self.socket.try_send_to(packet, server).ok();
@@ -299,7 +317,7 @@ impl Client {
     fn take(&mut self, now: Timestamp, from: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
         match Datagram::classify(datagram) {
             Datagram::Rtp => {
-                self.count(datagram);
+                self.count(now, datagram);
                 self.feedback.received(now, datagram);
             }
             Datagram::Stun => {
@@ -311,16 +329,26 @@ impl Client {
                 self.peer.handle_dtls(now, datagram);
                 self.drive()?;
             }
-            Datagram::Rtcp | Datagram::Unknown => {}
+            Datagram::Rtcp => {
+                if let Some(receiver) = &mut self.receiver {
+                    let asked = abuse::keyframes_asked(receiver, datagram);
+                    self.tally.keyframes_asked += u64::from(self.phase == Phase::Measuring) * asked;
+                }
+            }
+            Datagram::Unknown => {}
         }
         Ok(())
     }
 
-    fn count(&mut self, datagram: &[u8]) {
+    fn count(&mut self, now: Timestamp, datagram: &[u8]) {
         let Some([_, kind, n0, n1, _, _, _, _, s0, s1, s2, s3]) = datagram.first_chunk() else {
             return;
         };
+        if self.phase == Phase::Measuring {
+            self.tally.received_bytes += datagram.len() as u64;
+        }
         if ![OPUS, VP8].contains(&(kind & 0x7f)) {
+            self.tally.resent += u64::from(self.phase == Phase::Measuring);
             return;
         }
         let ssrc = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
@@ -329,7 +357,7 @@ impl Client {
             streams.set(streams.get() + 1);
             Sequence::default()
         });
-        sequence.note(u16::from_be_bytes([*n0, *n1]));
+        sequence.note(now, u16::from_be_bytes([*n0, *n1]));
     }
 
     async fn heed(&mut self, message: signal_response::Message) -> Result<(), Failure> {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command talks to its terminal")]
 
+mod abuse;
 mod client;
 mod feedback;
 mod media;
@@ -72,6 +73,10 @@ struct Options {
     /// Seal stamped sound end to end under this text
     #[arg(long, value_name = "TEXT", requires = "stamp")]
     passphrase: Option<String>,
+    /// Let subscribers ask again for every packet and for key frames, as fast as they can; for the proof that
+    /// it brings them little
+    #[arg(long)]
+    abuse: bool,
     /// How long to measure
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -122,6 +127,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         origin,
         kind: options.kind,
         publishers: options.publishers,
+        abuse: options.abuse,
         reception: Reception::new(),
         stamp: options.stamp,
         passphrase: options.passphrase,
@@ -169,11 +175,19 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         missing: received.missing,
         took,
         busy,
+        silence_max: received.silence_max,
+        joined: options.publishers + options.subscribers,
         bytes_more: resident.saturating_sub(empty),
         bytes_each: resident.saturating_sub(before) / (options.subscribers - first).max(1) as u64,
     };
     println!("{:?} {} -> {}", options.kind, options.publishers, options.subscribers);
     println!("{report}");
+    if options.abuse {
+        println!("  {:10} requests for a key frame reached publishers", sent.keyframes_asked);
+        println!("  {:10} packets were sent again, or were padding", received.resent);
+        println!("  {:10} bytes were sent to ask for it", received.asked_bytes);
+        println!("  {:10} bytes of media and of what was asked for came", received.received_bytes);
+    }
     // Sequence numbers do not show what was lost at the very end, nor what the server held back because it
     // believed that a subscriber could not take it: the figure is printed, and must not be a large one.
     let is_whole = report.missing == 0 && report.received >= report.wanted / 100 * 90;
@@ -215,6 +229,10 @@ struct Report {
     received: u64,
     /// By the sequence numbers that subscribers saw.
     missing: u64,
+    /// From one packet of a stream to its next.
+    silence_max: Duration,
+    /// All of them, or there is no report.
+    joined: usize,
     took: Duration,
     busy: Busy,
     /// The server's memory beyond an empty one's.
@@ -234,6 +252,9 @@ impl std::fmt::Display for Report {
         writeln!(f, "  {:10.3} % lost ({} of {out})", percent(self.missing, out), self.missing)?;
         let arrived = percent(self.received, self.wanted);
         writeln!(f, "  {arrived:10.2} % of what was published arrived")?;
+        let silence = self.silence_max.as_secs_f64() * 1e3;
+        writeln!(f, "  {:10} clients joined", self.joined)?;
+        writeln!(f, "  {silence:10.1} ms was the longest silence in a stream")?;
         writeln!(
             f,
             "  {:10.2} us of the server's time for each datagram: {:.2} its own, {:.2} the kernel's",

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::command::{Log, cargo, root};
 use crate::scenario::{self, SCENARIOS};
-use crate::{bench, judge, server, setup};
+use crate::{bench, judge, sabotage, server, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--only STEP…] [--list]
@@ -58,6 +58,11 @@ const STEPS: &[Step] = &[
     Step { name: "server", what: "the release build, page embedded", run: build_server },
     Step { name: "bench", what: "what packets cost, see `cargo xtask bench`", run: bench::step },
     Step { name: "clients", what: "black-box scenarios, see `cargo xtask test`", run: clients },
+    Step {
+        name: "twins",
+        what: "servers without a guard are noticed, see `cargo xtask prove`",
+        run: twins,
+    },
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -157,6 +162,12 @@ fn clients(log: &Log) -> Result<Count, Failure> {
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }
 }
 
+fn twins(log: &Log) -> Result<Count, Failure> {
+    scenario::build_tools(log)?;
+    sabotage::build(log)?;
+    sabotage::run().map(|passed| Count { passed, failed: 0 })
+}
+
 /// Runs `cargo test` and counts its tests.
 fn tests(log: &Log, packages: &[&str]) -> Result<Count, Failure> {
     let outcome = log.run(cargo().args(["test", "--locked", "--no-fail-fast"]).args(packages));
@@ -170,7 +181,7 @@ fn tests(log: &Log, packages: &[&str]) -> Result<Count, Failure> {
 }
 
 /// Adds up the closing lines of Rust's test runner.
-fn counted(output: &str) -> Count {
+pub(crate) fn counted(output: &str) -> Count {
     let mut count = Count::default();
     for line in output.lines().filter_map(|line| line.strip_prefix("test result: ")) {
         let number_before = |word: &str| {

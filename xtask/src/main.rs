@@ -14,6 +14,8 @@ mod load;
 mod network;
 #[cfg(test)]
 mod protocol;
+mod prove;
+mod sabotage;
 mod scan;
 mod scenario;
 mod server;
@@ -46,6 +48,12 @@ const CHORES: &[Chore] = &[
         summary: "black-box scenarios with the vendors' own clients",
         help: scenario::HELP,
         run: scenario::run,
+    },
+    Chore {
+        name: "prove",
+        summary: "each promise attacked before your eyes",
+        help: prove::HELP,
+        run: prove::run,
     },
     Chore {
         name: "bench",

@@ -1,12 +1,15 @@
 //! A network namespace for clients, so that what they receive is not the server's work.
 //!
 //! Owns: a namespace joined to this one by a pair of virtual cables, in the range that is set aside for
-//! measurements (RFC 2544: 198.18.0.0/15). Guarantees: it is gone when this is dropped.
+//! measurements (RFC 2544: 198.18.0.0/15). Inside, the namespace answers for all of 198.19.0.0/16, so that what the
+//! server sends to any address of it arrives there and can be seen. Guarantees: it is gone when this is dropped.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Failure;
+use crate::command::find;
 
 /// The end of the server, the end of the clients.
 const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -25,11 +28,12 @@ impl Network {
         let (name, near, far) = (&*network.name, &*network.near, &*format!("in{id}f"));
         ip(&["netns", "add", name])?;
         ip(&["link", "add", near, "type", "veth", "peer", "name", far, "netns", name])?;
-        ip(&["address", "add", &format!("{NEAR}/24"), "dev", near])?;
+        ip(&["address", "add", &format!("{NEAR}/15"), "dev", near])?;
         ip(&["link", "set", near, "up"])?;
-        ip(&["-n", name, "address", "add", &format!("{FAR}/24"), "dev", far])?;
+        ip(&["-n", name, "address", "add", &format!("{FAR}/15"), "dev", far])?;
         ip(&["-n", name, "link", "set", far, "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
+        ip(&["-n", name, "route", "add", "local", "198.19.0.0/16", "dev", "lo"])?;
         Ok(network)
     }
 
@@ -39,10 +43,17 @@ impl Network {
     }
 
     /// A command that runs `program` inside.
-    pub(crate) fn command(&self, program: &std::path::Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// The same for whoever starts programs by name and arguments.
+    pub(crate) fn inside(&self, program: &Path, script: String) -> (PathBuf, Vec<String>) {
+        let words = ["netns", "exec", &self.name, &program.to_string_lossy()];
+        let words = words.into_iter().map(str::to_owned).chain([script]).collect();
+        (find(&["ip"]).unwrap_or_else(|| "ip".into()), words)
     }
 }
 

@@ -12,11 +12,16 @@ use crate::server::{API_SECRET, Ports};
 const TOKEN_START: &str = "eyJ";
 
 /// Reports each line of `log` that holds a token, the API secret, one of `sensitive`, or an
-/// address that is not the server's own.
+/// address that is not the server's own, which is `address`.
 ///
 /// A client is on loopback too, so a loopback address is the server's only with one of `ports`
 /// (or with no port, as the address that it advertises).
-pub(crate) fn findings(log: &str, ports: Ports, sensitive: &[&str]) -> Vec<String> {
+pub(crate) fn findings(
+    log: &str,
+    address: Ipv4Addr,
+    ports: Ports,
+    sensitive: &[&str],
+) -> Vec<String> {
     let mut found = Vec::new();
     for (index, line) in log.lines().enumerate() {
         let mut report = |kind: &str| found.push(format!("log line {}: {kind}", index + 1));
@@ -31,7 +36,7 @@ pub(crate) fn findings(log: &str, ports: Ports, sensitive: &[&str]) -> Vec<Strin
                 report(&format!("sensitive value {}", number + 1));
             }
         }
-        if words(line).any(|word| is_foreign_address(word, ports)) {
+        if words(line).any(|word| is_foreign_address(word, address, ports)) {
             report("an address of a client");
         }
     }
@@ -54,13 +59,14 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-fn is_foreign_address(word: &str, ports: Ports) -> bool {
+fn is_foreign_address(word: &str, ours: Ipv4Addr, ports: Ports) -> bool {
+    let is_near = |address: IpAddr| is_local(address) || address == IpAddr::V4(ours);
     if let Ok(address) = word.parse::<std::net::SocketAddr>() {
-        let is_ours = is_local(address.ip()) && [ports.http, ports.udp].contains(&address.port());
+        let is_ours = is_near(address.ip()) && [ports.http, ports.udp].contains(&address.port());
         return !is_ours;
     }
     // A bare `::` or `a::b` is a Rust path far more often than an address.
-    word.parse::<Ipv4Addr>().is_ok_and(|address| !is_local(address.into()))
+    word.parse::<Ipv4Addr>().is_ok_and(|address| !is_near(address.into()))
 }
 
 fn is_local(address: IpAddr) -> bool {
@@ -78,10 +84,11 @@ fn is_local(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
+    const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
     const PORTS: Ports = Ports { http: 7880, udp: 7882 };
 
     fn check(line: &str, expect: usize) {
-        assert_eq!(findings(line, PORTS, &["alice", "k-3f9a"]).len(), expect, "{line}");
+        assert_eq!(findings(line, OURS, PORTS, &["alice", "k-3f9a"]).len(), expect, "{line}");
     }
 
     #[test]
@@ -90,6 +97,7 @@ mod tests {
         check("INFO advertising 127.0.0.1", 0);
         check("2026-11-24T13:00:00.123456Z INFO edge::http: joined participant=PA_x", 0);
         check("INFO incamera 0.1.0", 0);
+        check("INFO listening http=198.18.0.1:7880", 0);
         check("DEBUG the malice of benches", 0);
     }
 
@@ -110,11 +118,12 @@ mod tests {
         check("INFO started http=198.18.7.1:7880", 0);
         check("INFO from 198.18.7.1:50312", 1);
         check("INFO from 198.18.7.2:7880", 1);
+        check("INFO from 198.18.0.1:50312", 1);
     }
 
     #[test]
     fn a_finding_does_not_repeat_the_value() {
-        let found = findings("identity=alice", PORTS, &["alice"]);
+        let found = findings("identity=alice", OURS, PORTS, &["alice"]);
         assert!(found.iter().all(|finding| !finding.contains("alice")), "{found:?}");
     }
 }

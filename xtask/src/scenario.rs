@@ -6,6 +6,7 @@
 //! Not here: what a scenario does (`tests/clients/`), building clients (`setup`).
 
 use std::env;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -13,16 +14,18 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
-use crate::server::{self, API_KEY, API_SECRET, Command, Ports, Server};
+use crate::network::Network;
+use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
 use crate::{scan, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask test [NAME…] [--list]
 
 Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
-with keys of all kinds, on free ports of 127.0.0.1, or ports at which its script starts servers itself; then
-its script runs with a time limit. It passes when the script ends with 0, the server ends gracefully after
-SIGTERM, and the server's log holds no token, key, secret, identity or client address.
+with keys of all kinds, on free ports of 127.0.0.1 (some: of an address before a network namespace, in
+which the script runs), or ports at which its script starts servers itself; then its script runs with a
+time limit. It passes when the script ends with 0, the server ends gracefully after SIGTERM, and the
+server's log holds no token, key, secret, identity or client address.
 
 A script finds in its environment:
   INCAMERA_URL        http://127.0.0.1:PORT of its server
@@ -38,9 +41,13 @@ A script finds in its environment:
   INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_SERVER_LOG
                       the ports of its server, and the file of its log: a script that starts servers
                       itself gives them these ports and appends their logs there
+  INCAMERA_HOSTILE    the sender of hostile datagrams, for `flood`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
+
+What a script prints after `  measured: ` and `  control: ` is what `cargo xtask prove` shows; `  expects: COUNTER N`
+asks the server for a counter that has reached N at its end.
 
 A new scenario is a file in tests/clients/web/ (.mjs) or tests/clients/python/ (.py) and a row in
 xtask/src/scenario.rs. Logs stay in target/xtask/scenario/.
@@ -62,11 +69,14 @@ pub(crate) struct Scenario {
     options: &'static [&'static str],
     /// What the server must have counted, for what no client can see.
     counted: Option<&'static str>,
+    /// Whether the script runs in a network of its own, in which it may be anybody.
+    is_apart: bool,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
     let limit = Duration::from_secs(limit_s);
-    Scenario { name, script, limit, server: Command::Dev, options: &[], counted: None }
+    let (server, options, counted, is_apart) = (Command::Dev, [].as_slice(), None, false);
+    Scenario { name, script, limit, server, options, counted, is_apart }
 }
 
 const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -82,6 +92,11 @@ impl Scenario {
     /// With a server that was started with `options` and counts `counted` at its end.
     const fn over(self, options: &'static [&'static str], counted: &'static str) -> Self {
         Self { options, counted: Some(counted), ..self }
+    }
+
+    /// In a network namespace of its own.
+    const fn apart(self) -> Self {
+        Self { is_apart: true, ..self }
     }
 }
 
@@ -107,6 +122,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
+    scenario("blind", "python/blind.py", 60).over(SPREAD, "packets_relayed"),
+    scenario("replay", "python/replay.py", 60),
+    scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
+    scenario("abuse", "python/abuse.py", 60),
+    scenario("front_door", "python/front_door.py", 180).apart(),
+    scenario("flood", "python/flood.py", 120).apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),
@@ -155,11 +176,12 @@ fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     if names.is_empty() {
         return Ok(SCENARIOS.iter().collect());
     }
-    let one = |name: &String| {
-        let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
-        found.ok_or_else(|| format!("there is no scenario `{name}`; see cargo xtask test --list"))
-    };
-    names.iter().map(one).collect()
+    names.iter().map(|name| named(name)).collect()
+}
+
+pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
+    let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("there is no scenario `{name}`; see cargo xtask test --list"))
 }
 
 /// Runs `scenarios` one after the other and prints a line for each.
@@ -167,11 +189,11 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     let mut count = Count::default();
     for scenario in scenarios {
         let start = Instant::now();
-        let outcome = run_one(scenario);
+        let outcome = run_one(scenario, Make::Shipped);
         let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
         println!("  {verdict} {:<28}{:6.1} s", scenario.name, start.elapsed().as_secs_f32());
         match outcome {
-            Ok(()) => count.passed += 1,
+            Ok(_) => count.passed += 1,
             Err(failure) => {
                 count.failed += 1;
                 println!("{failure}");
@@ -181,29 +203,51 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     count
 }
 
-fn run_one(scenario: &Scenario) -> Result<(), Failure> {
+/// What a scenario that passed has shown.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) measured: Vec<String>,
+    pub(crate) controls: Vec<String>,
+}
+
+/// Runs one scenario against a server of this make.
+pub(crate) fn run_one(scenario: &Scenario, make: Make) -> Result<Shown, Failure> {
+    let folder = match make {
+        Make::Shipped => "scenario".to_owned(),
+        Make::Sabotaged(how) => format!("sabotage/{how}"),
+    };
     let name = scenario.name;
-    let server_log = Log::create(&format!("scenario/{name}.server"))?;
-    let settings = server_log.path().with_extension("settings");
+    let server_log = Log::create(&format!("{folder}/{name}.server"))?;
     let log_path = server_log.path().to_owned();
+    let settings = log_path.with_extension("settings");
+    let network = if scenario.is_apart { Some(Network::make()?) } else { None };
+    let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, |_| Network::server());
     let server = match scenario.server {
-        Command::Dev => Host::Server(Server::start(server_log, scenario.options)?),
-        Command::Serve => Host::Server(Server::serve(server_log, &settings)?),
+        Command::Dev => {
+            Host::Server(Server::start_as(make, address, server_log, scenario.options)?)
+        }
+        Command::Serve => Host::Server(Server::serve(make, server_log, &settings)?),
         Command::Own => Host::Script(server_log, Ports::free()?),
     };
     let pid = server.pid();
     let ports = server.ports();
-    let client_log = Log::create(&format!("scenario/{name}.client"))?;
-    let sensitive = Log::create(&format!("scenario/{name}.sensitive"))?;
+    let client_log = Log::create(&format!("{folder}/{name}.client"))?;
+    let sensitive = Log::create(&format!("{folder}/{name}.sensitive"))?;
     let (program, script) = command_of(scenario.script);
-    let mut client = Group::start(&program, &[&script], |command| {
+    let (program, arguments) = match &network {
+        Some(network) => network.inside(&program, script),
+        None => (program, vec![script]),
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut client = Group::start(&program, &arguments, |command| {
         command
-            .env("INCAMERA_URL", format!("http://127.0.0.1:{}", ports.http))
+            .env("INCAMERA_URL", format!("http://{address}:{}", ports.http))
             .env("INCAMERA_KEY", API_KEY)
             .env("INCAMERA_SECRET", API_SECRET)
-            .env("INCAMERA_BIN", server::binary())
+            .env("INCAMERA_BIN", make.binary())
             .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
             .env("INCAMERA_LOAD", target().join("release/load"))
+            .env("INCAMERA_HOSTILE", target().join("release/hostile"))
             .env("INCAMERA_SENSITIVE", sensitive.path())
             .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
             .env("INCAMERA_SETTINGS", &settings)
@@ -223,20 +267,7 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
     let server_log =
         server.stop().map_err(|failure| format!("{failure}\n{}", client_log.shown()))?;
     judge(scenario, ended, &client_log)
-        .and_then(|()| {
-            let named = sensitive.read();
-            let named = named.lines().filter(|line| !line.is_empty());
-            let named: Vec<&str> = PEOPLE.into_iter().chain(named).collect();
-            let text = server_log.read();
-            let found = scan::findings(&text, ports, &named);
-            if !found.is_empty() {
-                return Err(format!("too much is logged: {found:?}"));
-            }
-            match scenario.counted.filter(|counter| !has_counted(&text, counter)) {
-                Some(counter) => Err(format!("the server has counted no {counter}")),
-                None => Ok(()),
-            }
-        })
+        .and_then(|()| examine(scenario, address, ports, &server_log, &client_log, &sensitive))
         .map_err(|failure| format!("{failure}\n{}", server_log.shown()))
 }
 
@@ -271,9 +302,59 @@ impl Host {
     }
 }
 
-/// Whether a server's log says at its end that `counter` has moved.
-fn has_counted(log: &str, counter: &str) -> bool {
-    log.lines().any(|line| line.contains("counted") && line.contains(&format!("name={counter} ")))
+/// Looks into the server's log, and gathers what was shown.
+fn examine(
+    scenario: &Scenario,
+    address: Ipv4Addr,
+    ports: Ports,
+    server_log: &Log,
+    client_log: &Log,
+    sensitive: &Log,
+) -> Result<Shown, Failure> {
+    let named = sensitive.read();
+    let named = named.lines().filter(|line| !line.is_empty());
+    let named: Vec<&str> = PEOPLE.into_iter().chain(named).collect();
+    let text = server_log.read();
+    let found = scan::findings(&text, address, ports, &named);
+    if !found.is_empty() {
+        return Err(format!("too much is logged: {found:?}"));
+    }
+    let client = client_log.read();
+    let printed = |word: &str| -> Vec<String> {
+        client.lines().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
+    };
+    let mut shown = Shown { measured: printed("  measured: "), controls: printed("  control: ") };
+    shown.measured.push(format!(
+        "the server's log, {} lines and every counter: no token, no secret, no address of a client, none of {} \
+         names and keys",
+        text.lines().count(),
+        named.len()
+    ));
+    let planted = format!("{text}INFO planted {}\n", named.last().unwrap_or(&API_SECRET));
+    if scan::findings(&planted, address, ports, &named).is_empty() {
+        return Err("the search of the log finds nothing that is planted".into());
+    }
+    shown.controls.push("one of them, planted in a copy of the log, is found there".into());
+    for expected in
+        scenario.counted.map(|it| format!("{it} 1")).into_iter().chain(printed("  expects: "))
+    {
+        shown.measured.push(counted(&text, &expected)?);
+    }
+    Ok(shown)
+}
+
+/// What the server's log says at its end of `expected`, a counter and what it must have reached.
+fn counted(log: &str, expected: &str) -> Result<String, Failure> {
+    let (counter, least) = expected.split_once(' ').ok_or("`expects` without a number")?;
+    let least: u64 = least.parse().map_err(|_| format!("`{least}` is no number"))?;
+    let name = format!("name={counter} ");
+    let total = log.lines().filter(|line| line.contains("counted") && line.contains(&name));
+    let total = total.filter_map(|line| line.rsplit_once("total=")?.1.trim().parse().ok()).next();
+    let total: u64 = total.unwrap_or(0);
+    if total < least {
+        return Err(format!("the server has counted {total} {counter}, {least} are expected"));
+    }
+    Ok(format!("the server counted {total} {counter}"))
 }
 
 /// Whether the script ended well and in time.

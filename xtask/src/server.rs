@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::command::{Group, Log, answer, cargo, target, until};
+use crate::sabotage;
 
 /// Far above the 60 ms that a start takes, for a machine that is busy compiling.
 const READY_WITHIN: Duration = Duration::from_secs(15);
@@ -31,6 +32,24 @@ pub(crate) const API_SECRET: &str = "secret";
 /// Where the built server is.
 pub(crate) fn binary() -> PathBuf {
     target().join("release/incamera")
+}
+
+/// Which server is started.
+#[derive(Clone, Copy)]
+pub(crate) enum Make {
+    /// The one that is shipped.
+    Shipped,
+    /// One of which a guard has been taken out, by its name: see `sabotage`.
+    Sabotaged(&'static str),
+}
+
+impl Make {
+    pub(crate) fn binary(self) -> PathBuf {
+        match self {
+            Self::Shipped => binary(),
+            Self::Sabotaged(_) => sabotage::binary(),
+        }
+    }
 }
 
 /// Builds the server as it runs in daily use.
@@ -93,40 +112,49 @@ impl Ports {
 }
 
 impl Server {
-    /// Starts `incamera dev` on 127.0.0.1 with `more` options and returns when it answers; its log goes
-    /// to `log`.
-    pub(crate) fn start(log: Log, more: &[&str]) -> Result<Self, Failure> {
-        Self::start_at(Ipv4Addr::LOCALHOST, log, more)
+    /// Starts `incamera dev` on an address of this machine with `more` options and returns when it answers;
+    /// its log goes to `log`.
+    pub(crate) fn start_at(address: Ipv4Addr, log: Log, more: &[&str]) -> Result<Self, Failure> {
+        Self::start_as(Make::Shipped, address, log, more)
     }
 
-    /// The same on another address of this machine.
-    pub(crate) fn start_at(address: Ipv4Addr, log: Log, more: &[&str]) -> Result<Self, Failure> {
+    /// The same of another make.
+    pub(crate) fn start_as(
+        make: Make,
+        address: Ipv4Addr,
+        log: Log,
+        more: &[&str],
+    ) -> Result<Self, Failure> {
         let ports = Ports::free()?;
         let options = ports.options();
         let bind = address.to_string();
         let mut arguments = vec!["dev", "--bind", &bind, "--log", LOG_FILTER];
         arguments.extend(options.iter().map(String::as_str).chain(more.iter().copied()));
-        Self::launch(address, log, ports, &arguments)
+        Self::launch(make, address, log, ports, &arguments)
     }
 
     /// Starts `incamera serve` with the settings and keys that it makes in `folder`, and returns when it
     /// answers.
-    pub(crate) fn serve(log: Log, folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn serve(make: Make, log: Log, folder: &Path) -> Result<Self, Failure> {
         let ports = Ports::free()?;
         write_settings(folder, ports)
             .map_err(|failure| format!("{}: {failure}", folder.display()))?;
         let settings = folder.join("settings.yaml");
         let arguments = ["serve", "--log", LOG_FILTER, "--config", &settings.to_string_lossy()];
-        Self::launch(Ipv4Addr::LOCALHOST, log, ports, &arguments)
+        Self::launch(make, Ipv4Addr::LOCALHOST, log, ports, &arguments)
     }
 
     fn launch(
+        make: Make,
         address: Ipv4Addr,
         log: Log,
         ports: Ports,
         arguments: &[&str],
     ) -> Result<Self, Failure> {
-        let group = Group::start(&binary(), arguments, |command| {
+        let group = Group::start(&make.binary(), arguments, |command| {
+            if let Make::Sabotaged(how) = make {
+                command.env(sabotage::VARIABLE, how);
+            }
             // Standard output greets the developer with the secret that everybody knows.
             command.stdout(Stdio::null()).stderr(log.sink()?);
             Ok(())

@@ -87,6 +87,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
+    #[cfg(feature = "sabotage")]
+    edge::sabotage::begin();
     process::open_files();
     let lan = if options.lan { Some(Lan::prepare(options.address)?) } else { None };
     let config = config(options, lan.as_ref())?;

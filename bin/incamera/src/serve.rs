@@ -98,6 +98,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     log::start(options.log.as_deref(), options.log_format)?;
+    #[cfg(feature = "sabotage")]
+    edge::sabotage::begin();
     process::open_files();
     let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     for warning in &written.warnings {
@@ -232,8 +234,11 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
                 server.show(certified.clone());
             }
             let revocations = LogData(is.access.revocations.len());
-            let what = LogData("keys, revocations and certificate");
-            edge::log!(INFO, "files read again", what = what, revocations = revocations);
+            edge::log!(
+                INFO,
+                "keys, revocations and certificate read again",
+                revocations = revocations
+            );
             Ok(again)
         }
         Err(failure) => {

@@ -3,8 +3,9 @@
 //! Guarantees: data that was handed out does not stay; keys, data and the end of the handshake are handed
 //! out only after the certificate matched. Before keys exist anybody can forge a record: a forged hello gets
 //! a handshake of its own, and the first that ends with the right certificate is the one that counts.
-//! Limits: a forged record that is no hello and comes in the middle of a handshake can spoil it; and
-//! the answer to a forged hello goes to the client, which may take it for its own.
+//! Forged records of other kinds do not reach a handshake (`sieve`).
+//! Limits: the answer to a forged hello goes to the client, which may take it for its own; and a forged key
+//! exchange may come before the client's.
 //! Source: RFC 6347, RFC 5763 §5, RFC 8122 §5.
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use ring::digest;
 use rtp::srtp::{KeyingMaterial, Profile};
 
 use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX, RECORD_BYTES_MAX};
+use crate::sieve::Sieve;
 use crate::{Fingerprint, PeerFactoryError};
 
 /// What dimpl takes from one datagram.
@@ -107,6 +109,8 @@ pub(crate) enum Step<'a> {
 struct Handshake {
     /// The client's random, which tells its handshake from a forger's.
     random: Option<[u8; 32]>,
+    /// Between a client and a server's machine until they are connected.
+    sieve: Sieve,
     machine: Box<Machine>,
     is_verified: bool,
 }
@@ -145,7 +149,8 @@ impl Dtls {
         now: Instant,
     ) -> Result<Self, dimpl::Error> {
         let machine = Box::new(identity.begin(true, now)?);
-        let handshakes = vec![Handshake { random: None, machine, is_verified: false }];
+        let handshakes =
+            vec![Handshake { random: None, sieve: Sieve::default(), machine, is_verified: false }];
         Ok(Self { handshakes, ..Self::server(identity, expected) })
     }
 
@@ -162,8 +167,17 @@ impl Dtls {
             self.welcome(now, random);
         }
         let is_connected = self.is_connected;
+        let mut passed = Vec::new();
         self.handshakes.retain_mut(|it| {
             if hello.is_some() && it.random.is_some() && it.random != hello {
+                return true;
+            }
+            let mut datagram = datagram;
+            if it.random.is_some() && !is_connected {
+                it.sieve.pass(datagram, |leaf| matches(&self.expected, leaf), &mut passed);
+                datagram = &passed;
+            }
+            if datagram.is_empty() {
                 return true;
             }
             let machine = &mut it.machine;
@@ -257,7 +271,13 @@ impl Dtls {
             self.handshakes.remove(0);
         }
         let machine = Box::new(machine);
-        self.handshakes.push(Handshake { random: Some(random), machine, is_verified: false });
+        let random = Some(random);
+        self.handshakes.push(Handshake {
+            random,
+            sieve: Sieve::default(),
+            machine,
+            is_verified: false,
+        });
     }
 
     /// One handshake has shown whose it is: the others were forged or given up.

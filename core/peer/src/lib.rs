@@ -18,6 +18,9 @@ mod ice;
 mod limits;
 mod path;
 mod peer;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+mod sieve;
 mod stun;
 
 pub use channels::ChannelId;

@@ -44,6 +44,9 @@ pub(crate) const HELD_MAX: usize = 16;
 /// Bytes of a certificate at most: what the records that a handshake may have waiting can hold.
 pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a client's certificate message: a chain of two with RSA keys of 4,096 bits.
+pub(crate) const CERTIFICATE_BYTES_MAX: usize = 4_096;
+
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
 pub(crate) const RECORD_BYTES_MAX: usize = 2_048;
 

@@ -18,6 +18,8 @@ pub mod packet;
 pub mod reception;
 pub mod rtcp;
 pub mod rtx;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sequence;
 pub mod srtp;
 pub mod twcc;

@@ -21,6 +21,8 @@ pub mod limits;
 pub mod negotiation;
 pub mod revocation;
 pub mod room_service;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod sdp;
 mod shape;
 pub mod token;

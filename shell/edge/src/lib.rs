@@ -25,6 +25,8 @@ pub mod memory;
 pub mod metrics;
 mod page;
 pub mod pulse;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 pub mod scrape;
 mod server;
 pub mod session;

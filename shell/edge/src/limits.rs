@@ -146,6 +146,16 @@ pub const ROUTES_MAX: usize = 4096;
 /// keeps. Four times [`peer::PATHS_MAX`].
 pub const PATHS_PROVEN_MAX: usize = 64;
 
+/// Rows of the table of networks that knock: 64 KiB for each worker, of which only what is used takes memory.
+pub const KNOCK_ROWS: usize = 4096;
+
+/// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people
+/// behind one address who join together, with eight checks each before the first has been answered.
+pub const KNOCKS_BURST: u64 = 2000;
+
+/// The same a second, on end: 60 joins. At 2 us each it is a thousandth of a core.
+pub const KNOCKS_PER_SECOND: u64 = 500;
+
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
 pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
 

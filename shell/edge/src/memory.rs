@@ -35,6 +35,11 @@ unsafe impl GlobalAlloc for WipingAllocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_zeroing_off() {
+            // SAFETY: as in `alloc`.
+            return unsafe { System.dealloc(block, layout) };
+        }
         // SAFETY: the block was allocated with this layout, so it has `size` writable bytes, and the caller
         // reads none of them again. Unlike a plain `memset` this one may not be left out.
         unsafe { libc::explicit_bzero(block.cast(), layout.size()) }

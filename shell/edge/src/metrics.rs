@@ -136,10 +136,16 @@ counters! {
     knocks_late,
     /// Binding requests dropped because their peer has proven too many paths since it restarted ICE.
     knocks_beyond,
+    /// Binding requests dropped because too many came over unproven paths from their network.
+    knocks_over_budget,
     /// Proofs of a path that were not accepted because it is another peer's.
     paths_contested,
     /// Media dropped because its sender is in no room yet.
     media_early,
+    /// Media dropped because it was accepted before, or is older than the replay window.
+    media_replayed,
+    /// Media dropped because it came from a participant's address and was not sealed by that participant.
+    media_unauthentic,
     /// Datagrams and packets that went from worker to worker.
     hops_made,
     /// Packets of a publication given to another worker that has subscribers; hops as well.

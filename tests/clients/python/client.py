@@ -96,6 +96,25 @@ def check(condition: object, what: str) -> None:
     print(f"  ok: {what}", flush=True)
 
 
+def control(condition: object, what: str) -> None:
+    """The same measurement, where it must find something: without it a zero would mean nothing."""
+    if not condition:
+        raise AssertionError(f"positive control: {what}")
+    print(f"  control: {what}", flush=True)
+
+
+def measured(condition: object, what: str) -> None:
+    """A figure that a promise is judged by; `cargo xtask prove` shows it."""
+    if not condition:
+        raise AssertionError(what)
+    print(f"  measured: {what}", flush=True)
+
+
+def expects(counter: str, least: int) -> None:
+    """The server must have counted so many at its end."""
+    print(f"  expects: {counter} {least}", flush=True)
+
+
 def scenario(name: str, act: Callable[[], Awaitable[None]], *, timeout_s: float = 120) -> None:
     """Runs one scenario and ends the process with its verdict."""
     print(f"{name} against {SERVER}", flush=True)

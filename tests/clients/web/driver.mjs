@@ -225,6 +225,18 @@ export function check(condition, what) {
   console.log(`  ok: ${what}`)
 }
 
+/** The same measurement, where it must find something: without it a zero would mean nothing. */
+export function control(condition, what) {
+  if (!condition) throw new Error(`positive control: ${what}`)
+  console.log(`  control: ${what}`)
+}
+
+/** A figure that a promise is judged by; `cargo xtask prove` shows it. */
+export function measured(condition, what) {
+  if (!condition) throw new Error(what)
+  console.log(`  measured: ${what}`)
+}
+
 /** Runs one scenario: prints a verdict, sets the exit code, always closes the browser. */
 export async function scenario(name, act) {
   console.log(`${name} against ${SERVER}`)

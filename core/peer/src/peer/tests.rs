@@ -190,7 +190,7 @@ fn a_full_channel_takes_nothing_more() {
 }
 
 #[test]
-fn another_certificate_than_announced_is_the_end_before_any_key() {
+fn with_another_certificate_than_announced_nobody_gets_a_key_and_the_end_comes_in_time() {
     for change in [
         |it: &mut Fingerprint| it.bytes[0] ^= 1,
         |it: &mut Fingerprint| it.algorithm = "sha-1".into(),
@@ -198,6 +198,12 @@ fn another_certificate_than_announced_is_the_end_before_any_key() {
     ] {
         let mut wire = Wire::with_fingerprint(change);
         wire.settle();
+        // Whoever can forge another certificate must not be able to end the client's handshake with it.
+        assert!(!wire.server_heard(|event| matches!(event, Event::Closed)));
+        for _ in 0..600 {
+            wire.now += std::time::Duration::from_millis(100);
+            wire.settle();
+        }
         assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
         assert!(!wire.server_heard(|event| matches!(event, Event::Keys(_) | Event::Connected)));
         assert!(!wire.server_heard(|event| matches!(event, Event::ChannelOpen(..))));
@@ -272,6 +278,68 @@ fn a_forged_hello_beside_the_clients_does_not_end_its_handshake() {
         wire.settle();
         assert!(connected(&wire), "{record:?}");
     }
+}
+
+/// A plaintext record.
+fn record(content: u8, body: &[u8]) -> Vec<u8> {
+    let [l0, l1] = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[content, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, l0, l1], body].concat()
+}
+
+/// What has spoiled the handshakes of other servers (CVE-2023-49786 and its successors).
+fn known_attacks() -> [(&'static str, Vec<u8>); 8] {
+    let hello = [
+        &[1, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 42, 0xfe, 0xfd],
+        &[9; 32][..],
+        &[0, 0, 0, 2, 0xc0, 0x2b, 1, 0],
+    ];
+    let pieces = |head: [u8; 12]| record(22, &[&head[..], &[0; 64]].concat());
+    [
+        ("a hello without the extended master secret", record(22, &hello.concat())),
+        ("a piece of 16 MB", pieces([11, 0xff, 0xff, 0xff, 0, 1, 0xff, 0xff, 0, 0, 0, 64])),
+        ("a piece that contradicts its total", pieces([11, 0, 0, 40, 0, 1, 0, 0, 0, 0, 0, 64])),
+        ("a fatal alert", record(21, &[2, 40])),
+        ("a goodbye", record(21, &[1, 0])),
+        ("the certificate and keys of another client", second_flight()),
+        ("a change of cipher", record(20, &[1])),
+        ("data in the clear", record(23, &[0; 40])),
+    ]
+}
+
+/// What another client answers to a server's hello.
+fn second_flight() -> Vec<u8> {
+    let mut other = Wire::new();
+    other.settle();
+    let is_it = |it: &&Vec<u8>| !is_stun(it) && !dtls::is_hello(it);
+    other.sent[0].iter().find(is_it).unwrap().clone()
+}
+
+/// Whether a set-up survives `attack` before a turn of either end; the client's turns are even.
+fn survives(attack: &[u8], before: usize) -> bool {
+    let mut wire = Wire::new();
+    for turn in 0..6_000 {
+        if turn == before {
+            wire.server.handle_dtls(wire.now, attack);
+        }
+        wire.now += STEP;
+        wire.client.handle_timeout(wire.now);
+        wire.server.handle_timeout(wire.now);
+        wire.drain(turn % 2);
+    }
+    connected(&wire)
+}
+
+#[test]
+fn no_known_attack_at_any_point_keeps_a_client_from_connecting() {
+    let mut killed = Vec::new();
+    for (what, attack) in known_attacks() {
+        for before in 0..7 {
+            if !survives(&attack, before) {
+                killed.push((what, before));
+            }
+        }
+    }
+    assert!(killed.is_empty(), "{} of 56: {killed:?}", killed.len());
 }
 
 #[test]

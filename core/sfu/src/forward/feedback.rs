@@ -70,8 +70,9 @@ impl<M: Memory> Forward<M> {
         let Some((receiver, _)) = peer.keys.as_mut() else {
             return;
         };
-        let Ok(len) = receiver.unprotect_rtcp(bytes) else {
-            return;
+        let len = match receiver.unprotect_rtcp(bytes) {
+            Ok(len) => len,
+            Err(error) => return self.refused.note(error),
         };
         let mut requests = Requests::default();
         let mut feedbacks = 0;

@@ -14,7 +14,7 @@ use super::arena::{EntryId, Memory};
 use super::peer::{Format, Peer, StreamRef};
 use super::slab::Slab;
 use super::track::{Packet, Track};
-use super::{Forward, Outside, PeerSlot, RelayedPacket};
+use super::{Forward, Outside, PeerSlot, Refused, RelayedPacket};
 use crate::{Report, limits};
 
 /// A packet after it was opened and its place among the tracks found.
@@ -66,7 +66,7 @@ impl<M: Memory> Forward<M> {
             return;
         };
         bytes.copy_from_slice(datagram);
-        let opened = open(peer, &self.tracks, now, bytes);
+        let opened = open(peer, &self.tracks, now, bytes, &mut self.refused);
         let packet = opened.and_then(|(unprotected, opened)| {
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
@@ -202,9 +202,11 @@ fn open(
     tracks: &Slab<Track>,
     now: Timestamp,
     bytes: &mut [u8],
+    refused: &mut Refused,
 ) -> Option<(Unprotected, Opened)> {
     let (receiver, _) = peer.keys.as_mut()?;
-    let unprotected = receiver.unprotect_rtp(bytes).ok()?;
+    let unprotected =
+        receiver.unprotect_rtp(bytes).inspect_err(|error| refused.note(*error)).ok()?;
     let packet = bytes.get(..unprotected.packet_len())?;
     let header = &unprotected.header;
     let extensions = Extensions::read(header, packet, &peer.receive);

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 
 use model::{Codec, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, WorkerId};
 use rtp::codec::Facts;
-use rtp::srtp::{DtlsRole, KeyingMaterial, SrtpReceiver, SrtpSender};
+use rtp::srtp::{DtlsRole, KeyingMaterial, SrtpError, SrtpReceiver, SrtpSender};
 use rtp::vp8;
 
 use self::arena::Arena;
@@ -77,6 +77,32 @@ pub struct RelayedPacket {
     clock: Option<(u64, u32, Timestamp)>,
 }
 
+/// Datagrams of a peer that were not opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Accepted before, or so old that nobody knows.
+    pub replayed: u64,
+    /// Not sealed by the peer, changed on the way, or nothing that SRTP seals.
+    pub unauthentic: u64,
+}
+
+impl Refused {
+    /// Sorts one by its reason.
+    const fn note(&mut self, error: SrtpError) {
+        match error {
+            SrtpError::Replayed | SrtpError::TooOld => self.replayed += 1,
+            SrtpError::Packet(_)
+            | SrtpError::Truncated(_)
+            | SrtpError::Unauthentic
+            | SrtpError::Unencrypted
+            | SrtpError::NoRoom
+            | SrtpError::Index(_)
+            | SrtpError::Exhausted
+            | SrtpError::KeyingMaterial { .. } => self.unauthentic += 1,
+        }
+    }
+}
+
 struct Room<M> {
     arena: Arena<M>,
     /// Peers and tracks that hold it open.
@@ -105,6 +131,7 @@ pub struct Forward<M> {
     scratch: Box<[u8; limits::DATAGRAM_BYTES_MAX]>,
     demands: feedback::Demands,
     reports: VecDeque<Report>,
+    refused: Refused,
     next_tick: Timestamp,
 }
 
@@ -136,6 +163,7 @@ impl<M: Memory> Forward<M> {
             scratch: Box::new([0; limits::DATAGRAM_BYTES_MAX]),
             demands: feedback::Demands::default(),
             reports: VecDeque::new(),
+            refused: Refused::default(),
             next_tick: Timestamp::MAX,
         }
     }
@@ -171,6 +199,11 @@ impl<M: Memory> Forward<M> {
     /// What Control should know.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
+    }
+
+    /// What was refused since this was asked last.
+    pub fn take_refused(&mut self) -> Refused {
+        std::mem::take(&mut self.refused)
     }
 
     fn report(&mut self, report: Report) {

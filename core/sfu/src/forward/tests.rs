@@ -1,5 +1,7 @@
 //! A worker's media from end to end: sealed packets in, sealed packets out, as a client sees them.
 
+mod abuse;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use rtp::packet::{FixedHeader, RtpHeader};
 use rtp::rtcp::{CompoundWriter, RtcpPacket, packets};
 use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpReceiver, SrtpSender};
 
-use super::{Egress, Forward, Outside, RelayedPacket};
+use super::{Egress, Forward, Outside, Refused, RelayedPacket};
 use crate::{Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec};
 
 const ROOM: RoomId = RoomId(1);
@@ -292,6 +294,8 @@ fn a_replayed_and_a_forged_packet_go_nowhere() {
     *forged.last_mut().unwrap() ^= 1;
     ada.send(&mut forward, &mut wire, at(3), &forged);
     assert_eq!(ben.receive(&mut wire).0.len(), 1);
+    assert_eq!(forward.take_refused(), Refused { replayed: 1, unauthentic: 1 });
+    assert_eq!(forward.take_refused(), Refused::default(), "each is told once");
 }
 
 #[test]

@@ -14,6 +14,7 @@
 
 mod allowance;
 mod bell;
+mod budget;
 mod hop;
 mod load;
 mod message;

@@ -17,11 +17,12 @@ use model::{PeerId, Timestamp, WorkerId};
 use peer::{BindingRequest, Door, Event, Output, Path, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use rtrb::Consumer;
-use sfu::forward::PeerSlot;
+use sfu::forward::{PeerSlot, Refused};
 use sfu::{Forward, Instruction};
 use tokio::sync::mpsc;
 
 use super::bell::Bell;
+use super::budget::Budget;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
@@ -90,6 +91,7 @@ pub(super) struct Worker {
     seats: HashMap<PeerId, Box<Seat>>,
     paths: Paths,
     routes: Routes,
+    budget: Budget,
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
@@ -130,6 +132,7 @@ impl Worker {
             seats: HashMap::new(),
             paths: Paths::default(),
             routes: Routes::default(),
+            budget: Budget::new(),
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
@@ -414,6 +417,10 @@ impl Worker {
     ) {
         match self.door.owner(request.local_ufrag) {
             Some(owner) if owner.worker == self.id => {
+                let is_proven = self.paths.get(&path) == Some(owner);
+                if !is_proven && !self.budget.take(now, path.remote.ip()) {
+                    return self.metrics.knocks_over_budget.count();
+                }
                 let Some(seat) = self.seats.get_mut(&owner) else {
                     return self.metrics.knocks_late.count();
                 };
@@ -508,6 +515,11 @@ impl Worker {
         while let Some(report) = self.forward.poll_report() {
             self.upward.report(report);
         }
+        let refused = self.forward.take_refused();
+        if refused != Refused::default() {
+            self.metrics.media_replayed.add(refused.replayed);
+            self.metrics.media_unauthentic.add(refused.unauthentic);
+        }
         self.is_hub_behind = self.upward.retry();
     }
 
@@ -584,6 +596,7 @@ mod tests {
     use peer::{Fingerprint, IceCredentials};
 
     use super::*;
+    use crate::limits::KNOCKS_BURST;
     use crate::sys;
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -656,6 +669,26 @@ mod tests {
         add(&mut worker, 1);
         assert!(worker.seats.contains_key(&peer(1)), "and so is who comes again");
         assert!(hub.try_recv().is_err(), "nobody else is said to be gone");
+    }
+
+    #[test]
+    fn a_network_that_knocks_too_often_is_not_heard_and_others_are() {
+        let (mut worker, _hub) = worker();
+        let knock = |worker: &mut Worker, remote: [u8; 4]| {
+            let name = worker.door.mint(peer(0), 0);
+            let request = BindingRequest { local_ufrag: name.as_bytes() };
+            let path = Path { remote: SocketAddr::from((remote, 5000)), local: ADDRESS };
+            worker.knock(Timestamp::from_millis(5), path, request, &[], false);
+        };
+        for _ in 0..KNOCKS_BURST + 1000 {
+            knock(&mut worker, [192, 0, 2, 7]);
+        }
+        assert_eq!(worker.metrics.knocks_over_budget.total(), 1000);
+        let late = worker.metrics.knocks_late.total();
+        for net in 0..8 {
+            knock(&mut worker, [198, 51, net, 7]);
+        }
+        assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
     }
 
     #[test]

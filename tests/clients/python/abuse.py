@@ -1,0 +1,71 @@
+"""Subscribers who ask for everything again, and for a new picture each time, get a fixed share; others lose nothing.
+
+All clients are the load clients, since no SDK abuses anything. Beside what `client` reads: `INCAMERA_PID`,
+`INCAMERA_LOAD`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+
+from client import SERVER, control, measured, scenario
+
+MEASURE_S = 5
+#: The server asks a publisher for a key frame this often at most.
+KEYFRAME_EVERY_S = 0.3
+#: Each packet is sent again so often at most.
+TRIES = 6
+#: The largest that the load clients publish, sealed and numbered.
+DATAGRAM_BYTES = 1_200
+
+
+async def call(room: str, *more: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(os.environ["INCAMERA_LOAD"], "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
+        *("--room", room, "--kind", "video", "--publishers", "1", "--subscribers", "2"),
+        *("--seconds", str(MEASURE_S), *more),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode()
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise AssertionError(f"the figure `{pattern}` is not in {text!r}")
+    return float(found[1])
+
+
+async def act() -> None:
+    (_, text), (code, other) = await asyncio.gather(call("abused", "--abuse"), call("beside"))
+    asked = number(r"(\d+) requests for a key frame", text)
+    resent = number(r"(\d+) packets were sent again", text)
+    cost = number(r"(\d+) bytes were sent to ask", text)
+    came = number(r"(\d+) bytes of media", text)
+    media = number(r"(\d+) datagrams a second", text) * MEASURE_S
+    control(cost > 100_000 and media > 1_000, f"they asked with {cost:.0f} bytes, beside {media:.0f} packets of media")
+    control(resent > 0 and asked > 0, "what they ask for does come: some packets again, some key frames")
+    # One more at either edge of the time.
+    most = MEASURE_S / KEYFRAME_EVERY_S + 2
+    turns = MEASURE_S / 0.005 * 2
+    measured(
+        asked <= most,
+        f"of some {turns:.0f} requests for a key frame in {MEASURE_S} s {asked:.0f} reached the publisher "
+        f"({most:.0f} are allowed)",
+    )
+    most = TRIES * media
+    measured(resent <= most, f"{resent:.0f} packets were sent again ({TRIES} for each packet are allowed: {most:.0f})")
+    allowed = (1 + TRIES) * media * DATAGRAM_BYTES
+    measured(
+        came <= allowed,
+        f"{came / 1e6:.1f} MB came for {cost / 1e6:.1f} MB of requests, the media that anybody would get among them "
+        f"({allowed / 1e6:.1f} MB are allowed)",
+    )
+    lost = number(r"([\d.]+) % lost", other)
+    measured(code == 0 and lost == 0, f"a call beside it lost {lost:g} %")
+
+
+scenario("abuse", act, timeout_s=55)

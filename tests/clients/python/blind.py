@@ -1,0 +1,107 @@
+"""What the server and the wire know of a call that is encrypted end to end: neither what was said nor the key.
+
+Marks go in as data packets, chat and sound, and so does the channel key, which is a mark, too. They are searched for in
+`/proc/PID/mem`, in the server's log, and in every packet from and to the server. Each place has its positive
+control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
+
+Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_UDP_PORT`, `INCAMERA_SERVER_LOG`, `INCAMERA_LOAD`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections import Counter
+from urllib.parse import urlsplit
+
+from client import SERVER, check, control, fresh_key, mark_sensitive, measured, scenario
+from datagrams import Tap, streams
+from livekit import rtc
+from marked import SPOKEN, arrive, found, load, talk, token
+from memory import Memory, Watch, mark
+
+TALK_S = 5.0
+UDP_PORT = int(os.environ["INCAMERA_UDP_PORT"])
+HTTP_PORT = urlsplit(SERVER).port or 80
+#: The salt of LiveKit's clients, for the key that is derived from the text.
+SALT, ROUNDS = b"LKFrameEncryptionKey", 100_000
+
+
+async def act() -> None:
+    check(os.geteuid() == 0, "this is root, who alone may read the server's memory and listen in")
+    watch = Watch(Memory(int(os.environ["INCAMERA_PID"])))
+    tap = Tap({UDP_PORT, HTTP_PORT})
+    room, key = mark("sealed_room"), mark("sealed_key") + fresh_key()
+    derived = hashlib.pbkdf2_hmac("sha256", key.encode(), SALT, ROUNDS, 16)
+    watch.memory.secrets["sealed_derived"] = derived
+    mark_sensitive(key)
+    eve, grace = await arrive(token("eve", room), key), await arrive(token("grace", room), key)
+    heard: list[rtc.DataPacket] = []
+    grace.on("data_received", heard.append)
+    # The same without a channel key, so that there is something to find.
+    calls = [
+        await load("sealed_audio", "audio", 4, "--passphrase", key),
+        await load("open_audio", "audio", 4),
+    ]
+    await talk(eve, "eve", TALK_S)
+    check(heard and mark("eve_reliable").encode() in heard[0].data, "grace reads what eve says")
+    for call in calls:
+        check(await call.wait() == 0, "the sound of both calls arrived whole")
+    hidden = {f"eve_{kind}": mark(f"eve_{kind}").encode() for kind in SPOKEN}
+    hidden |= {"sealed_audio": mark("sealed_audio").encode()}
+    hidden |= {"the channel key": key.encode(), "the derived key": derived}
+
+    in_memory("sealed", watch)
+    in_log(hidden)
+    await on_the_wire(tap, hidden)
+    await eve.disconnect()
+    await grace.disconnect()
+
+
+def in_memory(what: str, watch: Watch) -> None:
+    names = (*(f"eve_{kind}" for kind in SPOKEN), f"{what}_audio", f"{what}_key", f"{what}_derived")
+    copies = {name: watch.most(name) for name in names}
+    looks, size = len(watch.scans), watch.scans[-1].bytes >> 20
+    check(not any(copies.values()), f"nothing sealed is in memory: {copies}")
+    measured(looks > 10, f"memory: 0 copies of what was said and of the key in {looks} looks at {size} MiB")
+    found(watch, "eve_identity", "open_audio")
+
+
+def in_log(hidden: dict[str, bytes]) -> None:
+    with open(os.environ["INCAMERA_SERVER_LOG"], "rb") as log:
+        text = log.read()
+    for name, content in hidden.items():
+        check(content not in text, f"{name} is not in the log")
+    measured(True, f"log: 0 copies in {len(text.splitlines())} lines")
+    words = text.count(b"participant joined")
+    control(words >= 2, f"the same search finds the server's own words in the log, {words} times")
+
+
+async def on_the_wire(tap: Tap, hidden: dict[str, bytes]) -> None:
+    # Unsealed, to the same port: what anything would look like that is not encrypted.
+    planted = b"planted " + mark("planted").encode()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(planted, ("127.0.0.1", UDP_PORT))
+    await asyncio.sleep(0.3)
+    check(tap.lost() == 0, "the tap missed nothing")
+    seen = tap.stop()
+    content = streams(seen)
+    for name, secret in hidden.items():
+        check(secret not in content, f"{name} is not on the wire")
+    open_audio = content.count(mark("open_audio").encode() + b"1")
+    check(open_audio == 0, "nor is the sound that is not encrypted end to end")
+    kinds = Counter(it.kind for it in seen if it.protocol == "udp")
+    check(kinds["rtp"] > 500 and kinds["dtls"] > 50, f"media and data were seen: {dict(kinds)}")
+    measured(
+        True,
+        f"wire: 0 copies in {len(seen)} packets, {len(content) >> 10} KiB ({kinds['rtp']} of sealed media, "
+        f"{kinds['dtls']} of sealed data)",
+    )
+    control(planted in content, "the same search finds a text that was sent unsealed to the media port")
+    names = content.count(mark("eve_identity").encode())
+    control(names > 0, f"and eve's identity {names} times in the signalling, which has no TLS here")
+
+
+scenario("blind", act, timeout_s=55)

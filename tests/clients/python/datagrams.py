@@ -1,0 +1,149 @@
+"""Datagrams as others see and make them: a tap on an interface, and a forger of sender addresses. Needs root.
+
+Source: packet(7), raw(7), RFC 791, RFC 768, RFC 7983 (how STUN, DTLS and media are told apart).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Address = tuple[str, int]
+
+_ETH_P_ALL, _ETH_P_IP, _OUTGOING = 0x0003, 0x0800, 4
+_SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS = 33, 263, 6
+_BUFFER_BYTES = 64 << 20
+
+
+def kind_of(payload: bytes) -> str:
+    """`stun`, `dtls`, `rtp`, `rtcp` or `other`, by the first bytes."""
+    if not payload:
+        return "other"
+    first = payload[0]
+    if first < 4:
+        return "stun"
+    if 20 <= first <= 63:
+        return "dtls"
+    if 128 <= first <= 191 and len(payload) > 1:
+        return "rtcp" if 192 <= payload[1] <= 223 else "rtp"
+    return "other"
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """One UDP datagram, or several that the kernel carries as one; or a piece of a TCP stream."""
+
+    at: float
+    protocol: str
+    source: Address
+    target: Address
+    payload: bytes
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.payload)
+
+
+def cable() -> str:
+    """The one interface of a network apart that leads out of it."""
+    return next(name for _, name in socket.if_nameindex() if name != "lo")
+
+
+def datagrams_in() -> int:
+    """UDP datagrams that have reached this network namespace, whether anybody wanted them or not (RFC 4113)."""
+    with open("/proc/net/snmp") as table:
+        names, numbers = [line.split()[1:] for line in table if line.startswith("Udp: ")]
+    counted = dict(zip(names, map(int, numbers)))
+    return counted["InDatagrams"] + counted["NoPorts"] + counted["InErrors"]
+
+
+class Tap:
+    """Sees what passes an interface from or to some ports, each packet once, and keeps it."""
+
+    def __init__(
+        self, ports: set[int], interface: str = "lo", heed: Callable[[Datagram], None] | None = None
+    ) -> None:
+        self.seen: list[Datagram] = []
+        self._ports = ports
+        self._heed = heed
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._socket.settimeout(0.1)
+        # Loopback shows each packet twice: as it leaves and as it comes. Other interfaces have two directions.
+        self._twice = interface == "lo"
+        self._socket.bind((interface, _ETH_P_ALL))
+        self._is_over = False
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._is_over:
+            try:
+                packet, address = self._socket.recvfrom(1 << 17)
+            except TimeoutError:
+                continue
+            if address[1] != _ETH_P_IP or (self._twice and address[2] == _OUTGOING):
+                continue
+            if (datagram := self._parse(packet)) is not None:
+                self.seen.append(datagram)
+                if self._heed is not None:
+                    self._heed(datagram)
+
+    def _parse(self, packet: bytes) -> Datagram | None:
+        if len(packet) < 28 or packet[9] not in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
+            return None
+        head = (packet[0] & 15) * 4
+        source_port, target_port = struct.unpack_from("!HH", packet, head)
+        if not self._ports & {source_port, target_port}:
+            return None
+        is_udp = packet[9] == socket.IPPROTO_UDP
+        start = head + (8 if is_udp else (packet[head + 12] >> 4) * 4)
+        return Datagram(
+            time.monotonic(),
+            "udp" if is_udp else "tcp",
+            (socket.inet_ntoa(packet[12:16]), source_port),
+            (socket.inet_ntoa(packet[16:20]), target_port),
+            packet[start:],
+        )
+
+    def lost(self) -> int:
+        """Packets since this was asked last that the kernel had no room to show."""
+        counted = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        return struct.unpack("II", counted)[1]
+
+    def stop(self) -> list[Datagram]:
+        self._is_over = True
+        self._thread.join()
+        return self.seen
+
+
+def streams(seen: list[Datagram]) -> bytes:
+    """All payloads, those of one direction of one connection behind each other, so that nothing is cut in two."""
+    flows: dict[tuple[str, Address, Address], list[bytes]] = defaultdict(list)
+    for datagram in seen:
+        flows[datagram.protocol, datagram.source, datagram.target].append(datagram.payload)
+    return b"\n".join(b"".join(pieces) for pieces in flows.values())
+
+
+class Forger:
+    """Sends datagrams under any sender's address."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self.sent = 0
+        self.bytes = 0
+
+    def send(self, source: Address, target: Address, payload: bytes) -> None:
+        # The kernel fills in length, identification and checksum of the IP header; UDP may go without one.
+        total = 28 + len(payload)
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, total, 0, 0, 64, socket.IPPROTO_UDP, 0)
+        ip += socket.inet_aton(source[0]) + socket.inet_aton(target[0])
+        udp = struct.pack("!HHHH", source[1], target[1], 8 + len(payload), 0)
+        self._socket.sendto(ip + udp + payload, (target[0], 0))
+        self.sent += 1
+        self.bytes += len(payload)

@@ -1,0 +1,97 @@
+"""A call goes on, and people join, while ten times its datagrams come from forged addresses. Needs root and a network
+apart (`xtask/src/network.rs`).
+
+The call's clients are the load clients: they say what was missing and how long the longest silence was.
+
+Beside what `client` reads: `INCAMERA_UDP_PORT`, `INCAMERA_PID`, `INCAMERA_LOAD`, `INCAMERA_HOSTILE`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections import Counter
+from urllib.parse import urlsplit
+
+from client import SERVER, check, control, expects, measured, scenario
+from datagrams import Address, Tap, cable
+
+HOST = urlsplit(SERVER).hostname or ""
+MEDIA: Address = (HOST, int(os.environ["INCAMERA_UDP_PORT"]))
+#: Sound of four to four and a camera to four: 440 datagrams a second come, 1,760 go.
+TALKERS, CAMERAS = ("audio", 4, 4), ("video", 1, 4)
+CALL_RATE = 2_200
+FLOOD_RATE = 10 * CALL_RATE
+MEASURE_S = 8
+JOINERS = 100
+GAP_MS_MAX = 60
+
+
+async def start(program: str, *words: object) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        os.environ[program], *map(str, words), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+
+
+async def call(room: str, shape: tuple[str, int, int], seconds: int) -> asyncio.subprocess.Process:
+    kind, publishers, subscribers = shape
+    return await start(
+        *("INCAMERA_LOAD", "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
+        *("--room", room, "--kind", kind, "--publishers", publishers, "--subscribers", subscribers),
+        *("--seconds", seconds),
+    )
+
+
+async def said(process: asyncio.subprocess.Process) -> str:
+    printed, _ = await process.communicate()
+    return printed.decode()
+
+
+def number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise AssertionError(f"the figure `{pattern}` is not in {text!r}")
+    return float(found[1])
+
+
+async def act() -> None:
+    check(os.geteuid() == 0, "this is root, who alone may forge addresses")
+    tap = Tap({MEDIA[1]}, interface=cable())
+    calls = [await call("sound", TALKERS, MEASURE_S), await call("camera", CAMERAS, MEASURE_S)]
+    # Until all have come and the server knows what each can take; that is when they begin to measure.
+    await asyncio.sleep(9)
+    clients = Counter(it.source for it in tap.stop() if it.target == MEDIA and it.kind in ("rtp", "rtcp"))
+    check(len(clients) >= 13, f"the addresses of {len(clients)} clients are known")
+    also = [word for host, port in clients for word in ("--also", f"{host}:{port}")]
+    count = FLOOD_RATE * (MEASURE_S + 12)
+    hostile = await start(
+        *("INCAMERA_HOSTILE", "--target", f"{MEDIA[0]}:{MEDIA[1]}", "--count", count, "--rate", FLOOD_RATE), *also
+    )
+    joining = await call("newcomers", ("audio", 1, JOINERS), 1)
+    for kind, process in zip(("sound", "pictures"), calls):
+        text = await said(process)
+        lost = number(r"([\d.]+) % lost", text)
+        measured(lost == 0 and process.returncode == 0, f"{kind}: {lost:g} % lost")
+        gap = number(r"([\d.]+) ms was the longest silence", text)
+        if kind == "sound":
+            measured(gap <= GAP_MS_MAX, f"{kind}: the longest silence was {gap:g} ms (60 are allowed)")
+    text = await said(joining)
+    joined = number(r"(\d+) clients joined", text)
+    measured(joined >= 0.99 * (JOINERS + 1), f"{joined:g} of {JOINERS + 1} newcomers joined meanwhile, and had media")
+    still = hostile.returncode is None
+    text = await said(hostile)
+    check(hostile.returncode == 0, f"the sender went through: {text}")
+    sent = json.loads(text)
+    measured(
+        sent["sent"] / sent["seconds"] >= 0.95 * FLOOD_RATE,
+        f"beside {CALL_RATE} datagrams a second of the call, {sent['sent'] / sent['seconds']:.0f} forged ones came, "
+        "half of them from the clients' own addresses",
+    )
+    control(still, "the flood went on until the measurement was over")
+    expects("datagrams_received", int(0.95 * sent["sent"]))
+    expects("media_unauthentic", sent["sent"] // 20)
+
+
+scenario("flood", act, timeout_s=110)

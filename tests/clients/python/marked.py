@@ -1,0 +1,86 @@
+"""People and media that can be found again: all that they are and say carries a mark (`memory`).
+
+Media are the load client's, since no SDK lets a test say what an encoded frame holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, mark_sensitive, measured
+from livekit import api, rtc
+from memory import Scan, Watch, mark, stamped
+
+#: The policy's, and that of the promise that goes beyond it.
+AGE_MAX_S, PERSON_GONE_S = 10.0, 2.0
+
+#: What is known of a person, and what it says. Lossy packets are kept for nobody: to find one is luck.
+PERSONAL = ("identity", "name", "metadata", "attribute")
+KEPT = ("reliable", "chat")
+SPOKEN = (*KEPT, "lossy")
+
+
+def token(person: str, room: str) -> str:
+    jwt = (
+        api.AccessToken(API_KEY, API_SECRET)
+        .with_identity(mark(f"{person}_identity"))
+        .with_name(mark(f"{person}_name"))
+        .with_metadata(mark(f"{person}_metadata"))
+        .with_attributes({"colour": mark(f"{person}_attribute")})
+        .with_grants(api.VideoGrants(room_join=True, room=room))
+        .to_jwt()
+    )
+    mark_sensitive(jwt)
+    return jwt
+
+
+async def arrive(jwt: str, key: str | None = None) -> rtc.Room:
+    room = rtc.Room()
+    options = rtc.RoomOptions(auto_subscribe=True)
+    if key is not None:
+        provider = rtc.KeyProviderOptions(shared_key=key.encode(), ratchet_window_size=0)
+        options.encryption = rtc.E2EEOptions(key_provider_options=provider)
+    await asyncio.wait_for(room.connect(SIGNAL, jwt, options), 15)
+    return room
+
+
+async def talk(room: rtc.Room, person: str, seconds: float) -> None:
+    """Data packets of both kinds, and chat."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        me = room.local_participant
+        await me.publish_data(stamped(f"{person}_reliable"), reliable=True, topic="notes")
+        await me.publish_data(stamped(f"{person}_lossy"), reliable=False, topic="notes")
+        await me.send_text(stamped(f"{person}_chat"), topic="lk.chat")
+        await asyncio.sleep(0.1)
+
+
+async def load(stamp: str, kind: str, seconds: int, *more: str) -> asyncio.subprocess.Process:
+    arguments = [
+        *("--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
+        *("--room", stamp, "--kind", kind, "--publishers", "2", "--subscribers", "2"),
+        *("--seconds", str(seconds), "--stamp", mark(stamp), *more),
+    ]
+    return await asyncio.create_subprocess_exec(os.environ["INCAMERA_LOAD"], *arguments)
+
+
+def vanished(scan: Scan, person: str, what: tuple[str, ...]) -> None:
+    for kind in what:
+        name = f"{person}_{kind}"
+        if where := dict(scan.where.get(name, {})):
+            raise AssertionError(f"{name} is still there: {where}")
+        check(True, f"{name} is gone")
+
+
+def found(watch: Watch, *names: str) -> None:
+    for name in names:
+        most = watch.most(name)
+        control(most > 0, f"{name} is found while it may be: {most} copies at most")
+
+
+def aged(watch: Watch, *names: str) -> None:
+    for name in names:
+        oldest = watch.oldest(name)
+        measured(oldest <= AGE_MAX_S, f"the oldest copy of {name} was {oldest:.1f} s old")

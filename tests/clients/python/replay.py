@@ -1,0 +1,90 @@
+"""A participant's own datagrams, captured and sent again from its own address, count for nothing. Needs root.
+
+Beside what `client` reads: `INCAMERA_UDP_PORT` (the server's port of media).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import struct
+from collections import Counter
+
+from client import check, control, expects, fresh_room, join, measured, scenario, until
+from datagrams import Address, Datagram, Forger, Tap
+from livekit import rtc
+from media import publish_audio
+
+SERVER: Address = ("127.0.0.1", int(os.environ["INCAMERA_UDP_PORT"]))
+TALK_S, ATTACK_S = 3.0, 3.0
+#: Fresh packets that may be under way at the edges of a span, when what came and what went is compared.
+UNDER_WAY = 10
+
+
+def media(seen: list[Datagram], *, to: Address | None = None, of: Address | None = None) -> list[Datagram]:
+    return [
+        it for it in seen if it.kind == "rtp" and (to is None or it.target == to) and (of is None or it.source == of)
+    ]
+
+
+def numbers(datagrams: list[Datagram]) -> list[tuple[int, int]]:
+    """SSRC and sequence number of each, which are in the clear."""
+    found = []
+    for it in datagrams:
+        _, sequence, _, ssrc = struct.unpack_from("!HHII", it.payload)
+        found.append((ssrc, sequence))
+    return found
+
+
+async def act() -> None:
+    check(os.geteuid() == 0, "this is root, who alone may listen in and forge addresses")
+    tap, forger = Tap({SERVER[1]}), Forger()
+    name = fresh_room("replay")
+    ada, ben = await join(name, "ada"), await join(name, "ben")
+    heard: list[rtc.Track] = []
+    ben.on("track_subscribed", lambda track, *_: heard.append(track))
+    task = await publish_audio(ada, 0)
+    await until("ben is subscribed to ada's voice", 10, lambda: heard)
+    await asyncio.sleep(TALK_S)
+
+    sent = Counter(it.source for it in media(tap.seen, to=SERVER))
+    received = Counter(it.target for it in media(tap.seen, of=SERVER))
+    check(sent and received, "media flows")
+    (speaker, _), (listener, _) = sent.most_common(1)[0], received.most_common(1)[0]
+    captured = [it.payload for it in media(tap.seen, of=speaker, to=SERVER)][-100:]
+    control(len(captured) == 100, "100 sealed datagrams of ada's were captured while ben heard them")
+
+    began = len(tap.seen)
+    random.seed(7)
+    replayed = forged = 0
+    for _ in range(int(ATTACK_S / 0.05)):
+        for payload in random.sample(captured, 20):
+            forger.send(speaker, SERVER, payload)
+            replayed += 1
+        # Of a number that was not sent yet: the window lets it pass, the seal does not.
+        head, sequence, rest = captured[-1][:2], struct.unpack_from("!H", captured[-1], 2)[0], captured[-1][4:]
+        forger.send(speaker, SERVER, head + struct.pack("!H", (sequence + 2_000 + forged) & 0xFFFF) + rest)
+        forged += 1
+        await asyncio.sleep(0.05)
+    span = tap.seen[began:]
+    copies = Counter(numbers(media(span, of=speaker, to=SERVER)))
+    known = set(numbers([it for it in tap.seen[:began] if it.source == speaker and it.kind == "rtp"]))
+    fresh = sum(1 for number, count in copies.items() if number not in known and count == 1) - forged
+    out = numbers(media(span, of=SERVER, to=listener))
+    control(fresh > 40 * ATTACK_S, f"{fresh} fresh packets of ada's came meanwhile, and were passed on")
+    measured(
+        abs(len(out) - fresh) <= UNDER_WAY,
+        f"{len(out)} packets went to ben for {fresh} fresh ones of ada's, though {replayed} replayed and "
+        f"{forged} forged ones came beside them from her address",
+    )
+    measured(len(set(out)) == len(out), "no packet number went to ben twice")
+    check(tap.lost() == 0, "the tap missed nothing")
+    expects("media_replayed", replayed)
+    expects("media_unauthentic", forged)
+    task.cancel()
+    await ada.disconnect()
+    await ben.disconnect()
+
+
+scenario("replay", act)

@@ -1,0 +1,437 @@
+//! The promises, each attacked before the reader's eyes: `cargo xtask prove`.
+//!
+//! Owns: which promise is proven by what, in words for somebody who answers for security and is no programmer.
+//! Guarantees: a proof holds only when its scenario or its tests pass; a figure is printed as it was measured, and
+//! none without the positive control beside it.
+//! Not here: what is done (`tests/clients/`), the servers that must fail (`sabotage`).
+
+use std::fmt::Write as _;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::ci::counted;
+use crate::command::{Log, cargo};
+use crate::scenario::{self, Shown};
+use crate::server::{self, Make};
+use crate::{Failure, sabotage, setup};
+
+pub(crate) const HELP: &str = "
+Usage: cargo xtask prove [--only NAME]… [--json] [--list]
+       cargo xtask prove --twins
+
+Attacks each promise of the server and says for each: what is claimed, what was done, what was measured, how we know
+that the measurement finds something when there is something (the positive control), and what it does not show.
+It takes under three minutes after the build, needs root (to read the server's memory, to listen in, to forge sender
+addresses) and starts what it needs: the server, LiveKit's own clients, a browser, a network of its own.
+
+  --only NAME  only this proof; may be given several times
+  --json       the same as JSON, on standard output
+  --list       names the proofs
+  --twins      the other way round: builds servers that lack one guard each, and fails if a proof does not notice
+
+Each proof is a scenario of `cargo xtask test` or a unit test, so that `cargo xtask ci` runs them all, each once.
+What the promises mean, and what nobody promises: docs/security.md.
+";
+
+/// One promise.
+pub(crate) struct Proof {
+    pub(crate) name: &'static str,
+    claim: &'static str,
+    done: &'static str,
+    /// What a reader must not conclude.
+    not_shown: &'static str,
+    by: By,
+    /// Whether it measures time or loss, and must have the machine to itself.
+    is_alone: bool,
+}
+
+enum By {
+    Scenario(&'static str),
+    /// Arguments of `cargo test`, one run each, and the positive control that is within the tests.
+    Tests(&'static [&'static [&'static str]], &'static str),
+}
+
+impl Proof {
+    /// The scenario that proves it, if it is one.
+    pub(crate) const fn scenario(&self) -> Option<&'static str> {
+        match self.by {
+            By::Scenario(name) => Some(name),
+            By::Tests(..) => None,
+        }
+    }
+}
+
+const PROOFS: &[Proof] = &[
+    Proof {
+        name: "forgotten",
+        claim: "What was said is forgotten after ten seconds, and a person two seconds after the goodbye.",
+        done: "People talk, send data and leave; one is killed. Meanwhile all memory of the server is searched, ten \
+               times a second, for what they said and who they are. Encryption between the clients is off, so that \
+               there is something to find.",
+        not_shown: "The kernel's own buffers, swap, and what the other participants keep.",
+        by: By::Scenario("forgotten"),
+        is_alone: false,
+    },
+    Proof {
+        name: "tokens",
+        claim: "Nobody enters without a good token, and revocation ends a running session within a second.",
+        done: "Tokens of every kind of key, made by the vendors' own libraries, are presented good, expired, signed \
+               by a foreign key, signed by the means of another kind of key, and revoked; sessions are revoked \
+               while they run.",
+        not_shown: "That the back end which mints the tokens gives them to the right people.",
+        by: By::Scenario("dynamic_keys"),
+        is_alone: false,
+    },
+    Proof {
+        name: "blind",
+        claim: "With end-to-end encryption the server never has the content or the key, and the wire shows nothing.",
+        done: "Two people talk, chat and send sound under a channel key. What they say and the key, as typed and as \
+               derived, are searched for in the server's memory, in its log and its counters, and in every packet to \
+               and from it.",
+        not_shown: "Who is in which room, when, and how much they send: the server sees that.",
+        by: By::Scenario("blind"),
+        is_alone: false,
+    },
+    Proof {
+        name: "wrong_key",
+        claim: "A participant without the right channel key sees and hears nothing.",
+        done: "Three people are in one room in a real browser. The server gives each the others' packets. Eve has \
+               another key than Ada; Grace has Ada's.",
+        not_shown: "That the page which handles the key is the one that you trust: whoever serves it could change it.",
+        by: By::Scenario("wrong_key"),
+        is_alone: true,
+    },
+    Proof {
+        name: "replay",
+        claim: "A recorded packet that is sent again counts for nothing.",
+        done: "A participant's own sealed packets are captured and sent again from the participant's own address, \
+               and so are packets that were changed.",
+        not_shown: "Replay by somebody inside the call, which end-to-end encryption refuses in the clients.",
+        by: By::Scenario("replay"),
+        is_alone: true,
+    },
+    Proof {
+        name: "spoofed_handshake",
+        claim: "Whoever forges packets from a client's address cannot keep it from joining.",
+        done: "Clients join one after the other. From the first packet of each on, forged packets in its name \
+               arrive beside its own at every step: hellos, alerts, broken and oversized handshake pieces, media.",
+        not_shown: "An attacker on the path, who can simply drop the packets; and one who guesses the client's own \
+                    handshake messages in the instant before they arrive.",
+        by: By::Scenario("spoofed_handshake"),
+        is_alone: true,
+    },
+    Proof {
+        name: "front_door",
+        claim: "Strangers get nothing: no answer on the media port, no memory, no place in the queue.",
+        done: "Everything that a stranger can send to the media port is sent from many addresses, and a knock with a \
+               participant's public name but without the password; and request heads are begun and never finished, \
+               and answers never read.",
+        not_shown: "Floods that fill the line before the server: that takes the network's operator. HTTP answers over \
+                    TCP, whose sender has been shown to be there.",
+        by: By::Scenario("front_door"),
+        is_alone: true,
+    },
+    Proof {
+        name: "flood",
+        claim: "A flood of forged packets does not touch a running call, and people can still join.",
+        done: "Ten times the call's own packets are sent at the media port from forged addresses, those of the \
+               clients among them, shaped like every protocol that is spoken there.",
+        not_shown: "More than this machine can send; a full line.",
+        by: By::Scenario("flood"),
+        is_alone: true,
+    },
+    Proof {
+        name: "abuse",
+        claim: "A participant who asks for too much gets no more than a fixed share, and nobody else pays for it.",
+        done: "Two malicious subscribers ask two hundred times a second for all packets again and for a new picture, \
+               beside a call of others.",
+        not_shown: "A participant who uploads as much as the line carries.",
+        by: By::Scenario("abuse"),
+        is_alone: true,
+    },
+    Proof {
+        name: "panic",
+        claim: "A fault in the server that one participant provokes ends that participant's session alone.",
+        done: "A fault is raised in the middle of the work for one participant: on the media side, in a connection, \
+               and where rooms are decided.",
+        not_shown: "Faults of the hardware and of the kernel. In the server that is shipped nothing can raise such a \
+                    fault on demand, so this runs at the same boundaries in the code's own tests.",
+        by: By::Tests(
+            &[
+                &["--package", "edge", "--lib", "a_panic_"],
+                &["--package", "edge", "--test", "front", "a_panic_"],
+            ],
+            "the fault itself is counted in each test: one that does not happen fails it",
+        ),
+        is_alone: true,
+    },
+];
+
+/// How one proof ended.
+struct Verdict {
+    proof: &'static Proof,
+    took: Duration,
+    outcome: Result<Shown, Failure>,
+}
+
+pub(crate) fn named(name: &str) -> Result<&'static Proof, Failure> {
+    let found = PROOFS.iter().find(|proof| proof.name == name);
+    found.ok_or_else(|| format!("there is no proof `{name}`; see cargo xtask prove --list"))
+}
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    let mut chosen: Vec<&'static Proof> = Vec::new();
+    let (mut is_json, mut is_twins) = (false, false);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--list" => {
+                for proof in PROOFS {
+                    println!("{:<18}{}", proof.name, proof.claim);
+                }
+                return Ok(());
+            }
+            "--json" => is_json = true,
+            "--twins" => is_twins = true,
+            "--only" => chosen.push(named(rest.next().ok_or("--only needs a name; see --list")?)?),
+            _ => return Err(format!("unknown option `{argument}`; see --help")),
+        }
+    }
+    if chosen.is_empty() {
+        chosen = PROOFS.iter().collect();
+    }
+    if !is_json {
+        println!("building what is attacked and what attacks it …");
+    }
+    prepare(is_twins)?;
+    if is_twins {
+        let noticed = sabotage::run()?;
+        println!("{noticed} of {noticed} noticed");
+        return Ok(());
+    }
+    let began = Instant::now();
+    let verdicts = prove(&chosen, !is_json);
+    let failed = verdicts.iter().filter(|verdict| verdict.outcome.is_err()).count();
+    if is_json {
+        println!("{}", json(&verdicts));
+    } else {
+        let (held, of) = (verdicts.len() - failed, verdicts.len());
+        println!("{held} of {of} promises held, in {:.0} s", began.elapsed().as_secs_f32());
+    }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} did not hold", verdicts.len())) }
+}
+
+fn prepare(with_twins: bool) -> Result<(), Failure> {
+    setup::everything()?;
+    let log = Log::create("build")?;
+    let build = || {
+        setup::build_page(&log)?;
+        server::build(&log)?;
+        scenario::build_tools(&log)?;
+        if with_twins {
+            return sabotage::build(&log);
+        }
+        for arguments in PROOFS.iter().flat_map(|proof| match proof.by {
+            By::Tests(runs, _) => runs,
+            By::Scenario(_) => &[],
+        }) {
+            log.run(cargo().args(["test", "--locked", "--no-run"]).args(*arguments))?;
+        }
+        Ok(())
+    };
+    build().map_err(|failure: Failure| format!("{failure}\n{}", log.shown()))
+}
+
+/// Those that need not be alone share the machine, two at a time; then the others, one after the other.
+fn prove(chosen: &[&'static Proof], is_told: bool) -> Vec<Verdict> {
+    let (alone, together): (Vec<_>, Vec<_>) =
+        chosen.iter().copied().partition(|proof: &&Proof| proof.is_alone);
+    let mut verdicts = Vec::new();
+    let mut note = |verdict: Verdict| {
+        if is_told {
+            println!("{}", told(&verdict));
+        }
+        verdicts.push(verdict);
+    };
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        // The first takes as long as the others together.
+        let (first, others) = together.split_at(together.len().min(1));
+        for lane in [first, others] {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                for proof in lane {
+                    // Nobody has hung up: the receiver waits for all.
+                    drop(sender.send(attack(proof)));
+                }
+            });
+        }
+        drop(sender);
+        receiver.into_iter().for_each(&mut note);
+    });
+    alone.into_iter().map(attack).for_each(note);
+    verdicts
+}
+
+fn attack(proof: &'static Proof) -> Verdict {
+    let began = Instant::now();
+    let outcome = match proof.by {
+        By::Scenario(name) => {
+            scenario::named(name).and_then(|scenario| scenario::run_one(scenario, Make::Shipped))
+        }
+        By::Tests(runs, control) => tests(proof.name, runs, control),
+    };
+    Verdict { proof, took: began.elapsed(), outcome }
+}
+
+fn tests(name: &str, runs: &[&[&str]], control: &str) -> Result<Shown, Failure> {
+    let log = Log::create(&format!("prove/{name}"))?;
+    for arguments in runs {
+        log.run(cargo().args(["test", "--locked"]).args(*arguments))
+            .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
+    }
+    let text = log.read();
+    let count = counted(&text);
+    if count.passed < runs.len() {
+        return Err(format!("only {} tests ran\n{}", count.passed, log.shown()));
+    }
+    let names = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
+    let measured = names
+        .map(|line| line.rsplit("::").next().unwrap_or(line).replace('_', " "))
+        .chain([format!("{} tests passed, {} failed", count.passed, count.failed)])
+        .collect();
+    Ok(Shown { measured, controls: vec![control.to_owned()] })
+}
+
+/// One promise, for a reader.
+fn told(verdict: &Verdict) -> String {
+    let Verdict { proof, took, outcome } = verdict;
+    let mut text = String::new();
+    let mut say = |label: &str, words: &str| {
+        let mut start = format!("  {label:<12}");
+        for line in wrapped(words) {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{start}{line}");
+            start = " ".repeat(14);
+        }
+    };
+    say("claim", proof.claim);
+    say("done", proof.done);
+    match outcome {
+        Ok(shown) => {
+            shown.measured.iter().for_each(|line| say("measured", line));
+            shown.controls.iter().for_each(|line| say("control", line));
+        }
+        Err(failure) => say("FAILED", failure.lines().next().unwrap_or_default()),
+    }
+    say("not shown", proof.not_shown);
+    let word = if outcome.is_ok() { "HOLDS" } else { "DOES NOT HOLD" };
+    format!("{}: {word} ({:.0} s)\n{text}", proof.name, took.as_secs_f32())
+}
+
+/// Lines of at most 100 characters.
+fn wrapped(words: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in words.split_whitespace() {
+        let is_full =
+            lines.last().is_some_and(|line| !line.is_empty() && line.len() + word.len() >= 100);
+        if is_full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+/// An array of objects, one for each proof.
+fn json(verdicts: &[Verdict]) -> String {
+    let none = Vec::new();
+    let objects: Vec<String> = verdicts
+        .iter()
+        .map(|Verdict { proof, took, outcome }| {
+            let shown = outcome.as_ref().ok();
+            let list = |lines: &[String]| {
+                format!("[{}]", lines.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", "))
+            };
+            let failure = outcome.as_ref().err().and_then(|failure| failure.lines().next());
+            format!(
+                "{{\"name\": {}, \"claim\": {}, \"done\": {}, \"measured\": {}, \"positive_control\": {}, \
+                 \"not_shown\": {}, \"holds\": {}, \"failure\": {}, \"seconds\": {:.1}}}",
+                quoted(proof.name),
+                quoted(proof.claim),
+                quoted(proof.done),
+                list(shown.map_or(&none, |shown| &shown.measured)),
+                list(shown.map_or(&none, |shown| &shown.controls)),
+                quoted(proof.not_shown),
+                shown.is_some(),
+                failure.map_or("null".to_owned(), quoted),
+                took.as_secs_f32(),
+            )
+        })
+        .collect();
+    format!("[\n  {}\n]", objects.join(",\n  "))
+}
+
+/// A JSON string (RFC 8259 §7).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            control if control < ' ' => {
+                // Writing to a string does not fail.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_proof_is_a_scenario_that_is_there_or_tests() {
+        for proof in PROOFS {
+            if let Some(name) = proof.scenario() {
+                assert!(scenario::named(name).is_ok(), "{}", proof.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_as_json_is_json() {
+        let shown = Shown {
+            measured: vec!["0 of \"12\"".into(), "a\\b\u{1}".into()],
+            controls: vec!["one".into()],
+        };
+        let took = Duration::from_millis(1_500);
+        let verdicts = [
+            Verdict { proof: &PROOFS[0], took, outcome: Ok(shown) },
+            Verdict { proof: &PROOFS[1], took, outcome: Err("no\nmore".into()) },
+        ];
+        let read: serde_json::Value = serde_json::from_str(&json(&verdicts)).unwrap();
+        assert_eq!(read[0]["measured"][0], "0 of \"12\"");
+        assert_eq!(read[0]["measured"][1], "a\\b\u{1}");
+        assert_eq!((&read[0]["holds"], &read[1]["holds"]), (&true.into(), &false.into()));
+        assert_eq!(read[1]["failure"], "no");
+    }
+
+    #[test]
+    fn a_failure_is_told_as_one() {
+        let took = Duration::ZERO;
+        let failed = Verdict { proof: &PROOFS[0], took, outcome: Err("it was there\nlog".into()) };
+        let text = told(&failed);
+        assert!(text.contains("DOES NOT HOLD") && text.contains("it was there"), "{text}");
+        assert!(!text.contains("log"));
+    }
+}
