@@ -87,7 +87,7 @@ const PROOFS: &[Proof] = &[
         name: "blind",
         claim: "With end-to-end encryption the server never has the content or the key, and the wire shows nothing.",
         done: "Two people talk, chat and send sound under a channel key. What they say and the key, as typed and as \
-               derived, are searched for in the server's memory, in its log and its counters, and in every packet to \
+               derived, are searched for in the server's memory, in its log and its metrics, and in every packet to \
                and from it.",
         not_shown: "Who is in which room, when, and how much they send: the server sees that.",
         by: By::Scenario("blind"),

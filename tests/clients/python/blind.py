@@ -1,8 +1,8 @@
 """What the server and the wire know of a call that is encrypted end to end: neither what was said nor the key.
 
 Marks go in as data packets, chat and sound, and so does the channel key, which is a mark, too. They are searched for in
-`/proc/PID/mem`, in the server's log, and in every packet from and to the server. Each place has its positive
-control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
+`/proc/PID/mem`, in the server's log, in its metrics, and in every packet from and to the server. Each place has its
+positive control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
 
 Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_UDP_PORT`, `INCAMERA_SERVER_LOG`, `INCAMERA_LOAD`.
 """
@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import socket
+import urllib.request
 from collections import Counter
 from urllib.parse import urlsplit
 
@@ -55,6 +57,7 @@ async def act() -> None:
 
     in_memory("sealed", watch)
     in_log(hidden)
+    in_metrics(hidden)
     await on_the_wire(tap, hidden)
     await eve.disconnect()
     await grace.disconnect()
@@ -77,6 +80,28 @@ def in_log(hidden: dict[str, bytes]) -> None:
     measured(True, f"log: 0 copies in {len(text.splitlines())} lines")
     words = text.count(b"participant joined")
     control(words >= 2, f"the same search finds the server's own words in the log, {words} times")
+
+
+def in_metrics(hidden: dict[str, bytes]) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port()}/metrics", timeout=5) as answer:
+        text = answer.read()
+    people = {name: mark(name).encode() for name in ("eve_identity", "grace_identity", "sealed_room")}
+    for name, content in (hidden | people).items():
+        check(content not in text, f"{name} is not in the metrics")
+    measured(True, f"metrics: 0 copies, and no name of a person or a room, in {len(text.splitlines())} lines")
+    sent = int(re.search(rb"incamera_datagrams_sent\S* (\d+)", text)[1])
+    control(sent > 500, f"the same text counts the {sent} datagrams that the call has been sent")
+
+
+def metrics_port() -> int:
+    """Of the server's listening sockets the one that is not for clients."""
+    pid = os.environ["INCAMERA_PID"]
+    owned = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+    with open(f"/proc/{pid}/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    listening = [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in owned]
+    [port] = set(listening) - {HTTP_PORT}
+    return port
 
 
 async def on_the_wire(tap: Tap, hidden: dict[str, bytes]) -> None:
