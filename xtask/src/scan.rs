@@ -56,7 +56,8 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 
 fn is_foreign_address(word: &str, ports: Ports) -> bool {
     if let Ok(address) = word.parse::<std::net::SocketAddr>() {
-        let is_ours = is_local(address.ip()) && [ports.http, ports.udp].contains(&address.port());
+        let is_ours =
+            is_local(address.ip()) && [ports.http, ports.udp, ports.tcp].contains(&address.port());
         return !is_ours;
     }
     // A bare `::` or `a::b` is a Rust path far more often than an address.
@@ -78,7 +79,7 @@ fn is_local(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    const PORTS: Ports = Ports { http: 7880, udp: 7882 };
+    const PORTS: Ports = Ports { http: 7880, udp: 7882, tcp: 7881 };
 
     fn check(line: &str, expect: usize) {
         assert_eq!(findings(line, PORTS, &["alice", "k-3f9a"]).len(), expect, "{line}");

@@ -35,7 +35,7 @@ A script finds in its environment:
   INCAMERA_LOAD       the load clients, for `forgotten`
   INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
   INCAMERA_PID        the server's process
-  INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_SERVER_LOG
+  INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_TCP_PORT  INCAMERA_SERVER_LOG
                       the ports of its server, and the file of its log: a script that starts servers
                       itself gives them these ports and appends their logs there
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
@@ -104,6 +104,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("deployment", "python/deployment.py", 90),
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),
+    own("tcp", "python/tcp.py", 240),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
@@ -208,6 +209,7 @@ fn run_one(scenario: &Scenario) -> Result<(), Failure> {
             .env("INCAMERA_PID", &pid)
             .env("INCAMERA_HTTP_PORT", ports.http.to_string())
             .env("INCAMERA_UDP_PORT", ports.udp.to_string())
+            .env("INCAMERA_TCP_PORT", ports.tcp.to_string())
             .env("INCAMERA_SERVER_LOG", &log_path)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);

@@ -6,7 +6,7 @@
 //! Not here: what the parts do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use wire::access::Access;
+use wire::sdp::{Candidate, CandidateTransport};
 
 use crate::config::{Config, ConfigError};
 use crate::http::Front;
@@ -27,6 +28,7 @@ use crate::limits::{DEPARTURE_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
+use crate::tcp;
 use crate::tls::{CertifiedKey, Tls};
 use crate::worker::{Workers, WorkersConfig};
 
@@ -39,6 +41,17 @@ pub enum StartError {
     /// The TCP port is taken, or the address is not this machine's.
     #[error("cannot listen for HTTP on {address}")]
     Http {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The TCP port for media is taken, or the address is not this machine's.
+    #[error(
+        "cannot listen for media over TCP on {address}: another `rtc.tcp_port` or `--tcp-port` may be free"
+    )]
+    Tcp {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system says.
@@ -64,7 +77,10 @@ pub struct Server {
     certified: Option<watch::Sender<CertifiedKey>>,
     access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
+    tcp_port: Option<u16>,
     listening: JoinHandle<()>,
+    /// Media over TCP.
+    carrying: JoinHandle<()>,
     deciding: JoinHandle<()>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -79,6 +95,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let (listeners, http) = listen(&config.http).await?;
+        let (tcp_listeners, tcp_port) = listen_for_media(&config.tcp)?;
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -101,8 +118,8 @@ impl Server {
         let hub_config = HubConfig {
             control: control(&config),
             access: admitting.clone(),
-            candidates: config.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
-            door,
+            candidates: candidates(&config.advertised, port, tcp_port),
+            door: Arc::clone(&door),
             fingerprint: factory.fingerprint().clone(),
             origin,
         };
@@ -111,6 +128,16 @@ impl Server {
         let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
 
         let (phase, watched) = watch::channel(Phase::Open);
+        let carrying = tokio::spawn(tcp::serve(
+            tcp_listeners,
+            Arc::new(tcp::Front {
+                door,
+                workers: Arc::clone(&workers),
+                metrics: Arc::clone(&metrics),
+                bounds: tcp::Bounds::default(),
+            }),
+            watched.clone(),
+        ));
         let front = Arc::new(Front {
             access: admitting,
             hub: to_hub.clone(),
@@ -130,14 +157,16 @@ impl Server {
         };
         let with_tls = tls.is_some();
         let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
-        tracing::info!(%http, with_tls, udp = port, workers = config.workers, "started");
+        tracing::info!(%http, with_tls, udp = port, tcp = tcp_port, workers = config.workers, "started");
         Ok(Self {
             http,
             phase,
             certified,
             access,
             to_hub,
+            tcp_port,
             listening,
+            carrying,
             deciding,
             workers,
             metrics,
@@ -155,6 +184,12 @@ impl Server {
     #[must_use]
     pub fn udp_port(&self) -> u16 {
         self.workers.udp_port()
+    }
+
+    /// Where media is received over TCP, if anywhere.
+    #[must_use]
+    pub const fn tcp_port(&self) -> Option<u16> {
+        self.tcp_port
     }
 
     /// The counters.
@@ -199,6 +234,11 @@ impl Server {
         drop(self.deciding.await);
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
+        // The workers let go of them; one whose client does not read may still be writing.
+        let mut carrying = self.carrying;
+        if timeout(self.config.limits.drain, &mut carrying).await.is_err() {
+            carrying.abort();
+        }
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
             tracing::info!(name, total, "counted");
         }
@@ -219,6 +259,31 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAdd
     }
     let first = first.ok_or(StartError::Config(ConfigError::Http))?;
     Ok((listeners, first))
+}
+
+/// Listens for media over TCP at every address, or at none; at which port.
+fn listen_for_media(
+    addresses: &[SocketAddr],
+) -> Result<(Vec<TcpListener>, Option<u16>), StartError> {
+    let mut listeners = Vec::new();
+    let mut port = None;
+    for address in addresses {
+        let unbound = |source| StartError::Tcp { address: *address, source };
+        let listener = tcp::listen(*address).map_err(unbound)?;
+        port.get_or_insert(listener.local_addr().map_err(unbound)?.port());
+        listeners.push(listener);
+    }
+    Ok((listeners, port))
+}
+
+/// Where clients can send media: everywhere over UDP, and then everywhere over TCP.
+fn candidates(advertised: &[IpAddr], udp: u16, tcp: Option<u16>) -> Vec<Candidate> {
+    let all = |port, transport| {
+        let each = advertised.iter();
+        each.map(move |ip| Candidate { address: SocketAddr::new(*ip, port), transport })
+    };
+    let over_tcp = tcp.into_iter().flat_map(|port| all(port, CandidateTransport::TcpPassive));
+    all(udp, CandidateTransport::Udp).chain(over_tcp).collect()
 }
 
 fn control(config: &Config) -> control::Config {

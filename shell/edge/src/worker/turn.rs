@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use model::{PeerId, Timestamp, WorkerId};
-use peer::{BindingRequest, Door, Event, Output, Path, Peer, PeerFactory, Remote};
+use model::{Path, PeerId, Timestamp, WorkerId};
+use peer::framing::Frames;
+use peer::{BindingRequest, Door, Event, Output, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use rtrb::Consumer;
 use sfu::forward::PeerSlot;
@@ -27,9 +28,10 @@ use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Paths, Routes};
 use super::seat::Seat;
+use super::tcp::FromTcp;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
-use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX};
+use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
@@ -59,6 +61,8 @@ pub(super) struct Parts {
     /// Of data messages in the inbox.
     pub(super) load: Arc<Load>,
     pub(super) sockets: Vec<MediaSocket>,
+    /// From the TCP connections of the worker's peers.
+    pub(super) tcp: mpsc::Receiver<FromTcp>,
     /// For [`ReceiveBatch`].
     pub(super) received: Mapping,
     pub(super) hops: Hops,
@@ -77,6 +81,7 @@ pub(super) struct Worker {
     bell: Arc<Bell>,
     inbox: Receiver<ToWorker>,
     load: Arc<Load>,
+    tcp: mpsc::Receiver<FromTcp>,
     waiter: Waiter,
     /// Taken while a batch is worked on.
     batch: Option<ReceiveBatch>,
@@ -111,6 +116,7 @@ impl Worker {
             bell,
             inbox: parts.inbox,
             load: parts.load,
+            tcp: parts.tcp,
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
             arrivals: parts.arrivals,
@@ -143,6 +149,7 @@ impl Worker {
             }
             if is_rung {
                 self.hear_workers();
+                self.hear_tcp();
             }
             self.receive();
             self.flush();
@@ -276,19 +283,54 @@ impl Worker {
     fn land(&mut self, now: Timestamp, hop: &Hop) {
         match hop {
             Hop::Datagram { remote, local, bytes } => {
-                let path = Path { remote: *remote, local: *local };
-                let datagram = bytes.get();
-                match (Datagram::classify(datagram), self.owner(&path)) {
-                    (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
-                        self.ingest(now, peer, slot, datagram);
-                    }
-                    (kind, _) => self.take(now, path, kind, datagram, true),
-                }
+                self.take_one(now, Path::udp(*local, *remote), bytes.get());
             }
             Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
             }
+        }
+    }
+
+    /// What came over TCP.
+    fn hear_tcp(&mut self) {
+        for _ in 0..TCP_TURN_MAX {
+            let Ok(message) = self.tcp.try_recv() else { return };
+            let now = self.now();
+            match message {
+                FromTcp::Opened { path, peer, going } => {
+                    self.outlet.connections.add(path, peer, going);
+                }
+                FromTcp::Arrived { path, frames } => {
+                    for datagram in Frames::new(&frames).map_while(Result::ok) {
+                        self.metrics.datagrams_received.count();
+                        self.guard(|worker| worker.take_one(now, path, datagram));
+                    }
+                }
+                FromTcp::Ended { path } => self.lose(&path),
+            }
+        }
+        // There may be more: come back after a look at the sockets.
+        self.is_behind = true;
+        self.bell.ring();
+    }
+
+    /// A connection is no more.
+    fn lose(&mut self, path: &Path) {
+        let Some(peer) = self.outlet.connections.remove(path) else { return };
+        self.paths.remove(path, peer);
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.lose(path);
+        }
+    }
+
+    /// A datagram that is for this worker or for nobody.
+    fn take_one(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
+        match (Datagram::classify(datagram), self.owner(&path)) {
+            (Datagram::Rtp | Datagram::Rtcp, Some((peer, Some(slot)))) => {
+                self.ingest(now, peer, slot, datagram);
+            }
+            (kind, _) => self.take(now, path, kind, datagram, true),
         }
     }
 
@@ -319,7 +361,7 @@ impl Worker {
 
     /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
     fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
-        let path = Path { remote: run.remote, local: run.local };
+        let path = Path::udp(run.local, run.remote);
         let mut owner = self.owner(&path);
         for datagram in run.datagrams() {
             self.metrics.datagrams_received.count();
@@ -387,6 +429,9 @@ impl Worker {
     ) {
         match self.door.owner(request.local_ufrag) {
             Some(owner) if owner.worker == self.id => {
+                if !self.outlet.connections.may_be_of(&path, owner) {
+                    return self.metrics.knocks_foreign.count();
+                }
                 let Some(seat) = self.seats.get_mut(&owner) else {
                     return self.metrics.knocks_late.count();
                 };
@@ -438,6 +483,7 @@ impl Worker {
                         }
                         if let Some(old) = seat.prove(path, now) {
                             self.paths.remove(&old, id);
+                            self.outlet.connections.remove(&old);
                         }
                     }
                     self.outlet.datagram(path, &transmit.datagram);
@@ -500,6 +546,7 @@ impl Worker {
             self.timers.remove(&(seat.wake, id));
             for path in &seat.paths {
                 self.paths.remove(path, id);
+                self.outlet.connections.remove(path);
             }
         }
     }
@@ -574,6 +621,7 @@ mod tests {
             bell,
             inbox,
             load: Arc::default(),
+            tcp: mpsc::channel(1).1,
             sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
             hops,
