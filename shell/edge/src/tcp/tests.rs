@@ -308,6 +308,28 @@ fn who_says_nothing_or_proves_nothing_is_cut_in_time() {
     house.stop();
 }
 
+/// Who knows the passwords of two peers, as both ends of a call on one machine may, gets no second one in.
+#[test]
+fn another_peer_cannot_come_in_over_a_connection_that_is_taken() {
+    let house = house(Bounds::default());
+    let mut caller = Caller::new(&house, 0, 1);
+    caller.until("no channel opens", |caller| caller.reliable.is_some());
+    let mut other = Caller::new(&house, 0, 2);
+    let taken = other.socket.try_clone().unwrap();
+    other.socket = caller.socket.try_clone().unwrap();
+    taken.shutdown(Shutdown::Both).unwrap();
+    other.peer.handle_timeout(Timestamp::ZERO + house.origin.elapsed());
+    other.drain();
+    house.counts(1, |metrics| &metrics.knocks_foreign);
+    caller.until("no channel any more", |caller| {
+        let now = Timestamp::ZERO + caller.origin.elapsed();
+        let reliable = caller.reliable.unwrap();
+        caller.peer.send(now, reliable, b"still here")
+    });
+    assert!(!caller.is_closed);
+    house.stop();
+}
+
 #[test]
 fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
     let bounds = Bounds {
