@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
-    WorkerId,
+    Codec, ExtensionKind, Layer, Path, PeerId, RoomId, SubscriptionId, Timestamp, TrackId,
+    TrackKind, WorkerId,
 };
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rtp::extension::{ExtensionForm, ExtensionMap, write_block};
@@ -127,7 +127,7 @@ impl Call {
             let peer = PeerId { worker: WorkerId(0), index: index.into() };
             forward.instruct(now, Instruction::AddPeer { peer, room: ROOM }, &mut outside);
             forward.set_keys(peer, &keys(index));
-            forward.set_destination(peer, address(1), address(1000 + index));
+            forward.set_destination(peer, Path::udp(address(1), address(1000 + index)));
             let formats =
                 vec![ReceiveFormat { payload_type: 96, codec: kind.codec(), rtx: Some(97) }];
             let receive = Instruction::SetReceive { peer, formats, extensions: extensions() };

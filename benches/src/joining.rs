@@ -5,10 +5,8 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use model::{PeerId, Timestamp, WorkerId};
-use peer::{
-    Door, Event, Fingerprint, IceCredentials, Output, Path, Peer, PeerFactory, Remote, Transmit,
-};
+use model::{Path, PeerId, Timestamp, WorkerId};
+use peer::{Door, Event, Fingerprint, IceCredentials, Output, Peer, PeerFactory, Remote, Transmit};
 use rtp::packet::Datagram;
 use wire::grant::VideoGrant;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
@@ -132,7 +130,7 @@ impl End {
 
     fn take(&mut self, now: Timestamp, datagrams: Vec<Transmit>) {
         for Transmit { path, datagram, .. } in datagrams {
-            let here = Path { local: path.remote, remote: path.local };
+            let here = Path::udp(path.remote, path.local);
             self.turn(|peer| match Datagram::classify(&datagram) {
                 Datagram::Stun => peer.handle_stun(now, here, &datagram),
                 _ => peer.handle_dtls(now, &datagram),
@@ -150,7 +148,7 @@ pub(crate) fn handshake() -> (Figure, Figure) {
     let client_factory = PeerFactory::new(Instant::now()).expect("cryptography works");
     let door = Door::new(&[3; 32]);
     let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-    let path = Path { local: address(7001), remote: address(7000) };
+    let path = Path::udp(address(7001), address(7000));
     let pwd = || "abcdefghijklmnopqrstuv".into();
     let (mut server_rounds, mut client_rounds) = (Rounds::default(), Rounds::default());
     for index in 0..HANDSHAKES {

@@ -13,6 +13,7 @@ use std::hint::black_box;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use model::{Codec, Identity, ParticipantSid};
+use peer::framing::Frames;
 use ring::rand::SystemRandom;
 use rtp::packet::{Datagram, RtpHeader};
 use rtp::{codec, extension, rtcp, twcc, vp8};
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("certificate", certificate),
     ("data_packet", data_packet),
     ("forward", media::forward),
+    ("framing", framing),
     ("front_door", front_door),
     ("join", join),
     ("jwks", jwks),
@@ -164,6 +166,27 @@ fn front_door(data: &[u8]) {
     if let Some(request) = peer::BindingRequest::parse(data) {
         black_box(door.owner(request.local_ufrag));
     }
+}
+
+/// What came over TCP, all at once and byte by byte, is the same datagrams.
+fn framing(data: &[u8]) {
+    let mut whole = Frames::new(data);
+    let datagrams: Vec<&[u8]> = whole.by_ref().map_while(Result::ok).collect();
+    let mut kept: Vec<u8> = Vec::new();
+    let mut found = datagrams.iter();
+    for byte in data {
+        kept.push(*byte);
+        let mut frames = Frames::new(&kept);
+        for frame in frames.by_ref() {
+            let Ok(datagram) = frame else { return };
+            assert_eq!(found.next().copied(), Some(datagram), "it was cut otherwise");
+            front_door(datagram);
+        }
+        let taken = frames.taken();
+        kept.drain(..taken);
+    }
+    assert_eq!(found.next(), None, "the rest never came");
+    assert_eq!(data.len() - whole.taken(), kept.len(), "and nothing else is left");
 }
 
 fn rtp(data: &[u8]) {

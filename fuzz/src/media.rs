@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use model::{
-    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
-    WorkerId,
+    Codec, ExtensionKind, Layer, Path, PeerId, RoomId, SubscriptionId, Timestamp, TrackId,
+    TrackKind, WorkerId,
 };
 use rtp::extension::ExtensionMap;
 use rtp::packet::Datagram;
@@ -106,7 +106,7 @@ fn enter(forward: &mut Forward<Vec<u8>>, peer: PeerId, keys: &KeyingMaterial) {
     let now = Timestamp::ZERO;
     forward.instruct(now, Instruction::AddPeer { peer, room: RoomId(1) }, &mut Nowhere);
     forward.set_keys(peer, keys);
-    forward.set_destination(peer, address(1), address(2));
+    forward.set_destination(peer, Path::udp(address(1), address(2)));
     let formats = vec![
         ReceiveFormat { payload_type: 111, codec: Codec::Opus, rtx: None },
         ReceiveFormat { payload_type: 96, codec: Codec::Vp8, rtx: Some(97) },

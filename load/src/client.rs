@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use model::Timestamp;
-use peer::{Event, IceCredentials, Output, Path, Peer, PeerFactory};
+use model::{Path, Timestamp};
+use peer::{Event, IceCredentials, Output, Peer, PeerFactory};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use rtp::packet::Datagram;
 use rtp::srtp::{DtlsRole, SrtpReceiver, SrtpSender};
@@ -145,7 +145,7 @@ impl Client {
         let mut signal =
             Signal::join(stream, house.server, &house.room, &identity, &request).await?;
         let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
-        let path = Path { remote: answer.address, local: socket.local_addr()? };
+        let path = Path::udp(socket.local_addr()?, answer.address);
         let peer = Peer::client(&house.factory, &ice, &answer.remote, path, house.now())?;
         let passphrase = house.passphrase.as_deref();
         let stamp = house.stamp.as_deref().map(|text| Stamp::new(text, passphrase));
@@ -321,7 +321,7 @@ impl Client {
                 self.feedback.received(now, datagram);
             }
             Datagram::Stun => {
-                let path = Path { remote: from, local: self.socket.local_addr()? };
+                let path = Path::udp(self.socket.local_addr()?, from);
                 self.peer.handle_stun(now, path, datagram);
                 self.drive()?;
             }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Encryption, Identity, PeerId, Quality, RoomName, SubscriptionId, Timestamp, TrackId, TrackKind,
-    TrackSource, WorkerId,
+    Encryption, Identity, Path, PeerId, Quality, RoomName, SubscriptionId, Timestamp, TrackId,
+    TrackKind, TrackSource, WorkerId,
 };
 use rtp::srtp::{DtlsRole, SrtpReceiver};
 use sfu::control::{
@@ -64,7 +64,7 @@ impl Outside for Outlet {
         for train in egress.trains() {
             let bytes = &egress.buffer()[train.start..train.start + train.len];
             for datagram in bytes.chunks(train.segment.into()) {
-                self.sent.push((train.remote.port(), datagram.to_vec()));
+                self.sent.push((train.path.remote.port(), datagram.to_vec()));
             }
         }
     }
@@ -410,7 +410,7 @@ impl World {
         let forward = &mut self.forwards[usize::from(peer.worker.0)];
         forward.set_keys(peer, &keys);
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        forward.set_destination(peer, address(7000), address(port));
+        forward.set_destination(peer, Path::udp(address(7000), address(port)));
         let receive =
             Instruction::SetReceive { peer, formats: formats(), extensions: extensions() };
         forward.instruct(self.now, receive, &mut self.outlet);

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn parse(arguments: &[String]) -> Result<Options, Failure> {
-    let mut options = Options { ports: Ports { http: 7880, udp: 7882 }, is_quiet: false };
+    let mut options = Options { ports: Ports { http: 7880, udp: 7882, tcp: 0 }, is_quiet: false };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let port = match argument.as_str() {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn token_and_key_ride_in_the_fragment() {
-        let link = link(Ports { http: 7880, udp: 7882 }, "TOKEN", "KEY");
+        let link = link(Ports { http: 7880, udp: 7882, tcp: 0 }, "TOKEN", "KEY");
         let (sent, kept) = link.split_once('#').unwrap();
         assert_eq!(sent, "http://127.0.0.1:7880/call");
         assert_eq!(kept, "token=TOKEN&key=KEY");

@@ -62,7 +62,8 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 fn is_foreign_address(word: &str, ours: Ipv4Addr, ports: Ports) -> bool {
     let is_near = |address: IpAddr| is_local(address) || address == IpAddr::V4(ours);
     if let Ok(address) = word.parse::<std::net::SocketAddr>() {
-        let is_ours = is_near(address.ip()) && [ports.http, ports.udp].contains(&address.port());
+        let all = [ports.http, ports.udp, ports.tcp];
+        let is_ours = is_near(address.ip()) && all.contains(&address.port());
         return !is_ours;
     }
     // A bare `::` or `a::b` is a Rust path far more often than an address.
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-    const PORTS: Ports = Ports { http: 7880, udp: 7882 };
+    const PORTS: Ports = Ports { http: 7880, udp: 7882, tcp: 7881 };
 
     fn check(line: &str, expect: usize) {
         assert_eq!(findings(line, OURS, PORTS, &["alice", "k-3f9a"]).len(), expect, "{line}");

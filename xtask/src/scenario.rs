@@ -38,7 +38,7 @@ A script finds in its environment:
   INCAMERA_LOAD       the load clients, for `forgotten`
   INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
   INCAMERA_PID        the server's process
-  INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_SERVER_LOG
+  INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_TCP_PORT  INCAMERA_SERVER_LOG
                       the ports of its server, and the file of its log: a script that starts servers
                       itself gives them these ports and appends their logs there
   INCAMERA_HOSTILE    the sender of hostile datagrams, for `flood`
@@ -123,6 +123,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("deployment", "python/deployment.py", 90),
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),
+    own("tcp", "python/tcp.py", 240),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),
@@ -256,6 +257,7 @@ pub(crate) fn run_one(scenario: &Scenario, make: Make) -> Result<Shown, Failure>
             .env("INCAMERA_PID", &pid)
             .env("INCAMERA_HTTP_PORT", ports.http.to_string())
             .env("INCAMERA_UDP_PORT", ports.udp.to_string())
+            .env("INCAMERA_TCP_PORT", ports.tcp.to_string())
             .env("INCAMERA_SERVER_LOG", &log_path)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);

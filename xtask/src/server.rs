@@ -5,7 +5,7 @@
 //! Not here: what its log may say (`scan`).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -75,25 +75,33 @@ pub(crate) struct Server {
     ports: Ports,
 }
 
-/// The two ports of one server, on 127.0.0.1.
+/// The ports of one server, on 127.0.0.1.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
     pub(crate) http: u16,
     pub(crate) udp: u16,
+    /// Of media over TCP; 0 is any.
+    pub(crate) tcp: u16,
 }
 
 impl Ports {
-    /// Two ports that were free a moment ago.
+    /// Ports that were free a moment ago.
     pub(crate) fn free() -> Result<Self, Failure> {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-        match (tcp, udp) {
-            (Ok(tcp), Ok(udp)) => Ok(Self { http: tcp.port(), udp: udp.port() }),
-            (Err(error), _) | (_, Err(error)) => Err(format!("no free port: {error}")),
-        }
+        let find = || -> io::Result<Self> {
+            let any = (Ipv4Addr::LOCALHOST, 0);
+            // Both at once, so that they differ.
+            let (http, tcp) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
+            let udp = UdpSocket::bind(any)?;
+            Ok(Self {
+                http: http.local_addr()?.port(),
+                udp: udp.local_addr()?.port(),
+                tcp: tcp.local_addr()?.port(),
+            })
+        };
+        find().map_err(|error| format!("no free port: {error}"))
     }
 
-    /// Says which of the two is taken, if one is.
+    /// Says which of those that were chosen is taken, if one is.
     pub(crate) fn must_be_free(self) -> Result<(), Failure> {
         let taken = |port: u16, option: &str, error| {
             format!("port {port} is taken ({error}): end what uses it, or choose with {option}")
@@ -106,8 +114,10 @@ impl Ports {
     }
 
     /// The options that give the server these ports.
-    pub(crate) fn options(self) -> [String; 4] {
-        ["--http-port".into(), self.http.to_string(), "--udp-port".into(), self.udp.to_string()]
+    pub(crate) fn options(self) -> [String; 6] {
+        let all = [("--http-port", self.http), ("--udp-port", self.udp), ("--tcp-port", self.tcp)];
+        let [[a, b], [c, d], [e, f]] = all.map(|(option, port)| [option.into(), port.to_string()]);
+        [a, b, c, d, e, f]
     }
 }
 
@@ -196,7 +206,7 @@ impl Server {
 
 /// Settings with keys of every kind, new ones each time, and keys that the settings do not name.
 fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
-    let within = |error: std::io::Error| error.to_string();
+    let within = |error: io::Error| error.to_string();
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(within)?;
     }
@@ -220,7 +230,7 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
             "settings.yaml",
             format!(
                 "port: {http}
-rtc: {{udp_port: {udp}}}
+rtc: {{udp_port: {udp}, tcp_port: {tcp}}}
 keys:
   eddsa: {{public_key: eddsa/public.pem}}
   eddsa-set: {{jwks: eddsa/public.jwks.json}}
@@ -232,6 +242,7 @@ revocations: revoked.yaml
 ",
                 http = ports.http,
                 udp = ports.udp,
+                tcp = ports.tcp,
             ),
         ),
     ];
@@ -253,7 +264,7 @@ fn random_hex() -> Result<String, Failure> {
 fn is_healthy(address: Ipv4Addr, port: u16) -> bool {
     let address = SocketAddr::from((address, port));
     let patience = Duration::from_secs(1);
-    let ask = || -> std::io::Result<bool> {
+    let ask = || -> io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_read_timeout(Some(patience))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;

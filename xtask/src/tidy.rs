@@ -475,6 +475,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/media.py",
     "python/memory.py",
     "python/own_server.py",
+    "python/page.py",
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",

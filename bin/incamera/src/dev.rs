@@ -35,7 +35,7 @@ SIGTERM or Ctrl-C tells every client to leave and ends within seconds; a second 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   incamera dev
-  incamera dev --http-port 8080 --udp-port 0
+  incamera dev --http-port 8080 --udp-port 0 --tcp-port 0
   incamera dev --bind 192.168.1.20
   incamera dev --lan
   incamera dev --lan --address 192.168.1.20
@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// TCP port of metrics for Prometheus, at /metrics; 0 takes any [default: they are not served]
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
+    /// TCP port of media, for clients whose UDP does not get through; 0 takes any
+    #[arg(long, value_name = "PORT", default_value_t = 7881)]
+    tcp_port: u16,
     /// Media workers [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     workers: Option<NonZeroU8>,
@@ -107,6 +110,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         tls: lan.map(|lan| lan.certified.clone()),
         authority: lan.map(|lan| lan.authority.pem.as_str().into()),
         udp: vec![SocketAddr::from((bind, options.udp_port))],
+        tcp: vec![SocketAddr::from((bind, options.tcp_port))],
         advertised: vec![lan.map_or(options.bind, |lan| lan.address)],
         access: Arc::new(Access::new(keys)),
         workers: options.workers.unwrap_or_else(process::cores),
@@ -124,7 +128,7 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     let workers = config.workers;
     let server = Server::start(config).await?;
     let banner = match &lan {
-        Some(lan) => lan.banner(server.http().port(), server.udp_port())?,
+        Some(lan) => lan.banner(&server)?,
         None => Zeroizing::new(banner(&server, workers)),
     };
     // Nobody has to read it.
@@ -136,13 +140,13 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
 }
 
 fn banner(server: &Server, workers: NonZeroU8) -> String {
-    let (http, udp) = (server.http(), server.udp_port());
+    let (http, media) = (server.http(), process::media_ports(server));
     format!(
         "Incamera {version}, for development only
 
   signalling  ws://{http}
   call page   http://{http}/call
-  media       UDP port {udp}, {workers} worker(s)
+  media       {media}, {workers} worker(s)
 {metrics}  API key     {API_KEY}
   secret      {API_SECRET} (everybody knows it)
 

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use edge::Server;
 use edge::tls::CertifiedKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use wire::grant::VideoGrant;
@@ -19,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::authority::{self, Authority};
-use crate::certificate;
+use crate::{certificate, process};
 
 /// Who is given a link.
 const PEOPLE: [&str; 2] = ["ada", "ben"];
@@ -73,11 +74,8 @@ impl Lan {
     }
 
     /// What the developer reads.
-    pub(crate) fn banner(
-        &self,
-        http_port: u16,
-        udp_port: u16,
-    ) -> Result<Zeroizing<String>, Failure> {
+    pub(crate) fn banner(&self, server: &Server) -> Result<Zeroizing<String>, Failure> {
+        let http_port = server.http().port();
         let at = SocketAddr::new(self.address, http_port);
         let channel_key = random_hex()?;
         // Long enough that it is never moved, which would leave a copy behind.
@@ -110,9 +108,10 @@ private addresses and *.local alone, until {valid_to}:
      Linux          certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n incamera -i ca.pem   (Chromium)
 
 Its key is in {folder}; remove that folder to have a new one.
-Media is received on UDP port {udp_port}: a firewall must let TCP {http_port} and UDP {udp_port} in.
+Media is received on {media}: a firewall must let them in, and TCP port {http_port}.
 Ctrl-C ends it; the links end with it.
 ",
+            media = process::media_ports(server),
             valid_to = self.authority.valid_to,
             fingerprint = self.authority.fingerprint,
             folder = authority::folder()?.display(),

@@ -4,7 +4,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::process;
 use std::thread;
 
-use edge::limits::CONNECTIONS_MAX;
+use edge::limits::{CONNECTIONS_MAX, TCP_CONNECTIONS_MAX};
 use edge::{Server, machine};
 use model::LogData;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -27,9 +27,15 @@ const BLOCKING_THREADS: usize = 2;
 const EXIT_SIGINT: i32 = 130;
 const EXIT_SIGTERM: i32 = 143;
 
-/// Open files that a full server has: its connections, and beside them sockets and bells of the workers, files
-/// that are read again, and a reserve.
-pub(crate) const FILES_WANTED: usize = CONNECTIONS_MAX + 512;
+/// Open files that a full server has: its connections, those of media over TCP, and beside them sockets and
+/// bells of the workers, files that are read again, and a reserve.
+pub(crate) const FILES_WANTED: usize = CONNECTIONS_MAX + TCP_CONNECTIONS_MAX + 512;
+
+/// Where a server receives media, in words.
+pub(crate) fn media_ports(server: &Server) -> String {
+    let udp = format!("UDP port {}", server.udp_port());
+    server.tcp_port().map_or_else(|| udp.clone(), |tcp| format!("{udp} and TCP port {tcp}"))
+}
 
 /// Lets as many files be open as may be; says so if they are few.
 pub(crate) fn open_files() {

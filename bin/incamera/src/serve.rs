@@ -53,6 +53,7 @@ Example:
   # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
+    tcp_port: 7881                 # for clients whose UDP does not get through; 0 for none
     node_ip: 203.0.113.7           # where clients send media; several as [203.0.113.7, '2001:db8::7']
     # interfaces: {includes: [eth0]} # receive at these alone, and advertise them if `node_ip` is not given
     # ips: {excludes: [172.16.0.0/12]}
@@ -145,6 +146,7 @@ impl Written {
             tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
             authority: None,
             udp: places.bound,
+            tcp: places.bound_tcp,
             advertised: places.advertised,
             access: Arc::new(access),
             workers: process::cores(),
@@ -218,8 +220,8 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (&was.http, &was.udp, &was.advertised, was.metrics)
-                != (&is.http, &is.udp, &is.advertised, is.metrics)
+            if (&was.http, &was.udp, &was.tcp, &was.advertised, was.metrics)
+                != (&is.http, &is.udp, &is.tcp, &is.advertised, is.metrics)
             {
                 edge::log!(
                     WARN,
@@ -328,7 +330,7 @@ fn say_if_it_ends(certificate: &mut Certificate) {
 }
 
 fn banner(server: &Server, written: &Written) -> String {
-    let (http, udp) = (server.http(), server.udp_port());
+    let (http, media) = (server.http(), process::media_ports(server));
     let advertised: Vec<String> =
         written.config.advertised.iter().map(ToString::to_string).collect();
     let (scheme, how) = match &written.certificate {
@@ -339,7 +341,7 @@ fn banner(server: &Server, written: &Written) -> String {
         "Incamera {version}
 
   signalling  {scheme}://{http}, {how}
-  media       UDP port {udp}, advertised at {advertised}
+  media       {media}, advertised at {advertised}
 {metrics}",
         version = env!("CARGO_PKG_VERSION"),
         metrics = process::metrics_line(server),

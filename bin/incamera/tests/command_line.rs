@@ -27,7 +27,17 @@ impl Dev {
     /// Starts one on free ports; the banner says which.
     fn start() -> Self {
         let mut process = Command::new(BINARY)
-            .args(["dev", "--http-port", "0", "--udp-port", "0", "--workers", "1"])
+            .args([
+                "dev",
+                "--http-port",
+                "0",
+                "--udp-port",
+                "0",
+                "--tcp-port",
+                "0",
+                "--workers",
+                "1",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -111,7 +121,7 @@ fn a_second_signal_ends_at_once() {
 fn what_cannot_be_done_exits_1_and_says_why() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = incamera(&["dev", "--http-port", &port, "--udp-port", "0"]);
+    let output = incamera(&["dev", "--http-port", &port, "--udp-port", "0", "--tcp-port", "0"]);
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -119,7 +129,17 @@ fn what_cannot_be_done_exits_1_and_says_why() {
         "{complaint}"
     );
 
-    let output = incamera(&["dev", "--http-port", "0", "--udp-port", "0", "--bind", "0.0.0.0"]);
+    let output = incamera(&[
+        "dev",
+        "--http-port",
+        "0",
+        "--udp-port",
+        "0",
+        "--tcp-port",
+        "0",
+        "--bind",
+        "0.0.0.0",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("0.0.0.0 cannot be advertised to clients"), "{complaint}");

@@ -7,6 +7,7 @@
 mod class;
 mod extension;
 mod id;
+mod path;
 mod rate;
 mod sensitive;
 mod time;
@@ -18,6 +19,7 @@ pub use id::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,
     TrackSid, WorkerId,
 };
+pub use path::{Carrier, Path};
 pub use rate::DataRate;
 pub use sensitive::Sensitive;
 pub use time::Timestamp;

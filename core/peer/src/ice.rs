@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{Path, Timestamp};
 use ring::hmac;
 
 use crate::limits::{CHECK_SPACING, CONSENT_TIME, PATHS_MAX};
 use crate::stun::{self, Kind, Message, Role, TransactionId};
-use crate::{IceCredentials, Path, Transmit};
+use crate::{IceCredentials, Transmit};
 
 /// A controlled end asks for consent this often and up to twice as rarely (RFC 7675: about 5 s).
 const CONSENT_INTERVAL: Duration = Duration::from_secs(4);
@@ -260,7 +260,7 @@ mod tests {
 
     fn path(port: u16) -> Path {
         let remote = SocketAddr::from(([192, 0, 2, 1], port));
-        Path { remote, local: SocketAddr::from(([198, 51, 100, 1], 7882)) }
+        Path::udp(SocketAddr::from(([198, 51, 100, 1], 7882)), remote)
     }
 
     fn secret(byte: u8) -> Arc<hmac::Key> {

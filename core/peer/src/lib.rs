@@ -1,9 +1,9 @@
 //! One participant's WebRTC transport: ICE-lite, DTLS 1.2 and SCTP data channels; no media.
 //!
-//! Owns: [`Peer`], the state machine of one transport, and [`Door`], which recognises a peer by its
-//! ICE user name before any state is touched. ICE is ours (`ice`, `stun`): a server's end of it is
-//! small, and it decides whom we send to. dimpl does DTLS (`dtls`), sctp-proto does SCTP
-//! (`channels`); no other crate names them.
+//! Owns: [`Peer`], the state machine of one transport, [`Door`], which recognises a peer by its
+//! ICE user name before any state is touched, and [`framing`], which puts datagrams into TCP.
+//! ICE is ours (`ice`, `stun`): a server's end of it is small, and it decides whom we send to. dimpl
+//! does DTLS (`dtls`), sctp-proto does SCTP (`channels`); no other crate names them.
 //! Not here: SRTP and RTP (`rtp`), sockets (`edge`).
 //! The one exception to core's purity: dimpl, sctp-proto and the factory draw their own randomness,
 //! and time reaches the first two as an `Instant` that is reckoned from the caller's origin.
@@ -14,9 +14,9 @@ mod credentials;
 mod door;
 mod dtls;
 mod factory;
+pub mod framing;
 mod ice;
 mod limits;
-mod path;
 mod peer;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
@@ -27,7 +27,8 @@ pub use channels::ChannelId;
 pub use credentials::{Fingerprint, IceCredentials};
 pub use door::Door;
 pub use factory::{PeerFactory, PeerFactoryError};
-pub use limits::{CHANNEL_BUFFER_BYTES_MAX, LOSSY_BUFFER_BYTES_MAX, MESSAGE_BYTES_MAX, PATHS_MAX};
-pub use path::Path;
+pub use limits::{
+    CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, LOSSY_BUFFER_BYTES_MAX, MESSAGE_BYTES_MAX, PATHS_MAX,
+};
 pub use peer::{Event, Output, Peer, PeerError, Remote, Transmit};
 pub use stun::BindingRequest;

@@ -50,6 +50,9 @@ pub(crate) const CERTIFICATE_BYTES_MAX: usize = 4_096;
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
 pub(crate) const RECORD_BYTES_MAX: usize = 2_048;
 
+/// Bytes of a datagram that comes over TCP: as many as of one that is looked at.
+pub const FRAME_BYTES_MAX: usize = RECORD_BYTES_MAX;
+
 /// DTLS handshakes of one peer that are begun, each for another hello: at 0.2 ms they are 3 ms.
 pub(crate) const HANDSHAKES_MAX: u8 = 16;
 

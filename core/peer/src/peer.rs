@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::Timestamp;
+use model::{Path, Timestamp};
 use rtp::srtp::KeyingMaterial;
 use zeroize::Zeroize as _;
 
@@ -20,7 +20,7 @@ use crate::channels::{self, ChannelId, Channels, Settings};
 use crate::dtls::{self, Broken, Dtls};
 use crate::ice::Ice;
 use crate::limits::{HANDSHAKE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
-use crate::{Fingerprint, IceCredentials, Path, PeerFactory};
+use crate::{Fingerprint, IceCredentials, PeerFactory};
 
 /// What the client said of itself in its offer.
 #[derive(Clone, Debug)]

@@ -75,6 +75,8 @@ impl fmt::Display for OwnAddress {
 pub struct Media {
     /// The UDP port.
     pub port: u16,
+    /// The TCP port of those whose UDP does not get through, unless there is none.
+    pub tcp_port: Option<u16>,
     /// `rtc.node_ip`; nothing means what is received at.
     advertised: Vec<IpAddr>,
     /// `rtc.interfaces` and `rtc.ips`; without it all that `advertised` may be reached by.
@@ -86,6 +88,8 @@ pub struct Media {
 pub struct Places {
     /// What sockets are bound to, all with the port.
     pub bound: Vec<SocketAddr>,
+    /// The same addresses with the TCP port, if there is one.
+    pub bound_tcp: Vec<SocketAddr>,
     /// Where clients are told to send, best first.
     pub advertised: Vec<IpAddr>,
 }
@@ -167,6 +171,7 @@ impl Media {
     pub(crate) fn read(
         mut rtc: Option<&mut Map>,
         port: u16,
+        tcp_port: Option<u16>,
         local: Option<IpAddr>,
     ) -> Result<Self, Fault> {
         let mut within = |name: &str| rtc.as_mut().and_then(|rtc| rtc.take(name));
@@ -175,14 +180,14 @@ impl Media {
         let asks = external_ip.as_ref().map_or(Ok(false), Node::boolean)?;
         let advertised = node_ip.map(advertised).transpose()?.unwrap_or_default();
         if !advertised.is_empty() || choice.is_some() {
-            return Ok(Self { port, advertised, choice });
+            return Ok(Self { port, tcp_port, advertised, choice });
         }
         match (external_ip, local) {
             (Some(node), _) if asks => {
                 Err(node
                     .fault("nothing here asks others for its address: give it as `rtc.node_ip`"))
             }
-            (_, Some(local)) => Ok(Self { port, advertised: vec![local], choice }),
+            (_, Some(local)) => Ok(Self { port, tcp_port, advertised: vec![local], choice }),
             (_, None) => Err(Fault::new(
                 1,
                 "`rtc.node_ip` is missing: the address, or addresses, that clients send media to",
@@ -196,9 +201,7 @@ impl Media {
     /// None of them is chosen, or too many are.
     pub fn places(&self, own: &[OwnAddress]) -> Result<Places, Fault> {
         let Some(choice) = &self.choice else {
-            let bound = any_of(&self.advertised);
-            let bound = bound.into_iter().map(|address| SocketAddr::new(address, self.port));
-            return Ok(Places { bound: bound.collect(), advertised: self.advertised.clone() });
+            return Ok(self.at(&any_of(&self.advertised), self.advertised.clone()));
         };
         let mut chosen: Vec<IpAddr> = Vec::new();
         for each in own.iter().filter(|each| choice.takes(each)) {
@@ -218,8 +221,16 @@ impl Media {
         }
         let advertised =
             if self.advertised.is_empty() { chosen.clone() } else { self.advertised.clone() };
-        let bound = chosen.into_iter().map(|address| SocketAddr::new(address, self.port));
-        Ok(Places { bound: bound.collect(), advertised })
+        Ok(self.at(&chosen, advertised))
+    }
+
+    fn at(&self, bound: &[IpAddr], advertised: Vec<IpAddr>) -> Places {
+        let all = |port| bound.iter().map(move |address| SocketAddr::new(*address, port));
+        Places {
+            bound: all(self.port).collect(),
+            bound_tcp: self.tcp_port.into_iter().flat_map(all).collect(),
+            advertised,
+        }
     }
 }
 
@@ -289,7 +300,7 @@ mod tests {
 
     fn media(rtc: &str, local: Option<IpAddr>) -> Result<Media, Fault> {
         let mut map = yaml::read(rtc, 4096)?.map()?;
-        Media::read(Some(&mut map), 7, local)
+        Media::read(Some(&mut map), 7, Some(8), local)
     }
 
     fn check(rtc: &str, bound: &[&str], advertised: &[&str]) {
@@ -297,6 +308,9 @@ mod tests {
         let found: Vec<String> = places.bound.iter().map(ToString::to_string).collect();
         let told: Vec<String> = places.advertised.iter().map(ToString::to_string).collect();
         assert_eq!((&*found, &*told), (&*owned(bound), &*owned(advertised)), "{rtc}");
+        let over_tcp: Vec<_> = places.bound_tcp.iter().map(|it| (it.ip(), it.port())).collect();
+        let over_udp: Vec<_> = places.bound.iter().map(|it| (it.ip(), 8)).collect();
+        assert_eq!(over_tcp, over_udp, "{rtc}");
     }
 
     fn owned(texts: &[&str]) -> Vec<String> {

@@ -19,6 +19,7 @@ use crate::{Fault, Metrics, ReadFile, keys, metrics};
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
 const UDP_PORT: u16 = 7882;
+const TCP_PORT: u16 = 7881;
 
 /// What is LiveKit's and has no effect here, by path; a map takes all that is in it with it.
 const INERT: &[&str] = &[
@@ -57,7 +58,6 @@ const INERT: &[&str] = &[
     "rtc.port_range_start",
     "rtc.strict_acks",
     "rtc.stun_servers",
-    "rtc.tcp_port",
     "rtc.turn_servers",
     "rtc.use_ice_lite",
     "rtc.use_mdns",
@@ -123,6 +123,8 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let mut rtc = map.take("rtc").map(Node::map).transpose()?;
     let udp_port = rtc.as_mut().and_then(|rtc| rtc.take("udp_port"));
     let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
+    let tcp_node = rtc.as_mut().and_then(|rtc| rtc.take("tcp_port"));
+    let tcp_port = tcp_node.as_ref().map_or(Ok(Some(TCP_PORT)), tcp_port)?;
 
     let projects = projects(&mut map, read)?;
     let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
@@ -132,7 +134,15 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let http = http(&mut map, tls.is_some())?;
     let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
     let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
-    let media = Media::read(rtc.as_mut(), udp_port, local)?;
+    let is_taken = http.0.iter().any(|address| Some(address.port()) == tcp_port);
+    if is_taken {
+        return Err(Fault::new(
+            tcp_node.map_or(1, |node| node.line),
+            "`port` and `rtc.tcp_port` (7881 if it is not given) are one port: choose another for one of them, \
+             or `tcp_port: 0` for no media over TCP",
+        ));
+    }
+    let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local)?;
 
     let mut cautions = Vec::new();
     let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
@@ -231,6 +241,12 @@ fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> 
 pub(crate) fn port(node: &Node) -> Result<u16, Fault> {
     let port: u16 = node.number("one port, from 1 to 65535,")?;
     if port == 0 { Err(node.fault("one port, from 1 to 65535, is wanted here")) } else { Ok(port) }
+}
+
+/// As LiveKit has it, 0 is none.
+fn tcp_port(node: &Node) -> Result<Option<u16>, Fault> {
+    let port: u16 = node.number("one port, from 1 to 65535, or 0 for none")?;
+    Ok((port != 0).then_some(port))
 }
 
 /// What is left of a map once everything that has an effect has been taken.

@@ -26,6 +26,8 @@ pub struct Config {
     /// Where media is received: one address of each interface, all with the same port. Port 0 takes
     /// any, and then there is one address.
     pub udp: Vec<SocketAddr>,
+    /// Where media is received over TCP by those whose UDP does not get through: nowhere, or as in `udp`.
+    pub tcp: Vec<SocketAddr>,
     /// Where clients are told to send media: none unspecified, at least one.
     pub advertised: Vec<IpAddr>,
     /// Whose tokens open the doors; [`crate::Server::admit_by`] changes it.
@@ -87,6 +89,11 @@ pub enum ConfigError {
     /// The addresses for media differ in port, or leave it open for more than one.
     #[error("all UDP addresses must have one and the same port, other than 0 if they are several")]
     UdpPorts,
+    /// The same over TCP.
+    #[error(
+        "all addresses for media over TCP must have one and the same port, other than 0 if they are several"
+    )]
+    TcpPorts,
     /// Clients would not learn where to send media.
     #[error("no address to advertise to clients")]
     NoAdvertised,
@@ -106,15 +113,22 @@ impl Config {
             return Err(ConfigError::Http);
         }
         let first = self.udp.first().ok_or(ConfigError::NoUdp)?;
-        let alike = self.udp.iter().all(|address| address.port() == first.port());
-        if !alike || (first.port() == 0 && self.udp.len() > 1) {
+        if !have_one_port(&self.udp, first.port()) {
             return Err(ConfigError::UdpPorts);
+        }
+        if self.tcp.first().is_some_and(|first| !have_one_port(&self.tcp, first.port())) {
+            return Err(ConfigError::TcpPorts);
         }
         if self.advertised.is_empty() {
             return Err(ConfigError::NoAdvertised);
         }
         self.advertised.iter().copied().try_for_each(may_be_advertised)
     }
+}
+
+fn have_one_port(addresses: &[SocketAddr], port: u16) -> bool {
+    let alike = addresses.iter().all(|address| address.port() == port);
+    alike && (port != 0 || addresses.len() == 1)
 }
 
 fn may_be_advertised(address: IpAddr) -> Result<(), ConfigError> {
@@ -156,6 +170,7 @@ mod tests {
             tls: None,
             authority: None,
             udp: udp.iter().map(|text| text.parse().unwrap()).collect(),
+            tcp: Vec::new(),
             advertised: advertised.iter().map(|text| text.parse().unwrap()).collect(),
             access: nobody(),
             workers: NonZeroU8::MIN,
@@ -177,6 +192,15 @@ mod tests {
             Err(ConfigError::UdpPorts)
         );
         assert_eq!(check(&["0.0.0.0:0", "[::]:0"], &["192.0.2.1"]), Err(ConfigError::UdpPorts));
+        let over_tcp = |tcp: &[&str]| {
+            let tcp = tcp.iter().map(|text| text.parse().unwrap()).collect();
+            Config { tcp, ..config(&any, &["192.0.2.1"]) }.check()
+        };
+        assert_eq!(over_tcp(&["0.0.0.0:7881", "[::]:7881"]), Ok(()));
+        assert_eq!(over_tcp(&["127.0.0.1:0"]), Ok(()));
+        for wrong in [["0.0.0.0:7881", "[::]:7883"], ["0.0.0.0:0", "[::]:0"]] {
+            assert_eq!(over_tcp(&wrong), Err(ConfigError::TcpPorts));
+        }
         assert_eq!(check(&any, &[]), Err(ConfigError::NoAdvertised));
         for text in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
             let address = text.parse().unwrap();

@@ -23,7 +23,6 @@ mod tests;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +35,7 @@ use sfu::control::{self, Control, DepartureReason, Input};
 use tokio::sync::{mpsc, watch};
 use wire::access::Access;
 use wire::proto;
+use wire::sdp::Candidate;
 
 use crate::limits::HUB_TURN_MAX;
 use crate::log::Pseudonyms;
@@ -61,7 +61,7 @@ pub struct HubConfig {
     /// Who gets in, and whose sessions go on.
     pub access: watch::Receiver<Arc<Access>>,
     /// Where clients send media, best first.
-    pub candidates: Vec<SocketAddr>,
+    pub candidates: Vec<Candidate>,
     /// Mints our ICE user names.
     pub door: Arc<Door>,
     /// Of the certificate that all peers of this process have.

@@ -1,4 +1,4 @@
-//! Faces clients: HTTP, WebSocket and UDP; drives `peer` and `sfu`.
+//! Faces clients: HTTP, WebSocket, UDP, and TCP where no UDP gets through; drives `peer` and `sfu`.
 //!
 //! Owns: sockets, TLS, tasks, threads and the clock. A [`Server`] is the whole of it.
 //! Guarantees: a panic in one connection ends that connection alone; everything that a client can make
@@ -10,6 +10,7 @@
 //!                └────── socket <─> hub    a session's messages
 //! back end ─ listener ── http, api ─> hub  what it asks of rooms
 //! browser ── worker ──────────── <─> hub   media stays in the worker
+//!        └── tcp ──> worker                where the network lets no UDP through
 //! ```
 
 pub mod api;
@@ -33,7 +34,9 @@ pub mod session;
 mod socket;
 mod stream;
 mod sys;
+mod tcp;
 pub mod tls;
 pub mod worker;
 
 pub use server::{Server, StartError};
+pub use tcp::bind as bind_media_over_tcp;

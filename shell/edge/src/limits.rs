@@ -203,5 +203,50 @@ pub const SENDS_BYTES_MAX: usize = 128 << 20;
 /// Messages of the hub that a worker takes before it looks at its sockets again.
 pub const INBOX_TURN_MAX: usize = 256;
 
+/// TCP connections for media at once: one for each participant. At 8 KiB for reading, and what waits to be
+/// written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
+pub const TCP_CONNECTIONS_MAX: usize = PARTICIPANTS_MAX;
+
+/// Those among them whose peer has not proven them: 1 MiB of first frames. One address that opens as many and
+/// says nothing keeps others away from TCP for [`TCP_FIRST_TIME_MAX`] at a time, from UDP never.
+pub const TCP_UNPROVEN_MAX: usize = 1024;
+
+/// Bytes of a TCP connection's first frame, its length included: a binding request of a browser has 110, with
+/// the longest user name that ICE allows 600.
+pub const TCP_FIRST_MAX: usize = 1024;
+
+/// How long a TCP connection may take to its first frame, and from there to its proof.
+pub const TCP_FIRST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes that are read from a TCP connection at once: some seven datagrams, four frames of the longest.
+pub const TCP_CHUNK_BYTES: usize = 8 << 10;
+
+/// Bytes of media that wait for one TCP connection: 1 s of 2 Mbit/s, a large key frame. What is older is of no
+/// use to a call.
+pub const TCP_QUEUE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of checks, DTLS and data that may wait beside it: a client whose media is dropped is not lost.
+pub const TCP_RESERVE_BYTES: usize = 64 << 10;
+
+/// Bytes that the kernel holds of one TCP connection and has not sent yet. What is under way comes on top: it
+/// is as much as the path holds.
+pub const TCP_UNSENT_BYTES_MAX: i32 = 32 << 10;
+
+/// How long one train may take to be written.
+pub const TCP_WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a TCP connection may say nothing: twice what browsers leave between checks of a pair that they do
+/// not use.
+pub const TCP_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Connections that the kernel accepts before we do.
+pub const LISTEN_BACKLOG: u32 = 1024;
+
+/// Chunks of TCP connections that wait for one worker: 2 MiB. Connections wait in turn for a place.
+pub const TCP_INBOX_MAX: usize = 256;
+
+/// Chunks that a worker takes before it looks at its sockets again.
+pub const TCP_TURN_MAX: usize = 64;
+
 /// Receive batches that a worker takes from one socket before it looks at anything else.
 pub const RECEIVE_TURN_MAX: usize = 4;

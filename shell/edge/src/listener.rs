@@ -122,7 +122,7 @@ pub async fn serve(
     }
 }
 
-fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
+pub(crate) fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
         metrics.connections_panicked.count();
         crate::log!(ERROR, "a connection's task panicked; the others go on");
@@ -130,7 +130,7 @@ fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
 }
 
 /// The next connection, of whichever listener; who was asked first is asked last the next time.
-async fn accept(listeners: &mut [TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+pub(crate) async fn accept(listeners: &mut [TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
     poll_fn(|context| {
         for at in 0..listeners.len() {
             let accepted = listeners.get(at).map(|listener| listener.poll_accept(context));

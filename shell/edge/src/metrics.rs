@@ -112,9 +112,25 @@ counters! {
     data_refused,
     /// Panics while one participant's message was handled; each put out that participant alone.
     hub_panics,
-    /// Datagrams that arrived at the media port.
+    /// TCP connections for media accepted.
+    tcp_accepted,
+    /// TCP connections for media closed at once because there were as many as may be.
+    tcp_refused,
+    /// TCP connections for media cut because they did not begin with a binding request for a peer of ours.
+    tcp_foreign,
+    /// TCP connections for media cut because of a frame that is too long.
+    tcp_malformed,
+    /// TCP connections for media cut because they proved nothing in time.
+    tcp_late,
+    /// TCP connections for media cut because nothing came from the client for long.
+    tcp_silent,
+    /// TCP connections for media cut because the client did not read.
+    tcp_slow,
+    /// Datagrams dropped because too much waited for their TCP connection already.
+    tcp_dropped,
+    /// Datagrams that arrived at the media port, or in frames over TCP.
     datagrams_received,
-    /// Datagrams that were sent from it.
+    /// Datagrams that were sent from it, or given to a TCP connection.
     datagrams_sent,
     /// Media packets of participants that arrived.
     media_packets_received,
@@ -124,7 +140,8 @@ counters! {
     media_packets_sent,
     /// Bytes of them, encrypted, without IP and UDP headers.
     media_bytes_sent,
-    /// Datagrams that could not be sent: the socket stayed full, or the network refused.
+    /// Datagrams that could not be sent: the socket stayed full, the network refused, or the TCP connection
+    /// had ended.
     datagrams_unsent,
     /// Datagrams dropped because they are nothing that WebRTC sends, or STUN that does not parse.
     datagrams_malformed,

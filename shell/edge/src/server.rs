@@ -6,7 +6,7 @@
 //! Not here: what the parts do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use wire::access::Access;
+use wire::sdp::{Candidate, CandidateTransport};
 
 use crate::api::Api;
 use crate::config::{Config, ConfigError};
@@ -32,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::pulse::{self, Pulse};
 use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
+use crate::tcp;
 use crate::tls::{CertifiedKey, Tls};
 use crate::worker::{Workers, WorkersConfig};
 
@@ -59,6 +61,17 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The TCP port for media is taken, or the address is not this machine's.
+    #[error(
+        "cannot listen for media over TCP on {address}: another `rtc.tcp_port` or `--tcp-port` may be free"
+    )]
+    Tcp {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The UDP port is taken, or the system refuses a thread, a socket or memory.
     #[error("cannot start the media workers")]
     Workers(#[source] io::Error),
@@ -78,7 +91,10 @@ pub struct Server {
     certified: Option<watch::Sender<CertifiedKey>>,
     access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
+    tcp_port: Option<u16>,
     listening: JoinHandle<()>,
+    /// Media over TCP.
+    carrying: JoinHandle<()>,
     deciding: JoinHandle<()>,
     feeling: JoinHandle<()>,
     scraping: Option<JoinHandle<()>>,
@@ -96,12 +112,11 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let (listeners, http) = listen(&config.http).await?;
-        let mut figures = None;
-        if let Some(at) = &config.metrics {
-            let unbound = |source| StartError::Metrics { address: at.address, source };
-            let listener = TcpListener::bind(at.address).await.map_err(unbound)?;
-            figures = Some((listener.local_addr().map_err(unbound)?, listener));
-        }
+        let (tcp_listeners, tcp_port) = listen_for_media(&config.tcp)?;
+        let figures = match &config.metrics {
+            Some(at) => Some(listen_for_figures(at.address).await?),
+            None => None,
+        };
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -124,8 +139,8 @@ impl Server {
         let hub_config = HubConfig {
             control: control(&config),
             access: admitting.clone(),
-            candidates: config.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
-            door,
+            candidates: candidates(&config.advertised, port, tcp_port),
+            door: Arc::clone(&door),
             fingerprint: factory.fingerprint().clone(),
             origin,
         };
@@ -134,6 +149,16 @@ impl Server {
         let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
 
         let (phase, watched) = watch::channel(Phase::Open);
+        let carrying = tokio::spawn(tcp::serve(
+            tcp_listeners,
+            Arc::new(tcp::Front {
+                door,
+                workers: Arc::clone(&workers),
+                metrics: Arc::clone(&metrics),
+                bounds: tcp::Bounds::default(),
+            }),
+            watched.clone(),
+        ));
         let pulse = Arc::new(Pulse::new(origin, config.workers.get()));
         let feeling = tokio::spawn(pulse::keep(
             Arc::clone(&pulse),
@@ -163,26 +188,19 @@ impl Server {
             }
             None => (None, None),
         };
-        let (certified, tls) = match config.tls.clone() {
-            Some(certified) => {
-                let (certified, shown) = watch::channel(certified);
-                (
-                    Some(certified),
-                    Some(Tls { certified: shown, authority: config.authority.clone() }),
-                )
-            }
-            None => (None, None),
-        };
+        let (certified, tls) = certified(&config);
         let with_tls = tls.is_some();
         let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
-        log_start(http, with_tls, port, config.workers);
+        log_start(http, with_tls, (port, tcp_port), config.workers);
         Ok(Self {
             http,
             phase,
             certified,
             access,
             to_hub,
+            tcp_port,
             listening,
+            carrying,
             deciding,
             feeling,
             scraping,
@@ -209,6 +227,12 @@ impl Server {
     #[must_use]
     pub fn udp_port(&self) -> u16 {
         self.workers.udp_port()
+    }
+
+    /// Where media is received over TCP, if anywhere.
+    #[must_use]
+    pub const fn tcp_port(&self) -> Option<u16> {
+        self.tcp_port
     }
 
     /// The counters.
@@ -257,6 +281,11 @@ impl Server {
         }
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
+        // The workers let go of them; one whose client does not read may still be writing.
+        let mut carrying = self.carrying;
+        if timeout(self.config.limits.drain, &mut carrying).await.is_err() {
+            carrying.abort();
+        }
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
             crate::log!(INFO, "counted", name = LogData(name), total = LogData(total));
         }
@@ -279,10 +308,56 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAdd
     Ok((listeners, first))
 }
 
-fn log_start(http: SocketAddr, with_tls: bool, udp: u16, workers: NonZeroU8) {
+/// What is shown to clients, and the way to change it; nothing without TLS.
+fn certified(config: &Config) -> (Option<watch::Sender<CertifiedKey>>, Option<Tls>) {
+    let Some(certified) = config.tls.clone() else { return (None, None) };
+    let (sender, certified) = watch::channel(certified);
+    (Some(sender), Some(Tls { certified, authority: config.authority.clone() }))
+}
+
+fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), workers: NonZeroU8) {
     let (http, with_tls) = (LogData(http), LogData(with_tls));
-    let (udp, workers) = (LogData(udp), LogData(workers));
-    crate::log!(INFO, "started", http = http, with_tls = with_tls, udp = udp, workers = workers);
+    let (udp, tcp, workers) = (LogData(udp), LogData(tcp.unwrap_or(0)), LogData(workers));
+    crate::log!(
+        INFO,
+        "started",
+        http = http,
+        with_tls = with_tls,
+        udp = udp,
+        tcp = tcp,
+        workers = workers
+    );
+}
+
+async fn listen_for_figures(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+    let unbound = |source| StartError::Metrics { address, source };
+    let listener = TcpListener::bind(address).await.map_err(unbound)?;
+    Ok((listener.local_addr().map_err(unbound)?, listener))
+}
+
+/// Listens for media over TCP at every address, or at none; at which port.
+fn listen_for_media(
+    addresses: &[SocketAddr],
+) -> Result<(Vec<TcpListener>, Option<u16>), StartError> {
+    let mut listeners = Vec::new();
+    let mut port = None;
+    for address in addresses {
+        let unbound = |source| StartError::Tcp { address: *address, source };
+        let listener = tcp::listen(*address).map_err(unbound)?;
+        port.get_or_insert(listener.local_addr().map_err(unbound)?.port());
+        listeners.push(listener);
+    }
+    Ok((listeners, port))
+}
+
+/// Where clients can send media: everywhere over UDP, and then everywhere over TCP.
+fn candidates(advertised: &[IpAddr], udp: u16, tcp: Option<u16>) -> Vec<Candidate> {
+    let all = |port, transport| {
+        let each = advertised.iter();
+        each.map(move |ip| Candidate { address: SocketAddr::new(*ip, port), transport })
+    };
+    let over_tcp = tcp.into_iter().flat_map(|port| all(port, CandidateTransport::TcpPassive));
+    all(udp, CandidateTransport::Udp).chain(over_tcp).collect()
 }
 
 fn control(config: &Config) -> control::Config {

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::{NonNull, from_mut, from_ref, null_mut};
 use std::time::Duration;
 
@@ -400,10 +400,20 @@ const fn is_about_segments(code: c_int) -> bool {
     matches!(code, libc::EINVAL | libc::EIO | libc::EMSGSIZE)
 }
 
-fn set_option(socket: &UdpSocket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+fn set_option(socket: &impl AsRawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let (pointer, len) = (from_ref(&value).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
     // SAFETY: the option's value is one int that outlives the call.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, len) }).map(drop)
+}
+
+/// Keeps a socket of IPv6 from taking IPv4 as well; before it is bound.
+pub(crate) fn only_ipv6(socket: &impl AsRawFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)
+}
+
+/// Has the kernel take no more than so many bytes of a TCP connection that it cannot send yet.
+pub(crate) fn hold_little_unsent(socket: &impl AsRawFd, bytes: c_int) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
 }
 
 /// A socket address as C has it.

@@ -24,7 +24,7 @@ if not IS_CLIENT:
 from client import (  # noqa: E402
     API_SECRET, check, fresh_room, join, mark_sensitive, scenario, until,
 )  # fmt: skip
-from own_server import HTTP_PORT, UDP_PORT, Server, refused  # noqa: E402
+from own_server import HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
 PID = os.getpid()
 NAME, NEAR, FAR = f"incamera-{PID}", f"in{PID}n", f"in{PID}f"
@@ -61,7 +61,7 @@ def settings(folder: Path, rtc: str, bind: str = f"['{FIRST}', '{SECOND}', '{SIX
     path = folder / "server.yaml"
     path.write_text(
         f"port: {HTTP_PORT}\nbind_addresses: {bind}\nbehind_proxy: true\n"
-        f"rtc: {{udp_port: {UDP_PORT}, {rtc}}}\nkeys: {{operator: {API_SECRET}}}\n"
+        f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, {rtc}}}\nkeys: {{operator: {API_SECRET}}}\n"
     )
     return str(path)
 

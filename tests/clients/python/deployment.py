@@ -22,7 +22,7 @@ os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
 from client import API_SECRET, check, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
-from own_server import BINARY, HTTP_PORT, UDP_PORT, Server  # noqa: E402
+from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server  # noqa: E402
 
 UNIT = Path(__file__).parents[3] / "deploy" / "incamera.service"
 #: In tenths, of ten: systemd calls less than 2 "OK", its best word but one.
@@ -77,7 +77,7 @@ async def holds_a_call(folder: Path) -> None:
     binary.chmod(0o755)
     config = folder / "server.yaml"
     config.write_text(
-        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
+        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
     )
     os.chown(config, 0, NOBODY)
     config.chmod(0o640)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from authority import Authority
 from client import check, mark_sensitive, scenario
-from own_server import BINARY, HTTP_PORT, UDP_PORT, Server
+from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server
 
 SECRET = secrets.token_urlsafe(32)
 #: An address of nobody's (RFC 5737).
@@ -123,7 +123,7 @@ class Patient:
         path.write_text(
             f"port: {HTTP_PORT}\nbind_addresses: [127.0.0.1]\n"
             "tls: {cert_file: server.pem, key_file: server.key}\n"
-            f"rtc: {{udp_port: {UDP_PORT}, node_ip: {node_ip}}}\n"
+            f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: {node_ip}}}\n"
             f"keys: {{operator: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
         )
         (self.folder / "revoked.yaml").write_text("")
@@ -143,6 +143,9 @@ def plant(patient: Patient) -> None:
     folder, day = patient.folder, datetime.timedelta(days=1)
     with taken(socket.SOCK_STREAM, HTTP_PORT):
         names("a taken TCP port", examine(folder), f"TCP 127.0.0.1:{HTTP_PORT} is taken", "ss -ltnp")
+    with taken(socket.SOCK_STREAM, TCP_PORT):
+        said = f"TCP 127.0.0.1:{TCP_PORT}, of media, is taken"
+        names("a taken TCP port of media", examine(folder), said, "rtc.tcp_port")
     with taken(socket.SOCK_DGRAM, UDP_PORT):
         names("a taken UDP port", examine(folder), f"UDP 127.0.0.1:{UDP_PORT} is taken", "ss -lunp")
 

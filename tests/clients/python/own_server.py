@@ -1,6 +1,6 @@
 """Servers that a scenario starts itself, with settings of its own.
 
-Environment: `INCAMERA_BIN`, `INCAMERA_HTTP_PORT`, `INCAMERA_UDP_PORT`, and `INCAMERA_SERVER_LOG`, to which
+Environment: `INCAMERA_BIN`, `INCAMERA_HTTP_PORT`, `INCAMERA_UDP_PORT`, `INCAMERA_TCP_PORT`, and `INCAMERA_SERVER_LOG`, to which
 their logs are appended, to be searched afterwards for what no log may hold.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 BINARY = os.environ["INCAMERA_BIN"]
 HTTP_PORT = int(os.environ["INCAMERA_HTTP_PORT"])
 UDP_PORT = int(os.environ["INCAMERA_UDP_PORT"])
+TCP_PORT = int(os.environ["INCAMERA_TCP_PORT"])
 LOG = Path(os.environ["INCAMERA_SERVER_LOG"])
 
 

@@ -43,7 +43,7 @@ def resident_mib(pid: int) -> float:
 def start_once() -> tuple[float, float]:
     """Milliseconds to the first answer, and MiB resident half a second later."""
     http, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
-    command = [BINARY, "dev", "--http-port", str(http), "--udp-port", str(udp)]
+    command = [BINARY, "dev", "--http-port", str(http), "--udp-port", str(udp), "--tcp-port", "0"]
     began = time.monotonic()
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

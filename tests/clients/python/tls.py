@@ -56,7 +56,7 @@ from client import (  # noqa: E402
 )  # fmt: skip
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
-from own_server import UDP_PORT, Server, refused  # noqa: E402
+from own_server import TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
 WEB = Path(__file__).parents[1] / "web"
@@ -75,7 +75,7 @@ def write_settings(folder: Path, stem: str = "server") -> str:
         "tls:\n"
         f"  cert_file: {stem}.pem\n"
         f"  key_file: {stem}.key\n"
-        f"rtc: {{udp_port: {UDP_PORT}, node_ip: 127.0.0.1}}\n"
+        f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: 127.0.0.1}}\n"
         f"keys: {{operator: {API_SECRET}}}\n"
     )
     return str(path)

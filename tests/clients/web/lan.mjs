@@ -19,7 +19,7 @@ import { join } from 'node:path'
 import { CHROMIUM, check, launch, markSensitive, Person, scenario, until } from './driver.mjs'
 import { ThrottledNetwork } from './throttled_network.mjs'
 
-const { INCAMERA_BIN, INCAMERA_HTTP_PORT, INCAMERA_UDP_PORT, INCAMERA_SERVER_LOG } = process.env
+const { INCAMERA_BIN, INCAMERA_HTTP_PORT, INCAMERA_UDP_PORT, INCAMERA_TCP_PORT, INCAMERA_SERVER_LOG } = process.env
 const PHONE = {
   viewport: { width: 390, height: 844 },
   hasTouch: true,
@@ -39,7 +39,8 @@ class Lan {
 
   static async start(address) {
     const lan = new Lan()
-    const ports = ['--http-port', INCAMERA_HTTP_PORT, '--udp-port', INCAMERA_UDP_PORT]
+    const media = ['--udp-port', INCAMERA_UDP_PORT, '--tcp-port', INCAMERA_TCP_PORT]
+    const ports = ['--http-port', INCAMERA_HTTP_PORT, ...media]
     const words = ['dev', '--lan', '--address', address, '--log', 'info,edge=debug', ...ports]
     lan.child = spawn(INCAMERA_BIN, words, {
       env: { ...process.env, XDG_DATA_HOME: join(folder, 'data') },

@@ -145,7 +145,7 @@ async function longestGapMs(duringMs) {
 /** `incamera dev` at an address that the subscriber's network reaches. */
 async function startServer(address) {
   const binary = process.env.INCAMERA_BIN ?? 'incamera'
-  const options = ['dev', '--bind', address, '--http-port', '0', '--udp-port', '0']
+  const options = ['dev', '--bind', address, '--http-port', '0', '--udp-port', '0', '--tcp-port', '0']
   const server = spawn(binary, options, {
     stdio: ['ignore', 'pipe', 'inherit'],
   })

@@ -44,6 +44,17 @@ pub(super) fn check(
         }
     };
     let sockets = bind_media(&places, is_running, own, report);
+    for address in &places.bound_tcp {
+        report.add(check_tcp(*address, is_running, own));
+    }
+    if places.bound_tcp.is_empty() {
+        report.add(Finding::warning(
+            "port",
+            "`rtc.tcp_port` is 0: there is no media over TCP".to_owned(),
+            "people whose network lets no UDP out can join, and will neither see nor hear anybody",
+            "`rtc.tcp_port: 7881`, and let TCP 7881 in at the firewall",
+        ));
+    }
     let seen =
         stun.and_then(|server| ask_stun(server, sockets.first(), &places.advertised, report));
     if is_running {
@@ -80,6 +91,26 @@ fn check_http(address: SocketAddr, has_tls: bool, own: &[OwnAddress], report: &m
     };
     report.add(finding);
     false
+}
+
+/// Whether media could be received over TCP there.
+fn check_tcp(address: SocketAddr, is_running: bool, own: &[OwnAddress]) -> Finding {
+    match edge::bind_media_over_tcp(address) {
+        Ok(_) => Finding::fine("port", format!("TCP {address}, of media, is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
+            Finding::fine("port", format!("TCP {address}, of media, is held by the running server"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::wrong(
+            "port",
+            format!("TCP {address}, of media, is taken by something else"),
+            "the server does not start",
+            format!(
+                "`ss -ltnp 'sport = :{}'` says by what: end it, or choose another `rtc.tcp_port`",
+                address.port()
+            ),
+        ),
+        Err(error) => unbound("TCP", address, &error, own, "`rtc.ips` or `rtc.tcp_port`"),
+    }
 }
 
 fn unbound(

@@ -1,10 +1,10 @@
 //! The other end: a transport that begins. Only load clients are one.
 
-use model::Timestamp;
+use model::{Path, Timestamp};
 
 use super::{Peer, PeerError, Remote};
 use crate::dtls::Dtls;
-use crate::{IceCredentials, Path, PeerFactory};
+use crate::{IceCredentials, PeerFactory};
 
 /// The data channels that LiveKit's clients open.
 const CHANNELS: &[&str] = &["_reliable", "_lossy"];

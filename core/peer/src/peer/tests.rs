@@ -30,7 +30,7 @@ fn credentials(name: &str) -> IceCredentials {
 fn paths() -> [Path; 2] {
     let client = SocketAddr::from(([192, 0, 2, 1], 5000));
     let server = SocketAddr::from(([198, 51, 100, 1], 7882));
-    [Path { remote: server, local: client }, Path { remote: client, local: server }]
+    [Path::udp(client, server), Path::udp(server, client)]
 }
 
 fn is_stun(datagram: &[u8]) -> bool {

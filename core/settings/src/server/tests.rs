@@ -104,11 +104,11 @@ colour: red
     assert_eq!(taken.http, ["127.0.0.1:7000".parse().unwrap()]);
     let places = taken.media.places(&[]).unwrap();
     assert_eq!(places.bound, ["0.0.0.0:7001".parse().unwrap()]);
+    assert_eq!(places.bound_tcp, ["0.0.0.0:7881".parse().unwrap()]);
     assert_eq!(places.advertised, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
-        "line 6: `rtc.tcp_port` has no effect here",
         "line 9: `rtc.pli_throttl` is not known",
         "line 12: `turn` has no effect here",
         "line 14: `logging` has no effect here",
@@ -148,6 +148,21 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
     check("prometheus: {port: 6789, username: a, password: ''}", "a password");
     check("prometheus: {port: 6789, path: /}", "`path` is not known");
     check("prometheus: {port: 6789}\nprometheus_port: 6789", "not both");
+}
+
+#[test]
+fn media_over_tcp_has_a_port_of_its_own_unless_it_is_told_to_have_none() {
+    let check = |port: u16, rtc: &str| {
+        let text = format!("port: {port}\n{rtc}\nkeys: {{mine: {SECRET}}}\n");
+        settings(&text).map(|taken| taken.media.tcp_port).map_err(|fault| fault.line)
+    };
+    assert_eq!(check(7880, ""), Ok(Some(7881)));
+    assert_eq!(check(7880, "rtc: {tcp_port: 443}"), Ok(Some(443)));
+    assert_eq!(check(7880, "rtc: {tcp_port: 0}"), Ok(None));
+    assert_eq!(check(7880, "rtc: {tcp_port: 7880}"), Err(2), "HTTP is there");
+    assert_eq!(check(7881, ""), Err(1));
+    assert_eq!(check(7881, "rtc: {tcp_port: 0}"), Ok(None));
+    assert_eq!(check(7880, "rtc: {tcp_port: 70000}"), Err(2));
 }
 
 #[test]

@@ -4,17 +4,15 @@
 //! of one size to one address, the last of which may be smaller.
 //! Guarantees: nothing but ciphertext once a call of `Forward` returned. No allocation after `new`.
 
-use std::net::SocketAddr;
+use model::Path;
 
 use crate::limits;
 
 /// Datagrams for one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Train {
-    /// The address of ours that it leaves from.
-    pub local: SocketAddr,
-    /// Where to.
-    pub remote: SocketAddr,
+    /// From where to where, and over what.
+    pub path: Path,
     /// Where it begins in the buffer.
     pub start: usize,
     /// Bytes of all its datagrams.
@@ -84,7 +82,7 @@ impl Egress {
     }
 
     /// The next `len` bytes of [`Self::space`] are a datagram. It joins the last train where it may.
-    pub(super) fn push(&mut self, local: SocketAddr, remote: SocketAddr, len: usize) {
+    pub(super) fn push(&mut self, path: Path, len: usize) {
         let start = self.used;
         self.used += len;
         if let Some(train) = self.trains.last_mut() {
@@ -92,31 +90,37 @@ impl Egress {
             let is_open = train.len.is_multiple_of(segment)
                 && train.len / segment < limits::TRAIN_SEGMENTS_MAX
                 && train.len + len <= limits::TRAIN_BYTES_MAX;
-            if is_open && len <= segment && train.remote == remote && train.local == local {
+            if is_open && len <= segment && train.path == path {
                 train.len += len;
                 return;
             }
         }
         let segment = u16::try_from(len).unwrap_or(u16::MAX);
         if len > 0 {
-            self.trains.push(Train { local, remote, start, len, segment });
+            self.trains.push(Train { path, start, len, segment });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::num::NonZeroU32;
+
+    use model::Carrier;
+
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn path(local: u16, remote: u16) -> Path {
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Path::udp(address(local), address(remote))
     }
 
     #[test]
     fn equal_sizes_and_one_smaller_make_one_train() {
         let mut egress = Egress::new();
         for len in [1000, 1000, 400, 1000] {
-            egress.push(address(1), address(2), len);
+            egress.push(path(1, 2), len);
         }
         let sizes: Vec<_> = egress.trains().iter().map(|t| (t.start, t.len, t.segment)).collect();
         assert_eq!(sizes, [(0, 2400, 1000), (2400, 1000, 1000)]);
@@ -125,21 +129,23 @@ mod tests {
     #[test]
     fn another_address_or_a_larger_datagram_starts_a_train() {
         let mut egress = Egress::new();
-        egress.push(address(1), address(2), 100);
-        egress.push(address(1), address(3), 100);
-        egress.push(address(1), address(3), 101);
-        egress.push(address(9), address(3), 101);
-        assert_eq!(egress.trains().len(), 4);
+        egress.push(path(1, 2), 100);
+        egress.push(path(1, 3), 100);
+        egress.push(path(1, 3), 101);
+        egress.push(path(9, 3), 101);
+        let carrier = Carrier::tcp(NonZeroU32::MIN);
+        egress.push(Path { carrier, ..path(9, 3) }, 101);
+        assert_eq!(egress.trains().len(), 5);
     }
 
     #[test]
     fn a_train_stays_within_what_the_kernel_takes() {
         let mut egress = Egress::new();
         for _ in 0..100 {
-            egress.push(address(1), address(2), 1400);
+            egress.push(path(1, 2), 1400);
         }
         for _ in 0..200 {
-            egress.push(address(1), address(3), 100);
+            egress.push(path(1, 3), 100);
         }
         let segments = |train: &Train| train.len.div_ceil(usize::from(train.segment));
         assert!(egress.trains().iter().all(|train| train.len <= 65_000));

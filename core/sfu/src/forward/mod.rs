@@ -26,9 +26,8 @@ mod tests;
 mod track;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 
-use model::{Codec, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, WorkerId};
+use model::{Codec, Path, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, WorkerId};
 use rtp::codec::Facts;
 use rtp::srtp::{DtlsRole, KeyingMaterial, SrtpError, SrtpReceiver, SrtpSender};
 use rtp::vp8;
@@ -177,10 +176,10 @@ impl<M: Memory> Forward<M> {
         }
     }
 
-    /// ICE nominated a pair: media to this peer leaves from `local` to `remote` from now on.
-    pub fn set_destination(&mut self, peer: PeerId, local: SocketAddr, remote: SocketAddr) {
+    /// ICE nominated a path: media to this peer leaves over it from now on.
+    pub fn set_destination(&mut self, peer: PeerId, path: Path) {
         if let Some(peer) = self.peer_mut(peer) {
-            peer.destination = Some((local, remote));
+            peer.destination = Some(path);
         }
     }
 

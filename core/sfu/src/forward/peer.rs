@@ -1,10 +1,9 @@
 //! One peer's media on its worker: keys, address, how to read what it sends, how much it can take.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::{Codec, DataRate, PeerId, RoomId, Timestamp};
+use model::{Codec, DataRate, Path, PeerId, RoomId, Timestamp};
 use rtp::bwe::Estimator;
 use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
@@ -77,7 +76,7 @@ pub(super) struct Peer {
     pub(super) room: RoomId,
     pub(super) keys: Option<(Box<SrtpReceiver>, Box<SrtpSender>)>,
     /// Our address and its, as nominated.
-    pub(super) destination: Option<(SocketAddr, SocketAddr)>,
+    pub(super) destination: Option<Path>,
     formats: Vec<ReceiveFormat>,
     pub(super) receive: ExtensionMap,
     pub(super) ssrcs: HashMap<u32, StreamRef>,

@@ -136,8 +136,8 @@ impl<M: Memory> Forward<M> {
         sent.send_time = abs_send_time(now);
         let (_, sender) = peer.keys.as_ref()?;
         let len = write(subscription, &sent, payload, sender, self.egress.space())?;
-        let (local, remote) = peer.destination?;
-        self.egress.push(local, remote, len);
+        let path = peer.destination?;
+        self.egress.push(path, len);
         note(downlink, subscription, now, sent.transport_sequence, len);
         subscription.sent.sent(sequence::low_bits(sent.index), now, sent);
         subscription.packets = subscription.packets.wrapping_add(1);
@@ -153,7 +153,7 @@ impl<M: Memory> Forward<M> {
         let at = usize::from(sent.payload_at);
         let payload = room.arena.get(sent.entry)?.get(at..at + usize::from(sent.payload_len))?;
         let (_, sender) = peer.keys.as_ref()?;
-        let (local, remote) = peer.destination?;
+        let path = peer.destination?;
         let downlink = peer.downlink.as_mut()?;
         let space = self.egress.space();
         let len = if subscription.spec.rtx_payload_type.is_some() {
@@ -168,7 +168,7 @@ impl<M: Memory> Forward<M> {
         } else {
             write(subscription, sent, payload, sender, space)?
         };
-        self.egress.push(local, remote, len);
+        self.egress.push(path, len);
         Some(())
     }
 
@@ -178,7 +178,7 @@ impl<M: Memory> Forward<M> {
         let payload_type = subscription.spec.rtx_payload_type?;
         let peer = self.peers.get_mut(subscription.peer)?;
         let (_, sender) = peer.keys.as_ref()?;
-        let (local, remote) = peer.destination?;
+        let path = peer.destination?;
         let downlink = peer.downlink.as_mut()?;
         let sent = Sent {
             transport_sequence: downlink.next_transport_sequence(),
@@ -194,7 +194,7 @@ impl<M: Memory> Forward<M> {
         pad(space, header, PADDING_PACKET_LEN)?;
         let len = seal(sender, space, header, end, sent.index)?;
         subscription.rtx_index += 1;
-        self.egress.push(local, remote, len);
+        self.egress.push(path, len);
         note(downlink, subscription, now, sent.transport_sequence, len);
         Some(len)
     }
@@ -209,7 +209,7 @@ impl<M: Memory> Forward<M> {
         if self.egress.is_full() {
             self.hand_over(outside);
         }
-        let Some(Peer { keys: Some((_, sender)), destination: Some((local, remote)), .. }) =
+        let Some(Peer { keys: Some((_, sender)), destination: Some(path), .. }) =
             self.peers.get_mut(peer.0)
         else {
             return;
@@ -224,7 +224,7 @@ impl<M: Memory> Forward<M> {
         }
         let len = writer.len();
         if let Ok(len) = sender.protect_rtcp(space, len) {
-            self.egress.push(*local, *remote, len);
+            self.egress.push(*path, len);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Codec, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, Timestamp, TrackId, TrackKind,
-    WorkerId,
+    Codec, ExtensionKind, Layer, Path, PeerId, RoomId, SubscriptionId, Timestamp, TrackId,
+    TrackKind, WorkerId,
 };
 use rtp::extension::{ExtensionForm, ExtensionMap, write_block};
 use rtp::packet::{FixedHeader, RtpHeader};
@@ -38,10 +38,10 @@ struct Wire {
 impl Outside for Wire {
     fn send(&mut self, egress: &Egress) {
         for train in egress.trains() {
-            self.trains.push((train.remote.port(), train.len, train.segment));
+            self.trains.push((train.path.remote.port(), train.len, train.segment));
             let bytes = &egress.buffer()[train.start..train.start + train.len];
             for datagram in bytes.chunks(train.segment.into()) {
-                self.sent.push((train.remote.port(), datagram.to_vec()));
+                self.sent.push((train.path.remote.port(), datagram.to_vec()));
             }
         }
     }
@@ -76,7 +76,7 @@ impl Client {
         let keys = KeyingMaterial::new(Profile::AeadAes128Gcm, &[seed; 56]).unwrap();
         forward.instruct(at(0), Instruction::AddPeer { peer: id, room: ROOM }, wire);
         forward.set_keys(id, &keys);
-        forward.set_destination(id, address(1), address(index));
+        forward.set_destination(id, Path::udp(address(1), address(index)));
         let formats = vec![
             ReceiveFormat { payload_type: OPUS, codec: Codec::Opus, rtx: None },
             ReceiveFormat { payload_type: VP8, codec: Codec::Vp8, rtx: Some(RTX) },

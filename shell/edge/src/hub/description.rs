@@ -10,8 +10,7 @@ use wire::negotiation::{Outcome, PublicationSection, Subscription, SubscriptionS
 use wire::proto;
 use wire::proto::signal_response::Message;
 use wire::sdp::{
-    Candidate, CandidateTransport, Fingerprint, FingerprintHash, IceCredentials, LocalTransport,
-    Offer, RemoteTransport,
+    Fingerprint, FingerprintHash, IceCredentials, LocalTransport, Offer, RemoteTransport,
 };
 
 use super::seat::{Placed, map_extensions};
@@ -21,10 +20,6 @@ use crate::worker::{NewPeer, ToWorker};
 impl Hub {
     /// Our end of a peer's transport.
     pub(super) fn local_transport(&self, peer: PeerId, generation: u8) -> LocalTransport {
-        let udp = |address: &std::net::SocketAddr| Candidate {
-            address: *address,
-            transport: CandidateTransport::Udp,
-        };
         LocalTransport {
             ice: self.local_credentials(peer, generation),
             // A process's certificate has a digest of the one kind.
@@ -32,7 +27,7 @@ impl Hub {
                 hash: FingerprintHash::Sha256,
                 bytes: self.config.fingerprint.bytes.as_slice().into(),
             },
-            candidates: self.config.candidates.iter().map(udp).collect(),
+            candidates: self.config.candidates.clone(),
             candidates_in_answer: true,
         }
     }

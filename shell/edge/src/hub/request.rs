@@ -298,7 +298,7 @@ impl Hub {
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
                 self.fail_resume(peer, ResumeFault::BeforeMessages(2));
             }
-            // There is no TCP to switch to, and a client limits its own bandwidth better.
+            // Clients find TCP where they need it, and limit their own bandwidth better.
             Some(Scenario::SwitchCandidateProtocol(_) | Scenario::SubscriberBandwidth(_))
             | None => {
                 self.metrics.requests_ignored.count();

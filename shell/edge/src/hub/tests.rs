@@ -1,5 +1,6 @@
 //! The hub without a network: real clients' offers in, messages and workers' instructions out.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use model::{SubscriptionId, TrackKind};
@@ -11,6 +12,7 @@ use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message as Told;
 use wire::revocation::Revocations;
+use wire::sdp::CandidateTransport;
 use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
@@ -172,7 +174,10 @@ impl Node {
         let config = HubConfig {
             control,
             access: admitting,
-            candidates: vec![SocketAddr::from(([127, 0, 0, 1], 7882))],
+            candidates: vec![Candidate {
+                address: SocketAddr::from(([127, 0, 0, 1], 7882)),
+                transport: CandidateTransport::Udp,
+            }],
             door: Arc::new(Door::new(&[1; 32])),
             fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![9; 32] },
             origin: Instant::now(),

@@ -9,6 +9,7 @@
 //! ```text
 //! hub ─ ToWorker ─> queue ─┐                ┌─> peer ─> hub (FromWorker)
 //! socket ── datagrams ─────┼─ turn ── path ─┤
+//! TCP ── frames ───────────┤                │
 //! other workers ── hops ───┘                └─> forward ─> sockets, other workers
 //! ```
 
@@ -21,6 +22,7 @@ mod message;
 mod outlet;
 mod path;
 mod seat;
+pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -38,6 +40,7 @@ use peer::{Door, PeerFactory};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::mpsc;
 
+use crate::limits::TCP_INBOX_MAX;
 use crate::metrics::Metrics;
 use crate::session::ToHub;
 use crate::sys::{self, Mapping, MediaSocket};
@@ -45,6 +48,7 @@ use bell::Bell;
 use hop::Hops;
 use load::Load;
 pub use message::{Channel, FromWorker, NewPeer, ToWorker};
+pub(crate) use tcp::TcpInbox;
 use turn::{Parts, Worker};
 
 /// What the workers are started with.
@@ -72,6 +76,7 @@ struct Inbox {
     queue: Sender<ToWorker>,
     load: Arc<Load>,
     bell: Arc<Bell>,
+    tcp: TcpInbox,
 }
 
 /// The running threads.
@@ -106,6 +111,7 @@ impl Workers {
         };
         for ((id, bell), (hops, arrivals)) in (0..config.count).zip(bells).zip(hops) {
             let (queue, inbox) = channel();
+            let (frames, tcp) = mpsc::channel(TCP_INBOX_MAX);
             let load = Arc::new(Load::default());
             let parts = Parts {
                 id: WorkerId(id),
@@ -116,6 +122,7 @@ impl Workers {
                     .iter()
                     .map(|at| MediaSocket::bind(*at))
                     .collect::<io::Result<_>>()?,
+                tcp,
                 received: Mapping::new(sys::RECEIVE_BYTES)?,
                 hops,
                 arrivals,
@@ -127,7 +134,8 @@ impl Workers {
                 metrics: Arc::clone(&config.metrics),
             };
             let core = (count <= cores).then_some(usize::from(id));
-            workers.inboxes.push(Inbox { queue, load, bell });
+            let tcp = TcpInbox { queue: frames, bell: Arc::clone(&bell) };
+            workers.inboxes.push(Inbox { queue, load, bell, tcp });
             match spawn(parts, core) {
                 Ok(thread) => workers.threads().push(thread),
                 Err(error) => {
@@ -162,6 +170,11 @@ impl Workers {
             return;
         }
         inbox.bell.ring();
+    }
+
+    /// The way of TCP connections to a worker, if there is such a worker.
+    pub(crate) fn tcp_inbox(&self, worker: WorkerId) -> Option<&TcpInbox> {
+        self.inboxes.get(usize::from(worker.0)).map(|inbox| &inbox.tcp)
     }
 
     /// How many there are.

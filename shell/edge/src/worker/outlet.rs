@@ -1,30 +1,35 @@
-//! The ways out of a worker: its sockets and the rings to other workers.
+//! The ways out of a worker: its sockets, the TCP connections of its peers, the rings to other workers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{TrackId, WorkerId};
-use peer::Path;
-use sfu::forward::{Egress, Outside, RelayedPacket};
+use model::{Path, TrackId, WorkerId};
+use sfu::forward::{Egress, Outside, RelayedPacket, Train};
 
 use super::hop::Hops;
+use super::tcp::{Class, Connections};
 use crate::metrics::Metrics;
 use crate::sys::{MediaSocket, Run, SendBatch};
 
 pub(super) struct Outlet {
     pub(super) sockets: Vec<MediaSocket>,
     pub(super) hops: Hops,
+    pub(super) connections: Connections,
     batch: SendBatch,
     metrics: Arc<Metrics>,
 }
 
 impl Outlet {
     pub(super) fn new(sockets: Vec<MediaSocket>, hops: Hops, metrics: Arc<Metrics>) -> Self {
-        Self { sockets, hops, batch: SendBatch::new(), metrics }
+        let connections = Connections::new(Arc::clone(&metrics));
+        Self { sockets, hops, connections, batch: SendBatch::new(), metrics }
     }
 
     /// Sends one datagram.
     pub(super) fn datagram(&mut self, path: Path, bytes: &[u8]) {
+        if !path.carrier.is_udp() {
+            return self.connections.send(path.carrier, bytes, 0, Class::Other);
+        }
         let run = Run { local: path.local, remote: path.remote, bytes, segment: 0 };
         self.runs(std::iter::once(run));
     }
@@ -57,19 +62,26 @@ fn serves(bound: SocketAddr, local: SocketAddr) -> bool {
 impl Outside for Outlet {
     fn send(&mut self, egress: &Egress) {
         let buffer = egress.buffer();
-        let (mut packets, mut bytes) = (0, 0);
+        let (mut packets, mut len) = (0, 0);
         for train in egress.trains() {
             packets += train.len.div_ceil(usize::from(train.segment).max(1));
-            bytes += train.len;
+            len += train.len;
         }
         self.metrics.media_packets_sent.add(u64::try_from(packets).unwrap_or(0));
-        self.metrics.media_bytes_sent.add(u64::try_from(bytes).unwrap_or(0));
-        self.runs(egress.trains().iter().map(|train| Run {
-            local: train.local,
-            remote: train.remote,
-            bytes: buffer.get(train.start..train.start + train.len).unwrap_or_default(),
+        self.metrics.media_bytes_sent.add(u64::try_from(len).unwrap_or(0));
+        let bytes =
+            |train: &Train| buffer.get(train.start..train.start + train.len).unwrap_or_default();
+        let udp = egress.trains().iter().filter(|train| train.path.carrier.is_udp());
+        self.runs(udp.map(|train| Run {
+            local: train.path.local,
+            remote: train.path.remote,
+            bytes: bytes(train),
             segment: usize::from(train.segment),
         }));
+        for train in egress.trains().iter().filter(|train| !train.path.carrier.is_udp()) {
+            let segment = usize::from(train.segment);
+            self.connections.send(train.path.carrier, bytes(train), segment, Class::Media);
+        }
     }
 
     fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {

@@ -9,8 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use model::{PeerId, Timestamp, WorkerId};
-use peer::Path;
+use model::{Path, PeerId, Timestamp, WorkerId};
 
 use crate::limits::{PATH_HELD_TIME, ROUTES_MAX};
 
@@ -79,7 +78,7 @@ mod tests {
 
     fn path(port: u16) -> Path {
         let remote = SocketAddr::from(([192, 0, 2, 1], port));
-        Path { remote, local: SocketAddr::from(([127, 0, 0, 1], 7882)) }
+        Path::udp(SocketAddr::from(([127, 0, 0, 1], 7882)), remote)
     }
 
     #[test]

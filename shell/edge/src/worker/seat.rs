@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{PeerId, Timestamp};
-use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Path, Peer};
+use model::{Path, PeerId, Timestamp};
+use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Peer};
 use rtp::srtp::KeyingMaterial;
 use sfu::Forward;
 use sfu::forward::PeerSlot;
@@ -74,6 +74,11 @@ impl Seat {
         self.paths.pop_front()
     }
 
+    /// A path that is no more.
+    pub(super) fn lose(&mut self, path: &Path) {
+        self.paths.retain(|own| own != path);
+    }
+
     /// Whether a check of this path may be heard.
     pub(super) fn may_prove(&self, path: &Path) -> bool {
         self.proven < PATHS_PROVEN_MAX || self.paths.contains(path)
@@ -90,7 +95,7 @@ impl Seat {
         if self.destination != Some(path) {
             self.destination = Some(path);
             if self.slot.is_some() {
-                forward.set_destination(id, path.local, path.remote);
+                forward.set_destination(id, path);
             }
         }
     }
@@ -116,7 +121,7 @@ impl Seat {
             forward.set_keys(id, &keys);
         }
         if let Some(path) = self.destination {
-            forward.set_destination(id, path.local, path.remote);
+            forward.set_destination(id, path);
         }
     }
 
@@ -205,7 +210,7 @@ mod tests {
         let mut seat = Seat::new(peer, None, Timestamp::ZERO);
         let path = |number: usize| {
             let port = u16::try_from(1000 + number).unwrap();
-            Path { remote: SocketAddr::from(([192, 0, 2, 1], port)), local: ours }
+            Path::udp(ours, SocketAddr::from(([192, 0, 2, 1], port)))
         };
         for number in 0..PATHS_PROVEN_MAX {
             assert!(seat.may_prove(&path(number)));

@@ -3,8 +3,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use model::{PeerId, Timestamp};
-use peer::{ChannelId, Event, IceCredentials, Output, Path, Peer, Remote};
+use model::{Path, PeerId, Timestamp};
+use peer::{ChannelId, Event, IceCredentials, Output, Peer, Remote};
 use rtp::packet::Datagram;
 use tokio::sync::mpsc::Receiver as HubInbox;
 
@@ -90,7 +90,7 @@ impl Caller {
         let remote = SocketAddr::from(([127, 0, 0, 1], house.workers.udp_port()));
         socket.connect(remote).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        let path = Path { local: socket.local_addr().unwrap(), remote };
+        let path = Path::udp(socket.local_addr().unwrap(), remote);
         let server = Remote { ice: theirs, fingerprint };
         let now = Timestamp::ZERO + house.origin.elapsed();
         let peer = Peer::client(&house.factory, &ours, &server, path, now).unwrap();
@@ -104,10 +104,8 @@ impl Caller {
         let mut buffer = [0; 2048];
         while let Ok(len) = self.socket.recv(&mut buffer) {
             let datagram = &buffer[..len];
-            let path = Path {
-                local: self.socket.local_addr().unwrap(),
-                remote: self.socket.peer_addr().unwrap(),
-            };
+            let (local, remote) = (self.socket.local_addr(), self.socket.peer_addr());
+            let path = Path::udp(local.unwrap(), remote.unwrap());
             if Datagram::classify(datagram) == Datagram::Stun {
                 self.peer.handle_stun(now, path, datagram);
             } else {

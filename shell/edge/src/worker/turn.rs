@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use model::{PeerId, Timestamp, WorkerId};
-use peer::{BindingRequest, Door, Event, Output, Path, Peer, PeerFactory, Remote};
+use model::{Path, PeerId, Timestamp, WorkerId};
+use peer::framing::Frames;
+use peer::{BindingRequest, Door, Event, Output, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use rtrb::Consumer;
 use sfu::forward::{PeerSlot, Refused};
@@ -28,9 +29,10 @@ use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Paths, Routes};
 use super::seat::Seat;
+use super::tcp::FromTcp;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
-use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX};
+use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::metrics::Metrics;
 use crate::pulse::Organ;
 use crate::session::ToHub;
@@ -61,6 +63,8 @@ pub(super) struct Parts {
     /// Of data messages in the inbox.
     pub(super) load: Arc<Load>,
     pub(super) sockets: Vec<MediaSocket>,
+    /// From the TCP connections of the worker's peers.
+    pub(super) tcp: mpsc::Receiver<FromTcp>,
     /// For [`ReceiveBatch`].
     pub(super) received: Mapping,
     pub(super) hops: Hops,
@@ -79,6 +83,7 @@ pub(super) struct Worker {
     bell: Arc<Bell>,
     inbox: Receiver<ToWorker>,
     load: Arc<Load>,
+    tcp: mpsc::Receiver<FromTcp>,
     waiter: Waiter,
     /// Taken while a batch is worked on.
     batch: Option<ReceiveBatch>,
@@ -122,6 +127,7 @@ impl Worker {
             bell,
             inbox: parts.inbox,
             load: parts.load,
+            tcp: parts.tcp,
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
             arrivals: parts.arrivals,
@@ -156,6 +162,7 @@ impl Worker {
             }
             if is_rung {
                 self.hear_workers();
+                self.hear_tcp();
             }
             self.receive();
             self.flush();
@@ -293,19 +300,54 @@ impl Worker {
     fn land(&mut self, now: Timestamp, hop: &Hop) {
         match hop {
             Hop::Datagram { remote, local, bytes } => {
-                let path = Path { remote: *remote, local: *local };
-                let datagram = bytes.get();
-                match (Datagram::classify(datagram), self.owner(&path)) {
-                    (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
-                        self.ingest(now, peer, slot, kind, datagram);
-                    }
-                    (kind, _) => self.take(now, path, kind, datagram, true),
-                }
+                self.take_one(now, Path::udp(*local, *remote), bytes.get());
             }
             Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
             }
+        }
+    }
+
+    /// What came over TCP.
+    fn hear_tcp(&mut self) {
+        for _ in 0..TCP_TURN_MAX {
+            let Ok(message) = self.tcp.try_recv() else { return };
+            let now = self.now();
+            match message {
+                FromTcp::Opened { path, peer, going } => {
+                    self.outlet.connections.add(path, peer, going);
+                }
+                FromTcp::Arrived { path, frames } => {
+                    for datagram in Frames::new(&frames).map_while(Result::ok) {
+                        self.metrics.datagrams_received.count();
+                        self.guard(|worker| worker.take_one(now, path, datagram));
+                    }
+                }
+                FromTcp::Ended { path } => self.lose(&path),
+            }
+        }
+        // There may be more: come back after a look at the sockets.
+        self.is_behind = true;
+        self.bell.ring();
+    }
+
+    /// A connection is no more.
+    fn lose(&mut self, path: &Path) {
+        let Some(peer) = self.outlet.connections.remove(path) else { return };
+        self.paths.remove(path, peer);
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.lose(path);
+        }
+    }
+
+    /// A datagram that is for this worker or for nobody.
+    fn take_one(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
+        match (Datagram::classify(datagram), self.owner(&path)) {
+            (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
+                self.ingest(now, peer, slot, kind, datagram);
+            }
+            (kind, _) => self.take(now, path, kind, datagram, true),
         }
     }
 
@@ -336,7 +378,7 @@ impl Worker {
 
     /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
     fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
-        let path = Path { remote: run.remote, local: run.local };
+        let path = Path::udp(run.local, run.remote);
         let mut owner = self.owner(&path);
         let mut datagrams = 0;
         for datagram in run.datagrams() {
@@ -417,6 +459,9 @@ impl Worker {
     ) {
         match self.door.owner(request.local_ufrag) {
             Some(owner) if owner.worker == self.id => {
+                if !self.outlet.connections.may_be_of(&path, owner) {
+                    return self.metrics.knocks_foreign.count();
+                }
                 let is_proven = self.paths.get(&path) == Some(owner);
                 if !is_proven && !self.budget.take(now, path.remote.ip()) {
                     return self.metrics.knocks_over_budget.count();
@@ -472,6 +517,7 @@ impl Worker {
                         }
                         if let Some(old) = seat.prove(path, now) {
                             self.paths.remove(&old, id);
+                            self.outlet.connections.remove(&old);
                         }
                     }
                     self.outlet.datagram(path, &transmit.datagram);
@@ -539,6 +585,7 @@ impl Worker {
             self.timers.remove(&(seat.wake, id));
             for path in &seat.paths {
                 self.paths.remove(path, id);
+                self.outlet.connections.remove(path);
             }
         }
     }
@@ -614,6 +661,7 @@ mod tests {
             bell,
             inbox,
             load: Arc::default(),
+            tcp: mpsc::channel(1).1,
             sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
             hops,
@@ -677,7 +725,7 @@ mod tests {
         let knock = |worker: &mut Worker, remote: [u8; 4]| {
             let name = worker.door.mint(peer(0), 0);
             let request = BindingRequest { local_ufrag: name.as_bytes() };
-            let path = Path { remote: SocketAddr::from((remote, 5000)), local: ADDRESS };
+            let path = Path::udp(ADDRESS, SocketAddr::from((remote, 5000)));
             worker.knock(Timestamp::from_millis(5), path, request, &[], false);
         };
         for _ in 0..KNOCKS_BURST + 1000 {

@@ -1,0 +1,299 @@
+//! Media over TCP, for clients whose network lets no UDP through (RFC 6544, passive).
+//!
+//! Owns: the listeners, how many connections there are, and the one task in which each lives: it takes frames
+//! apart for the worker of its peer and writes what that worker has for it.
+//! Guarantees: until the first frame is a binding request with a ufrag that the door minted, a connection
+//! costs a buffer of [`TCP_FIRST_MAX`] and [`TCP_FIRST_TIME_MAX`] at most, and is answered nothing; nothing
+//! that its peer has not proven is held longer than that either. What waits to be written is bounded where it
+//! is put in (`worker::tcp`), what waits to be read stays in the kernel while the worker is behind.
+//! Not here: what a datagram means, and whether a path is a peer's (`worker`, `peer`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Carrier, LogData, Path, PeerId};
+use peer::framing::Frames;
+use peer::{BindingRequest, Door};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::limits::{
+    LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FIRST_MAX, TCP_FIRST_TIME_MAX,
+    TCP_SILENCE_MAX, TCP_UNPROVEN_MAX, TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
+};
+use crate::listener::{self, Phase};
+use crate::metrics::{Counter, Metrics};
+use crate::sys;
+use crate::worker::tcp::{FromTcp, Leaving, channel};
+use crate::worker::{TcpInbox, Workers};
+
+/// How long accepting rests when the system has no file descriptor left.
+const REST: Duration = Duration::from_millis(100);
+
+/// What every connection needs.
+pub(crate) struct Front {
+    pub(crate) door: Arc<Door>,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bounds: Bounds,
+}
+
+/// How many connections there may be, and how long they may leave us waiting.
+pub(crate) struct Bounds {
+    all: Arc<Semaphore>,
+    /// Of those that no peer has proven yet.
+    unproven: Arc<Semaphore>,
+    /// For the first frame, and from there for the proof.
+    first_time: Duration,
+    /// For a train to be written.
+    write_time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX)),
+            unproven: Arc::new(Semaphore::new(TCP_UNPROVEN_MAX)),
+            first_time: TCP_FIRST_TIME_MAX,
+            write_time: TCP_WRITE_TIME_MAX,
+        }
+    }
+}
+
+impl Bounds {
+    fn admit(&self) -> Option<Place> {
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let unproven = Arc::clone(&self.unproven).try_acquire_owned().ok()?;
+        Some(Place { _all: all, unproven: Some(unproven) })
+    }
+}
+
+/// One connection's place among them.
+struct Place {
+    _all: OwnedSemaphorePermit,
+    unproven: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a connection ends; each has a counter.
+enum End {
+    /// The client hung up, or the worker let go.
+    Gone,
+    /// What came first is no binding request for a peer of ours.
+    Foreign,
+    /// A frame that is longer than any datagram.
+    Malformed,
+    /// No first frame in time, or no proof.
+    Late,
+    /// Nothing came for long.
+    Silent,
+    /// It reads too slowly.
+    Slow,
+}
+
+/// Takes a TCP port for media. `::` is IPv6 alone: IPv4 has a listener of its own, as it has a UDP socket.
+///
+/// # Errors
+/// The port is taken, or the address is not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            sys::only_ipv6(&socket)?;
+            socket
+        }
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address)?.listen(LISTEN_BACKLOG)
+}
+
+/// Serves until `phase` is [`Phase::Closing`] and every connection has ended. A connection ends when its
+/// client or its worker lets go; who joins this before the workers have stopped waits for clients.
+pub(crate) async fn serve(
+    mut listeners: Vec<TcpListener>,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut connections = JoinSet::new();
+    // Unique for four milliards of connections: then those that had the number before are long gone.
+    let mut number = NonZeroU32::MIN;
+    loop {
+        tokio::select! {
+            accepted = listener::accept(&mut listeners) => match accepted {
+                Ok((stream, remote)) => {
+                    let Some(place) = front.bounds.admit() else {
+                        front.metrics.tcp_refused.count();
+                        continue;
+                    };
+                    front.metrics.tcp_accepted.count();
+                    let (front, phase) = (Arc::clone(&front), phase.clone());
+                    let carrier = Carrier::tcp(number);
+                    connections.spawn(carry(stream, remote, carrier, place, front, phase));
+                    number = number.checked_add(1).unwrap_or(NonZeroU32::MIN);
+                }
+                Err(error) => {
+                    crate::log!(WARN, "cannot accept a connection for media", error = LogData(error));
+                    tokio::time::sleep(REST).await;
+                }
+            },
+            Some(ended) = connections.join_next() => {
+                listener::note(&front.metrics, ended);
+            }
+            () = Phase::closing(&mut phase) => break,
+        }
+    }
+    drop(listeners);
+    while let Some(ended) = connections.join_next().await {
+        listener::note(&front.metrics, ended);
+    }
+}
+
+async fn carry(
+    mut stream: TcpStream,
+    remote: SocketAddr,
+    carrier: Carrier,
+    place: Place,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let Ok(local) = stream.local_addr() else { return };
+    let path = Path { remote, local, carrier };
+    // A datagram waits for nothing.
+    stream.set_nodelay(true).ok();
+    let first = tokio::select! {
+        first = timeout(front.bounds.first_time, first(&mut stream, &front.door)) => first,
+        () = Phase::closing(&mut phase) => return,
+    };
+    let end = match first {
+        Ok(Ok((peer, buffer))) => attend(stream, path, peer, buffer, place, &front).await,
+        Ok(Err(end)) => end,
+        Err(_) => End::Late,
+    };
+    if let Some(counter) = end.counter(&front.metrics) {
+        counter.count();
+    }
+}
+
+impl End {
+    const fn counter(self, metrics: &Metrics) -> Option<&Counter> {
+        match self {
+            Self::Gone => None,
+            Self::Foreign => Some(&metrics.tcp_foreign),
+            Self::Malformed => Some(&metrics.tcp_malformed),
+            Self::Late => Some(&metrics.tcp_late),
+            Self::Silent => Some(&metrics.tcp_silent),
+            Self::Slow => Some(&metrics.tcp_slow),
+        }
+    }
+}
+
+/// Whose the connection is, by its first frame; and what was read.
+async fn first(stream: &mut TcpStream, door: &Door) -> Result<(PeerId, Vec<u8>), End> {
+    let mut buffer = Vec::with_capacity(TCP_FIRST_MAX);
+    loop {
+        let room = TCP_FIRST_MAX - buffer.len();
+        let limit = u64::try_from(room).unwrap_or(0);
+        match (&mut *stream).take(limit).read_buf(&mut buffer).await {
+            Ok(0) if room == 0 => return Err(End::Malformed),
+            Ok(0) | Err(_) => return Err(End::Gone),
+            Ok(_) => {}
+        }
+        match Frames::new(&buffer).next() {
+            Some(Ok(datagram)) => {
+                let request = BindingRequest::parse(datagram);
+                let peer = request.and_then(|request| door.owner(request.local_ufrag));
+                return peer.map(|peer| (peer, buffer)).ok_or(End::Foreign);
+            }
+            Some(Err(_)) => return Err(End::Malformed),
+            None => {}
+        }
+    }
+}
+
+/// The connection of a peer, as long as both ends want it.
+async fn attend(
+    mut stream: TcpStream,
+    path: Path,
+    peer: PeerId,
+    buffer: Vec<u8>,
+    place: Place,
+    front: &Front,
+) -> End {
+    let Some(inbox) = front.workers.tcp_inbox(peer.worker) else { return End::Foreign };
+    // Without it the kernel would hold media that is seconds old.
+    sys::hold_little_unsent(&stream, TCP_UNSENT_BYTES_MAX).ok();
+    let (going, leaving) = channel();
+    if !inbox.tell(FromTcp::Opened { path, peer, going }).await {
+        return End::Gone;
+    }
+    let (reader, writer) = stream.split();
+    let end = tokio::select! {
+        end = hear(reader, path, buffer, inbox) => end,
+        end = say(writer, leaving, place, &front.bounds) => end,
+    };
+    inbox.tell(FromTcp::Ended { path }).await;
+    end
+}
+
+/// Gives the worker the frames that come.
+async fn hear(mut reader: ReadHalf<'_>, path: Path, mut buffer: Vec<u8>, inbox: &TcpInbox) -> End {
+    loop {
+        let mut frames = Frames::new(&buffer);
+        if frames.by_ref().any(|frame| frame.is_err()) {
+            return End::Malformed;
+        }
+        let taken = frames.taken();
+        let mut next = Vec::with_capacity(TCP_CHUNK_BYTES);
+        next.extend_from_slice(buffer.get(taken..).unwrap_or_default());
+        buffer.truncate(taken);
+        let whole = std::mem::replace(&mut buffer, next);
+        if taken > 0 && !inbox.tell(FromTcp::Arrived { path, frames: whole }).await {
+            return End::Gone;
+        }
+        // What is left is less than a frame, which is less than the buffer: there is always room.
+        match timeout(TCP_SILENCE_MAX, reader.read_buf(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return End::Gone,
+            Ok(Ok(_)) => {}
+            Err(_) => return End::Silent,
+        }
+    }
+}
+
+/// Writes what the worker has. A peer says nothing over a path that was not proven to it, so its first word is
+/// the proof.
+async fn say(
+    mut writer: WriteHalf<'_>,
+    mut leaving: Leaving,
+    mut place: Place,
+    bounds: &Bounds,
+) -> End {
+    let Ok(first) = timeout(bounds.first_time, leaving.next()).await else { return End::Late };
+    let mut next = first;
+    place.unproven = None;
+    while let Some(frames) = next {
+        match timeout(bounds.write_time, writer.write_all(&frames)).await {
+            Ok(Ok(())) => leaving.written(frames.len()),
+            Ok(Err(_)) => return End::Gone,
+            Err(_) => return End::Slow,
+        }
+        next = leaving.next().await;
+    }
+    // What was written last, a goodbye perhaps, is to arrive.
+    writer.shutdown().await.ok();
+    End::Gone
+}
+
+#[cfg(test)]
+mod tests;
