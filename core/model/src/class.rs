@@ -118,6 +118,17 @@ impl<T> CallContent<T> {
     pub const fn expose(&self) -> &T {
         &self.0
     }
+
+    /// Unwraps it.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> From<T> for CallContent<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
 }
 
 impl<T> Classified for CallContent<T> {

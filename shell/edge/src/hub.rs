@@ -283,9 +283,9 @@ impl Hub {
                 self.open_reliable(peer);
             }
             FromWorker::ChannelOpen(_, Channel::Lossy | Channel::DataTrack) => {}
-            FromWorker::Message(peer, channel, bytes) => {
+            FromWorker::Message(peer, channel, content) => {
                 self.current = Some(peer);
-                self.data(peer, channel, &bytes);
+                self.data(peer, channel, content.expose());
             }
             FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
                 let bytes = LogData(bytes);

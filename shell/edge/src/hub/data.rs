@@ -1,9 +1,8 @@
 //! Data packets: from one participant's channel to the others'.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId, RoomId, Sid as _};
+use model::{CallContent, ParticipantSid, PeerId, RoomId, Sid as _};
 use wire::data::{self, Delivery, Packet, Route, Sender};
 
 use super::replay::Sent;
@@ -47,7 +46,7 @@ impl Hub {
             from: participant.sid.clone(),
             sequence: packet.sequence,
             audience: packet.audience,
-            bytes: packet.bytes.into(),
+            content: CallContent::new(packet.bytes.into()),
         };
         self.deliver(room, delivery, packet.route, sent);
         Some(())
@@ -73,7 +72,7 @@ impl Hub {
             from: ParticipantSid::from_wire(""),
             sequence: packet.sequence,
             audience: packet.audience,
-            bytes: packet.bytes.into(),
+            content: CallContent::new(packet.bytes.into()),
         };
         self.deliver(room, delivery, packet.route, sent);
     }
@@ -95,7 +94,7 @@ impl Hub {
             // Whoever's channel is not open yet gets it from the replay when it is.
             if receives && (delivery == Delivery::Lossy || seat.is_reliable) {
                 self.metrics.data_forwarded.count();
-                let message = Arc::clone(&sent.bytes);
+                let message = sent.content.clone();
                 let send = ToWorker::Send { peer: other.peer, channel, message };
                 (self.to_worker)(other.peer.worker, send);
             }
@@ -157,7 +156,7 @@ impl Hub {
         };
         for sent in gathering.replay.iter(self.now) {
             if missed(sent) && sent.is_for(&participant.identity, &participant.sid) {
-                let message = Arc::clone(&sent.bytes);
+                let message = sent.content.clone();
                 let send = ToWorker::Send { peer, channel: Channel::Reliable, message };
                 (self.to_worker)(peer.worker, send);
             }

@@ -7,19 +7,25 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{Identity, ParticipantSid, Timestamp};
+use model::{CallContent, Identity, ParticipantSid, Timestamp};
 use wire::data::Audience;
 
 use crate::limits::{REPLAY_BYTES_MAX, REPLAY_PACKETS_MAX, REPLAY_TIME_MAX};
 
 /// A packet as it was sent.
-#[derive(Debug)]
 pub(super) struct Sent {
     pub(super) at: Timestamp,
     pub(super) from: ParticipantSid,
     pub(super) sequence: u32,
     pub(super) audience: Audience,
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) content: CallContent<Arc<[u8]>>,
+}
+
+impl std::fmt::Debug for Sent {
+    /// Whose and which, not what it says.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sent").field(&self.from).field(&self.sequence).finish()
+    }
 }
 
 impl Sent {
@@ -37,7 +43,7 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn push(&mut self, sent: Sent) {
-        self.bytes += sent.bytes.len();
+        self.bytes += sent.content.expose().len();
         let now = sent.at;
         self.sent.push_back(sent);
         self.forget(now);
@@ -68,7 +74,7 @@ impl Replay {
             {
                 return;
             }
-            self.bytes -= oldest.bytes.len();
+            self.bytes -= oldest.content.expose().len();
             self.sent.pop_front();
         }
     }
@@ -84,7 +90,7 @@ mod tests {
             from: ParticipantSid::from_wire("PA_x"),
             sequence,
             audience: Audience::default(),
-            bytes: vec![0; len].into(),
+            content: CallContent::new(vec![0; len].into()),
         }
     }
 

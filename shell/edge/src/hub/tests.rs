@@ -156,7 +156,10 @@ impl Node {
         let kept = Arc::clone(&sent);
         let to_worker: SendToWorker = Box::new(move |worker, message| {
             if let ToWorker::Send { message, .. } = &message {
-                assert!(!message.windows(POISON.len()).any(|bytes| bytes == POISON), "poisoned");
+                assert!(
+                    !message.expose().windows(POISON.len()).any(|bytes| bytes == POISON),
+                    "poisoned"
+                );
             }
             kept.lock().unwrap().push((worker, message));
         });
@@ -252,7 +255,7 @@ impl Node {
     fn messages_for(&self, peer: PeerId) -> Vec<Arc<[u8]>> {
         let all = self.sent().into_iter().filter_map(|(_, sent)| {
             let ToWorker::Send { peer: to, message, .. } = sent else { return None };
-            (to == peer).then_some(message)
+            (to == peer).then(|| message.into_inner())
         });
         all.collect()
     }
@@ -957,12 +960,12 @@ fn data_goes_to_the_others_in_the_senders_name() {
     let bob = node.active("bob");
     let (from, to) = (node.peer(&alice), node.peer(&bob));
     node.sent();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(b"hello"))));
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(b"hello").into())));
     let got = node.messages_for(to);
     let got = proto::DataPacket::decode(&*got[0]).unwrap();
     assert_eq!(got.participant_identity, "alice");
     assert!(got.participant_sid.starts_with("PA_"));
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"again"))));
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"again").into())));
     assert!(node.messages_for(from).is_empty(), "not to its sender");
 }
 
@@ -975,7 +978,7 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
     let sid = node.hub.control.participant(from).unwrap().sid.to_string();
     node.sent();
     for _ in 0..2 {
-        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"x"))));
+        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"x").into())));
     }
     assert_eq!(node.messages_for(to).len(), 1);
     assert_eq!(node.hub.metrics.data_refused.total(), 1);
@@ -1002,7 +1005,7 @@ fn reliable_packets_are_forgotten_in_time_though_nothing_happens() {
         let mut sent = proto::DataPacket::decode(&*packet(b"x")).unwrap();
         sent.sequence = sequence;
         let sent = sent.encode_to_vec();
-        ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent))
+        ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent.into()))
     };
     node.tell(send(1));
     let first = node.now;
@@ -1025,13 +1028,17 @@ fn a_channel_that_opens_late_gets_what_was_sent_meanwhile() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let from = node.peer(&alice);
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"before"))));
+    node.tell(ToHub::Worker(FromWorker::Message(
+        from,
+        Channel::Reliable,
+        packet(b"before").into(),
+    )));
     let bob = node.join("bob");
     let to = node.peer(&bob);
     let mut later = proto::DataPacket::decode(&*packet(b"meanwhile")).unwrap();
     later.sequence = 2;
     let later = later.encode_to_vec();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, later)));
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, later.into())));
     assert!(node.messages_for(to).is_empty());
     node.tell(ToHub::Worker(FromWorker::ChannelOpen(to, Channel::Reliable)));
     let got = node.messages_for(to);
@@ -1048,7 +1055,7 @@ fn data_without_permission_does_not_pass() {
     let (from, to) = (node.peer(&alice), node.peer(&bob));
     node.sent();
     for bytes in [packet(b"x"), b"\xff\xff".to_vec()] {
-        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, bytes)));
+        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, bytes.into())));
     }
     assert!(node.messages_for(to).is_empty());
     assert_eq!(node.hub.metrics.data_refused.total(), 2);
@@ -1061,7 +1068,7 @@ fn a_panic_puts_out_the_participant_whose_message_it_was_and_nobody_else() {
     let bob = node.active("bob");
     let from = node.peer(&alice);
     alice.told();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(POISON))));
+    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(POISON).into())));
     let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
     assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
     assert_eq!(node.hub.metrics.hub_panics.total(), 1);
@@ -1215,12 +1222,12 @@ fn rights_that_end_during_a_call_are_taken_away_one_by_one() {
     let told = alice.told();
     assert!(told.iter().any(|message| matches!(message, Told::TrackUnpublished(_))));
     assert!(!own_permissions(&told, "alice").pop().unwrap().can_publish);
-    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"yes"))));
+    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"yes").into())));
     assert_eq!(node.messages_for(node.peer(&bob)).len(), 1);
 
     node.wait(Duration::from_secs(10));
     assert!(!own_permissions(&alice.told(), "alice").pop().unwrap().can_publish_data);
-    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"no"))));
+    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"no").into())));
     assert!(node.messages_for(node.peer(&bob)).is_empty());
 
     node.wait(Duration::from_secs(10));

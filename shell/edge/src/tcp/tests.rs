@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream as Socket};
 use std::time::Instant;
 
-use model::{Timestamp, WorkerId};
+use model::{CallContent, Timestamp, WorkerId};
 use peer::framing::frame;
 use peer::{ChannelId, Event, IceCredentials, Output, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
@@ -236,9 +236,9 @@ fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
         let hub = &mut house.hub;
         caller.until("the server hears nothing", |_| {
             matches!(hub.try_recv(), Ok(ToHub::Worker(FromWorker::Message(from, _, said)))
-                if from == id && said == b"up")
+                if from == id && said.expose() == b"up")
         });
-        let message = b"down".as_slice().into();
+        let message = CallContent::new(b"down".as_slice().into());
         let channel = Channel::Reliable;
         house.workers.send(id.worker, ToWorker::Send { peer: id, channel, message });
         caller.until("the client hears nothing", |caller| caller.heard == [b"down"]);

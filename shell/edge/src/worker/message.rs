@@ -1,8 +1,9 @@
 //! What the hub and a media worker say to each other.
 
+use std::fmt;
 use std::sync::Arc;
 
-use model::PeerId;
+use model::{CallContent, PeerId};
 use peer::{Fingerprint, IceCredentials};
 use sfu::{Instruction, Report};
 
@@ -33,7 +34,6 @@ pub struct NewPeer {
 }
 
 /// From the hub to a worker.
-#[derive(Debug)]
 pub enum ToWorker {
     /// Create a peer. Instructions about it may follow at once.
     AddPeer(Box<NewPeer>),
@@ -56,7 +56,7 @@ pub enum ToWorker {
         /// On which channel.
         channel: Channel,
         /// The whole message; shared, since one packet goes to many.
-        message: Arc<[u8]>,
+        message: CallContent<Arc<[u8]>>,
     },
     /// For the worker's `sfu::Forward`.
     Instruct(Instruction),
@@ -67,7 +67,6 @@ pub enum ToWorker {
 }
 
 /// From a worker to the hub.
-#[derive(Debug)]
 pub enum FromWorker {
     /// ICE and DTLS are up.
     Connected(PeerId),
@@ -76,7 +75,40 @@ pub enum FromWorker {
     /// A data channel opened.
     ChannelOpen(PeerId, Channel),
     /// A message arrived on a data channel.
-    Message(PeerId, Channel, Vec<u8>),
+    Message(PeerId, Channel, CallContent<Vec<u8>>),
     /// From the worker's `sfu::Forward`.
     Report(Report),
+}
+
+impl fmt::Debug for ToWorker {
+    /// Says which, and whom it is about: what is said in a call and credentials do not print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddPeer(new) => f.debug_tuple("AddPeer").field(&new.peer).finish(),
+            Self::RestartIce { peer, .. } => f.debug_tuple("RestartIce").field(peer).finish(),
+            Self::RemovePeer(peer) => f.debug_tuple("RemovePeer").field(peer).finish(),
+            Self::Send { peer, channel, .. } => {
+                f.debug_tuple("Send").field(peer).field(channel).finish()
+            }
+            Self::Instruct(instruction) => f.debug_tuple("Instruct").field(instruction).finish(),
+            Self::Beat(_) => f.write_str("Beat"),
+            Self::Stop => f.write_str("Stop"),
+        }
+    }
+}
+
+impl fmt::Debug for FromWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected(peer) => f.debug_tuple("Connected").field(peer).finish(),
+            Self::Closed(peer) => f.debug_tuple("Closed").field(peer).finish(),
+            Self::ChannelOpen(peer, channel) => {
+                f.debug_tuple("ChannelOpen").field(peer).field(channel).finish()
+            }
+            Self::Message(peer, channel, _) => {
+                f.debug_tuple("Message").field(peer).field(channel).finish()
+            }
+            Self::Report(report) => f.debug_tuple("Report").field(report).finish(),
+        }
+    }
 }

@@ -241,6 +241,7 @@ impl Worker {
             }),
             ToWorker::RemovePeer(peer) => self.close(now, peer),
             ToWorker::Send { peer, channel, message } => {
+                let message = message.into_inner();
                 self.load.remove(message.len());
                 self.drive(now, peer, |seat| seat.send(now, channel, message));
             }

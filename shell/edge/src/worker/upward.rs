@@ -47,7 +47,7 @@ impl Upward {
     /// Passes a peer's message on. `false`: a reliable one found no room, and the peer must go.
     #[must_use]
     pub(super) fn pass(&mut self, peer: PeerId, channel: Channel, bytes: Vec<u8>) -> bool {
-        let Some(message) = self.offer(FromWorker::Message(peer, channel, bytes)) else {
+        let Some(message) = self.offer(FromWorker::Message(peer, channel, bytes.into())) else {
             return true;
         };
         if channel != Channel::Reliable {
@@ -147,7 +147,7 @@ impl Upward {
 
 const fn len(message: &FromWorker) -> usize {
     match message {
-        FromWorker::Message(_, _, bytes) => bytes.len(),
+        FromWorker::Message(_, _, content) => content.expose().len(),
         FromWorker::Connected(_)
         | FromWorker::Closed(_)
         | FromWorker::ChannelOpen(..)
