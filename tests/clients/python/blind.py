@@ -4,7 +4,8 @@ Marks go in as data packets, chat and sound, and so does the channel key, which 
 `/proc/PID/mem`, in the server's log, in its metrics, and in every packet from and to the server. Each place has its
 positive control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
 
-Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_UDP_PORT`, `INCAMERA_SERVER_LOG`, `INCAMERA_LOAD`.
+Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_UDP_PORT`, `INCAMERA_TCP_PORT`, `INCAMERA_SERVER_LOG`,
+`INCAMERA_LOAD`.
 """
 
 from __future__ import annotations
@@ -94,13 +95,13 @@ def in_metrics(hidden: dict[str, bytes]) -> None:
 
 
 def metrics_port() -> int:
-    """Of the server's listening sockets the one that is not for clients."""
+    """Of the server's listening sockets the one that is for no client."""
     pid = os.environ["INCAMERA_PID"]
     owned = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
     with open(f"/proc/{pid}/net/tcp") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     listening = [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in owned]
-    [port] = set(listening) - {HTTP_PORT}
+    [port] = set(listening) - {HTTP_PORT, int(os.environ["INCAMERA_TCP_PORT"])}
     return port
 
 

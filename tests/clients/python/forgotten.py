@@ -16,8 +16,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from client import SERVER, check, measured, scenario, until
-from livekit import rtc
+from client import API_KEY, API_SECRET, SERVER, check, measured, scenario, until
+from livekit import api, rtc
 from marked import (
     AGE_MAX_S,
     KEPT,
