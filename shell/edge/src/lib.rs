@@ -31,6 +31,7 @@ mod socket;
 mod stream;
 mod sys;
 pub mod tls;
+mod unread;
 pub mod worker;
 
 pub use server::{Server, StartError};
