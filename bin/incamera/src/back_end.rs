@@ -1,15 +1,18 @@
 //! Asking a server over its server API, as a customer's back end does.
 //!
 //! Owns: where the server is, with what right it is asked, one request and its answer.
-//! Guarantees: an answer is bounded in size and time; the token goes into a header, never into an address.
-//! Not here: what is asked (`room`).
+//! Guarantees: an answer is bounded in size and time; the token goes into a header, never into an address; what a
+//! server says of its refusal does not steer the terminal.
+//! Not here: what is asked (`room`), whose certificate is believed (`trust`).
 
 use std::env;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use edge::listener::TLS_SPOKEN_HERE;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -17,6 +20,7 @@ use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::time::timeout;
@@ -25,8 +29,9 @@ use wire::limits::TOKEN_MAX;
 use wire::token::Claims;
 use zeroize::Zeroizing;
 
-use crate::Failure;
 use crate::token::Signing;
+use crate::trust::Trust;
+use crate::{Failure, harmless};
 
 const URL_VARIABLE: &str = "INCAMERA_URL";
 const URL_DEFAULT: &str = "http://127.0.0.1:7880";
@@ -45,6 +50,9 @@ pub(crate) struct BackEnd {
     /// The server [default: INCAMERA_URL, else http://127.0.0.1:7880]
     #[arg(long, value_name = "URL")]
     url: Option<Uri>,
+    /// Authorities for https, as PEM [default: SSL_CERT_FILE, else the system's]
+    #[arg(long, value_name = "PATH")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     signing: Signing,
     /// Read a token from standard input instead of signing one [default: INCAMERA_TOKEN, if it is set]
@@ -68,11 +76,14 @@ impl BackEnd {
         grant: VideoGrant,
     ) -> Result<String, Failure> {
         let url = self.url()?;
+        let place = Place::of(&url)?;
+        let trust = if place.is_sealed { Some(Trust::new(self.ca_file.as_deref())?) } else { None };
         let token = self.token(grant)?;
         let body = serde_json::to_vec(request)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (status, bytes) = runtime.block_on(async {
-            let asking = post(&url, method, &token, body);
+            let request = place.request(method, &token, body)?;
+            let asking = place.ask(trust.as_ref(), request);
             timeout(PATIENCE, asking).await.map_err(|_| "the server does not answer in time")?
         })?;
         let answer = String::from_utf8(bytes).map_err(|_| "the answer is no text")?;
@@ -80,7 +91,13 @@ impl BackEnd {
             return Ok(answer);
         }
         match serde_json::from_str::<Refusal>(&answer) {
-            Ok(Refusal { code, msg }) => Err(format!("the server refuses: {msg} ({code})").into()),
+            Ok(Refusal { code, msg }) => {
+                let (code, msg) = (harmless::text(&code), harmless::text(&msg));
+                Err(format!("the server refuses: {msg} ({code})").into())
+            }
+            Err(_) if answer.contains(TLS_SPOKEN_HERE) => {
+                Err("the server speaks TLS: ask it as https://".into())
+            }
             Err(_) => Err(format!("this is no server of ours: it answers {status}").into()),
         }
     }
@@ -129,28 +146,72 @@ impl BackEnd {
     }
 }
 
-async fn post(
-    url: &Uri,
-    method: &str,
-    token: &str,
-    body: Vec<u8>,
-) -> Result<(u16, Vec<u8>), Failure> {
-    let (host, port) = address(url)?;
-    let place = || format!("{host}:{port}");
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
-    let stream = stream.map_err(|error| format!("cannot reach {}: {error}", place()))?;
-    if !stream.peer_addr()?.ip().is_loopback() {
-        warn_of_clear_text(stream.peer_addr()?.ip())?;
+/// Where a server is.
+struct Place<'a> {
+    host: &'a str,
+    port: u16,
+    is_sealed: bool,
+    /// What every path there begins with, without a slash at its end.
+    base: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(url: &'a Uri) -> Result<Self, Failure> {
+        let is_sealed = match url.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => return Err(NO_URL.into()),
+        };
+        let host = url.host().ok_or("--url names no host")?.trim_matches(['[', ']']);
+        let port = url.port_u16().unwrap_or(if is_sealed { 443 } else { 80 });
+        Ok(Self { host, port, is_sealed, base: url.path().trim_end_matches('/') })
     }
+
+    fn named(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        token: &str,
+        body: Vec<u8>,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}/twirp/livekit.RoomService/{method}", self.base))
+            .header(header::HOST, self.named())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::new(Bytes::from(body)))?;
+        Ok(request)
+    }
+
+    async fn ask(
+        &self,
+        trust: Option<&Trust>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let stream = TcpStream::connect((self.host, self.port)).await;
+        let stream = stream.map_err(|error| format!("cannot reach {}: {error}", self.named()))?;
+        if let Some(trust) = trust {
+            return exchange(trust.greet(self.host, stream).await?, request).await;
+        }
+        let address = stream.peer_addr()?.ip();
+        if !address.is_loopback() {
+            warn_of_clear_text(address)?;
+        }
+        exchange(stream, request).await
+    }
+}
+
+/// Status and body of the answer.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<(u16, Vec<u8>), Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let base = url.path().trim_end_matches('/');
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("{base}/twirp/livekit.RoomService/{method}"))
-        .header(header::HOST, place())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Full::new(Bytes::from(body)))?;
     let asking = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
@@ -168,21 +229,6 @@ async fn post(
     }
 }
 
-/// Host and port of a server.
-fn address(url: &Uri) -> Result<(&str, u16), Failure> {
-    match url.scheme_str() {
-        Some("http" | "ws") => {}
-        Some("https" | "wss") => {
-            let reason = "TLS is not spoken here: ask the server at its own port, on its machine or \
-                          through a tunnel, as http://127.0.0.1:7880";
-            return Err(reason.into());
-        }
-        _ => return Err(NO_URL.into()),
-    }
-    let host = url.host().ok_or("--url names no host")?;
-    Ok((host, url.port_u16().unwrap_or(80)))
-}
-
 fn warn_of_clear_text(address: IpAddr) -> io::Result<()> {
     writeln!(io::stderr(), "incamera: the token goes to {address} without TLS")
 }
@@ -195,12 +241,15 @@ mod tests {
     fn an_address_is_taken_as_sdks_take_it() {
         let check = |text: &str| {
             let url: Uri = text.parse().unwrap();
-            address(&url).ok().map(|(host, port)| format!("{host} {port}"))
+            let place = Place::of(&url).ok()?;
+            Some(format!("{} {} {}", place.is_sealed, place.named(), place.base))
         };
-        assert_eq!(check("http://127.0.0.1:7880").as_deref(), Some("127.0.0.1 7880"));
-        assert_eq!(check("ws://calls.example/").as_deref(), Some("calls.example 80"));
-        assert_eq!(check("http://[::1]:7880/base").as_deref(), Some("[::1] 7880"));
-        assert_eq!(check("https://calls.example"), None);
+        assert_eq!(check("http://127.0.0.1:7880").as_deref(), Some("false 127.0.0.1:7880 "));
+        assert_eq!(check("ws://calls.example/").as_deref(), Some("false calls.example:80 "));
+        assert_eq!(check("http://[::1]:7880/base/").as_deref(), Some("false [::1]:7880 /base"));
+        assert_eq!(check("https://calls.example").as_deref(), Some("true calls.example:443 "));
+        assert_eq!(check("wss://[fd00::7]:1").as_deref(), Some("true [fd00::7]:1 "));
+        assert_eq!(check("ftp://calls.example"), None);
         assert_eq!(check("127.0.0.1:7880"), None);
     }
 }

@@ -99,8 +99,8 @@ fn read(path: &Path, report: &mut Report) -> Option<Settings> {
                 report.add(Finding::warning(
                     "settings",
                     format!("{name}: {warning}"),
-                    "what you wish for there will not happen",
-                    "remove it, or look for another word in `incamera help serve`",
+                    "the server starts, and that line does not do what it looks like",
+                    "do as it says; `incamera help serve` shows every key that has an effect",
                 ));
             }
             Some(settings)

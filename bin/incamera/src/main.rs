@@ -10,6 +10,7 @@ mod certificate;
 mod dev;
 mod doctor;
 mod files;
+mod harmless;
 mod keygen;
 mod lan;
 mod log;
@@ -17,6 +18,7 @@ mod process;
 mod room;
 mod serve;
 mod token;
+mod trust;
 mod watched;
 
 use std::process::ExitCode;

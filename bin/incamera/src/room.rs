@@ -19,6 +19,7 @@ use wire::limits::DATA_PACKET_MAX;
 use wire::proto;
 
 use crate::back_end::BackEnd;
+use crate::harmless;
 use crate::token::{parse_attribute, parse_duration};
 use crate::{Arguments, Failure};
 
@@ -35,7 +36,7 @@ Examples, against `incamera dev`:
   incamera room delete demo
 
 A server elsewhere, and a token that somebody else has signed:
-  incamera room list --url http://10.0.0.7:7880 --api-key back-end --private-key-file private.pem
+  incamera room list --url https://calls.example.org --api-key back-end --private-key-file private.pem
   incamera room list --token-stdin < token
 
 The right is signed for one minute and for the one room. A token of your own needs `roomList` to list
@@ -306,10 +307,9 @@ impl Who {
 }
 
 impl Asking {
-    /// Prints the answer as it came, or as `text` has it.
-    fn print(&self, mut json: String, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        json.push('\n');
-        let text = if self.json { json } else { text() };
+    /// Prints the answer, or what `text` makes of it.
+    fn print(&self, json: String, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = if self.json { harmless::json(&json) + "\n" } else { text() };
         Ok(io::stdout().write_all(text.as_bytes())?)
     }
 }
@@ -329,7 +329,7 @@ impl Create {
         };
         let asked = &self.asking.back_end;
         let (room, json) = asked.ask_for::<proto::Room>("CreateRoom", &request, creating())?;
-        self.asking.print(json, || format!("{}\n", room.sid))
+        self.asking.print(json, || format!("{}\n", harmless::text(&room.sid)))
     }
 }
 
@@ -439,7 +439,7 @@ fn shown(info: &proto::ParticipantInfo) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name:<12}{}", harmless(value));
+        let _ = writeln!(text, "{name:<12}{}", harmless::text(value));
     };
     line("identity", &info.identity);
     line("id", &info.sid);
@@ -484,20 +484,7 @@ fn rights(permission: &proto::ParticipantPermission) -> String {
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> [String; N] {
-    cells.map(harmless)
-}
-
-/// What others wrote, without what a terminal obeys.
-fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
+    cells.map(harmless::text)
 }
 
 /// Rows with their columns under each other.

@@ -107,7 +107,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let file = LogData(options.config.display());
         edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
     }
-    process::runtime()?.block_on(serve(written))
+    let runtime = process::runtime()?;
+    let served = runtime.block_on(serve(written));
+    // Not waiting for whoever still reads a file.
+    runtime.shutdown_background();
+    served
 }
 
 /// What the files say, and what is needed to read them again.
@@ -199,17 +203,39 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
+        let wake = tokio::select! {
             _ = ending.asked() => break,
-            _ = hangup.recv() => written = read_again(&server, written).await?,
+            _ = hangup.recv() => Wake::HangUp,
             () = async { match (&written.revocations, &written.certificate) {
                 (None, None) => pending().await,
                 (Some(_), _) | (_, Some(_)) => drop(looks.tick().await),
-            } } => written = look_again(&server, written).await?,
-        }
+            } } => Wake::Look,
+        };
+        // A file may keep its reader waiting for ever: one on a disk that is gone, one that is a pipe.
+        written = tokio::select! {
+            _ = ending.asked() => break,
+            read = wake.read(&server, written) => read?,
+        };
     }
     ending.end(server).await;
     Ok(())
+}
+
+/// Why files are read again.
+enum Wake {
+    /// SIGHUP: all of them.
+    HangUp,
+    /// It is time to look whether one has changed.
+    Look,
+}
+
+impl Wake {
+    async fn read(self, server: &Server, written: Written) -> Result<Written, Failure> {
+        match self {
+            Self::HangUp => read_again(server, written).await,
+            Self::Look => look_again(server, written).await,
+        }
+    }
 }
 
 /// Reads every file again. If one is wrong, all stays as it is.

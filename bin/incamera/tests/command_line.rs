@@ -241,7 +241,8 @@ fn a_room_command_says_what_the_server_says_or_that_there_is_none() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (url, reason) in [
         (format!("http://{nobody}"), format!("cannot reach {nobody}: ")),
-        ("https://127.0.0.1".to_owned(), "TLS is not spoken here".to_owned()),
+        (format!("https://{}", dev.http), "no TLS with 127.0.0.1: ".to_owned()),
+        ("ftp://127.0.0.1".to_owned(), "a server's address is wanted".to_owned()),
     ] {
         let words =
             ["room", "list", "--url", &url, "--api-key", "devkey", "--api-secret", "secret"];

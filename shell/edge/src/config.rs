@@ -69,6 +69,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// For a message to a client whose window is full.
     pub write_time: Duration,
+    /// For an answer of which the client takes nothing.
+    pub unread_time: Duration,
     /// Between pings.
     pub ping_every: Duration,
     /// Without a word from a client.
@@ -149,6 +151,7 @@ impl Limits {
         head_time: limits::HEAD_TIME_MAX,
         body_time: limits::BODY_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
+        unread_time: limits::UNREAD_TIME_MAX,
         ping_every: limits::PING_EVERY,
         silence: limits::SILENCE_MAX,
         drain: limits::DRAIN_TIME_MAX,

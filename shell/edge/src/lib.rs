@@ -36,6 +36,7 @@ mod stream;
 mod sys;
 mod tcp;
 pub mod tls;
+mod unread;
 pub mod worker;
 
 pub use server::{Server, StartError};

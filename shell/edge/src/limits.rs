@@ -52,6 +52,10 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a client may leave a message unread while its window is full.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a client may take nothing of an answer that is written to it: above [`WRITE_TIME_MAX`], so that a
+/// session's own time, which says more, comes first.
+pub const UNREAD_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// How long a closing handshake may take, and how long what a refused client still sends is read so
 /// that it sees why it was refused.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);

@@ -1,7 +1,8 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
-//! Owns: how many there are, how long a TLS handshake and a request's head may take and be, and the one task
-//! in which a connection lives, as HTTP and, once upgraded, as a signalling session.
+//! Owns: how many there are, how long a TLS handshake and a request's head may take and be, how long an answer
+//! may wait to be read, and the one task in which a connection lives, as HTTP and, once upgraded, as a
+//! signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
 //! that it is, and with the certificate of our own authority, if there is one.
@@ -39,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
 use crate::tls::Tls;
+use crate::unread::{self, Unread};
 
 /// What the listener and its connections are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,13 +203,23 @@ async fn turn_away(
         let authority = authority.filter(|_| request.uri().path() == AUTHORITY_PATH);
         std::future::ready(Ok::<_, Infallible>(in_the_clear(authority)))
     });
-    let io = TokioIo::new(FirstLine::new(Stream::Clear(stream)));
+    let stream = Unread::new(Stream::Clear(stream), front.limits.unread_time);
+    let io = TokioIo::new(FirstLine::new(stream));
     let connection = http(&front).keep_alive(false).serve_connection(io, answer);
     tokio::select! {
-        outcome = connection => if outcome.is_err() {
-            front.metrics.connections_malformed.count();
+        outcome = connection => if let Err(error) = outcome {
+            count_end(&front.metrics, &error);
         },
         () = Phase::closing(&mut phase) => {}
+    }
+}
+
+/// A connection ended badly.
+pub(crate) fn count_end(metrics: &Metrics, error: &hyper::Error) {
+    if unread::ended(error) {
+        metrics.connections_unread.count();
+    } else {
+        metrics.connections_malformed.count();
     }
 }
 
@@ -238,6 +250,7 @@ async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receive
             request.extensions_mut().insert(Seats(seats.clone()));
             Arc::clone(&front).answer(request)
         });
+        let stream = Unread::new(stream, front.limits.unread_time);
         let io = TokioIo::new(FirstLine::new(stream));
         let mut connection = http(&front).serve_connection(io, answer).with_upgrades();
         let mut served = Pin::new(&mut connection);
@@ -248,8 +261,8 @@ async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receive
                 served.await
             }
         };
-        if outcome.is_err() {
-            front.metrics.connections_malformed.count();
+        if let Err(error) = outcome {
+            count_end(&front.metrics, &error);
             if let Some(parts) = connection.into_parts() {
                 parts.io.into_inner().refuse().await;
             }
@@ -270,7 +283,7 @@ pub(crate) struct Seats(pub(crate) mpsc::Sender<Seat>);
 ///
 /// Lines of later requests are measured by hyper against the whole head, and in `http`.
 struct FirstLine {
-    stream: Stream,
+    stream: Unread<Stream>,
     measure: Measure,
 }
 
@@ -282,7 +295,7 @@ enum Measure {
 }
 
 impl FirstLine {
-    const fn new(stream: Stream) -> Self {
+    const fn new(stream: Unread<Stream>) -> Self {
         Self { stream, measure: Measure::Within(REQUEST_LINE_MAX) }
     }
 

@@ -64,6 +64,8 @@ counters! {
     handshakes_late,
     /// TCP connections ended because a request's head did not arrive in time, was too long or was no HTTP.
     connections_malformed,
+    /// TCP connections ended because the client took nothing of an answer for too long.
+    connections_unread,
     /// Tasks of connections that panicked; each ended its own connection alone.
     connections_panicked,
     /// Signalling connections opened, resumes included.

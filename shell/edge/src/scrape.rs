@@ -30,8 +30,9 @@ use tokio::time::timeout;
 use crate::exposition::{self, Figures, Process};
 use crate::http::Front;
 use crate::limits::{CENSUS_TIME_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX, SCRAPERS_MAX};
-use crate::listener::Phase;
+use crate::listener::{Phase, count_end};
 use crate::session::ToHub;
+use crate::unread::Unread;
 
 /// How many times a second the kernel counts processor time, for user space on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -109,14 +110,15 @@ pub(crate) async fn serve(
 
 async fn connection(stream: TcpStream, scrape: Arc<Scrape>) {
     let answer = service_fn(|request| Arc::clone(&scrape).answer(request));
+    let stream = Unread::new(stream, scrape.front.limits.unread_time);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), answer);
-    if served.await.is_err() {
-        scrape.front.metrics.connections_malformed.count();
+    if let Err(error) = served.await {
+        count_end(&scrape.front.metrics, &error);
     }
 }
 

@@ -15,6 +15,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 os.environ["INCAMERA_KEY"] = "operator"
@@ -106,12 +107,31 @@ async def holds_a_call(folder: Path) -> None:
         await ben.disconnect()
 
 
+def ends_while_a_file_keeps_it_waiting(folder: Path) -> None:
+    """A pipe stands for a file on a disk that is gone: whoever opens it waits for ever."""
+    revoked, config = folder / "revoked.yaml", folder / "server.yaml"
+    revoked.write_text("")
+    config.write_text(
+        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
+        f"revocations: {revoked.name}\n"
+    )
+    with Server("serve", "--config", str(config)):
+        revoked.unlink()
+        os.mkfifo(revoked)
+        # It looks four times a second.
+        time.sleep(1)
+        began = time.monotonic()
+    seconds = time.monotonic() - began
+    check(seconds < 6, f"SIGTERM ends it within {seconds:.1f} s, whatever a file does")
+
+
 async def main() -> None:
     mark_sensitive(API_SECRET)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         await asyncio.to_thread(judge_the_unit, folder)
         await holds_a_call(folder)
+        await asyncio.to_thread(ends_while_a_file_keeps_it_waiting, folder)
 
 
 scenario("deployment", main, timeout_s=80)

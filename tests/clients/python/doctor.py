@@ -149,6 +149,13 @@ def plant(patient: Patient) -> None:
     with taken(socket.SOCK_DGRAM, UDP_PORT):
         names("a taken UDP port", examine(folder), f"UDP 127.0.0.1:{UDP_PORT} is taken", "ss -lunp")
 
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        patient.write(more=f"prometheus: {{port: {port}}}\n")
+        what = f"TCP 127.0.0.1:{port} is taken"
+        names("a taken port of metrics", examine(folder), what, "another `prometheus.port`")
+    patient.heal()
+
     patient.authority.certify(folder, ["localhost"], begins_in=-2 * day, ends_in=-day)
     names("an expired certificate", examine(folder), "server.pem", "has expired at 20", "renew it")
     patient.authority.certify(folder, ["localhost"], begins_in=day)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from authority import Authority
@@ -56,7 +57,7 @@ from client import (  # noqa: E402
 )  # fmt: skip
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
-from own_server import TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
+from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
 WEB = Path(__file__).parents[1] / "web"
@@ -162,6 +163,15 @@ def ca_file() -> str:
     return os.environ["SSL_CERT_FILE"]
 
 
+def incamera_room(
+    url: str, environment: Mapping[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BINARY, "room", "list", "--url", url, "--api-key", "operator", *options],
+        env={**environment, "INCAMERA_API_SECRET": API_SECRET}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
 async def answers_livekit_api() -> None:
     async with api.LiveKitAPI(SERVER, "operator", API_SECRET) as server:
         try:
@@ -171,6 +181,15 @@ async def answers_livekit_api() -> None:
         except (api.TwirpError, aiohttp.ClientResponseError):
             pass
     check(True, "livekit-api is answered over https://")
+    for name, url in [("localhost", SERVER), ("127.0.0.1", f"https://127.0.0.1:{HTTP_PORT}")]:
+        listed = incamera_room(url, os.environ)
+        check(listed.returncode == 0 and "PARTICIPANTS" in listed.stdout, f"so is `incamera room`, by {name}")
+    unknown = {name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}
+    failed = incamera_room(SERVER, unknown)
+    check(failed.returncode == 1 and "UnknownIssuer" in failed.stderr, "unless it does not know the authority")
+    check(incamera_room(SERVER, unknown, "--ca-file", ca_file()).returncode == 0, "of which it can be told")
+    failed = incamera_room(SERVER.replace("https", "http"), unknown)
+    check("ask it as https://" in failed.stderr, f"in the clear it says: {failed.stderr.strip()}")
     async with aiohttp.ClientSession() as session:
         async with session.get(SERVER) as answer:
             check(await answer.text() == "OK", "so is a health check")

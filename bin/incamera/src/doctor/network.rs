@@ -31,6 +31,7 @@ pub(super) fn check(
     for address in &settings.http {
         is_running |= check_http(*address, settings.tls.is_some(), own, report);
     }
+    check_metrics(settings, is_running, own, report);
     let places = match settings.media.places(own) {
         Ok(places) => places,
         Err(fault) => {
@@ -69,7 +70,6 @@ pub(super) fn check(
 
 /// Whether a server of ours is there already.
 fn check_http(address: SocketAddr, has_tls: bool, own: &[OwnAddress], report: &mut Report) -> bool {
-    let port = address.port();
     let finding = match TcpListener::bind(address) {
         Ok(_) => Finding::fine("port", format!("TCP {address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -78,14 +78,7 @@ fn check_http(address: SocketAddr, has_tls: bool, own: &[OwnAddress], report: &m
                 report.add(Finding::fine("port", what));
                 return true;
             }
-            Finding::wrong(
-                "port",
-                format!("TCP {address} is taken by something else"),
-                "the server does not start",
-                format!(
-                    "`ss -ltnp 'sport = :{port}'` says by what: end it, or choose another `port`"
-                ),
-            )
+            taken("TCP", address, "`port`")
         }
         Err(error) => unbound("TCP", address, &error, own, "`bind_addresses`"),
     };
@@ -100,17 +93,37 @@ fn check_tcp(address: SocketAddr, is_running: bool, own: &[OwnAddress]) -> Findi
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
             Finding::fine("port", format!("TCP {address}, of media, is held by the running server"))
         }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::wrong(
-            "port",
-            format!("TCP {address}, of media, is taken by something else"),
-            "the server does not start",
-            format!(
-                "`ss -ltnp 'sport = :{}'` says by what: end it, or choose another `rtc.tcp_port`",
-                address.port()
-            ),
-        ),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            taken("TCP", address, "`rtc.tcp_port`")
+        }
         Err(error) => unbound("TCP", address, &error, own, "`rtc.ips` or `rtc.tcp_port`"),
     }
+}
+
+/// Whether the figures can be served; a running server of ours serves them already.
+fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], report: &mut Report) {
+    let (Some(metrics), Some(http)) = (&settings.metrics, settings.http.first()) else {
+        return;
+    };
+    let address = SocketAddr::new(http.ip(), metrics.port);
+    match TcpListener::bind(address) {
+        Ok(_) => report.add(Finding::fine("port", format!("TCP {address} is free"))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            report.add(taken("TCP", address, "`prometheus.port`"));
+        }
+        Err(error) => report.add(unbound("TCP", address, &error, own, "`prometheus.port`")),
+    }
+}
+
+fn taken(protocol: &str, address: SocketAddr, key: &str) -> Finding {
+    let (kind, port) = (if protocol == "TCP" { "t" } else { "u" }, address.port());
+    Finding::wrong(
+        "port",
+        format!("{protocol} {address} is taken by something else"),
+        "the server does not start",
+        format!("`ss -l{kind}np 'sport = :{port}'` says by what: end it, or choose another {key}"),
+    )
 }
 
 fn unbound(
@@ -179,15 +192,9 @@ fn bind_media(
             }
             // Held by the server, as its TCP port says.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => report.add(Finding::wrong(
-                "port",
-                format!("UDP {address} is taken by something else"),
-                "the server does not start",
-                format!(
-                    "`ss -lunp 'sport = :{}'` says by what: end it, or choose another `rtc.udp_port`",
-                    address.port()
-                ),
-            )),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                report.add(taken("UDP", *address, "`rtc.udp_port`"));
+            }
             Err(error) => report.add(unbound("UDP", *address, &error, own, "`rtc.ips`")),
         }
     }

@@ -188,6 +188,23 @@ async fn an_unfinished_head_is_cut() {
 }
 
 #[tokio::test]
+async fn whoever_asks_and_never_reads_is_cut() {
+    let limits = Limits { unread_time: Duration::from_millis(50), ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut stream = house.connect().await;
+    let asked = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(512);
+    // As many as the buffers of both ends take, until nobody is there.
+    soon(async { while stream.write_all(&asked).await.is_ok() {} }).await;
+    soon(async {
+        while house.metrics.connections_unread.total() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(house.metrics.connections_malformed.total(), 0);
+}
+
+#[tokio::test]
 async fn a_full_node_says_so() {
     let limits = Limits { connections: 1, ..Limits::STANDARD };
     let house = House::with(limits, Hub::Admits).await;
