@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use axum::body::Body;
@@ -19,16 +19,16 @@ use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
 use model::LogData;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::timeout;
 use wire::frame::Encoding;
 use wire::limits::API_BODY_MAX;
 use wire::room_service::{DENIED, Method, Request};
-use wire::token::VerifiedToken;
+use wire::token::{TokenId, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
 use crate::http::{Front, bearer};
-use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_MAX};
+use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_EACH_MAX, API_REQUESTS_MAX};
 use crate::listener::Phase;
 use crate::metrics::Counter;
 use crate::session::ToHub;
@@ -52,6 +52,8 @@ const FAILED: Error = Error::new(Code::Internal, "the request failed");
 #[derive(Debug)]
 pub struct Api {
     free: Semaphore,
+    /// By token; none that has none.
+    taken: Mutex<BTreeMap<TokenId, usize>>,
     /// By method, and by why it was refused; none if it was answered.
     counts: BTreeMap<(Method, Option<Code>), Counter>,
 }
@@ -63,12 +65,49 @@ impl Default for Api {
             Method::ALL.into_iter().flat_map(|method| codes().map(move |code| (method, code)));
         Self {
             free: Semaphore::new(API_REQUESTS_MAX),
+            taken: Mutex::default(),
             counts: all.map(|key| (key, Counter::default())).collect(),
         }
     }
 }
 
+/// One of the requests that are served at once.
+struct Place<'a> {
+    api: &'a Api,
+    token: TokenId,
+    _free: SemaphorePermit<'a>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.api.taken();
+        if let Some(count) = taken.get_mut(&self.token) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.token);
+            }
+        }
+    }
+}
+
 impl Api {
+    /// `None`: all are taken, or the token's share of them.
+    fn place(&self, token: TokenId) -> Option<Place<'_>> {
+        let free = self.free.try_acquire().ok()?;
+        let mut taken = self.taken();
+        let count = taken.entry(token).or_default();
+        if *count >= API_REQUESTS_EACH_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place { api: self, token, _free: free })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<TokenId, usize>> {
+        // Held for one look and one change, in neither of which a map can break.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn count(&self, method: Method, refused: Option<Code>) {
         if let Some(counter) = self.counts.get(&(method, refused)) {
             counter.count();
@@ -127,7 +166,7 @@ impl Front {
         if *self.phase.borrow() != Phase::Open {
             return Err(STOPPING);
         }
-        let _place = self.api.free.try_acquire().map_err(|_| BUSY)?;
+        let _place = self.api.place(token.id).ok_or(BUSY)?;
         let body = timeout(self.limits.body_time, read(body)).await.map_err(|_| BODY_LATE)??;
         let request = Request::decode(method, encoding, &body)?;
         drop(body);

@@ -93,6 +93,8 @@ pub const NONCES_MAX: usize = 256;
 /// Requests to the server API at once: with bodies of 10 MiB each, 320 MiB at the very worst, and only for
 /// holders of a right that the method needs.
 pub const API_REQUESTS_MAX: usize = 32;
+/// Of these, with one token: a fourth, so that whoever moderates one room cannot keep other back ends waiting.
+pub const API_REQUESTS_EACH_MAX: usize = 8;
 
 /// How long the body of a request to the server API may take.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);

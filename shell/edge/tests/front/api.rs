@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use edge::config::Limits;
-use edge::limits::API_REQUESTS_MAX;
+use edge::limits::{API_REQUESTS_EACH_MAX, API_REQUESTS_MAX};
 use edge::listener::Phase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -119,9 +119,9 @@ async fn a_connection_ends_with_its_answer() {
 }
 
 /// A connection on which a request to list rooms was begun, of which the body does not come.
-async fn unfinished(house: &House) -> TcpStream {
+async fn unfinished(house: &House, bearer: &str) -> TcpStream {
     let mut stream = house.connect().await;
-    let headers = format!("{}{JSON}content-length: 2\r\n\r\n", bearer(|_| {}));
+    let headers = format!("{bearer}{JSON}content-length: 2\r\n\r\n");
     let head = format!("POST {LIST} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
@@ -131,26 +131,34 @@ async fn unfinished(house: &House) -> TcpStream {
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let limits = Limits { body_time: Duration::from_millis(50), ..Limits::STANDARD };
     let house = House::with(limits, Hub::Admits).await;
-    let mut stream = unfinished(&house).await;
+    let mut stream = unfinished(&house, &bearer(|_| {})).await;
     assert_eq!(code(&Answer::read(&mut stream).await), (408, "deadline_exceeded"));
 }
 
 #[tokio::test]
 async fn a_back_end_that_asks_for_too_much_at_once_is_refused_until_it_asks_for_less() {
     let house = House::open().await;
-    let admin = format!("{}{JSON}", bearer(|_| {}));
+    // As many tokens as it takes to have every place, and one more.
+    let tokens: Vec<String> = (0..=API_REQUESTS_MAX / API_REQUESTS_EACH_MAX)
+        .map(|number| bearer(|video| video.room = format!("room-{number}")))
+        .collect();
+    let (last, others) = tokens.split_last().unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..API_REQUESTS_MAX {
-        waiting.push(unfinished(&house).await);
+    for token in others {
+        let request = format!("{token}{JSON}");
+        assert_eq!(house.post(LIST, &request, b"{}").await.status, 200, "others do not cost it");
+        for _ in 0..API_REQUESTS_EACH_MAX {
+            waiting.push(unfinished(&house, token).await);
+        }
+        // Each of them has its place once it has been read.
+        while house.post(LIST, &request, b"{}").await.status != 429 {}
     }
-    // Each of them has its place once it has been read.
-    while house.post(LIST, &admin, b"{}").await.status != 429 {}
-    let busy = house.post(LIST, &admin, b"{}").await;
-    assert_eq!(code(&busy), (429, "resource_exhausted"));
+    let last = format!("{last}{JSON}");
+    assert_eq!(code(&house.post(LIST, &last, b"{}").await), (429, "resource_exhausted"));
     let mut first = waiting.pop().unwrap();
     first.write_all(b"{}").await.unwrap();
     assert_eq!(Answer::read(&mut first).await.status, 200);
-    assert_eq!(house.post(LIST, &admin, b"{}").await.status, 200);
+    assert_eq!(house.post(LIST, &last, b"{}").await.status, 200);
 }
 
 #[tokio::test]
