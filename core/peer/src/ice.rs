@@ -133,12 +133,15 @@ impl Ice {
             return false;
         }
         self.ask(now, path, out);
-        self.wake = now
-            + match (self.role, self.selected) {
-                (Role::Controlling, None) => CONNECT_INTERVAL,
-                (Role::Controlling, Some(_)) => KEEPALIVE_INTERVAL,
-                (Role::Controlled, _) => CONSENT_INTERVAL.mul_f32(1.0 + self.jitter()),
-            };
+        let interval = match (self.role, self.selected) {
+            (Role::Controlling, None) => CONNECT_INTERVAL,
+            (Role::Controlling, Some(_)) => KEEPALIVE_INTERVAL,
+            (Role::Controlled, _) => CONSENT_INTERVAL.mul_f32(1.0 + self.jitter()),
+        };
+        // Not a check later than consent lasts.
+        let unanswered = self.route(path).and_then(|it| it.unanswered);
+        let end = unanswered.map_or(Timestamp::MAX, |at| at + CONSENT_TIME);
+        self.wake = (now + interval).min(end);
         true
     }
 
