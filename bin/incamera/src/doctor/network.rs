@@ -78,7 +78,7 @@ fn check_http(address: SocketAddr, has_tls: bool, own: &[OwnAddress], report: &m
                 report.add(Finding::fine("port", what));
                 return true;
             }
-            taken("TCP", address, "`port`")
+            taken("TCP", address, "", "`port`")
         }
         Err(error) => unbound("TCP", address, &error, own, "`bind_addresses`"),
     };
@@ -94,7 +94,7 @@ fn check_tcp(address: SocketAddr, is_running: bool, own: &[OwnAddress]) -> Findi
             Finding::fine("port", format!("TCP {address}, of media, is held by the running server"))
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            taken("TCP", address, "`rtc.tcp_port`")
+            taken("TCP", address, ", of media,", "`rtc.tcp_port`")
         }
         Err(error) => unbound("TCP", address, &error, own, "`rtc.ips` or `rtc.tcp_port`"),
     }
@@ -110,17 +110,18 @@ fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], repo
         Ok(_) => report.add(Finding::fine("port", format!("TCP {address} is free"))),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            report.add(taken("TCP", address, "`prometheus.port`"));
+            report.add(taken("TCP", address, "", "`prometheus.port`"));
         }
         Err(error) => report.add(unbound("TCP", address, &error, own, "`prometheus.port`")),
     }
 }
 
-fn taken(protocol: &str, address: SocketAddr, key: &str) -> Finding {
+/// `what` follows the address: what the port is for, where its protocol has several.
+fn taken(protocol: &str, address: SocketAddr, what: &str, key: &str) -> Finding {
     let (kind, port) = (if protocol == "TCP" { "t" } else { "u" }, address.port());
     Finding::wrong(
         "port",
-        format!("{protocol} {address} is taken by something else"),
+        format!("{protocol} {address}{what} is taken by something else"),
         "the server does not start",
         format!("`ss -l{kind}np 'sport = :{port}'` says by what: end it, or choose another {key}"),
     )
@@ -193,7 +194,7 @@ fn bind_media(
             // Held by the server, as its TCP port says.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                report.add(taken("UDP", *address, "`rtc.udp_port`"));
+                report.add(taken("UDP", *address, "", "`rtc.udp_port`"));
             }
             Err(error) => report.add(unbound("UDP", *address, &error, own, "`rtc.ips`")),
         }
