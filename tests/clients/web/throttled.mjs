@@ -28,6 +28,8 @@ const SOUND_GAP_MS_MAX = 1_000
 const LOW_WIDTH = 320
 /** In every second: the low layer has 15 to 30. */
 const FRAMES_MIN = 5
+/** Seconds in which the server may try whether more fits, and fall again; the picture goes on meanwhile. */
+const HIGHER_S_MAX = 3
 
 await scenario('throttled', async (open) => {
   const network = ThrottledNetwork.make()
@@ -99,18 +101,22 @@ async function fallsAndHolds(cy, network) {
   )
 
   let latest = low
+  let higher = 0
   while (Date.now() - throttledAt < WITHIN_MS + HOLDS_MS) {
     await sleep(1_000)
     const video = await camera(cy)
     const frames = video.framesDecoded - latest.framesDecoded
-    const fine = video.width <= LOW_WIDTH && frames >= FRAMES_MIN
-    if (!fine)
+    higher += video.width > LOW_WIDTH ? 1 : 0
+    if (frames < FRAMES_MIN || higher > HIGHER_S_MAX)
       throw new Error(`it does not hold: ${frames} frames in a second, ${video.width} wide`)
     latest = video
   }
   const frozen = latest.freezeSeconds - low.freezeSeconds
   const frames = latest.framesDecoded - low.framesDecoded
-  check(true, `it holds: ${frames} frames more, ${frozen.toFixed(1)} s frozen`)
+  check(
+    true,
+    `it holds: ${frames} frames more, ${frozen.toFixed(1)} s frozen, ${higher} s of it in a higher layer`,
+  )
   const gapMs = await sound
   check(gapMs <= SOUND_GAP_MS_MAX, `the longest gap in what cy hears is ${gapMs} ms`)
   // What came faster than it may pass had to wait, or was dropped.
