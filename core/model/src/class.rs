@@ -76,16 +76,6 @@ pub trait Loggable: Classified {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-impl<T: Loggable> Loggable for &T {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).write(f)
-    }
-}
-
-impl<T: Classified> Classified for &T {
-    const CLASS: DataClass = T::CLASS;
-}
-
 /// Something that the server may say of its own work: a count, a time, its own address, an error.
 ///
 /// Whoever wraps a value vouches that nothing of a person is in it. Errors qualify, since they never say

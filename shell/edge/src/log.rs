@@ -48,6 +48,7 @@ pub struct Line<'a, T>(pub &'a T);
 
 impl<T: Loggable> fmt::Display for Line<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const { assert!(T::CLASS.may_be_logged(), "only Public and Log stand in the log") };
         self.0.write(f)
     }
 }
