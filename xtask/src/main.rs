@@ -9,6 +9,7 @@ mod bench;
 mod ci;
 mod command;
 mod demo;
+mod fuzz;
 mod judge;
 mod load;
 mod network;
@@ -66,6 +67,12 @@ const CHORES: &[Chore] = &[
         summary: "many clients at once: loss, and what each costs",
         help: load::HELP,
         run: load::run,
+    },
+    Chore {
+        name: "fuzz",
+        summary: "a search for input that breaks a reader",
+        help: fuzz::HELP,
+        run: fuzz::run,
     },
     Chore {
         name: "setup",

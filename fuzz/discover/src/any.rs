@@ -1,6 +1,4 @@
-//! One libFuzzer binary for all targets: `FUZZ_TARGET` names the one to run.
-//!
-//! `FUZZ_TARGET=sdp cargo +nightly fuzz run --fuzz-dir fuzz/discover any fuzz/corpus/sdp`
+//! One libFuzzer binary for all targets: `FUZZ_TARGET` names the one to run, as `cargo xtask fuzz` does.
 #![no_main]
 
 use std::sync::LazyLock;
