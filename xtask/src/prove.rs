@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::ci::counted;
 use crate::command::{Log, cargo};
-use crate::scenario::{self, Shown};
+use crate::scenario::{self, Extent, Shown};
 use crate::server::{self, Make};
 use crate::{Failure, sabotage, setup};
 
@@ -277,9 +277,8 @@ fn prove(chosen: &[&'static Proof], is_told: bool) -> Vec<Verdict> {
 fn attack(proof: &'static Proof) -> Verdict {
     let began = Instant::now();
     let outcome = match proof.by {
-        By::Scenario(name) => {
-            scenario::named(name).and_then(|scenario| scenario::run_one(scenario, Make::Shipped))
-        }
+        By::Scenario(name) => scenario::named(name)
+            .and_then(|scenario| scenario::run_one(scenario, Make::Shipped, Extent::Brief)),
         By::Tests(runs, control) => tests(proof.name, runs, control),
     };
     Verdict { proof, took: began.elapsed(), outcome }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::Failure;
 use crate::command::{Log, cargo, target};
 use crate::prove::{self, Proof};
-use crate::scenario;
+use crate::scenario::{self, Extent};
 use crate::server::{self, Make};
 
 /// Which guard a sabotaged server does without.
@@ -105,7 +105,7 @@ fn notice(twin: &Twin) -> Result<(), Failure> {
     let Twin { name, what, proof, because } = twin;
     let proof: &Proof = prove::named(proof)?;
     let scenario = scenario::named(proof.scenario().ok_or("a twin needs a scenario")?)?;
-    match scenario::run_one(scenario, Make::Sabotaged(name)) {
+    match scenario::run_one(scenario, Make::Sabotaged(name), Extent::Brief) {
         Ok(_) => Err(format!("{name}: {what}, and `{}` passes nevertheless", proof.name)),
         Err(failure) => {
             let verdict = failure.lines().next().unwrap_or_default();

@@ -42,6 +42,7 @@ A script finds in its environment:
                       the ports of its server, and the file of its log: a script that starts servers
                       itself gives them these ports and appends their logs there
   INCAMERA_HOSTILE    the sender of hostile datagrams, for `flood`
+  INCAMERA_HOSTILE_COUNT  how many of them, for `front_door`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
@@ -129,7 +130,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("replay", "python/replay.py", 60),
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
     scenario("abuse", "python/abuse.py", 60),
-    scenario("front_door", "python/front_door.py", 180).apart(),
+    scenario("front_door", "python/front_door.py", 360).apart(),
     scenario("flood", "python/flood.py", 120).apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
@@ -192,7 +193,7 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     let mut count = Count::default();
     for scenario in scenarios {
         let start = Instant::now();
-        let outcome = run_one(scenario, Make::Shipped);
+        let outcome = run_one(scenario, Make::Shipped, Extent::Full);
         let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
         println!("  {verdict} {:<28}{:6.1} s", scenario.name, start.elapsed().as_secs_f32());
         match outcome {
@@ -213,8 +214,26 @@ pub(crate) struct Shown {
     pub(crate) controls: Vec<String>,
 }
 
+/// How much a scenario does that can do less.
+#[derive(Clone, Copy)]
+pub(crate) enum Extent {
+    Full,
+    /// For `prove`, which has three minutes for everything.
+    Brief,
+}
+
+impl Extent {
+    /// Datagrams of strangers.
+    const fn hostile_count(self) -> &'static str {
+        match self {
+            Self::Full => "10000000",
+            Self::Brief => "1000000",
+        }
+    }
+}
+
 /// Runs one scenario against a server of this make.
-pub(crate) fn run_one(scenario: &Scenario, make: Make) -> Result<Shown, Failure> {
+pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result<Shown, Failure> {
     let folder = match make {
         Make::Shipped => "scenario".to_owned(),
         Make::Sabotaged(how) => format!("sabotage/{how}"),
@@ -251,6 +270,7 @@ pub(crate) fn run_one(scenario: &Scenario, make: Make) -> Result<Shown, Failure>
             .env("INCAMERA_FRAME_JUDGE", target().join("release/examples/frame_judge"))
             .env("INCAMERA_LOAD", target().join("release/load"))
             .env("INCAMERA_HOSTILE", target().join("release/hostile"))
+            .env("INCAMERA_HOSTILE_COUNT", extent.hostile_count())
             .env("INCAMERA_SENSITIVE", sensitive.path())
             .env("INCAMERA_XTASK", env::current_exe().map_err(|error| error.to_string())?)
             .env("INCAMERA_SETTINGS", &settings)

@@ -28,8 +28,12 @@ const SOUND_GAP_MS_MAX = 1_000
 const LOW_WIDTH = 320
 /** In every second: the low layer has 15 to 30. */
 const FRAMES_MIN = 5
-/** Seconds in which the server may try whether more fits, and fall again; the picture goes on meanwhile. */
+/**
+ * Seconds in which the server may try whether more fits, and fall again; the picture goes on meanwhile. The middle layer
+ * of this camera has 340 to 380 kbit/s: with sound it nearly fits, and does when a busy machine makes fewer frames.
+ */
 const HIGHER_S_MAX = 3
+const FROZEN_S_MAX = 1
 
 await scenario('throttled', async (open) => {
   const network = ThrottledNetwork.make()
@@ -114,7 +118,7 @@ async function fallsAndHolds(cy, network) {
   const frozen = latest.freezeSeconds - low.freezeSeconds
   const frames = latest.framesDecoded - low.framesDecoded
   check(
-    true,
+    frozen <= FROZEN_S_MAX,
     `it holds: ${frames} frames more, ${frozen.toFixed(1)} s frozen, ${higher} s of it in a higher layer`,
   )
   const gapMs = await sound
