@@ -37,8 +37,12 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1";
 
-/// One input may take so long, in seconds, and the process so much memory, in MiB.
-const LIMITS: [&str; 2] = ["-timeout=5", "-rss_limit_mb=1024"];
+/// How long one input may take, in seconds by the clock on the wall, which goes on while others have the processor; and how
+/// much memory the process, in MiB.
+const LIMITS: [&str; 2] = ["-timeout=600", "-rss_limit_mb=1024"];
+
+/// Lines about what broke.
+const SHOWN_LINES: usize = 20;
 
 /// A search that gets no processor at all ends in a failure.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -194,11 +198,19 @@ fn search(program: &Path, name: &str, seconds: u64) -> Result<Search, Failure> {
             let edges = last(" cov: ").unwrap_or_default();
             Ok(Search { cpu_seconds: spent, executions, edges })
         }
-        (status, _) => Err(format!(
-            "it ended with {status:?}; what did it is in {}\n{}",
-            found.display(),
-            log.shown()
-        )),
+        (status, _) => {
+            let begins = |line: &&str| {
+                line.contains("panicked at") || line.starts_with("ALARM") || line.starts_with("==")
+            };
+            let about: Vec<&str> =
+                said.lines().skip_while(|line| !begins(line)).take(SHOWN_LINES).collect();
+            Err(format!(
+                "it ended with {status:?}; what broke it is in {}, all it said in {}\n{}",
+                found.display(),
+                log.path().display(),
+                about.join("\n")
+            ))
+        }
     }
 }
 
