@@ -37,8 +37,8 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks -Ccodegen-units=1";
 
-/// How long one input may take, in seconds by the clock on the wall, which goes on while others have the processor; and how
-/// much memory the process, in MiB.
+/// How long one input may take, in seconds by the clock on the wall, which goes on while others have the processor;
+/// and how much memory the process, in MiB.
 const LIMITS: [&str; 2] = ["-timeout=600", "-rss_limit_mb=1024"];
 
 /// Lines about what broke.
@@ -326,8 +326,7 @@ mod tests {
     #[test]
     fn time_of_a_process_is_read() {
         let begun = ticks(std::process::id()).unwrap();
-        until(Duration::from_secs(60), || ticks(std::process::id()).filter(|now| *now > begun + 2));
-        assert!(ticks(std::process::id()).unwrap() > begun);
+        while ticks(std::process::id()).unwrap() == begun {}
         assert_eq!(ticks(u32::MAX), None);
     }
 }
