@@ -191,8 +191,7 @@ fn the_server_links_no_media_decryption() {
 #[test]
 fn no_server_has_a_switch_that_was_not_asked_for() {
     const SWITCHED: &[&str] = &[
-        "bin/incamera/src/dev.rs",
-        "bin/incamera/src/serve.rs",
+        "bin/incamera/src/process.rs",
         "core/peer/src/ice.rs",
         "core/peer/src/lib.rs",
         "core/rtp/src/lib.rs",

@@ -19,9 +19,9 @@ use wire::limits::DATA_PACKET_MAX;
 use wire::proto;
 
 use crate::back_end::BackEnd;
-use crate::harmless;
+use crate::rights::Rights;
 use crate::token::{parse_attribute, parse_duration};
-use crate::{Arguments, Failure};
+use crate::{Arguments, Failure, harmless};
 
 const EXAMPLES: &str = "\
 Examples, against `incamera dev`:
@@ -158,26 +158,8 @@ pub(crate) struct Update {
     /// A key and a value for the application; may be given again; an empty value removes the key
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, String)>,
-    /// May publish tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish: Option<bool>,
-    /// May publish tracks from this source only; may be given again
-    #[arg(long = "can-publish-source", value_name = "SOURCE")]
-    #[arg(value_parser = ["camera", "microphone", "screen_share", "screen_share_audio"])]
-    can_publish_sources: Vec<String>,
-    /// May send data
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish_data: Option<bool>,
-    /// May receive tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_subscribe: Option<bool>,
-    /// May change its own name, metadata and attributes
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_update_own_metadata: Option<bool>,
+    #[command(flatten)]
+    rights: Rights,
     /// Others are not told of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -370,14 +352,7 @@ impl Update {
     }
 
     fn is_about_rights(&self) -> bool {
-        let rights = [
-            self.can_publish,
-            self.can_publish_data,
-            self.can_subscribe,
-            self.can_update_own_metadata,
-            self.hidden,
-        ];
-        !self.can_publish_sources.is_empty() || rights.iter().any(Option::is_some)
+        self.hidden.is_some() || self.rights.are_given()
     }
 
     fn changed(
@@ -385,18 +360,19 @@ impl Update {
         mut permission: proto::ParticipantPermission,
     ) -> proto::ParticipantPermission {
         let set = |right: &mut bool, said: Option<bool>| *right = said.unwrap_or(*right);
-        set(&mut permission.can_publish, self.can_publish);
-        set(&mut permission.can_publish_data, self.can_publish_data);
-        set(&mut permission.can_subscribe, self.can_subscribe);
-        set(&mut permission.can_update_metadata, self.can_update_own_metadata);
+        let rights = &self.rights;
+        set(&mut permission.can_publish, rights.can_publish);
+        set(&mut permission.can_publish_data, rights.can_publish_data);
+        set(&mut permission.can_subscribe, rights.can_subscribe);
+        set(&mut permission.can_update_metadata, rights.can_update_own_metadata);
         set(&mut permission.hidden, self.hidden);
-        if !self.can_publish_sources.is_empty() {
-            let sources = self.can_publish_sources.iter();
+        if !rights.can_publish_sources.is_empty() {
+            let sources = rights.can_publish_sources.iter();
             let sources = sources.filter_map(|name| wire::convert::source_named(name));
             permission.can_publish_sources =
                 sources.map(|source| wire::convert::source_to_wire(source).into()).collect();
-            permission.can_publish = self.can_publish.unwrap_or(true);
-        } else if self.can_publish == Some(true) {
+            permission.can_publish = rights.can_publish.unwrap_or(true);
+        } else if rights.can_publish == Some(true) {
             permission.can_publish_sources = Vec::new();
         }
         permission

@@ -89,19 +89,12 @@ pub(crate) struct Options {
     /// The settings file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// How log lines look; they go to standard error
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = log::Format::Human)]
-    log_format: log::Format,
+    #[command(flatten)]
+    log: log::Logging,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    log::start(options.log.as_deref(), options.log_format)?;
-    #[cfg(feature = "sabotage")]
-    edge::sabotage::begin();
-    process::open_files();
+    process::begin(&options.log)?;
     let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     for warning in &written.warnings {
         let file = LogData(options.config.display());

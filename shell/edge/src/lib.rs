@@ -14,6 +14,8 @@
 //! ```
 
 pub mod api;
+#[cfg(test)]
+mod caller;
 pub mod config;
 mod exposition;
 pub mod http;
