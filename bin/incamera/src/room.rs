@@ -5,7 +5,6 @@
 //! Not here: how a server is asked (`back_end`), what it then does.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -21,7 +20,7 @@ use wire::proto;
 use crate::back_end::BackEnd;
 use crate::rights::Rights;
 use crate::token::{parse_attribute, parse_duration};
-use crate::{Arguments, Failure, harmless};
+use crate::{Arguments, Failure, files, harmless};
 
 const EXAMPLES: &str = "\
 Examples, against `incamera dev`:
@@ -175,7 +174,7 @@ pub(crate) struct Send {
     /// What to send
     #[arg(required_unless_present = "file")]
     text: Option<String>,
-    /// A file to send instead
+    /// A file to send instead, at most 64 KiB; /dev/stdin for standard input
     #[arg(long, value_name = "PATH", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// What it is about, for the application
@@ -382,14 +381,7 @@ impl Update {
 impl Send {
     fn run(&self) -> Result<(), Failure> {
         let data = match (&self.file, &self.text) {
-            (Some(path), _) => {
-                let named = |reason: String| format!("{}: {reason}", path.display());
-                let length = fs::metadata(path).map_err(|error| named(error.to_string()))?.len();
-                if usize::try_from(length).unwrap_or(usize::MAX) > DATA_PACKET_MAX {
-                    return Err(named("is longer than a data packet holds".to_owned()).into());
-                }
-                fs::read(path).map_err(|error| named(error.to_string()))?
-            }
+            (Some(path), _) => std::mem::take(&mut *files::read_bytes(path, DATA_PACKET_MAX)?),
             (None, text) => text.clone().unwrap_or_default().into_bytes(),
         };
         let kind = if self.lossy {
