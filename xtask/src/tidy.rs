@@ -198,8 +198,11 @@ fn no_server_has_a_switch_that_was_not_asked_for() {
         "core/rtp/src/srtp/replay.rs",
         "core/wire/src/lib.rs",
         "core/wire/src/revocation.rs",
+        "shell/edge/src/hub/request.rs",
         "shell/edge/src/lib.rs",
         "shell/edge/src/memory.rs",
+        "shell/edge/src/socket.rs",
+        "shell/edge/src/worker/turn.rs",
     ];
     let features = |more: &[&str]| {
         let tree = ["tree", "--locked", "--package", "incamera", "--edges", "normal"];
@@ -470,6 +473,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/authority.py",
     "python/client.py",
     "python/datagrams.py",
+    "python/figures.py",
     "python/marked.py",
     "python/media.py",
     "python/memory.py",

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 
 use clap::{Args, ValueEnum};
+use edge::panics;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when nobody says.
@@ -30,7 +31,7 @@ pub(crate) struct Logging {
 }
 
 impl Logging {
-    /// Sends the log to standard error.
+    /// Sends the log, panics too, to standard error.
     pub(crate) fn start(&self) -> Result<(), crate::Failure> {
         let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
         let filter = self.log.as_deref().or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
@@ -42,6 +43,7 @@ impl Logging {
             Format::Human => subscriber.init(),
             Format::Json => subscriber.json().init(),
         }
+        panics::log_by_place();
         Ok(())
     }
 }

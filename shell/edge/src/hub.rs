@@ -23,7 +23,6 @@ mod tests;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +40,7 @@ use crate::limits::HUB_TURN_MAX;
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
 use crate::session::{Outgoing, SessionId, ToHub};
+use crate::panics::contain;
 use crate::worker::{Channel, FromWorker, ToWorker};
 use news::News;
 use replay::Replay;
@@ -205,21 +205,16 @@ impl Hub {
     /// Does `work`; if it panics, the participant that it was for is put out.
     fn guard(&mut self, work: impl FnOnce(&mut Self)) {
         self.current = None;
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
-            return;
-        }
+        let Err(fault) = contain(|| work(self)) else { return };
         self.metrics.hub_panics.count();
-        match self.current {
-            Some(peer) => crate::log!(ERROR, "a message made the hub panic", peer = peer),
-            None => crate::log!(ERROR, "the hub panicked over nobody"),
-        }
         let Some(peer) = self.current.take() else {
-            return;
+            return crate::log!(ERROR, "the hub panicked over nobody", at = fault);
         };
-        let removal = catch_unwind(AssertUnwindSafe(|| {
-            self.tell(Input::Depart(peer, DepartureReason::Mismatch));
-        }));
-        if removal.is_err() {
+        crate::log!(ERROR, "the hub panicked over a participant: put out", peer = peer, at = fault);
+        let removal = contain(|| self.tell(Input::Depart(peer, DepartureReason::Mismatch)));
+        if let Err(fault) = removal {
+            self.metrics.hub_panics.count();
+            crate::log!(ERROR, "the hub panicked over its departure", peer = peer, at = fault);
             // What is left of it must not be found again.
             self.forget(peer);
         }

@@ -27,6 +27,7 @@ pub mod machine;
 pub mod memory;
 pub mod metrics;
 mod page;
+pub mod panics;
 pub mod pulse;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;

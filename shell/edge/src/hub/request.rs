@@ -36,6 +36,10 @@ impl Hub {
             return self.metrics.requests_ignored.count();
         };
         // Without pings a client gives up, and nobody else is charged for leaving.
+        #[cfg(feature = "sabotage")]
+        if let Asked::UpdateMetadata(update) = &asked {
+            crate::sabotage::panic_if_asked("hub", update.metadata.as_bytes());
+        }
         let is_free = matches!(asked, Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_));
         if !is_free && !seat.bucket.take(now, cost(&asked)) {
             return self.metrics.requests_over_rate.count();

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -34,6 +33,7 @@ use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
 use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::metrics::Metrics;
+use crate::panics::contain;
 use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
@@ -198,19 +198,26 @@ impl Worker {
     /// forwarder has not sent yet: they may be what broke it. Whether all went well.
     fn guard(&mut self, work: impl FnOnce(&mut Self)) -> bool {
         self.current = None;
-        let is_whole = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
-        if !is_whole {
-            self.metrics.worker_panics.count();
-            self.forward.abandon();
-            if let Some(peer) = self.current.take() {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_containment_off() {
+            work(self);
+            return true;
+        }
+        let Err(fault) = contain(|| work(self)) else { return true };
+        self.metrics.worker_panics.count();
+        self.forward.abandon();
+        match self.current.take() {
+            Some(peer) => {
+                crate::log!(ERROR, "a worker panicked over a peer: ended", peer = peer, at = fault);
                 self.forget(peer);
                 self.upward.tell(FromWorker::Closed(peer));
             }
         }
-        is_whole
+        false
     }
 
     /// `false`: stop.
+            None => crate::log!(ERROR, "a worker panicked over nobody", at = fault),
     fn hear_hub(&mut self) -> bool {
         for peer in self.load.take_losers() {
             let now = self.now();
@@ -631,6 +638,8 @@ fn tell(
             }
             return upward.pass(id, channel, bytes);
         }
+            #[cfg(feature = "sabotage")]
+            crate::sabotage::panic_if_asked("worker", &bytes);
         Event::Closed => return false,
     }
     true
