@@ -190,8 +190,13 @@ impl Worker {
         let now = self.now();
         self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
         let media = std::mem::take(&mut self.media);
-        self.metrics.media_packets_received.add(media.packets);
-        self.metrics.media_bytes_received.add(media.bytes);
+        let again = self.forward.take_again();
+        self.metrics.media_packets_received.add(media.packets.saturating_sub(again.packets));
+        self.metrics.media_bytes_received.add(media.bytes.saturating_sub(again.bytes));
+        if again.packets > 0 {
+            self.metrics.media_packets_received_again.add(again.packets);
+            self.metrics.media_bytes_received_again.add(again.bytes);
+        }
     }
 
     /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
@@ -212,12 +217,12 @@ impl Worker {
                 self.forget(peer);
                 self.upward.tell(FromWorker::Closed(peer));
             }
+            None => crate::log!(ERROR, "a worker panicked over nobody", at = fault),
         }
         false
     }
 
     /// `false`: stop.
-            None => crate::log!(ERROR, "a worker panicked over nobody", at = fault),
     fn hear_hub(&mut self) -> bool {
         for peer in self.load.take_losers() {
             let now = self.now();
@@ -633,13 +638,13 @@ fn tell(
         Event::ChannelClosed(channel) => seat.shut(channel),
         Event::Message(channel, bytes) => {
             let Some(channel) = seat.channel(channel) else { return true };
+            #[cfg(feature = "sabotage")]
+            crate::sabotage::panic_if_asked("worker", &bytes);
             if !seat.allowance.take(now, bytes.len()) {
                 return upward.refuse(channel);
             }
             return upward.pass(id, channel, bytes);
         }
-            #[cfg(feature = "sabotage")]
-            crate::sabotage::panic_if_asked("worker", &bytes);
         Event::Closed => return false,
     }
     true
