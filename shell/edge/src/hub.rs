@@ -13,6 +13,7 @@ mod admission;
 mod authorization;
 mod data;
 mod description;
+mod moderation;
 mod news;
 mod replay;
 mod request;
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{Codec, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use model::{Codec, Identity, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::Report;
@@ -37,11 +38,12 @@ use wire::proto;
 use wire::sdp::Candidate;
 
 use crate::limits::HUB_TURN_MAX;
-use crate::log::Pseudonyms;
+use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
-use crate::session::{Outgoing, SessionId, ToHub};
 use crate::panics::contain;
+use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, ToWorker};
+use moderation::Moderated;
 use news::News;
 use replay::Replay;
 use seat::Seat;
@@ -81,6 +83,10 @@ struct Gathering {
     replay: Replay,
     /// Marks of back ends' last messages, oldest first: at most [`crate::limits::NONCES_MAX`].
     nonces: VecDeque<Vec<u8>>,
+    /// What participants are called here: of this room alone and the same as long as it lives, since nothing of a
+    /// person is kept after its session, its name neither.
+    names: Pseudonyms,
+    moderated: Moderated,
 }
 
 /// What may be due.
@@ -153,6 +159,12 @@ async fn sleep_until(wake: Option<Instant>) {
 fn unix_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Gathering {
+    fn name(&self, identity: &Identity) -> Pseudonym {
+        self.names.of(Kind::Identity, identity.expose())
+    }
 }
 
 impl Hub {

@@ -24,7 +24,7 @@ const PING_TIMEOUT_S: i32 = 15;
 const NORMAL: u16 = 1000;
 
 impl Hub {
-    pub(super) fn knock(&mut self, knock: Knock) -> Result<SessionId, Refusal> {
+    pub(super) fn knock(&mut self, mut knock: Knock) -> Result<SessionId, Refusal> {
         if self.is_stopping {
             return Err(Refusal::Unavailable("node is stopping"));
         }
@@ -34,6 +34,11 @@ impl Hub {
         if self.is_revoked(&knock.token) {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
+        let room = self.control.room_named(&admission.room).map(|held| held.room);
+        let room = room.and_then(|room| self.gatherings.get(&room));
+        let is_narrowed = room.is_some_and(|room| {
+            room.moderated.narrow(&mut knock.token, room.name(&admission.identity))
+        });
         let permission = knock.token.permission(self.unix_s());
         let permission = permission.ok_or(Refusal::NotAllowed("the token grants no join"))?;
         if knock.join.reconnect {
@@ -44,7 +49,14 @@ impl Hub {
                 None => Ok(self.turn_away(&knock.outbox)),
             };
         }
-        self.join(admission, permission, knock)
+        let session = self.join(admission, permission, knock)?;
+        if is_narrowed
+            && let Some(peer) = self.sessions.get(&session)
+            && let Some(seat) = self.seats.get_mut(peer)
+        {
+            seat.is_moderated = true;
+        }
+        Ok(session)
     }
 
     fn join(
@@ -189,6 +201,8 @@ impl Hub {
             participant: self.participant_info(peer),
             other_participants: others.filter_map(|o| self.participant_info(o.peer)).collect(),
             server_version: server.version.clone(),
+            names: Pseudonyms::new(0, &super::bytes(random)),
+            moderated: Default::default(),
             server_region: server.region.clone(),
             server_info: Some(server),
             subscriber_primary: false,
