@@ -87,6 +87,8 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
+    switching: VecDeque<Pseudonym>,
 }
 
 /// What may be due.

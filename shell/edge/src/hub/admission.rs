@@ -9,7 +9,7 @@ use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
 use wire::proto::signal_response::Message;
-use wire::sdp::Offer;
+use wire::sdp::{CandidateTransport, Offer};
 use wire::token::VerifiedToken;
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
@@ -146,7 +146,10 @@ impl Hub {
         let id = self.next_session();
         let accepted =
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
-        let local = self.local_transport(peer, 0);
+        let mut local = self.local_transport(peer, 0);
+        if self.is_switching(peer) {
+            local.candidates.retain(|candidate| candidate.transport != CandidateTransport::Udp);
+        }
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
             session: Some(Session { id, outbox }),
@@ -176,13 +179,31 @@ impl Hub {
         id
     }
 
+    /// Whether it asked for TCP alone before it came, which counts once: a client whom that does not suit comes again.
+    fn is_switching(&mut self, peer: PeerId) -> bool {
+        let Some(held) = self.control.participant(peer) else {
+            return false;
+        };
+        let Some(gathering) = self.gatherings.get_mut(&held.room) else {
+            return false;
+        };
+        let name = gathering.name(&held.identity);
+        let before = gathering.switching.len();
+        gathering.switching.retain(|waiting| *waiting != name);
+        gathering.switching.len() < before
+    }
+
     /// What a room needs beside Control's, unless it is there.
     pub(super) fn gather(&mut self, room: RoomId) {
         let created_at_ms = self.unix_ms_wire();
+        let random = &self.random;
         self.gatherings.entry(room).or_insert_with(|| super::Gathering {
             created_at_ms,
             replay: Default::default(),
             nonces: Default::default(),
+            names: Pseudonyms::new(0, &super::bytes(random)),
+            moderated: Default::default(),
+            switching: Default::default(),
         });
     }
 
@@ -201,8 +222,6 @@ impl Hub {
             participant: self.participant_info(peer),
             other_participants: others.filter_map(|o| self.participant_info(o.peer)).collect(),
             server_version: server.version.clone(),
-            names: Pseudonyms::new(0, &super::bytes(random)),
-            moderated: Default::default(),
             server_region: server.region.clone(),
             server_info: Some(server),
             subscriber_primary: false,
