@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::command::{Log, cargo, root};
+use crate::sabotage::Depth;
 use crate::scenario::{self, SCENARIOS};
 use crate::{bench, judge, sabotage, server, setup};
 
@@ -158,14 +159,16 @@ fn build_server(log: &Log) -> Result<Count, Failure> {
 
 fn clients(log: &Log) -> Result<Count, Failure> {
     scenario::build_tools(log)?;
-    let count = scenario::run_all(&SCENARIOS.iter().collect::<Vec<_>>());
+    let all: Vec<_> = SCENARIOS.iter().collect();
+    scenario::build_fragile(&all, log)?;
+    let count = scenario::run_all(&all);
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }
 }
 
 fn twins(log: &Log) -> Result<Count, Failure> {
     scenario::build_tools(log)?;
     sabotage::build(log)?;
-    sabotage::run().map(|passed| Count { passed, failed: 0 })
+    sabotage::run(&[], Depth::Own).map(|passed| Count { passed, failed: 0 })
 }
 
 /// Runs `cargo test` and counts its tests.
@@ -181,7 +184,7 @@ fn tests(log: &Log, packages: &[&str]) -> Result<Count, Failure> {
 }
 
 /// Adds up the closing lines of Rust's test runner.
-pub(crate) fn counted(output: &str) -> Count {
+fn counted(output: &str) -> Count {
     let mut count = Count::default();
     for line in output.lines().filter_map(|line| line.strip_prefix("test result: ")) {
         let number_before = |word: &str| {

@@ -1,7 +1,7 @@
 //! The promises, each attacked before the reader's eyes: `cargo xtask prove`.
 //!
 //! Owns: which promise is proven by what, in words for somebody who answers for security and is no programmer.
-//! Guarantees: a proof holds only when its scenario or its tests pass; a figure is printed as it was measured, and
+//! Guarantees: a proof holds only when its scenario passes; a figure is printed as it was measured, and
 //! none without the positive control beside it.
 //! Not here: what is done (`tests/clients/`), the servers that must fail (`sabotage`).
 
@@ -10,15 +10,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::ci::counted;
-use crate::command::{Log, cargo};
+use crate::command::Log;
+use crate::sabotage::Depth;
 use crate::scenario::{self, Extent, Shown};
 use crate::server::{self, Make};
 use crate::{Failure, sabotage, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask prove [--only NAME]… [--json] [--list]
-       cargo xtask prove --twins
+       cargo xtask prove --twins [--cross] [--only TWIN]…
 
 Attacks each promise of the server and says for each: what is claimed, what was done, what was measured, how we know
 that the measurement finds something when there is something (the positive control), and what it does not show.
@@ -28,9 +28,13 @@ addresses) and starts what it needs: the server, LiveKit's own clients, a browse
   --only NAME  only this proof; may be given several times
   --json       the same as JSON, on standard output
   --list       names the proofs
-  --twins      the other way round: builds servers that lack one guard each, and fails if a proof does not notice
+  --twins      the other way round: servers that lack one guard each, and it fails if a proof does not notice;
+               with --only, that server alone
+  --cross      with --twins, attacks each of these servers with every proof: the one that belongs to its guard must
+               fail and all the others hold; about two minutes for each server
 
-Each proof is a scenario of `cargo xtask test` or a unit test, so that `cargo xtask ci` runs them all, each once.
+Each proof is a scenario of `cargo xtask test`, so that `cargo xtask ci` runs them all, each once; it runs --twins as
+well, without --cross.
 What the promises mean, and what nobody promises: docs/security.md.
 ";
 
@@ -41,25 +45,10 @@ pub(crate) struct Proof {
     done: &'static str,
     /// What a reader must not conclude.
     not_shown: &'static str,
-    by: By,
+    /// What proves it, of `cargo xtask test`.
+    pub(crate) scenario: &'static str,
     /// Whether it measures time or loss, and must have the machine to itself.
     is_alone: bool,
-}
-
-enum By {
-    Scenario(&'static str),
-    /// Arguments of `cargo test`, one run each, and the positive control that is within the tests.
-    Tests(&'static [&'static [&'static str]], &'static str),
-}
-
-impl Proof {
-    /// The scenario that proves it, if it is one.
-    pub(crate) const fn scenario(&self) -> Option<&'static str> {
-        match self.by {
-            By::Scenario(name) => Some(name),
-            By::Tests(..) => None,
-        }
-    }
 }
 
 const PROOFS: &[Proof] = &[
@@ -70,7 +59,7 @@ const PROOFS: &[Proof] = &[
                times a second, for what they said and who they are. Encryption between the clients is off, so that \
                there is something to find.",
         not_shown: "The kernel's own buffers, swap, and what the other participants keep.",
-        by: By::Scenario("forgotten"),
+        scenario: "forgotten",
         is_alone: false,
     },
     Proof {
@@ -80,7 +69,7 @@ const PROOFS: &[Proof] = &[
                by a foreign key, signed by the means of another kind of key, and revoked; sessions are revoked \
                while they run.",
         not_shown: "That the back end which mints the tokens gives them to the right people.",
-        by: By::Scenario("dynamic_keys"),
+        scenario: "dynamic_keys",
         is_alone: false,
     },
     Proof {
@@ -90,7 +79,7 @@ const PROOFS: &[Proof] = &[
                derived, are searched for in the server's memory, in its log and its metrics, and in every packet to \
                and from it.",
         not_shown: "Who is in which room, when, and how much they send: the server sees that.",
-        by: By::Scenario("blind"),
+        scenario: "blind",
         is_alone: false,
     },
     Proof {
@@ -99,7 +88,7 @@ const PROOFS: &[Proof] = &[
         done: "Three people are in one room in a real browser. The server gives each the others' packets. Eve has \
                another key than Ada; Grace has Ada's.",
         not_shown: "That the page which handles the key is the one that you trust: whoever serves it could change it.",
-        by: By::Scenario("wrong_key"),
+        scenario: "wrong_key",
         is_alone: true,
     },
     Proof {
@@ -108,7 +97,7 @@ const PROOFS: &[Proof] = &[
         done: "A participant's own sealed packets are captured and sent again from the participant's own address, \
                and so are packets that were changed.",
         not_shown: "Replay by somebody inside the call, which end-to-end encryption refuses in the clients.",
-        by: By::Scenario("replay"),
+        scenario: "replay",
         is_alone: true,
     },
     Proof {
@@ -118,7 +107,7 @@ const PROOFS: &[Proof] = &[
                arrive beside its own at every step: hellos, alerts, broken and oversized handshake pieces, media.",
         not_shown: "An attacker on the path, who can simply drop the packets; and one who guesses the client's own \
                     handshake messages in the instant before they arrive.",
-        by: By::Scenario("spoofed_handshake"),
+        scenario: "spoofed_handshake",
         is_alone: true,
     },
     Proof {
@@ -129,7 +118,7 @@ const PROOFS: &[Proof] = &[
                and answers never read.",
         not_shown: "Floods that fill the line before the server: that takes the network's operator. HTTP answers over \
                     TCP, whose sender has been shown to be there.",
-        by: By::Scenario("front_door"),
+        scenario: "front_door",
         is_alone: true,
     },
     Proof {
@@ -138,7 +127,7 @@ const PROOFS: &[Proof] = &[
         done: "Ten times the call's own packets are sent at the media port from forged addresses, those of the \
                clients among them, shaped like every protocol that is spoken there.",
         not_shown: "More than this machine can send; a full line.",
-        by: By::Scenario("flood"),
+        scenario: "flood",
         is_alone: true,
     },
     Proof {
@@ -147,32 +136,27 @@ const PROOFS: &[Proof] = &[
         done: "Two malicious subscribers ask two hundred times a second for all packets again and for a new picture, \
                beside a call of others.",
         not_shown: "A participant who uploads as much as the line carries.",
-        by: By::Scenario("abuse"),
+        scenario: "abuse",
         is_alone: true,
     },
     Proof {
         name: "panic",
         claim: "A fault in the server that one participant provokes ends that participant's session alone.",
-        done: "A fault is raised in the middle of the work for one participant: on the media side, in a connection, \
-               and where rooms are decided.",
-        not_shown: "Faults of the hardware and of the kernel. In the server that is shipped nothing can raise such a \
-                    fault on demand, so this runs at the same boundaries in the code's own tests.",
-        by: By::Tests(
-            &[
-                &["--package", "edge", "--lib", "a_panic_"],
-                &["--package", "edge", "--test", "front", "a_panic_"],
-            ],
-            "the fault itself is counted in each test: one that does not happen fails it",
-        ),
+        done: "Three people talk in one room and two in another. One after the other provokes a fault in the server, \
+               in the connection, where rooms are decided, and on the media side; the fault says what it was about, \
+               as a careless one would.",
+        not_shown: "Faults of the hardware and of the kernel. In the server that is shipped nothing raises a fault on \
+                    demand; the one that is attacked here is the same but for that.",
+        scenario: "panic",
         is_alone: true,
     },
 ];
 
 /// How one proof ended.
-struct Verdict {
-    proof: &'static Proof,
+pub(crate) struct Verdict {
+    pub(crate) proof: &'static Proof,
     took: Duration,
-    outcome: Result<Shown, Failure>,
+    pub(crate) outcome: Result<Shown, Failure>,
 }
 
 pub(crate) fn named(name: &str) -> Result<&'static Proof, Failure> {
@@ -181,8 +165,8 @@ pub(crate) fn named(name: &str) -> Result<&'static Proof, Failure> {
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let mut chosen: Vec<&'static Proof> = Vec::new();
-    let (mut is_json, mut is_twins) = (false, false);
+    let mut names: Vec<&str> = Vec::new();
+    let (mut is_json, mut is_twins, mut depth) = (false, false, Depth::Own);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
@@ -194,24 +178,32 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             }
             "--json" => is_json = true,
             "--twins" => is_twins = true,
-            "--only" => chosen.push(named(rest.next().ok_or("--only needs a name; see --list")?)?),
+            "--cross" => depth = Depth::All,
+            "--only" => names.push(rest.next().ok_or("--only needs a name; see --list")?),
             _ => return Err(format!("unknown option `{argument}`; see --help")),
         }
     }
-    if chosen.is_empty() {
-        chosen = PROOFS.iter().collect();
+    if is_twins {
+        if is_json {
+            return Err("--twins has no --json".into());
+        }
+        return prove_twins(&names, depth);
     }
+    if depth == Depth::All {
+        return Err("--cross goes with --twins; see --help".into());
+    }
+    let chosen = names.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    let chosen = if chosen.is_empty() { PROOFS.iter().collect() } else { chosen };
     if !is_json {
         println!("building what is attacked and what attacks it …");
     }
-    prepare(is_twins)?;
-    if is_twins {
-        let noticed = sabotage::run()?;
-        println!("{noticed} of {noticed} noticed");
-        return Ok(());
-    }
+    prepare()?;
     let began = Instant::now();
-    let verdicts = prove(&chosen, !is_json);
+    let verdicts = prove(&chosen, Make::Shipped, |verdict| {
+        if !is_json {
+            println!("{}", told(verdict));
+        }
+    });
     let failed = verdicts.iter().filter(|verdict| verdict.outcome.is_err()).count();
     if is_json {
         println!("{}", json(&verdicts));
@@ -222,36 +214,39 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} did not hold", verdicts.len())) }
 }
 
-fn prepare(with_twins: bool) -> Result<(), Failure> {
+fn prove_twins(names: &[&str], depth: Depth) -> Result<(), Failure> {
+    println!("building what is attacked and what attacks it …");
+    prepare()?;
+    let noticed = sabotage::run(names, depth)?;
+    println!("{noticed} of {noticed} noticed");
+    Ok(())
+}
+
+fn prepare() -> Result<(), Failure> {
     setup::everything()?;
     let log = Log::create("build")?;
     let build = || {
         setup::build_page(&log)?;
         server::build(&log)?;
         scenario::build_tools(&log)?;
-        if with_twins {
-            return sabotage::build(&log);
-        }
-        for arguments in PROOFS.iter().flat_map(|proof| match proof.by {
-            By::Tests(runs, _) => runs,
-            By::Scenario(_) => &[],
-        }) {
-            log.run(cargo().args(["test", "--locked", "--no-run"]).args(*arguments))?;
-        }
-        Ok(())
+        sabotage::build(&log)?;
+        sabotage::is_apart()
     };
     build().map_err(|failure: Failure| format!("{failure}\n{}", log.shown()))
 }
 
+/// What every proof says of a server of this make.
+pub(crate) fn everything(make: Make, note: impl FnMut(&Verdict)) {
+    prove(&PROOFS.iter().collect::<Vec<_>>(), make, note);
+}
+
 /// Those that need not be alone share the machine, two at a time; then the others, one after the other.
-fn prove(chosen: &[&'static Proof], is_told: bool) -> Vec<Verdict> {
+fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
     let (alone, together): (Vec<_>, Vec<_>) =
         chosen.iter().copied().partition(|proof: &&Proof| proof.is_alone);
     let mut verdicts = Vec::new();
     let mut note = |verdict: Verdict| {
-        if is_told {
-            println!("{}", told(&verdict));
-        }
+        tell(&verdict);
         verdicts.push(verdict);
     };
     let (sender, receiver) = mpsc::channel();
@@ -263,44 +258,22 @@ fn prove(chosen: &[&'static Proof], is_told: bool) -> Vec<Verdict> {
             scope.spawn(move || {
                 for proof in lane {
                     // Nobody has hung up: the receiver waits for all.
-                    drop(sender.send(attack(proof)));
+                    drop(sender.send(attack(proof, make)));
                 }
             });
         }
         drop(sender);
         receiver.into_iter().for_each(&mut note);
     });
-    alone.into_iter().map(attack).for_each(note);
+    alone.into_iter().map(|proof| attack(proof, make)).for_each(note);
     verdicts
 }
 
-fn attack(proof: &'static Proof) -> Verdict {
+pub(crate) fn attack(proof: &'static Proof, make: Make) -> Verdict {
     let began = Instant::now();
-    let outcome = match proof.by {
-        By::Scenario(name) => scenario::named(name)
-            .and_then(|scenario| scenario::run_one(scenario, Make::Shipped, Extent::Brief)),
-        By::Tests(runs, control) => tests(proof.name, runs, control),
-    };
+    let outcome = scenario::named(proof.scenario)
+        .and_then(|scenario| scenario::run_one(scenario, make, Extent::Brief));
     Verdict { proof, took: began.elapsed(), outcome }
-}
-
-fn tests(name: &str, runs: &[&[&str]], control: &str) -> Result<Shown, Failure> {
-    let log = Log::create(&format!("prove/{name}"))?;
-    for arguments in runs {
-        log.run(cargo().args(["test", "--locked"]).args(*arguments))
-            .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
-    }
-    let text = log.read();
-    let count = counted(&text);
-    if count.passed < runs.len() {
-        return Err(format!("only {} tests ran\n{}", count.passed, log.shown()));
-    }
-    let names = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... ok"));
-    let measured = names
-        .map(|line| line.rsplit("::").next().unwrap_or(line).replace('_', " "))
-        .chain([format!("{} tests passed, {} failed", count.passed, count.failed)])
-        .collect();
-    Ok(Shown { measured, controls: vec![control.to_owned()] })
 }
 
 /// One promise, for a reader.
@@ -399,11 +372,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_proof_is_a_scenario_that_is_there_or_tests() {
+    fn every_proof_is_a_scenario_that_is_there() {
         for proof in PROOFS {
-            if let Some(name) = proof.scenario() {
-                assert!(scenario::named(name).is_ok(), "{}", proof.name);
-            }
+            assert!(scenario::named(proof.scenario).is_ok(), "{}", proof.name);
         }
     }
 

@@ -1,9 +1,10 @@
-//! Servers of which one guard has been taken out: `prove` must fail against each.
+//! Servers of which one guard has been taken out, and in which clients may raise faults: `prove` must fail against
+//! each that lacks a guard.
 //!
 //! Owns: building the sabotaged server, apart from the shipped one; the list of its guards and which proof misses
 //! each.
 //! Guarantees: a twin counts as noticed only when the proof fails for the reason that is named here; the shipped
-//! binary has none of the switches, which is looked up in its bytes.
+//! binary has none of the switches and no fault on demand, which is looked up in its bytes.
 //! Not here: what a switch takes out (`shell/edge/src/sabotage.rs` says where they are; decision 0015).
 
 use std::fs;
@@ -11,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Failure;
 use crate::command::{Log, cargo, target};
-use crate::prove::{self, Proof};
-use crate::scenario::{self, Extent};
+use crate::prove::{self, Proof, Verdict};
 use crate::server::{self, Make};
 
 /// Which guard a sabotaged server does without.
@@ -20,6 +20,18 @@ pub(crate) const VARIABLE: &str = "INCAMERA_SABOTAGE";
 
 /// What the crates ask for before they compile with a switch in them.
 const MEANT: &str = "INCAMERA_SABOTAGE_IS_MEANT";
+
+/// What is in the bytes of a sabotaged server alone: how a guard is named, and how a client asks for a fault.
+const MARKS: [&str; 2] = [VARIABLE, "incamera-sabotage: "];
+
+/// What a twin is attacked with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The proof that must notice it.
+    Own,
+    /// All proofs, of which no other may fail.
+    All,
+}
 
 /// A guard, and the proof that notices that it is gone.
 struct Twin {
@@ -56,6 +68,12 @@ const TWINS: &[Twin] = &[
         proof: "tokens",
         because: "the token is revoked",
     },
+    Twin {
+        name: "containment",
+        what: "a panic over one participant ends the worker of many",
+        proof: "panic",
+        because: "the others' media go on",
+    },
 ];
 
 /// Where the sabotaged server is.
@@ -79,43 +97,78 @@ pub(crate) fn build(log: &Log) -> Result<(), Failure> {
     )
 }
 
-/// Whether the server at this path can be sabotaged: the name of the variable is in its bytes.
-fn can_be_sabotaged(path: &Path) -> Result<bool, Failure> {
+/// Which of the marks are in the server at this path.
+fn marks(path: &Path) -> Result<usize, Failure> {
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let name = VARIABLE.as_bytes();
-    Ok(bytes.windows(name.len()).any(|window| window == name))
+    let holds = |mark: &str| bytes.windows(mark.len()).any(|window| window == mark.as_bytes());
+    Ok(MARKS.into_iter().filter(|mark| holds(mark)).count())
 }
 
-/// Runs each twin's proof, which must fail; how many were noticed.
-pub(crate) fn run() -> Result<usize, Failure> {
-    if can_be_sabotaged(&server::binary())? {
+/// Makes sure that the shipped server has no switch and no fault on demand, and that the other has.
+pub(crate) fn is_apart() -> Result<(), Failure> {
+    if marks(&server::binary())? > 0 {
         return Err("the shipped server has switches that take its guards out".into());
     }
-    if !can_be_sabotaged(&binary())? {
+    if marks(&binary())? < MARKS.len() {
         return Err("the sabotaged server has no switches: nothing below would be one".into());
     }
-    println!("The shipped server has no switch; these servers have, and each lacks one guard:");
-    for twin in TWINS {
-        notice(twin)?;
+    Ok(())
+}
+
+/// Attacks each twin, or those that are named, with the proof that must fail; how many were noticed.
+pub(crate) fn run(names: &[&str], depth: Depth) -> Result<usize, Failure> {
+    if let Some(name) = names.iter().find(|name| TWINS.iter().all(|twin| twin.name != **name)) {
+        let all: Vec<&str> = TWINS.iter().map(|twin| twin.name).collect();
+        return Err(format!("there is no twin `{name}`; there are {}", all.join(", ")));
     }
-    Ok(TWINS.len())
+    is_apart()?;
+    println!("The shipped server has no switch; these servers have, and each lacks one guard:");
+    let chosen: Vec<&Twin> =
+        TWINS.iter().filter(|twin| names.is_empty() || names.contains(&twin.name)).collect();
+    for twin in &chosen {
+        match depth {
+            Depth::Own => notice(twin)?,
+            Depth::All => cross(twin)?,
+        }
+    }
+    Ok(chosen.len())
 }
 
 fn notice(twin: &Twin) -> Result<(), Failure> {
-    let Twin { name, what, proof, because } = twin;
-    let proof: &Proof = prove::named(proof)?;
-    let scenario = scenario::named(proof.scenario().ok_or("a twin needs a scenario")?)?;
-    match scenario::run_one(scenario, Make::Sabotaged(name), Extent::Brief) {
-        Ok(_) => Err(format!("{name}: {what}, and `{}` passes nevertheless", proof.name)),
-        Err(failure) => {
-            let verdict = failure.lines().next().unwrap_or_default();
-            if !verdict.contains(because) {
-                return Err(format!(
-                    "{name}: `{}` failed for another reason: {failure}",
-                    proof.name
-                ));
+    let proof: &Proof = prove::named(twin.proof)?;
+    judge(twin, &prove::attack(proof, Make::Sabotaged(Some(twin.name))))
+}
+
+/// Every proof: one must fail, and the others hold.
+fn cross(twin: &Twin) -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    prove::everything(Make::Sabotaged(Some(twin.name)), |verdict| {
+        if verdict.proof.name == twin.proof {
+            failures.extend(judge(twin, verdict).err());
+            return;
+        }
+        match &verdict.outcome {
+            Ok(_) => println!("  holds    {}: {} all the same", twin.name, verdict.proof.name),
+            Err(failure) => {
+                let name = verdict.proof.name;
+                failures.push(format!("{}: `{name}` does not hold either: {failure}", twin.name));
             }
-            println!("  noticed  {name}: {what}\n           {}: {verdict}", proof.name);
+        }
+    });
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// Whether the proof that belongs to the guard has failed for the reason that belongs to it.
+fn judge(twin: &Twin, verdict: &Verdict) -> Result<(), Failure> {
+    let Twin { name, what, proof, because } = twin;
+    match &verdict.outcome {
+        Ok(_) => Err(format!("{name}: {what}, and `{proof}` passes nevertheless")),
+        Err(failure) => {
+            let said = failure.lines().next().unwrap_or_default();
+            if !said.contains(because) {
+                return Err(format!("{name}: `{proof}` failed for another reason: {failure}"));
+            }
+            println!("  noticed  {name}: {what}\n           {proof}: {said}");
             Ok(())
         }
     }
@@ -126,10 +179,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_twin_names_a_proof_that_is_a_scenario() {
+    fn every_twin_names_a_proof() {
         for twin in TWINS {
-            let proof = prove::named(twin.proof).unwrap();
-            assert!(proof.scenario().is_some(), "{}", twin.name);
+            assert!(prove::named(twin.proof).is_ok(), "{}", twin.name);
         }
     }
 }

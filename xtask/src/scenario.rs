@@ -16,7 +16,7 @@ use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
 use crate::network::Network;
 use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
-use crate::{scan, setup};
+use crate::{sabotage, scan, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask test [NAME…] [--list]
@@ -72,12 +72,14 @@ pub(crate) struct Scenario {
     counted: Option<&'static str>,
     /// Whether the script runs in a network of its own, in which it may be anybody.
     is_apart: bool,
+    /// Whether the server is one in which clients may raise faults.
+    is_fragile: bool,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
     let limit = Duration::from_secs(limit_s);
-    let (server, options, counted, is_apart) = (Command::Dev, [].as_slice(), None, false);
-    Scenario { name, script, limit, server, options, counted, is_apart }
+    let (server, options, counted) = (Command::Dev, [].as_slice(), None);
+    Scenario { name, script, limit, server, options, counted, is_apart: false, is_fragile: false }
 }
 
 const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -93,6 +95,11 @@ impl Scenario {
     /// With a server that was started with `options` and counts `counted` at its end.
     const fn over(self, options: &'static [&'static str], counted: &'static str) -> Self {
         Self { options, counted: Some(counted), ..self }
+    }
+
+    /// Against a server in which clients may raise faults: not the shipped one.
+    const fn fragile(self) -> Self {
+        Self { is_fragile: true, ..self }
     }
 
     /// In a network namespace of its own.
@@ -129,6 +136,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
+    scenario("panic", "python/panic.py", 90).over(SPREAD_WITH_METRICS, "packets_relayed").fragile(),
     scenario("abuse", "python/abuse.py", 60),
     scenario("front_door", "python/front_door.py", 360).apart(),
     scenario("flood", "python/flood.py", 120).apart(),
@@ -140,6 +148,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_offer", "web/late_offer.mjs", 60),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),
     scenario("throttled", "web/throttled.mjs", 150),
     scenario("demo", "web/demo.mjs", 300),
@@ -161,6 +170,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     setup::build_page(&log)
         .and_then(|()| server::build(&log))
         .and_then(|()| build_tools(&log))
+        .and_then(|()| build_fragile(&chosen, &log))
         .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
     let count = run_all(&chosen);
     println!("{count}");
@@ -174,6 +184,15 @@ pub(crate) fn build_tools(log: &Log) -> Result<(), Failure> {
     let load = ["--package", "load"];
     log.run(cargo().args(["build", "--release", "--locked"]).args(judge))?;
     log.run(cargo().args(["build", "--release", "--locked"]).args(load))
+}
+
+/// Builds the server in which clients may raise faults, if one of these scenarios asks for it.
+pub(crate) fn build_fragile(scenarios: &[&Scenario], log: &Log) -> Result<(), Failure> {
+    if !scenarios.iter().any(|scenario| scenario.is_fragile) {
+        return Ok(());
+    }
+    sabotage::build(log)?;
+    sabotage::is_apart()
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
@@ -232,11 +251,15 @@ impl Extent {
     }
 }
 
-/// Runs one scenario against a server of this make.
+/// Runs one scenario against a server of this make, or against one in which faults may be raised if it needs that.
 pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result<Shown, Failure> {
     let folder = match make {
-        Make::Shipped => "scenario".to_owned(),
-        Make::Sabotaged(how) => format!("sabotage/{how}"),
+        Make::Shipped | Make::Sabotaged(None) => "scenario".to_owned(),
+        Make::Sabotaged(Some(guard)) => format!("sabotage/{guard}"),
+    };
+    let make = match make {
+        Make::Shipped if scenario.is_fragile => Make::Sabotaged(None),
+        Make::Shipped | Make::Sabotaged(_) => make,
     };
     let name = scenario.name;
     let server_log = Log::create(&format!("{folder}/{name}.server"))?;

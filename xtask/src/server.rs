@@ -39,8 +39,9 @@ pub(crate) fn binary() -> PathBuf {
 pub(crate) enum Make {
     /// The one that is shipped.
     Shipped,
-    /// One of which a guard has been taken out, by its name: see `sabotage`.
-    Sabotaged(&'static str),
+    /// One in which clients may raise faults, and of which a guard has been taken out if one is named: see
+    /// `sabotage`.
+    Sabotaged(Option<&'static str>),
 }
 
 impl Make {
@@ -162,8 +163,8 @@ impl Server {
         arguments: &[&str],
     ) -> Result<Self, Failure> {
         let group = Group::start(&make.binary(), arguments, |command| {
-            if let Make::Sabotaged(how) = make {
-                command.env(sabotage::VARIABLE, how);
+            if let Make::Sabotaged(Some(guard)) = make {
+                command.env(sabotage::VARIABLE, guard);
             }
             // Standard output greets the developer with the secret that everybody knows.
             command.stdout(Stdio::null()).stderr(log.sink()?);

@@ -191,16 +191,18 @@ fn the_server_links_no_media_decryption() {
 #[test]
 fn no_server_has_a_switch_that_was_not_asked_for() {
     const SWITCHED: &[&str] = &[
-        "bin/incamera/src/dev.rs",
-        "bin/incamera/src/serve.rs",
+        "bin/incamera/src/process.rs",
         "core/peer/src/ice.rs",
         "core/peer/src/lib.rs",
         "core/rtp/src/lib.rs",
         "core/rtp/src/srtp/replay.rs",
         "core/wire/src/lib.rs",
         "core/wire/src/revocation.rs",
+        "shell/edge/src/hub/request.rs",
         "shell/edge/src/lib.rs",
         "shell/edge/src/memory.rs",
+        "shell/edge/src/socket.rs",
+        "shell/edge/src/worker/turn.rs",
     ];
     let features = |more: &[&str]| {
         let tree = ["tree", "--locked", "--package", "incamera", "--edges", "normal"];
@@ -471,6 +473,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/authority.py",
     "python/client.py",
     "python/datagrams.py",
+    "python/figures.py",
     "python/marked.py",
     "python/media.py",
     "python/memory.py",

@@ -33,7 +33,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// How long people need not trust another one.
 const AUTHORITY_DAYS: u32 = 825;
 /// How long before its end it is made anew.
-const RENEW_DAYS: u64 = 31;
+pub(crate) const RENEW_DAYS: u64 = 31;
 /// Of a server's certificate, which is made at each start. Phones take 398 days at most.
 const SERVER_DAYS: u32 = 30;
 /// For clocks that are behind.
@@ -100,23 +100,22 @@ impl Authority {
     pub(crate) fn of(folder: &Path, now: SystemTime) -> Result<Self, Failure> {
         let within = |error: io::Error| format!("{}: {error}", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(within)?;
-        let files = Files {
-            root: folder.join("ca.pem"),
-            issuer: folder.join("issuer.pem"),
-            key: folder.join("issuer.key"),
-        };
-        if !files.all().iter().all(|file| file.exists()) {
-            return Self::make(&files, now);
-        }
+        let Some(kept) = Self::kept(folder) else { return Self::make(&Files::of(folder), now) };
         let wrong = |failure: Failure| {
             format!("{}: {failure}; remove this folder for a new authority", folder.display())
         };
-        let kept = Self::read(&files).map_err(wrong)?;
+        let kept = kept.map_err(wrong)?;
         let days_left = kept.valid_to.days_after(unix(now));
         if days_left.is_none_or(|days| days < RENEW_DAYS) {
-            return Self::make(&files, now);
+            return Self::make(&Files::of(folder), now);
         }
         Ok(kept)
+    }
+
+    /// The authority that is kept in `folder`, if one is, however near its end.
+    pub(crate) fn kept(folder: &Path) -> Option<Result<Self, Failure>> {
+        let files = Files::of(folder);
+        files.all().iter().all(|file| file.exists()).then(|| Self::read(&files))
     }
 
     fn read(files: &Files) -> Result<Self, Failure> {
@@ -188,6 +187,11 @@ impl Authority {
 }
 
 impl Files {
+    fn of(folder: &Path) -> Self {
+        let file = |name| folder.join(name);
+        Self { root: file("ca.pem"), issuer: file("issuer.pem"), key: file("issuer.key") }
+    }
+
     fn all(&self) -> [&Path; 3] {
         [&self.root, &self.issuer, &self.key]
     }

@@ -80,19 +80,12 @@ pub(crate) struct Options {
     /// participant to the worker that has the fewest.
     #[arg(long, value_name = "COUNT", default_value_t = process::SPREAD_AT)]
     spread_at: NonZeroU16,
-    /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// How log lines look; they go to standard error
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = log::Format::Human)]
-    log_format: log::Format,
+    #[command(flatten)]
+    log: log::Logging,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    log::start(options.log.as_deref(), options.log_format)?;
-    #[cfg(feature = "sabotage")]
-    edge::sabotage::begin();
-    process::open_files();
+    process::begin(&options.log)?;
     let lan = if options.lan { Some(Lan::prepare(options.address)?) } else { None };
     let config = config(options, lan.as_ref())?;
     process::runtime()?.block_on(serve(config, lan))

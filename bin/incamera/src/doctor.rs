@@ -22,7 +22,7 @@ use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 
 use wire::key::Project;
 
-use crate::{Failure, files};
+use crate::{Failure, authority, files};
 use finding::{Finding, Report};
 
 pub(crate) const ABOUT: &str = "\
@@ -76,6 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     } else if let Some(server) = &options.stun {
         network::ask_stun(server, None, &[], &mut report);
+    }
+    if let Ok(folder) = authority::folder() {
+        certificates::check_authority(&folder, &mut report);
     }
     machine::check(options.ntp.as_deref(), &mut report);
     let text = if options.json { report.to_json() } else { report.to_string() };

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::io::{self, Write as _};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
+use edge::panics;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when nobody says.
@@ -18,19 +19,33 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Sends the log to standard error. `filter` is what the command line says; without it `RUST_LOG` does.
-pub(crate) fn start(filter: Option<&str>, format: Format) -> Result<(), crate::Failure> {
-    let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let filter = filter.or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
-    match format {
-        Format::Human => subscriber.init(),
-        Format::Json => subscriber.json().init(),
+/// What is logged, and how.
+#[derive(Args)]
+pub(crate) struct Logging {
+    /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look; they go to standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Human)]
+    log_format: Format,
+}
+
+impl Logging {
+    /// Sends the log, panics too, to standard error.
+    pub(crate) fn start(&self) -> Result<(), crate::Failure> {
+        let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+        let filter = self.log.as_deref().or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new(filter)?)
+            .with_writer(io::stderr)
+            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+        match self.log_format {
+            Format::Human => subscriber.init(),
+            Format::Json => subscriber.json().init(),
+        }
+        panics::log_by_place();
+        Ok(())
     }
-    Ok(())
 }
 
 /// Says why a command failed, with every reason behind it.

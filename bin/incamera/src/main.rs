@@ -15,6 +15,7 @@ mod keygen;
 mod lan;
 mod log;
 mod process;
+mod rights;
 mod room;
 mod serve;
 mod token;

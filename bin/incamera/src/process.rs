@@ -12,7 +12,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::key::RefreshKey;
 
-use crate::Failure;
+use crate::{Failure, log};
 
 /// Participants of a room from which on the next ones go to another worker: one track to a hundred
 /// receivers is where a core begins to be full.
@@ -37,8 +37,17 @@ pub(crate) fn media_ports(server: &Server) -> String {
     server.tcp_port().map_or_else(|| udp.clone(), |tcp| format!("{udp} and TCP port {tcp}"))
 }
 
+/// What every server does first.
+pub(crate) fn begin(log: &log::Logging) -> Result<(), Failure> {
+    log.start()?;
+    #[cfg(feature = "sabotage")]
+    edge::sabotage::begin();
+    open_files();
+    Ok(())
+}
+
 /// Lets as many files be open as may be; says so if they are few.
-pub(crate) fn open_files() {
+fn open_files() {
     match machine::open_as_many_files_as_may_be() {
         Ok(limit) if usize::try_from(limit).is_ok_and(|limit| limit < FILES_WANTED) => {
             let (limit, wanted) = (LogData(limit), LogData(FILES_WANTED));

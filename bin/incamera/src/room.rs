@@ -5,7 +5,6 @@
 //! Not here: how a server is asked (`back_end`), what it then does.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -19,9 +18,9 @@ use wire::limits::DATA_PACKET_MAX;
 use wire::proto;
 
 use crate::back_end::BackEnd;
-use crate::harmless;
+use crate::rights::Rights;
 use crate::token::{parse_attribute, parse_duration};
-use crate::{Arguments, Failure};
+use crate::{Arguments, Failure, files, harmless};
 
 const EXAMPLES: &str = "\
 Examples, against `incamera dev`:
@@ -158,26 +157,8 @@ pub(crate) struct Update {
     /// A key and a value for the application; may be given again; an empty value removes the key
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, String)>,
-    /// May publish tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish: Option<bool>,
-    /// May publish tracks from this source only; may be given again
-    #[arg(long = "can-publish-source", value_name = "SOURCE")]
-    #[arg(value_parser = ["camera", "microphone", "screen_share", "screen_share_audio"])]
-    can_publish_sources: Vec<String>,
-    /// May send data
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish_data: Option<bool>,
-    /// May receive tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_subscribe: Option<bool>,
-    /// May change its own name, metadata and attributes
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_update_own_metadata: Option<bool>,
+    #[command(flatten)]
+    rights: Rights,
     /// Others are not told of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -193,7 +174,7 @@ pub(crate) struct Send {
     /// What to send
     #[arg(required_unless_present = "file")]
     text: Option<String>,
-    /// A file to send instead
+    /// A file to send instead, at most 64 KiB; /dev/stdin for standard input
     #[arg(long, value_name = "PATH", conflicts_with = "text")]
     file: Option<PathBuf>,
     /// What it is about, for the application
@@ -370,14 +351,7 @@ impl Update {
     }
 
     fn is_about_rights(&self) -> bool {
-        let rights = [
-            self.can_publish,
-            self.can_publish_data,
-            self.can_subscribe,
-            self.can_update_own_metadata,
-            self.hidden,
-        ];
-        !self.can_publish_sources.is_empty() || rights.iter().any(Option::is_some)
+        self.hidden.is_some() || self.rights.are_given()
     }
 
     fn changed(
@@ -385,18 +359,19 @@ impl Update {
         mut permission: proto::ParticipantPermission,
     ) -> proto::ParticipantPermission {
         let set = |right: &mut bool, said: Option<bool>| *right = said.unwrap_or(*right);
-        set(&mut permission.can_publish, self.can_publish);
-        set(&mut permission.can_publish_data, self.can_publish_data);
-        set(&mut permission.can_subscribe, self.can_subscribe);
-        set(&mut permission.can_update_metadata, self.can_update_own_metadata);
+        let rights = &self.rights;
+        set(&mut permission.can_publish, rights.can_publish);
+        set(&mut permission.can_publish_data, rights.can_publish_data);
+        set(&mut permission.can_subscribe, rights.can_subscribe);
+        set(&mut permission.can_update_metadata, rights.can_update_own_metadata);
         set(&mut permission.hidden, self.hidden);
-        if !self.can_publish_sources.is_empty() {
-            let sources = self.can_publish_sources.iter();
+        if !rights.can_publish_sources.is_empty() {
+            let sources = rights.can_publish_sources.iter();
             let sources = sources.filter_map(|name| wire::convert::source_named(name));
             permission.can_publish_sources =
                 sources.map(|source| wire::convert::source_to_wire(source).into()).collect();
-            permission.can_publish = self.can_publish.unwrap_or(true);
-        } else if self.can_publish == Some(true) {
+            permission.can_publish = rights.can_publish.unwrap_or(true);
+        } else if rights.can_publish == Some(true) {
             permission.can_publish_sources = Vec::new();
         }
         permission
@@ -406,14 +381,7 @@ impl Update {
 impl Send {
     fn run(&self) -> Result<(), Failure> {
         let data = match (&self.file, &self.text) {
-            (Some(path), _) => {
-                let named = |reason: String| format!("{}: {reason}", path.display());
-                let length = fs::metadata(path).map_err(|error| named(error.to_string()))?.len();
-                if usize::try_from(length).unwrap_or(usize::MAX) > DATA_PACKET_MAX {
-                    return Err(named("is longer than a data packet holds".to_owned()).into());
-                }
-                fs::read(path).map_err(|error| named(error.to_string()))?
-            }
+            (Some(path), _) => std::mem::take(&mut *files::read_bytes(path, DATA_PACKET_MAX)?),
             (None, text) => text.clone().unwrap_or_default().into_bytes(),
         };
         let kind = if self.lossy {

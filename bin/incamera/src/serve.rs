@@ -89,24 +89,14 @@ pub(crate) struct Options {
     /// The settings file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// What to log, as `info` or `edge=debug,info` [default: RUST_LOG, else info]
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// How log lines look; they go to standard error
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = log::Format::Human)]
-    log_format: log::Format,
+    #[command(flatten)]
+    log: log::Logging,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    log::start(options.log.as_deref(), options.log_format)?;
-    #[cfg(feature = "sabotage")]
-    edge::sabotage::begin();
-    process::open_files();
+    process::begin(&options.log)?;
     let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
-    for warning in &written.warnings {
-        let file = LogData(options.config.display());
-        edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
-    }
+    say_warnings(&written, &[]);
     let runtime = process::runtime()?;
     let served = runtime.block_on(serve(written));
     // Not waiting for whoever still reads a file.
@@ -165,6 +155,69 @@ impl Written {
     }
 }
 
+/// Says what the settings have in vain, unless it has been `said` before.
+fn say_warnings(written: &Written, said: &[settings::Fault]) {
+    for warning in fresh(&written.warnings, said) {
+        let file = LogData(written.path.display());
+        edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
+    }
+}
+
+/// Those of `all` that are not among those that were `said`, wherever these stood.
+fn fresh<'a>(
+    all: &'a [settings::Fault],
+    said: &'a [settings::Fault],
+) -> impl Iterator<Item = &'a settings::Fault> {
+    all.iter().filter(|fault| said.iter().all(|before| before.reason != fault.reason))
+}
+
+/// What of the settings takes effect when the server starts, and at no other time.
+#[derive(PartialEq)]
+struct Fixed {
+    places: [Vec<SocketAddr>; 3],
+    advertised: Vec<IpAddr>,
+    metrics: Option<MetricsAt>,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            places: [config.http.clone(), config.udp.clone(), config.tcp.clone()],
+            advertised: config.advertised.clone(),
+            metrics: config.metrics,
+        }
+    }
+}
+
+/// What a server was started with.
+struct Started {
+    fixed: Fixed,
+    has_tls: bool,
+}
+
+impl Started {
+    fn of(config: &Config) -> Self {
+        Self { fixed: Fixed::of(config), has_tls: config.tls.is_some() }
+    }
+
+    /// Says what waits for the next start, if it is not what was said when the files were read before.
+    fn say_what_waits(&self, was: &Config, is: &Config) {
+        let (before, now) = (Fixed::of(was), Fixed::of(is));
+        if now != self.fixed && now != before {
+            edge::log!(
+                WARN,
+                "other addresses, ports and metrics take effect when the server is started again"
+            );
+        } else if now == self.fixed && now != before {
+            edge::log!(INFO, "addresses, ports and metrics are again what is served with");
+        }
+        let has_tls = is.tls.is_some();
+        if has_tls != self.has_tls && has_tls != was.tls.is_some() {
+            edge::log!(WARN, "TLS begins or ends when the server is started again");
+        }
+    }
+}
+
 /// The addresses that this machine has now.
 pub(crate) fn own_addresses() -> Result<Vec<OwnAddress>, Failure> {
     let all =
@@ -197,6 +250,7 @@ impl RevocationFile {
 async fn serve(mut written: Written) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let started = Started::of(&written.config);
     let server = Server::start(written.config.clone()).await?;
     // Nobody has to read it.
     io::stdout().write_all(banner(&server, &written).as_bytes()).ok();
@@ -214,7 +268,7 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
         // A file may keep its reader waiting for ever: one on a disk that is gone, one that is a pipe.
         written = tokio::select! {
             _ = ending.asked() => break,
-            read = wake.read(&server, written) => read?,
+            read = wake.read(&server, &started, written) => read?,
         };
     }
     ending.end(server).await;
@@ -230,33 +284,33 @@ enum Wake {
 }
 
 impl Wake {
-    async fn read(self, server: &Server, written: Written) -> Result<Written, Failure> {
+    async fn read(
+        self,
+        server: &Server,
+        started: &Started,
+        written: Written,
+    ) -> Result<Written, Failure> {
         match self {
-            Self::HangUp => read_again(server, written).await,
+            Self::HangUp => read_again(server, started, written).await,
             Self::Look => look_again(server, written).await,
         }
     }
 }
 
 /// Reads every file again. If one is wrong, all stays as it is.
-async fn read_again(server: &Server, written: Written) -> Result<Written, Failure> {
+async fn read_again(
+    server: &Server,
+    started: &Started,
+    written: Written,
+) -> Result<Written, Failure> {
     let (path, fallback) = (written.path.clone(), written.fallback.clone());
     let shown = written.certificate.as_ref().map(|shown| shown.chain.clone());
     let again = spawn_blocking(move || Written::read(path, fallback, shown.as_ref())).await?;
     match again {
         Ok(again) => {
-            let (was, is) = (&written.config, &again.config);
-            if (&was.http, &was.udp, &was.tcp, &was.advertised, was.metrics)
-                != (&is.http, &is.udp, &is.tcp, &is.advertised, is.metrics)
-            {
-                edge::log!(
-                    WARN,
-                    "other addresses, ports and metrics take effect when the server is started again"
-                );
-            }
-            if was.tls.is_some() != is.tls.is_some() {
-                edge::log!(WARN, "TLS begins or ends when the server is started again");
-            }
+            let is = &again.config;
+            started.say_what_waits(&written.config, is);
+            say_warnings(&again, &written.warnings);
             server.admit_by(Arc::clone(&is.access));
             if let Some(certified) = &is.tls {
                 server.show(certified.clone());
@@ -378,6 +432,17 @@ fn banner(server: &Server, written: &Written) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_said_of_the_settings_is_said_again_when_it_is_another_thing() {
+        let fault = |line, reason: &str| settings::Fault { line, reason: reason.to_owned() };
+        let before = [fault(3, "`webhook` has no effect here")];
+        let now = [fault(7, "`webhook` has no effect here"), fault(8, "`turn` has no effect here")];
+        let said: Vec<_> = fresh(&now, &before).map(|fault| fault.line).collect();
+        assert_eq!(said, [8]);
+        assert_eq!(fresh(&before, &now).count(), 0);
+        assert_eq!(fresh(&now, &[]).count(), 2);
+    }
 
     #[test]
     fn a_revocation_file_is_read_when_it_changes_and_not_otherwise() {

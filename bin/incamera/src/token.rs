@@ -13,6 +13,7 @@ use wire::key::{KeyError, KeyPair, ProjectKey};
 use wire::limits::{SECRET_LEN_MIN, TOKEN_MAX};
 use wire::token::{Claims, claimed_id, mint, mint_with};
 
+use crate::rights::Rights;
 use crate::{Arguments, Failure, files, keygen};
 
 const KEY_VARIABLE: &str = "INCAMERA_API_KEY";
@@ -23,7 +24,7 @@ Makes a token and prints it.
 
 A token says who somebody is and what it may do, and is good until it expires. It is signed with an API
 key's secret or private key on this machine; no server is asked. What is not said about publishing and subscribing is
-allowed; everything else is not.";
+allowed, and sending data as publishing is; everything else is not.";
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -125,26 +126,8 @@ pub(crate) struct Create {
     #[arg(long)]
     record: bool,
 
-    /// May publish tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish: Option<bool>,
-    /// May publish tracks from this source only; may be given again
-    #[arg(long = "can-publish-source", value_name = "SOURCE")]
-    #[arg(value_parser = ["camera", "microphone", "screen_share", "screen_share_audio"])]
-    can_publish_sources: Vec<String>,
-    /// May send data; as --can-publish if not said
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_publish_data: Option<bool>,
-    /// May receive tracks
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_subscribe: Option<bool>,
-    /// May change its own name, metadata and attributes
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    can_update_own_metadata: Option<bool>,
+    #[command(flatten)]
+    rights: Rights,
     /// Others are not told of it
     #[arg(long)]
     hidden: bool,
@@ -241,11 +224,11 @@ impl Create {
             room_create: self.create,
             room_list: self.list,
             room_record: self.record,
-            can_publish: self.can_publish,
-            can_publish_sources: self.can_publish_sources.clone(),
-            can_publish_data: self.can_publish_data,
-            can_subscribe: self.can_subscribe,
-            can_update_own_metadata: self.can_update_own_metadata,
+            can_publish: self.rights.can_publish,
+            can_publish_sources: self.rights.can_publish_sources.clone(),
+            can_publish_data: self.rights.can_publish_data,
+            can_subscribe: self.rights.can_subscribe,
+            can_update_own_metadata: self.rights.can_update_own_metadata,
             hidden: self.hidden,
             recorder: self.recorder,
             agent: self.agent,

@@ -17,6 +17,9 @@ fn incamera(words: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// `incamera dev` on free ports.
+const DEV: [&str; 7] = ["dev", "--http-port", "0", "--udp-port", "0", "--tcp-port", "0"];
+
 /// A running `incamera dev`; killed if the test fails first.
 struct Dev {
     process: Child,
@@ -27,17 +30,8 @@ impl Dev {
     /// Starts one on free ports; the banner says which.
     fn start() -> Self {
         let mut process = Command::new(BINARY)
-            .args([
-                "dev",
-                "--http-port",
-                "0",
-                "--udp-port",
-                "0",
-                "--tcp-port",
-                "0",
-                "--workers",
-                "1",
-            ])
+            .args(DEV)
+            .args(["--workers", "1"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -129,17 +123,7 @@ fn what_cannot_be_done_exits_1_and_says_why() {
         "{complaint}"
     );
 
-    let output = incamera(&[
-        "dev",
-        "--http-port",
-        "0",
-        "--udp-port",
-        "0",
-        "--tcp-port",
-        "0",
-        "--bind",
-        "0.0.0.0",
-    ]);
+    let output = incamera(&[&DEV[..], &["--bind", "0.0.0.0"]].concat());
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("0.0.0.0 cannot be advertised to clients"), "{complaint}");

@@ -3,7 +3,9 @@
 //! Owns: the paths that the other end was heard on, the checks that we ask on them, the selected path.
 //! Guarantees: nothing is answered before MESSAGE-INTEGRITY of a request held; a path is *open* only
 //! after the other end answered a check of ours on it, which shows that it receives there: one who
-//! knows a password cannot have anything but these small messages sent to a third party's address.
+//! knows a password cannot have anything but these small messages sent to a third party's address. While
+//! some path is open, another gets no more bytes than came over it until it is open as well; and a check
+//! that was heard on one path is not answered on another, as long as it is remembered.
 //! A selected path that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
@@ -15,7 +17,7 @@ use std::time::Duration;
 use model::{Path, Timestamp};
 use ring::hmac;
 
-use crate::limits::{CHECK_SPACING, CONSENT_TIME, PATHS_MAX};
+use crate::limits::{CHECK_SPACING, CONSENT_TIME, HEARD_MAX, PATHS_MAX};
 use crate::stun::{self, Kind, Message, Role, TransactionId};
 use crate::{IceCredentials, Transmit};
 
@@ -33,6 +35,17 @@ struct Route {
     answered: Option<Timestamp>,
     /// When the first was asked of those that were not answered.
     unanswered: Option<Timestamp>,
+    /// Tells it from others of this transport.
+    number: u16,
+    /// Bytes that authentic checks brought and nothing has answered yet. Counts until the path is open.
+    credit: usize,
+}
+
+/// A client's check, by the start of its transaction id and the path that it came over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    start: [u8; 4],
+    route: u16,
 }
 
 pub(crate) struct Ice {
@@ -43,6 +56,9 @@ pub(crate) struct Ice {
     secret: Arc<hmac::Key>,
     count: u64,
     routes: VecDeque<Route>,
+    routes_made: u16,
+    /// The latest of the other end's checks.
+    heard: VecDeque<Heard>,
     /// What the controlling end nominated last.
     nominated: Option<Path>,
     selected: Option<Path>,
@@ -61,29 +77,28 @@ impl Ice {
         now: Timestamp,
     ) -> Self {
         let role = if path.is_some() { Role::Controlling } else { Role::Controlled };
-        let routes = path.into_iter().map(|path| Route {
-            path,
-            asked: None,
-            answered: None,
-            unanswered: None,
-        });
-        Self {
+        let mut ice = Self {
             role,
             local,
             remote,
             secret,
             count: 0,
-            routes: routes.collect(),
+            routes: VecDeque::new(),
+            routes_made: 0,
+            heard: VecDeque::new(),
             nominated: path,
             selected: None,
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
-        }
+        };
+        path.into_iter().for_each(|path| ice.learn(path));
+        ice
     }
 
     /// Both ends have new credentials. What was open stays open: DTLS and media go on meanwhile.
     pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
         (self.local, self.remote) = (local, remote);
+        self.heard.clear();
         for route in &mut self.routes {
             (route.asked, route.unanswered) = (None, None);
         }
@@ -110,7 +125,7 @@ impl Ice {
     ) {
         let Some(message) = Message::parse(datagram) else { return };
         match message.kind {
-            Kind::Request => self.answer(now, path, &message, out),
+            Kind::Request => self.answer(now, path, &message, datagram.len(), out),
             Kind::Success => self.hear(now, path, &message),
         }
     }
@@ -132,7 +147,7 @@ impl Ice {
         if unanswered.is_some_and(|at| now.since(at) >= CONSENT_TIME) {
             return false;
         }
-        self.ask(now, path, out);
+        self.ask(now, path, Price::Free, out);
         let interval = match (self.role, self.selected) {
             (Role::Controlling, None) => CONNECT_INTERVAL,
             (Role::Controlling, Some(_)) => KEEPALIVE_INTERVAL,
@@ -150,6 +165,7 @@ impl Ice {
         now: Timestamp,
         path: Path,
         request: &Message<'_>,
+        request_len: usize,
         out: &mut VecDeque<Transmit>,
     ) {
         let named = request
@@ -161,24 +177,49 @@ impl Ice {
         if named != Some(self.remote.ufrag.as_bytes()) || !is_authentic {
             return;
         }
+        if self.was_heard_elsewhere(path, request.transaction) {
+            return;
+        }
+        if self.route(path).is_none() {
+            self.learn(path);
+        }
         let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
+        let is_joining = self.routes.iter().all(|it| it.answered.is_none());
+        let Some(route) = self.route(path) else { return };
+        // What was shown long ago has to be shown again.
+        let is_open = route.answered.is_some_and(|at| now.since(at) < CONSENT_TIME);
+        let is_first = is_joining && route.asked.is_none();
+        let credit = (route.credit + request_len).saturating_sub(datagram.len());
+        route.credit = if is_open { 0 } else { credit };
+        let heard = Heard { start: start(request.transaction), route: route.number };
+        self.remember(heard);
         out.push_back(Transmit { path, datagram, verifies_remote: true });
         if request.nominates && self.role == Role::Controlled {
             self.nominated = Some(path);
         }
-        let is_open = match self.route(path) {
-            // What was shown long ago has to be shown again.
-            Some(route) => route.answered.is_some_and(|at| now.since(at) < CONSENT_TIME),
-            None => {
-                self.learn(path);
-                false
-            }
-        };
         if is_open {
             self.select(now, path);
         } else {
-            self.ask(now, path, out);
+            self.ask(now, path, if is_first { Price::Free } else { Price::Credit }, out);
         }
+    }
+
+    /// One that was recorded and is sent again from elsewhere: whoever makes a check makes another for another
+    /// path.
+    fn was_heard_elsewhere(&mut self, path: Path, transaction: TransactionId) -> bool {
+        let here = self.route(path).map(|route| route.number);
+        let start = start(transaction);
+        self.heard.iter().any(|heard| heard.start == start && Some(heard.route) != here)
+    }
+
+    fn remember(&mut self, heard: Heard) {
+        if self.heard.contains(&heard) {
+            return;
+        }
+        if self.heard.len() >= HEARD_MAX {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(heard);
     }
 
     fn hear(&mut self, now: Timestamp, path: Path, success: &Message<'_>) {
@@ -205,7 +246,7 @@ impl Ice {
 
     /// Asks a check, unless one was asked a moment ago. One that was not answered is asked again, under
     /// its own id: the way may be longer than the time between two checks.
-    fn ask(&mut self, now: Timestamp, path: Path, out: &mut VecDeque<Transmit>) {
+    fn ask(&mut self, now: Timestamp, path: Path, price: Price, out: &mut VecDeque<Transmit>) {
         let fresh = self.next_transaction();
         let Some(route) = self.route(path) else { return };
         let (transaction, asked_at) = route.asked.unzip();
@@ -213,10 +254,16 @@ impl Ice {
             return;
         }
         let transaction = transaction.unwrap_or(fresh);
-        route.unanswered.get_or_insert(now);
-        route.asked = Some((transaction, now));
         let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
         let datagram = stun::request(transaction, &username, self.role, &self.remote.pwd);
+        let Some(route) = self.route(path) else { return };
+        match (price, route.credit.checked_sub(datagram.len())) {
+            (Price::Free, left) => route.credit = left.unwrap_or(0),
+            (Price::Credit, Some(left)) => route.credit = left,
+            (Price::Credit, None) => return,
+        }
+        route.unanswered.get_or_insert(now);
+        route.asked = Some((transaction, now));
         out.push_back(Transmit { path, datagram, verifies_remote: false });
     }
 
@@ -245,8 +292,30 @@ impl Ice {
             let unused = self.routes.iter().position(|it| Some(it.path) != self.selected);
             unused.and_then(|at| self.routes.remove(at));
         }
-        self.routes.push_back(Route { path, asked: None, answered: None, unanswered: None });
+        self.routes_made = self.routes_made.wrapping_add(1);
+        self.routes.push_back(Route {
+            path,
+            asked: None,
+            answered: None,
+            unanswered: None,
+            number: self.routes_made,
+            credit: 0,
+        });
     }
+}
+
+/// What a check of ours may cost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Price {
+    /// It is asked in any case: for consent, or of a client that begins.
+    Free,
+    /// As many bytes as came over its path and were not answered.
+    Credit,
+}
+
+const fn start(transaction: TransactionId) -> [u8; 4] {
+    let [start @ .., _, _, _, _, _, _, _, _] = transaction;
+    start
 }
 
 #[cfg(test)]
@@ -275,7 +344,8 @@ mod tests {
     }
 
     fn client(path: Path) -> Ice {
-        Ice::new(credentials("c"), credentials("s"), secret(2), Some(path), START)
+        let [_, port] = path.remote.port().to_be_bytes();
+        Ice::new(credentials("c"), credentials("s"), secret(2 + port), Some(path), START)
     }
 
     /// What `ice` sends because of a datagram.
@@ -291,11 +361,34 @@ mod tests {
         out.pop_front().expect("a check is due").datagram
     }
 
+    /// A check at once that is not one of before: those have been answered.
+    fn another(client: &mut Ice, now: Timestamp) -> Vec<u8> {
+        client.routes.iter_mut().for_each(|it| (it.asked, it.unanswered) = (None, None));
+        client.wake = now;
+        check(client, now)
+    }
+
     /// A client's check at the server, and what the server sends: its answer and its own check.
+    /// While another path is open, it takes several.
     fn knock(server: &mut Ice, client: &mut Ice, path: Path) -> (Transmit, Transmit) {
-        let check = check(client, START);
-        let [answer, ask] = sent(server, START, path, &check).try_into().unwrap();
-        (answer, ask)
+        loop {
+            let now = client.next_timeout();
+            let check = check(client, now);
+            let mut sent = sent(server, now, path, &check);
+            if let Some(ask) = sent.pop_if(|last| !last.verifies_remote) {
+                return (sent.remove(0), ask);
+            }
+        }
+    }
+
+    /// A server with an open path, and its client.
+    fn open() -> (Ice, Ice) {
+        let (mut server, mut client) = (server(), client(path(1)));
+        let (answer, ask) = knock(&mut server, &mut client, path(1));
+        sent(&mut client, START, path(1), &answer.datagram);
+        let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(1), &answer.datagram);
+        (server, client)
     }
 
     #[test]
@@ -375,6 +468,48 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_was_heard_is_not_answered_elsewhere() {
+        let mut server = server();
+        let check = check(&mut client(path(1)), START);
+        assert_eq!(sent(&mut server, START, path(1), &check).len(), 2);
+        assert!(sent(&mut server, START, path(2), &check).is_empty());
+        assert_eq!(sent(&mut server, START, path(1), &check).len(), 1, "the client asks again");
+        let (mut server, _) = open();
+        assert!(sent(&mut server, START, path(2), &check).is_empty(), "nor later");
+    }
+
+    #[test]
+    fn while_a_path_is_open_another_gets_no_more_than_came_from_it() {
+        let (mut server, mut client) = open();
+        let mut now = START;
+        let recorded = check(&mut client, now + KEEPALIVE_INTERVAL);
+        let (mut come, mut gone, mut asked) = (0, 0, 0);
+        let mut next = |check: &[u8], now| {
+            come += check.len();
+            for transmit in sent(&mut server, now, path(2), check) {
+                gone += transmit.datagram.len();
+                asked += usize::from(!transmit.verifies_remote);
+            }
+            assert!(gone <= come, "{gone} bytes for {come}");
+        };
+        for _ in 0..50 {
+            now += CONNECT_INTERVAL;
+            next(&recorded, now);
+        }
+        assert!(asked > 0, "whoever moves there is asked, and may stay");
+    }
+
+    #[test]
+    fn checks_that_are_remembered_are_bounded() {
+        let (mut server, mut client) = open();
+        for _ in 0..HEARD_MAX * 2 {
+            let check = another(&mut client, START);
+            assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
+        }
+        assert_eq!(server.heard.len(), HEARD_MAX);
+    }
+
+    #[test]
     fn the_nominated_path_is_selected_once_it_is_open() {
         let mut server = server();
         let (mut first, mut second) = (client(path(1)), client(path(2)));
@@ -433,10 +568,9 @@ mod tests {
             sent(&mut server, now, path(2), &answer.datagram);
         }
         assert_eq!(server.take_selected(), Some(path(2)));
-        let back = check(&mut first, now);
-        let mut out = sent(&mut server, now, path(1), &back);
+        first.wake = now;
+        let (_, ask) = knock(&mut server, &mut first, path(1));
         assert_eq!(server.take_selected(), None, "not before it is shown again");
-        let ask = out.remove(1);
         let answer = sent(&mut first, now, path(1), &ask.datagram).remove(0);
         sent(&mut server, now, path(1), &answer.datagram);
         assert_eq!(server.take_selected(), Some(path(1)));
@@ -476,9 +610,9 @@ mod tests {
         let (_, ask) = knock(&mut server, &mut client, path(1));
         let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
         sent(&mut server, START, path(1), &answer.datagram);
-        let check = check(&mut client, START + CONNECT_INTERVAL);
         for port in 2..100 {
-            sent(&mut server, START, path(port), &check);
+            let check = another(&mut client, START);
+            assert_eq!(sent(&mut server, START, path(port), &check).len(), 1);
         }
         assert!(server.routes.len() <= PATHS_MAX);
         assert_eq!(server.destination(), Some(path(1)));

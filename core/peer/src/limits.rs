@@ -32,6 +32,10 @@ pub(crate) const STEPS_PER_INPUT_MAX: usize = 4_096;
 /// checks eight.
 pub const PATHS_MAX: usize = 16;
 
+/// Checks of a client that are remembered, so that one which was recorded is not answered elsewhere: 512 bytes, and
+/// over a minute of two pairs that are checked every 2.5 s, as browsers do.
+pub(crate) const HEARD_MAX: usize = 64;
+
 /// Our checks of one path are this far apart, however often it is asked for one.
 pub(crate) const CHECK_SPACING: Duration = Duration::from_millis(20);
 

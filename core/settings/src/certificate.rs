@@ -5,7 +5,7 @@
 //! certificates alone.
 //! Not here: whether the key is the certificate's, and handshakes (`edge::tls`); whether its issuer is trusted,
 //! which clients judge.
-//! Source: RFC 5280 §4.1 and §4.2.1.6, RFC 7468, X.690.
+//! Source: RFC 5280 §4.1, §4.2.1.6 and §4.2.1.9, RFC 7468, X.690.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ const EXTENSIONS: u8 = 0xa3;
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
+/// `basicConstraints`, which says whether a certificate may issue others.
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
 const DAY_S: u64 = 86_400;
 
@@ -56,6 +58,8 @@ pub struct Certificate {
     pub valid_from: UnixTime,
     /// The last.
     pub valid_to: UnixTime,
+    /// Whether it may issue others, which a server's may not.
+    pub is_authority: bool,
     issuer: Vec<u8>,
     subject: Vec<u8>,
 }
@@ -167,18 +171,27 @@ impl Certificate {
         let mut validity = body.one(SEQUENCE)?;
         let (valid_from, valid_to) = (validity.time()?, validity.time()?);
         let subject = body.whole(SEQUENCE)?.to_vec();
-        let (mut names, mut addresses) = (Vec::new(), Vec::new());
+        let mut found = Extensions::default();
         while !body.0.is_empty() {
             let (tag, content, _) = body.next()?;
             if tag == EXTENSIONS {
                 let mut extensions = Der(content).one(SEQUENCE)?;
                 while !extensions.0.is_empty() {
-                    extensions.one(SEQUENCE)?.names_into(&mut names, &mut addresses)?;
+                    extensions.one(SEQUENCE)?.extension_into(&mut found)?;
                 }
             }
         }
-        Some(Self { names, addresses, valid_from, valid_to, issuer, subject, der })
+        let Extensions { names, addresses, is_authority } = found;
+        Some(Self { names, addresses, valid_from, valid_to, is_authority, issuer, subject, der })
     }
+}
+
+/// What is read of a certificate's extensions.
+#[derive(Default)]
+struct Extensions {
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
+    is_authority: bool,
 }
 
 /// What is left of some DER.
@@ -219,13 +232,19 @@ impl<'a> Der<'a> {
         Some(())
     }
 
-    /// The names of an extension, if it holds names.
-    fn names_into(mut self, names: &mut Vec<String>, addresses: &mut Vec<IpAddr>) -> Option<()> {
-        if self.one(OBJECT_ID)?.0 != ALTERNATIVE_NAMES {
+    /// One extension, if it is of interest.
+    fn extension_into(mut self, found: &mut Extensions) -> Option<()> {
+        let id = self.one(OBJECT_ID)?.0;
+        if id != ALTERNATIVE_NAMES && id != BASIC_CONSTRAINTS {
             return Some(());
         }
         self.skip_if(BOOLEAN)?;
         let mut all = self.one(OCTETS)?.one(SEQUENCE)?;
+        if id == BASIC_CONSTRAINTS {
+            found.is_authority = all.0.first() == Some(&BOOLEAN) && all.one(BOOLEAN)?.0 != [0];
+            return Some(());
+        }
+        let Extensions { names, addresses, .. } = found;
         while !all.0.is_empty() {
             let (tag, content, _) = all.next()?;
             match tag {
@@ -341,6 +360,7 @@ mod tests {
         assert_eq!(leaf.addresses, addresses);
         assert_eq!((leaf.valid_from, leaf.valid_to), LEAF_TIMES);
         assert!(root.is_self_issued() && !leaf.is_self_issued());
+        assert!(root.is_authority && !leaf.is_authority);
         assert!(root.names.is_empty() && root.valid_to > leaf.valid_to);
         assert_eq!(chain.valid_to(), leaf.valid_to);
     }

@@ -162,6 +162,20 @@ impl Ends {
 }
 
 impl Publish {
+    /// What both allow.
+    #[must_use]
+    pub fn within(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (both, Self::Anything) => both,
+            (Self::Anything, Self::Only(sources)) => Self::Only(sources.clone()),
+            (Self::Only(mine), Self::Only(sources)) => {
+                let both: BTreeSet<_> = mine.intersection(sources).copied().collect();
+                if both.is_empty() { Self::Nothing } else { Self::Only(both) }
+            }
+        }
+    }
+
     /// Without tracks of `kind`, and those of which the source is not said.
     #[must_use]
     pub fn without(self, kind: TrackKind) -> Self {
@@ -251,6 +265,21 @@ impl VideoGrant {
 }
 
 impl Permission {
+    /// The rights that both give. What the participant is, a recorder or an agent, stays.
+    #[must_use]
+    pub fn within(self, other: &Self) -> Self {
+        Self {
+            publish: self.publish.within(&other.publish),
+            publish_data: self.publish_data && other.publish_data,
+            subscribe: self.subscribe && other.subscribe,
+            subscribe_metrics: self.subscribe_metrics && other.subscribe_metrics,
+            update_own_metadata: self.update_own_metadata && other.update_own_metadata,
+            manage_agent_session: self.manage_agent_session && other.manage_agent_session,
+            hidden: self.hidden && other.hidden,
+            ..self
+        }
+    }
+
     /// Whether a track from `source` may be published.
     #[must_use]
     pub fn may_publish(&self, source: TrackSource) -> bool {
@@ -378,6 +407,31 @@ mod tests {
         assert!(!proto::ParticipantPermission::from(&permission).can_publish);
         let never = grant(r#"{"canPublish":false,"canPublishSources":["camera"]}"#).permission();
         assert!(!never.may_publish(TrackSource::Camera));
+    }
+
+    #[test]
+    fn what_two_permissions_allow_is_no_more_than_either() {
+        let only = |sources: &[TrackSource]| Publish::Only(sources.iter().copied().collect());
+        let (camera, microphone) = (TrackSource::Camera, TrackSource::Microphone);
+        for (one, other, both) in [
+            (Publish::Anything, Publish::Anything, Publish::Anything),
+            (Publish::Anything, only(&[camera]), only(&[camera])),
+            (only(&[camera, microphone]), only(&[microphone]), only(&[microphone])),
+            (only(&[camera]), only(&[microphone]), Publish::Nothing),
+            (Publish::Nothing, Publish::Anything, Publish::Nothing),
+        ] {
+            assert_eq!(one.clone().within(&other), both);
+            assert_eq!(other.within(&one), both);
+        }
+        let all = grant(
+            r#"{"canUpdateOwnMetadata":true,"canSubscribeMetrics":true,"canManageAgentSession":true,
+                "hidden":true,"recorder":true,"agent":true}"#,
+        )
+        .permission();
+        let none = grant(r#"{"canPublish":false,"canSubscribe":false}"#).permission();
+        assert_eq!(all.clone().within(&all), all);
+        let left = all.within(&none);
+        assert_eq!(left, Permission { recorder: true, agent: true, ..none });
     }
 
     #[test]

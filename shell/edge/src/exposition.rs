@@ -123,24 +123,7 @@ impl Page {
         ] {
             self.sample(name, &[("state", state)], total);
         }
-        let ways = [
-            ("incoming", &metrics.media_packets_received, &metrics.media_bytes_received),
-            ("outgoing", &metrics.media_packets_sent, &metrics.media_bytes_sent),
-        ];
-        let name = "livekit_packet_total";
-        let help =
-            "Media packets; what is sent again and reports that are sent are counted as well.";
-        self.family(name, "counter", help);
-        for (direction, packets, _) in &ways {
-            let labels = [("direction", *direction), ("transmission", "initial")];
-            self.sample(name, &labels, packets.total());
-        }
-        let name = "livekit_packet_bytes";
-        self.family(name, "counter", "Bytes of those, encrypted, without IP and UDP headers.");
-        for (direction, _, bytes) in &ways {
-            let labels = [("direction", *direction), ("transmission", "initial")];
-            self.sample(name, &labels, bytes.total());
-        }
+        self.packets(metrics);
         let name = "livekit_node_messages";
         self.family(name, "counter", "Signalling messages.");
         for (direction, messages) in
@@ -163,6 +146,42 @@ impl Page {
                 ("http_status", &http),
             ];
             self.sample(name, &labels, total);
+        }
+    }
+
+    fn packets(&mut self, metrics: &Metrics) {
+        let (first, again) = ("initial", "retransmit");
+        let ways = [
+            (
+                [("direction", "incoming"), ("transmission", first)],
+                &metrics.media_packets_received,
+                &metrics.media_bytes_received,
+            ),
+            (
+                [("direction", "incoming"), ("transmission", again)],
+                &metrics.media_packets_received_again,
+                &metrics.media_bytes_received_again,
+            ),
+            (
+                [("direction", "outgoing"), ("transmission", first)],
+                &metrics.media_packets_sent,
+                &metrics.media_bytes_sent,
+            ),
+            (
+                [("direction", "outgoing"), ("transmission", again)],
+                &metrics.media_packets_resent,
+                &metrics.media_bytes_resent,
+            ),
+        ];
+        let name = "livekit_packet_total";
+        self.family(name, "counter", "Media packets; reports that are sent are counted as well.");
+        for (labels, packets, _) in &ways {
+            self.sample(name, labels, packets.total());
+        }
+        let name = "livekit_packet_bytes";
+        self.family(name, "counter", "Bytes of those, encrypted, without IP and UDP headers.");
+        for (labels, _, bytes) in &ways {
+            self.sample(name, labels, bytes.total());
         }
     }
 
@@ -221,6 +240,7 @@ mod tests {
         metrics.joins_refused_token.add(2);
         metrics.joins_refused_room.add(1);
         metrics.hub_panics.count();
+        metrics.media_packets_resent.add(4);
         let text = text(&figures(&metrics));
         let node = "node_id=\"ND_x\",node_type=\"SERVER\"";
         for line in [
@@ -229,6 +249,9 @@ mod tests {
             format!("livekit_track_published_total{{{node},kind=\"VIDEO\"}} 4"),
             format!("livekit_track_subscribed_total{{{node},kind=\"AUDIO\"}} 5"),
             format!("livekit_participant_join_total{{{node},state=\"signal_failed\"}} 3"),
+            format!(
+                "livekit_packet_total{{{node},direction=\"outgoing\",transmission=\"retransmit\"}} 4"
+            ),
             format!("process_cpu_seconds_total{{{node}}} 1.25"),
             format!("incamera_hub_panics_total{{{node}}} 1"),
             "# TYPE incamera_hub_panics_total counter".to_owned(),

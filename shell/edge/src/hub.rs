@@ -13,6 +13,7 @@ mod admission;
 mod authorization;
 mod data;
 mod description;
+mod moderation;
 mod news;
 mod replay;
 mod request;
@@ -23,11 +24,10 @@ mod tests;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{Codec, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use model::{Codec, Identity, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::Report;
@@ -38,10 +38,12 @@ use wire::proto;
 use wire::sdp::Candidate;
 
 use crate::limits::HUB_TURN_MAX;
-use crate::log::Pseudonyms;
+use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
+use crate::panics::contain;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, ToWorker};
+use moderation::Moderated;
 use news::News;
 use replay::Replay;
 use seat::Seat;
@@ -81,6 +83,12 @@ struct Gathering {
     replay: Replay,
     /// Marks of back ends' last messages, oldest first: at most [`crate::limits::NONCES_MAX`].
     nonces: VecDeque<Vec<u8>>,
+    /// What participants are called here: of this room alone and the same as long as it lives, since nothing of a
+    /// person is kept after its session, its name neither.
+    names: Pseudonyms,
+    moderated: Moderated,
+    /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
+    switching: VecDeque<Pseudonym>,
 }
 
 /// What may be due.
@@ -155,6 +163,12 @@ fn unix_ms() -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Gathering {
+    fn name(&self, identity: &Identity) -> Pseudonym {
+        self.names.of(Kind::Identity, identity.expose())
+    }
+}
+
 impl Hub {
     fn new(config: HubConfig, to_worker: SendToWorker, metrics: Arc<Metrics>) -> Self {
         let random = SystemRandom::new();
@@ -205,21 +219,16 @@ impl Hub {
     /// Does `work`; if it panics, the participant that it was for is put out.
     fn guard(&mut self, work: impl FnOnce(&mut Self)) {
         self.current = None;
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
-            return;
-        }
+        let Err(fault) = contain(|| work(self)) else { return };
         self.metrics.hub_panics.count();
-        match self.current {
-            Some(peer) => crate::log!(ERROR, "a message made the hub panic", peer = peer),
-            None => crate::log!(ERROR, "the hub panicked over nobody"),
-        }
         let Some(peer) = self.current.take() else {
-            return;
+            return crate::log!(ERROR, "the hub panicked over nobody", at = fault);
         };
-        let removal = catch_unwind(AssertUnwindSafe(|| {
-            self.tell(Input::Depart(peer, DepartureReason::Mismatch));
-        }));
-        if removal.is_err() {
+        crate::log!(ERROR, "the hub panicked over a participant: put out", peer = peer, at = fault);
+        let removal = contain(|| self.tell(Input::Depart(peer, DepartureReason::Mismatch)));
+        if let Err(fault) = removal {
+            self.metrics.hub_panics.count();
+            crate::log!(ERROR, "the hub panicked over its departure", peer = peer, at = fault);
             // What is left of it must not be found again.
             self.forget(peer);
         }

@@ -14,6 +14,8 @@
 //! ```
 
 pub mod api;
+#[cfg(test)]
+mod caller;
 pub mod config;
 mod exposition;
 pub mod http;
@@ -25,6 +27,7 @@ pub mod machine;
 pub mod memory;
 pub mod metrics;
 mod page;
+pub mod panics;
 pub mod pulse;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;

@@ -90,6 +90,12 @@ pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
 /// Marks of back ends' messages that a room remembers: the retries of one come within seconds.
 pub const NONCES_MAX: usize = 256;
 
+/// Participants of a room whose rights moderators have changed, remembered while the room lives: 100 KiB.
+pub const MODERATED_MAX: usize = 1024;
+
+/// Participants of a room who have asked to come again over TCP: they do so within seconds.
+pub const SWITCHES_MAX: usize = 64;
+
 /// Requests to the server API at once: with bodies of 10 MiB each, 320 MiB at the very worst, and only for
 /// holders of a right that the method needs.
 pub const API_REQUESTS_MAX: usize = 32;

@@ -126,8 +126,8 @@ pub async fn serve(
 
 pub(crate) fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     if ended.is_err_and(|error| error.is_panic()) {
+        // Where, the hook has logged.
         metrics.connections_panicked.count();
-        crate::log!(ERROR, "a connection's task panicked; the others go on");
     }
 }
 

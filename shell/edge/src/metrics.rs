@@ -134,14 +134,23 @@ counters! {
     datagrams_received,
     /// Datagrams that were sent from it, or given to a TCP connection.
     datagrams_sent,
-    /// Media packets of participants that arrived.
+    /// Media packets of participants that arrived, but for those that were sent once more.
     media_packets_received,
     /// Bytes of them, encrypted, without IP and UDP headers.
     media_bytes_received,
-    /// Datagrams with media and reports on it that were made for participants.
+    /// Media packets of participants that arrived and were sent once more because we missed them.
+    media_packets_received_again,
+    /// Bytes of them, encrypted, without IP and UDP headers.
+    media_bytes_received_again,
+    /// Datagrams with media and reports on it that were made for participants, but for those that were sent once
+    /// more.
     media_packets_sent,
     /// Bytes of them, encrypted, without IP and UDP headers.
     media_bytes_sent,
+    /// Media packets that were sent once more to participants who missed them.
+    media_packets_resent,
+    /// Bytes of them, encrypted, without IP and UDP headers.
+    media_bytes_resent,
     /// Datagrams that could not be sent: the socket stayed full, the network refused, or the TCP connection
     /// had ended.
     datagrams_unsent,

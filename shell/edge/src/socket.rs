@@ -213,6 +213,11 @@ impl Session {
             }
         };
         self.front.metrics.messages_received.count();
+        #[cfg(feature = "sabotage")]
+        if let Some(wire::proto::signal_request::Message::UpdateMetadata(update)) = &request.message
+        {
+            crate::sabotage::panic_if_asked("connection", update.metadata.as_bytes());
+        }
         // A full inbox holds back this client until the hub has caught up.
         let request = ToHub::Request(self.admission.session, Box::new(request));
         match self.admission.hub.send(request).await {

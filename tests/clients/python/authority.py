@@ -52,6 +52,7 @@ class Authority:
         begins_in: datetime.timedelta = datetime.timedelta(minutes=-5),
         ends_in: datetime.timedelta = datetime.timedelta(days=60),
         kind: str = "ec",
+        is_authority: bool = False,
     ) -> None:
         """Writes `STEM.pem`, the whole chain but the root, and `STEM.key`."""
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -71,7 +72,7 @@ class Authority:
             .add_extension(
                 x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
             )
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
             )

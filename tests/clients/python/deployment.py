@@ -125,12 +125,50 @@ def ends_while_a_file_keeps_it_waiting(folder: Path) -> None:
     check(seconds < 6, f"SIGTERM ends it within {seconds:.1f} s, whatever a file does")
 
 
+async def says_what_a_reload_does_not_do(folder: Path) -> None:
+    config = folder / "server.yaml"
+    read, odd, waits = "read again", "about the settings", "take effect when the server is started again"
+
+    def write(port: int = HTTP_PORT, more: str = "") -> None:
+        config.write_text(
+            f"port: {port}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: 0}}\nkeys: {{operator: {API_SECRET}}}\n{more}"
+        )
+
+    write()
+    with Server("serve", "--config", str(config)) as server:
+        reloads = 0
+
+        async def reload(what: str, oddities: int, waiting: int) -> None:
+            nonlocal reloads
+            reloads += 1
+            server.hang_up()
+            await until("the files are read again", 5, lambda: server.says(read, reloads))
+            counts = server.log().count(odd), server.log().count(waits)
+            check(counts == (oddities, waiting), f"{what}: {counts}")
+
+        await reload("a reload of the same says nothing of it", 0, 0)
+        write(more="webhook: {urls: [http://127.0.0.1:1]}\n")
+        await reload("a setting without effect is named when it is new", 1, 0)
+        await reload("and once", 1, 0)
+        write(more="# moved by a line\nwebhook: {urls: [http://127.0.0.1:1]}\nturn: {enabled: false}\n")
+        await reload("and so is the next", 2, 0)
+        write(port=HTTP_PORT + 1)
+        await reload("that another port waits for a restart is said", 2, 1)
+        await reload("and once", 2, 1)
+        write(port=HTTP_PORT + 2)
+        await reload("and again when it is yet another", 2, 2)
+        write()
+        await reload("and not when it is what is served", 2, 2)
+        check(server.says("again what is served with"), "which is said instead")
+
+
 async def main() -> None:
     mark_sensitive(API_SECRET)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         await asyncio.to_thread(judge_the_unit, folder)
         await holds_a_call(folder)
+        await says_what_a_reload_does_not_do(folder)
         await asyncio.to_thread(ends_while_a_file_keeps_it_waiting, folder)
 
 

@@ -198,11 +198,31 @@ def warns(folder: Path, patient: Patient) -> None:
     patient.heal()
     (folder / "server.key").chmod(0o600)
 
+    def warned(check_: str) -> list[str]:
+        code, findings, _ = examine(folder)
+        check(code == 0, "a warning is no fault")
+        said = [it for it in findings if it["level"] == "warning" and it["check"] == check_]
+        return [" ".join(finding.values()) for finding in said]
+
+    check(not any("CA:TRUE" in said for said in warned("certificate")), "a server's certificate is one")
+    patient.authority.certify(folder, ["localhost"], is_authority=True)
+    check(any("CA:FALSE" in said for said in warned("certificate")), "an authority's in its place is a warning")
+    patient.heal()
+    check(not warned("authority"), "nobody has an authority of their own here")
+    kept = Path(os.environ["XDG_DATA_HOME"], "incamera", "authority")
+    kept.mkdir(parents=True)
+    for file in ("ca.pem", "issuer.pem", "issuer.key"):
+        (kept / file).write_text("torn")
+    said = warned("authority")
+    check(len(said) == 1 and "rm -r" in said[0], "one that does not read is a warning")
+
 
 async def main() -> None:
     mark_sensitive(SECRET)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # Whoever runs this may have an authority of their own.
+        os.environ["XDG_DATA_HOME"] = str(folder / "data")
         patient = Patient(folder)
         (folder / "server.key").chmod(0o600)
         with time_server(0) as clock, stun_server() as outside:

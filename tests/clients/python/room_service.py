@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 import aiohttp
-from client import API_KEY, API_SECRET, SERVER, check, enter, fresh_room, mark_sensitive, mint
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, enter, fresh_room, mark_sensitive, mint
 from client import scenario, until
 from google.protobuf.json_format import MessageToDict
 from livekit import api, rtc
@@ -357,6 +357,39 @@ async def prepare(back: Back) -> None:
     await back.delete(name)
 
 
+async def come_again(back: Back) -> None:
+    """What a moderator took away does not come back with the token of before, and does with a later one."""
+    name = fresh_room("again")
+    before = mint(name, "ada")
+    ben = Heard()
+    await enter(ben.room, name, "ben")
+
+    async def may_publish(token: str) -> tuple[bool, Heard]:
+        ada = Heard()
+        await asyncio.wait_for(ada.room.connect(SIGNAL, token, rtc.RoomOptions()), 15)
+        info = await back.participant(name, "ada")
+        return bool(info["permission"].get("canPublish")), ada
+
+    may, ada = await may_publish(before)
+    check(may, "ada may publish")
+    await back.update(name, "ada", permission={**PERMISSION, "canPublish": False})
+    # Tokens say the second in which they were issued.
+    await asyncio.sleep(1.1)
+    await ada.room.disconnect()
+    may, ada = await may_publish(before)
+    check(not may, "and may not when she leaves and comes again with the same token")
+    try:
+        TASKS.append(await asyncio.wait_for(publish_audio(ada.room, 1), 5))
+    except Exception as error:  # noqa: BLE001
+        check(True, f"so that her client cannot: {type(error).__name__}")
+    else:
+        raise AssertionError("she publishes all the same")
+    await ada.room.disconnect()
+    may, ada = await may_publish(mint(name, "ada"))
+    check(may, "with a token that the back end issued later she may")
+    await back.delete(name)
+
+
 async def limits(back: Back) -> None:
     name = fresh_room("limits")
     ada = Heard()
@@ -445,6 +478,7 @@ async def act() -> None:
         async with kind() as back:
             await moderate(back)
             await prepare(back)
+            await come_again(back)
             await limits(back)
     await by_hand()
 

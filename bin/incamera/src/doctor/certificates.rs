@@ -8,6 +8,7 @@ use settings::Tls;
 use settings::certificate::CertificateError;
 
 use super::finding::{Finding, Report};
+use crate::authority::{Authority, RENEW_DAYS};
 use crate::certificate::{self, WARN_DAYS};
 
 const CHECK: &str = "certificate";
@@ -71,6 +72,14 @@ fn check_names(tls: &Tls, report: &mut Report) {
         let what = format!("clients can use these names: {}", all.join(", "));
         report.add(Finding::fine(CHECK, what));
     }
+    if leaf.is_authority {
+        report.add(Finding::warning(
+            CHECK,
+            format!("{name} is an authority's certificate (CA:TRUE) and is used as a server's"),
+            "Firefox refuses that, and so do clients that are built on rustls or webpki",
+            "ask for one that says CA:FALSE: `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE`",
+        ));
+    }
     if above.is_empty() && !leaf.is_self_issued() {
         report.add(Finding::warning(
             CHECK,
@@ -78,6 +87,32 @@ fn check_names(tls: &Tls, report: &mut Report) {
             "if an intermediate authority issued it, browsers may find that by themselves; LiveKit's SDKs do not",
             "give the whole chain: certbot calls it fullchain.pem",
         ));
+    }
+}
+
+/// Judges the authority of `incamera dev --lan`, if this user has one.
+pub(super) fn check_authority(folder: &Path, report: &mut Report) {
+    const CHECK: &str = "authority";
+    let name = folder.display();
+    match Authority::kept(folder) {
+        None => {}
+        Some(Ok(authority)) => {
+            let days = authority.valid_to.days_after(certificate::now());
+            if days.is_none_or(|days| days < RENEW_DAYS) {
+                report.add(Finding::warning(
+                    CHECK,
+                    format!("the authority in {name} ends at {}", authority.valid_to),
+                    "the next `incamera dev --lan` makes another, which every device must be told to trust",
+                    "run it when those people are there, and remove the old one from their devices",
+                ));
+            }
+        }
+        Some(Err(failure)) => report.add(Finding::warning(
+            CHECK,
+            format!("{name}: {failure}"),
+            "`incamera dev --lan` does not start with it",
+            format!("rm -r {name} for a new one, which every device must be told to trust"),
+        )),
     }
 }
 

@@ -26,6 +26,23 @@ pub struct Egress {
     buffer: Box<[u8]>,
     used: usize,
     trains: Vec<Train>,
+    again: Again,
+}
+
+/// Packets that were sent before and are sent once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// How many.
+    pub packets: u64,
+    /// Their bytes, sealed.
+    pub bytes: u64,
+}
+
+impl Again {
+    pub(super) fn note(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += u64::try_from(len).unwrap_or(0);
+    }
 }
 
 impl std::fmt::Debug for Egress {
@@ -40,6 +57,7 @@ impl Egress {
             buffer: vec![0; limits::EGRESS_BYTES].into_boxed_slice(),
             used: 0,
             trains: Vec::with_capacity(limits::EGRESS_TRAINS),
+            again: Again::default(),
         }
     }
 
@@ -55,6 +73,12 @@ impl Egress {
         &self.trains
     }
 
+    /// How much of it was sent before.
+    #[must_use]
+    pub const fn again(&self) -> Again {
+        self.again
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.trains.is_empty()
     }
@@ -62,6 +86,7 @@ impl Egress {
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.trains.clear();
+        self.again = Again::default();
     }
 
     /// Zeroes the whole buffer: something broke before it was sealed.
@@ -79,6 +104,12 @@ impl Egress {
     pub(super) fn space(&mut self) -> &mut [u8] {
         let stop = (self.used + limits::DATAGRAM_BYTES_MAX).min(self.buffer.len());
         self.buffer.get_mut(self.used..stop).unwrap_or_default()
+    }
+
+    /// As [`Self::push`], of what was sent before.
+    pub(super) fn push_again(&mut self, path: Path, len: usize) {
+        self.again.note(len);
+        self.push(path, len);
     }
 
     /// The next `len` bytes of [`Self::space`] are a datagram. It joins the last train where it may.

@@ -68,6 +68,9 @@ impl<M: Memory> Forward<M> {
         bytes.copy_from_slice(datagram);
         let opened = open(peer, &self.tracks, now, bytes, &mut self.refused);
         let packet = opened.and_then(|(unprotected, opened)| {
+            if opened.stream.is_rtx {
+                self.again.note(datagram.len());
+            }
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
             accept(track, now, entry, payload, &unprotected, &opened)

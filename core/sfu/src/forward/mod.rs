@@ -41,7 +41,7 @@ use self::track::{Packet, Track};
 use crate::{Report, limits};
 
 pub use self::arena::Memory;
-pub use self::egress::{Egress, Train};
+pub use self::egress::{Again, Egress, Train};
 
 /// The SSRC under which this node sends its own RTCP.
 const OUR_SSRC: u32 = 1;
@@ -131,6 +131,8 @@ pub struct Forward<M> {
     demands: feedback::Demands,
     reports: VecDeque<Report>,
     refused: Refused,
+    /// Of what has arrived.
+    again: Again,
     next_tick: Timestamp,
 }
 
@@ -163,6 +165,7 @@ impl<M: Memory> Forward<M> {
             demands: feedback::Demands::default(),
             reports: VecDeque::new(),
             refused: Refused::default(),
+            again: Again::default(),
             next_tick: Timestamp::MAX,
         }
     }
@@ -203,6 +206,11 @@ impl<M: Memory> Forward<M> {
     /// What was refused since this was asked last.
     pub fn take_refused(&mut self) -> Refused {
         std::mem::take(&mut self.refused)
+    }
+
+    /// What publishers have sent once more since this was asked last.
+    pub fn take_again(&mut self) -> Again {
+        std::mem::take(&mut self.again)
     }
 
     fn report(&mut self, report: Report) {

@@ -168,7 +168,7 @@ impl<M: Memory> Forward<M> {
         } else {
             write(subscription, sent, payload, sender, space)?
         };
-        self.egress.push(path, len);
+        self.egress.push_again(path, len);
         Some(())
     }
 

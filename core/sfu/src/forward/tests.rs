@@ -14,7 +14,7 @@ use rtp::packet::{FixedHeader, RtpHeader};
 use rtp::rtcp::{CompoundWriter, RtcpPacket, packets};
 use rtp::srtp::{DtlsRole, KeyingMaterial, Profile, SrtpReceiver, SrtpSender};
 
-use super::{Egress, Forward, Outside, Refused, RelayedPacket};
+use super::{Again, Egress, Forward, Outside, Refused, RelayedPacket};
 use crate::{Instruction, ReceiveFormat, Report, StreamSpec, SubscriptionSpec, TrackSpec};
 
 const ROOM: RoomId = RoomId(1);
@@ -33,10 +33,13 @@ struct Wire {
     trains: Vec<(u16, usize, u16)>,
     relayed: Vec<(RelayedPacket, Vec<u8>)>,
     keyframes: Vec<(WorkerId, TrackId, u8)>,
+    again: Again,
 }
 
 impl Outside for Wire {
     fn send(&mut self, egress: &Egress) {
+        self.again.packets += egress.again().packets;
+        self.again.bytes += egress.again().bytes;
         for train in egress.trains() {
             self.trains.push((train.path.remote.port(), train.len, train.segment));
             let bytes = &egress.buffer()[train.start..train.start + train.len];
@@ -373,11 +376,35 @@ fn a_missing_packet_is_sent_again_over_rtx() {
     ben.rtcp(&mut forward, &mut wire, at(300), |writer| {
         writer.nack(1, 7020, &nack).unwrap();
     });
+    let mine = wire.sent.iter().filter(|(port, _)| *port == ben.port);
+    let sealed = mine.map(|(_, bytes)| bytes.len() as u64).sum();
+    assert_eq!(
+        wire.again,
+        Again { packets: 1, bytes: sealed },
+        "it is told from what is sent first"
+    );
     let (media, _) = ben.receive(&mut wire);
     assert_eq!(media.len(), 1);
     assert_eq!((media[0].header.payload_type, media[0].header.ssrc), (121, 8020));
     assert_eq!(media[0].payload[..2], lost.to_be_bytes());
     assert_eq!(media[0].payload[2..][4..], vp8(2, true, 7)[4..]);
+}
+
+#[test]
+fn what_a_publisher_sends_again_is_told_from_what_it_sends_first() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    for (index, payload) in [(1000, vp8(2, true, 7)), (1002, vp8(4, false, 7))] {
+        let bytes = ada.seal(&picture(2, index, &payload));
+        ada.send(&mut forward, &mut wire, at(5), &bytes);
+    }
+    assert_eq!(forward.take_again(), Again::default());
+    let missed = [&1001_u16.to_be_bytes()[..], &vp8(3, false, 7)].concat();
+    let again = Media { payload_type: RTX, ssrc: 302, ..picture(2, 5, &missed) };
+    let bytes = ada.seal(&again);
+    ada.send(&mut forward, &mut wire, at(6), &bytes);
+    assert_eq!(ben.receive(&mut wire).0.len(), 3);
+    assert_eq!(forward.take_again(), Again { packets: 1, bytes: bytes.len() as u64 });
+    assert_eq!(forward.take_again(), Again::default(), "each is told once");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
 use wire::proto::signal_response::Message;
-use wire::sdp::Offer;
+use wire::sdp::{CandidateTransport, Offer};
 use wire::token::VerifiedToken;
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
@@ -24,7 +24,7 @@ const PING_TIMEOUT_S: i32 = 15;
 const NORMAL: u16 = 1000;
 
 impl Hub {
-    pub(super) fn knock(&mut self, knock: Knock) -> Result<SessionId, Refusal> {
+    pub(super) fn knock(&mut self, mut knock: Knock) -> Result<SessionId, Refusal> {
         if self.is_stopping {
             return Err(Refusal::Unavailable("node is stopping"));
         }
@@ -34,6 +34,11 @@ impl Hub {
         if self.is_revoked(&knock.token) {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
+        let room = self.control.room_named(&admission.room).map(|held| held.room);
+        let room = room.and_then(|room| self.gatherings.get(&room));
+        let is_narrowed = room.is_some_and(|room| {
+            room.moderated.narrow(&mut knock.token, room.name(&admission.identity))
+        });
         let permission = knock.token.permission(self.unix_s());
         let permission = permission.ok_or(Refusal::NotAllowed("the token grants no join"))?;
         if knock.join.reconnect {
@@ -44,7 +49,14 @@ impl Hub {
                 None => Ok(self.turn_away(&knock.outbox)),
             };
         }
-        self.join(admission, permission, knock)
+        let session = self.join(admission, permission, knock)?;
+        if is_narrowed
+            && let Some(peer) = self.sessions.get(&session)
+            && let Some(seat) = self.seats.get_mut(peer)
+        {
+            seat.is_moderated = true;
+        }
+        Ok(session)
     }
 
     fn join(
@@ -134,7 +146,10 @@ impl Hub {
         let id = self.next_session();
         let accepted =
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
-        let local = self.local_transport(peer, 0);
+        let mut local = self.local_transport(peer, 0);
+        if self.is_switching(peer) {
+            local.candidates.retain(|candidate| candidate.transport != CandidateTransport::Udp);
+        }
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
             session: Some(Session { id, outbox }),
@@ -164,13 +179,31 @@ impl Hub {
         id
     }
 
+    /// Whether it asked for TCP alone before it came, which counts once: a client whom that does not suit comes again.
+    fn is_switching(&mut self, peer: PeerId) -> bool {
+        let Some(held) = self.control.participant(peer) else {
+            return false;
+        };
+        let Some(gathering) = self.gatherings.get_mut(&held.room) else {
+            return false;
+        };
+        let name = gathering.name(&held.identity);
+        let before = gathering.switching.len();
+        gathering.switching.retain(|waiting| *waiting != name);
+        gathering.switching.len() < before
+    }
+
     /// What a room needs beside Control's, unless it is there.
     pub(super) fn gather(&mut self, room: RoomId) {
         let created_at_ms = self.unix_ms_wire();
+        let random = &self.random;
         self.gatherings.entry(room).or_insert_with(|| super::Gathering {
             created_at_ms,
             replay: Default::default(),
             nonces: Default::default(),
+            names: Pseudonyms::new(0, &super::bytes(random)),
+            moderated: Default::default(),
+            switching: Default::default(),
         });
     }
 

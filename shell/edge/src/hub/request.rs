@@ -13,10 +13,11 @@ use wire::proto::request_response::{Reason, Request};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message;
 use wire::proto::simulate_scenario::Scenario;
+use wire::sdp::CandidateTransport;
 
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
-use crate::limits::{FEATURES_MAX, TRACKS_NAMED_MAX};
+use crate::limits::{FEATURES_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX};
 use crate::session::Outgoing;
 
 /// How loud a simulated speaker is (LiveKit: 0.9).
@@ -35,6 +36,10 @@ impl Hub {
         let Some(asked) = request.message else {
             return self.metrics.requests_ignored.count();
         };
+        #[cfg(feature = "sabotage")]
+        if let Asked::UpdateMetadata(update) = &asked {
+            crate::sabotage::panic_if_asked("hub", update.metadata.as_bytes());
+        }
         // Without pings a client gives up, and nobody else is charged for leaving.
         let is_free = matches!(asked, Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_));
         if !is_free && !seat.bucket.take(now, cost(&asked)) {
@@ -298,12 +303,32 @@ impl Hub {
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
                 self.fail_resume(peer, ResumeFault::BeforeMessages(2));
             }
-            // Clients find TCP where they need it, and limit their own bandwidth better.
-            Some(Scenario::SwitchCandidateProtocol(_) | Scenario::SubscriberBandwidth(_))
-            | None => {
+            Some(Scenario::SwitchCandidateProtocol(protocol)) => self.switch(peer, protocol),
+            // Clients limit their own bandwidth better.
+            Some(Scenario::SubscriberBandwidth(_)) | None => {
                 self.metrics.requests_ignored.count();
             }
         }
+    }
+
+    /// The client comes again at once, as LiveKit's do after this, and then is told of TCP alone, if we have that.
+    /// Over TURN it cannot.
+    fn switch(&mut self, peer: PeerId, protocol: i32) {
+        let mut candidates = self.config.candidates.iter();
+        let has_tcp = candidates.any(|it| it.transport != CandidateTransport::Udp);
+        let is_wanted = proto::CandidateProtocol::try_from(protocol)
+            .is_ok_and(|protocol| protocol == proto::CandidateProtocol::Tcp);
+        let held = self.control.participant(peer);
+        let gathering = held.and_then(|held| self.gatherings.get_mut(&held.room));
+        let (Some(held), Some(gathering), true) = (held, gathering, has_tcp && is_wanted) else {
+            return self.metrics.requests_ignored.count();
+        };
+        let name = gathering.name(&held.identity);
+        gathering.switching.retain(|waiting| *waiting != name);
+        if gathering.switching.len() >= SWITCHES_MAX {
+            gathering.switching.pop_front();
+        }
+        gathering.switching.push_back(name);
     }
 
     fn fail_resume(&mut self, peer: PeerId, fault: ResumeFault) {

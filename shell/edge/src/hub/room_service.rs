@@ -192,6 +192,12 @@ impl Hub {
         };
         // What an agent is, its token says.
         permission.agent |= seat.token.claims.participant_kind() == Kind::Agent;
+        if let Some(gathering) = self.gatherings.get_mut(&seat.room)
+            && let Some(held) = self.control.participant(peer)
+        {
+            let name = gathering.name(&held.identity);
+            gathering.moderated.note(name, now, permission.clone());
+        }
         let grant = seat.token.claims.video.get_or_insert_with(VideoGrant::default);
         grant.set_permission(&permission);
         // Without any right left, it is about to be put out.

@@ -889,6 +889,39 @@ fn a_request_costs_as_much_as_the_tracks_that_it_names() {
 }
 
 #[test]
+fn who_asks_for_tcp_is_told_of_nothing_else_the_next_time() {
+    let mut node = Node::new();
+    let switch = |protocol: proto::CandidateProtocol| {
+        let scenario = proto::simulate_scenario::Scenario::SwitchCandidateProtocol(protocol.into());
+        Asked::Simulate(proto::SimulateScenario { scenario: Some(scenario) })
+    };
+    let ways = |node: &mut Node| {
+        let mut client = node.join("alice");
+        let answer = first!(client.told(), Told::Answer(answer) => answer.sdp.clone()).unwrap();
+        let ways: Vec<bool> = [" udp ", " tcp "].map(|way| answer.contains(way)).to_vec();
+        (client, ways)
+    };
+    let (client, _) = ways(&mut node);
+    node.ask(&client, switch(proto::CandidateProtocol::Tcp));
+    assert_eq!(node.hub.metrics.requests_ignored.total(), 1, "there is none");
+    assert_eq!(ways(&mut node).1, [true, false]);
+
+    let address = SocketAddr::from(([127, 0, 0, 1], 7881));
+    let transport = CandidateTransport::TcpPassive;
+    node.hub.config.candidates.push(Candidate { address, transport });
+    let (client, both) = ways(&mut node);
+    assert_eq!(both, [true, true]);
+    node.ask(&client, switch(proto::CandidateProtocol::Tls));
+    let (client, both) = ways(&mut node);
+    assert_eq!(both, [true, true], "TURN is not there");
+    node.ask(&client, switch(proto::CandidateProtocol::Tcp));
+    node.ask(&client, Asked::Leave(proto::LeaveRequest::default()));
+    assert_eq!(ways(&mut node).1, [false, true]);
+    assert_eq!(ways(&mut node).1, [true, true], "once");
+    assert_eq!(node.hub.metrics.requests_ignored.total(), 2);
+}
+
+#[test]
 fn a_simulated_speaker_is_told_to_the_one_who_asked_alone() {
     let mut node = Node::new();
     let mut alice = node.active("alice");

@@ -4,18 +4,18 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream as Socket};
 use std::time::Instant;
 
-use model::{CallContent, Timestamp, WorkerId};
+use model::{CallContent, WorkerId};
+use peer::Output;
 use peer::framing::frame;
-use peer::{ChannelId, Event, IceCredentials, Output, Peer, PeerFactory, Remote};
 use rtp::packet::Datagram;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::limits::{HUB_INBOX_MAX, TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
+use crate::caller::{Line, Node, binding_request};
+use crate::limits::{TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
 use crate::session::ToHub;
-use crate::worker::{Channel, FromWorker, NewPeer, ToWorker, WorkersConfig};
+use crate::worker::{Channel, FromWorker, ToWorker};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);
@@ -24,47 +24,27 @@ struct House {
     runtime: Runtime,
     serving: JoinHandle<()>,
     phase: watch::Sender<Phase>,
-    workers: Arc<Workers>,
-    factory: Arc<PeerFactory>,
-    door: Arc<Door>,
-    metrics: Arc<Metrics>,
-    hub: mpsc::Receiver<ToHub>,
-    origin: Instant,
+    node: Node,
     address: SocketAddr,
 }
 
 fn house(bounds: Bounds) -> House {
-    let origin = Instant::now();
-    let door = Arc::new(Door::new(&[7; 32]));
-    let metrics = Arc::new(Metrics::default());
-    let (to_hub, hub) = mpsc::channel(HUB_INBOX_MAX);
-    let factory = Arc::new(PeerFactory::new(origin).unwrap());
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let workers = Workers::start(WorkersConfig {
-        count: 2,
-        udp_bind: vec![any],
-        door: Arc::clone(&door),
-        factory: Arc::clone(&factory),
-        origin,
-        to_hub,
-        metrics: Arc::clone(&metrics),
-    });
-    let workers = Arc::new(workers.unwrap());
+    let node = Node::start();
     let runtime = Runtime::new().unwrap();
     let (phase, watched) = watch::channel(Phase::Open);
     let (address, serving) = {
         let _within = runtime.enter();
-        let listener = listen(any).unwrap();
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let front = Front {
-            door: Arc::clone(&door),
-            workers: Arc::clone(&workers),
-            metrics: Arc::clone(&metrics),
+            door: Arc::clone(&node.door),
+            workers: Arc::clone(&node.workers),
+            metrics: Arc::clone(&node.metrics),
             bounds,
         };
         (address, tokio::spawn(serve(vec![listener], Arc::new(front), watched)))
     };
-    House { runtime, serving, phase, workers, factory, door, metrics, hub, origin, address }
+    House { runtime, serving, phase, node, address }
 }
 
 impl House {
@@ -88,7 +68,7 @@ impl House {
 
     /// Sends `bytes` on a connection of their own: it is cut, counted, and nothing comes back.
     fn cuts(&self, bytes: &[u8], counter: impl Fn(&Metrics) -> &Counter) {
-        let before = counter(&self.metrics).total();
+        let before = counter(&self.node.metrics).total();
         let mut socket = self.connect();
         socket.write_all(bytes).unwrap();
         let answer = match socket.read(&mut [0; 64]) {
@@ -102,33 +82,26 @@ impl House {
 
     fn counts(&self, expect: u64, counter: impl Fn(&Metrics) -> &Counter) {
         let patience = Instant::now() + PATIENCE;
-        while counter(&self.metrics).total() != expect {
-            assert!(Instant::now() < patience, "{} counted", counter(&self.metrics).total());
+        while counter(&self.node.metrics).total() != expect {
+            assert!(Instant::now() < patience, "{} counted", counter(&self.node.metrics).total());
             std::thread::yield_now();
         }
     }
 
     fn stop(self) {
         self.phase.send_replace(Phase::Closing);
-        self.workers.stop();
+        self.node.workers.stop();
         self.runtime.block_on(self.serving).unwrap();
-        assert_eq!(self.metrics.worker_panics.total(), 0);
-        assert_eq!(self.metrics.connections_panicked.total(), 0);
+        assert_eq!(self.node.metrics.worker_panics.total(), 0);
+        assert_eq!(self.node.metrics.connections_panicked.total(), 0);
     }
 }
 
 /// A client over TCP.
 struct Caller {
-    id: PeerId,
+    line: Line,
     socket: Socket,
-    path: Path,
-    peer: Peer,
-    origin: Instant,
-    wake: Timestamp,
     kept: Vec<u8>,
-    reliable: Option<ChannelId>,
-    heard: Vec<Vec<u8>>,
-    is_closed: bool,
 }
 
 impl Caller {
@@ -137,81 +110,34 @@ impl Caller {
     }
 
     fn over(house: &House, worker: u8, index: u32, socket: Socket) -> Self {
-        let id = PeerId { worker: WorkerId(worker), index };
-        let pwd: Box<str> = "p".repeat(22).into();
-        let theirs = IceCredentials { ufrag: house.door.mint(id, 0), pwd: pwd.clone() };
-        let ours = IceCredentials { ufrag: "ours".into(), pwd };
-        let fingerprint = house.factory.fingerprint().clone();
-        let new = NewPeer {
-            peer: id,
-            local: theirs.clone(),
-            remote: ours.clone(),
-            fingerprint: fingerprint.clone(),
-        };
-        house.workers.send(id.worker, ToWorker::AddPeer(Box::new(new)));
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let path = Path::udp(socket.local_addr().unwrap(), house.address);
-        let now = Timestamp::ZERO + house.origin.elapsed();
-        let server = Remote { ice: theirs, fingerprint };
-        let peer = Peer::client(&house.factory, &ours, &server, path, now).unwrap();
-        let (kept, heard) = (Vec::new(), Vec::new());
-        Self {
-            id,
-            socket,
-            path,
-            peer,
-            origin: house.origin,
-            wake: Timestamp::ZERO,
-            kept,
-            reliable: None,
-            heard,
-            is_closed: false,
-        }
+        let id = PeerId { worker: WorkerId(worker), index };
+        Self { line: Line::new(&house.node, id, path), socket, kept: Vec::new() }
     }
 
     /// Reads what has come, does what is due, sends what follows.
     fn turn(&mut self) {
-        let now = Timestamp::ZERO + self.origin.elapsed();
         let mut buffer = [0; 4096];
         if let Ok(length) = self.socket.read(&mut buffer) {
             self.kept.extend_from_slice(&buffer[..length]);
             let mut frames = Frames::new(&self.kept);
             for datagram in frames.by_ref().map(Result::unwrap) {
-                if Datagram::classify(datagram) == Datagram::Stun {
-                    self.peer.handle_stun(now, self.path, datagram);
-                } else {
-                    self.peer.handle_dtls(now, datagram);
-                }
+                self.line.take(datagram);
             }
             let taken = frames.taken();
             self.kept.drain(..taken);
             self.drain();
         }
-        if self.wake <= now {
-            self.peer.handle_timeout(now);
-        }
+        self.line.fire();
         self.drain();
     }
 
     fn drain(&mut self) {
-        loop {
-            match self.peer.poll() {
-                Output::Transmit(it) => {
-                    // One that was cut finds out when it reads.
-                    self.socket.write_all(&frame(&it.datagram, it.datagram.len())).ok();
-                }
-                Output::Event(Event::ChannelOpen(id, label)) if &*label == "_reliable" => {
-                    self.reliable = Some(id);
-                }
-                Output::Event(Event::Message(_, message)) => self.heard.push(message),
-                Output::Event(Event::Closed) => self.is_closed = true,
-                Output::Event(_) => {}
-                Output::Wait(at) => {
-                    self.wake = at;
-                    break;
-                }
-            }
-        }
+        // One that was cut finds out when it reads.
+        self.line.drain(|datagram| {
+            self.socket.write_all(&frame(datagram, datagram.len())).ok();
+        });
     }
 
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
@@ -228,28 +154,26 @@ fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
     let mut house = house(Bounds::default());
     for worker in [0, 1] {
         let mut caller = Caller::new(&house, worker, 1);
-        let id = caller.id;
-        caller.until("no channel opens", |caller| caller.reliable.is_some());
-        let now = Timestamp::ZERO + house.origin.elapsed();
-        let reliable = caller.reliable.unwrap();
-        assert!(caller.peer.send(now, reliable, b"up"));
-        let hub = &mut house.hub;
+        let id = caller.line.id;
+        caller.until("no channel opens", |caller| caller.line.reliable.is_some());
+        assert!(caller.line.say(b"up"));
+        let hub = &mut house.node.hub;
         caller.until("the server hears nothing", |_| {
             matches!(hub.try_recv(), Ok(ToHub::Worker(FromWorker::Message(from, _, said)))
                 if from == id && said.expose() == b"up")
         });
         let message = CallContent::new(b"down".as_slice().into());
         let channel = Channel::Reliable;
-        house.workers.send(id.worker, ToWorker::Send { peer: id, channel, message });
-        caller.until("the client hears nothing", |caller| caller.heard == [b"down"]);
-        house.workers.send(id.worker, ToWorker::RemovePeer(id));
-        caller.until("no goodbye", |caller| caller.is_closed);
+        house.node.workers.send(id.worker, ToWorker::Send { peer: id, channel, message });
+        caller.until("the client hears nothing", |caller| caller.line.heard == [b"down"]);
+        house.node.workers.send(id.worker, ToWorker::RemovePeer(id));
+        caller.until("no goodbye", |caller| caller.line.is_closed);
         caller.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut rest = Vec::new();
         caller.socket.read_to_end(&mut rest).unwrap();
     }
-    assert_eq!(house.metrics.tcp_accepted.total(), 2);
-    assert_eq!(house.metrics.hops_made.total(), 0, "a connection goes to its worker at once");
+    assert_eq!(house.node.metrics.tcp_accepted.total(), 2);
+    assert_eq!(house.node.metrics.hops_made.total(), 0, "a connection goes to its worker at once");
     house.stop();
 }
 
@@ -257,13 +181,7 @@ fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
 fn what_does_not_begin_with_a_check_for_a_peer_of_ours_is_cut_unanswered() {
     let house = house(Bounds::default());
     let request = |ufrag: &str| {
-        let name = format!("{ufrag}:them");
-        let padded = name.len().next_multiple_of(4);
-        let mut datagram = vec![0, 1, 0, u8::try_from(4 + padded).unwrap(), 0x21, 0x12, 0xa4, 0x42];
-        datagram.extend_from_slice(&[9; 12]);
-        datagram.extend_from_slice(&[0, 6, 0, u8::try_from(name.len()).unwrap()]);
-        datagram.extend_from_slice(name.as_bytes());
-        datagram.resize(20 + 4 + padded, 0);
+        let datagram = binding_request(ufrag);
         frame(&datagram, datagram.len())
     };
     house.cuts(b"GET / HTTP/1.1\r\n\r\n", |metrics| &metrics.tcp_malformed);
@@ -277,10 +195,10 @@ fn what_does_not_begin_with_a_check_for_a_peer_of_ours_is_cut_unanswered() {
     let foreign = Door::new(&[8; 32]).mint(id, 0);
     house.cuts(&request(&foreign), |metrics| &metrics.tcp_foreign);
     house.cuts(&frame(&[22; 100], 100), |metrics| &metrics.tcp_foreign);
-    let nowhere = house.door.mint(PeerId { worker: WorkerId(9), index: 1 }, 0);
+    let nowhere = house.node.door.mint(PeerId { worker: WorkerId(9), index: 1 }, 0);
     house.cuts(&request(&nowhere), |metrics| &metrics.tcp_foreign);
-    assert_eq!(house.metrics.datagrams_received.total(), 0, "no worker has seen any of it");
-    assert_eq!(house.metrics.datagrams_sent.total(), 0);
+    assert_eq!(house.node.metrics.datagrams_received.total(), 0, "no worker has seen any of it");
+    assert_eq!(house.node.metrics.datagrams_sent.total(), 0);
     house.stop();
 }
 
@@ -294,17 +212,12 @@ fn who_says_nothing_or_proves_nothing_is_cut_in_time() {
     // It knows the user name, which is no secret, and not the password.
     let caller = Caller::new(&house, 0, 1);
     caller.socket.shutdown(Shutdown::Both).unwrap();
-    let pwd: Box<str> = "guess".repeat(5).into();
-    let theirs = IceCredentials { ufrag: house.door.mint(caller.id, 0), pwd: pwd.clone() };
-    let ours = IceCredentials { ufrag: "ours".into(), pwd };
-    let server = Remote { ice: theirs, fingerprint: house.factory.fingerprint().clone() };
-    let now = Timestamp::ZERO + house.origin.elapsed();
-    let mut forger = Peer::client(&house.factory, &ours, &server, caller.path, now).unwrap();
-    forger.handle_timeout(now);
+    let mut forger = house.node.client(caller.line.id, &"guess".repeat(5), caller.line.path);
+    forger.handle_timeout(house.node.now());
     let Output::Transmit(check) = forger.poll() else { panic!("it asks nothing") };
     house.cuts(&frame(&check.datagram, check.datagram.len()), |metrics| &metrics.tcp_late);
-    assert_eq!(house.metrics.datagrams_received.total(), 1);
-    assert_eq!(house.metrics.datagrams_sent.total(), 0);
+    assert_eq!(house.node.metrics.datagrams_received.total(), 1);
+    assert_eq!(house.node.metrics.datagrams_sent.total(), 0);
     house.stop();
 }
 
@@ -313,20 +226,16 @@ fn who_says_nothing_or_proves_nothing_is_cut_in_time() {
 fn another_peer_cannot_come_in_over_a_connection_that_is_taken() {
     let house = house(Bounds::default());
     let mut caller = Caller::new(&house, 0, 1);
-    caller.until("no channel opens", |caller| caller.reliable.is_some());
+    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
     let mut other = Caller::new(&house, 0, 2);
     let taken = other.socket.try_clone().unwrap();
     other.socket = caller.socket.try_clone().unwrap();
     taken.shutdown(Shutdown::Both).unwrap();
-    other.peer.handle_timeout(Timestamp::ZERO + house.origin.elapsed());
+    other.line.peer.handle_timeout(house.node.now());
     other.drain();
     house.counts(1, |metrics| &metrics.knocks_foreign);
-    caller.until("no channel any more", |caller| {
-        let now = Timestamp::ZERO + caller.origin.elapsed();
-        let reliable = caller.reliable.unwrap();
-        caller.peer.send(now, reliable, b"still here")
-    });
-    assert!(!caller.is_closed);
+    caller.until("no channel any more", |caller| caller.line.say(b"still here"));
+    assert!(!caller.line.is_closed);
     house.stop();
 }
 
@@ -341,7 +250,7 @@ fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
     let mut caller = Caller::new(&house, 0, 1);
     house.counts(1, |metrics| &metrics.tcp_accepted);
     house.cuts(b"", |metrics| &metrics.tcp_refused);
-    caller.until("no channel opens", |caller| caller.reliable.is_some());
+    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
     let _quiet = house.connect();
     house.counts(2, |metrics| &metrics.tcp_accepted);
     house.cuts(b"", |metrics| &metrics.tcp_refused);
@@ -353,12 +262,12 @@ fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
 fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
     let house = house(Bounds { write_time: SHORT, ..Bounds::default() });
     let mut caller = Caller::over(&house, 0, 1, house.connect_narrowly());
-    caller.until("no channel opens", |caller| caller.reliable.is_some());
+    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
     // Checks that hold, each of which is answered; nobody reads the answers.
-    caller.peer.handle_timeout(caller.wake + Duration::from_secs(3));
+    caller.line.peer.handle_timeout(caller.line.wake + Duration::from_secs(3));
     let mut check = Vec::new();
     loop {
-        match caller.peer.poll() {
+        match caller.line.peer.poll() {
             Output::Transmit(it) if Datagram::classify(&it.datagram) == Datagram::Stun => {
                 check = frame(&it.datagram, it.datagram.len());
             }
@@ -371,13 +280,13 @@ fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
     let many = check.repeat(100);
     let patience = Instant::now() + PATIENCE;
     let mut checks = 0;
-    while house.metrics.tcp_slow.total() == 0 && caller.socket.write_all(&many).is_ok() {
+    while house.node.metrics.tcp_slow.total() == 0 && caller.socket.write_all(&many).is_ok() {
         assert!(Instant::now() < patience, "{checks} checks, and it is still there");
         checks += 100;
     }
     house.counts(1, |metrics| &metrics.tcp_slow);
     let bound = TCP_QUEUE_BYTES_MAX + TCP_RESERVE_BYTES;
     assert!(checks * check.len() > bound, "{checks} checks are too few to show anything");
-    assert!(house.metrics.tcp_dropped.total() > 0, "what is beyond the bound is dropped");
+    assert!(house.node.metrics.tcp_dropped.total() > 0, "what is beyond the bound is dropped");
     house.stop();
 }

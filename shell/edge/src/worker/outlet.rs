@@ -67,8 +67,14 @@ impl Outside for Outlet {
             packets += train.len.div_ceil(usize::from(train.segment).max(1));
             len += train.len;
         }
-        self.metrics.media_packets_sent.add(u64::try_from(packets).unwrap_or(0));
-        self.metrics.media_bytes_sent.add(u64::try_from(len).unwrap_or(0));
+        let again = egress.again();
+        let first = |all: usize, again| u64::try_from(all).unwrap_or(0).saturating_sub(again);
+        self.metrics.media_packets_sent.add(first(packets, again.packets));
+        self.metrics.media_bytes_sent.add(first(len, again.bytes));
+        if again.packets > 0 {
+            self.metrics.media_packets_resent.add(again.packets);
+            self.metrics.media_bytes_resent.add(again.bytes);
+        }
         let bytes =
             |train: &Train| buffer.get(train.start..train.start + train.len).unwrap_or_default();
         let udp = egress.trains().iter().filter(|train| train.path.carrier.is_udp());

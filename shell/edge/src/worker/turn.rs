@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -34,6 +33,7 @@ use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
 use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::metrics::Metrics;
+use crate::panics::contain;
 use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
@@ -190,24 +190,36 @@ impl Worker {
         let now = self.now();
         self.guard(|worker| worker.forward.flush(now, &mut worker.outlet));
         let media = std::mem::take(&mut self.media);
-        self.metrics.media_packets_received.add(media.packets);
-        self.metrics.media_bytes_received.add(media.bytes);
+        let again = self.forward.take_again();
+        self.metrics.media_packets_received.add(media.packets.saturating_sub(again.packets));
+        self.metrics.media_bytes_received.add(media.bytes.saturating_sub(again.bytes));
+        if again.packets > 0 {
+            self.metrics.media_packets_received_again.add(again.packets);
+            self.metrics.media_bytes_received_again.add(again.bytes);
+        }
     }
 
     /// Does `work`; if it panics, the peer that it was for is gone, and so are the packets that the
     /// forwarder has not sent yet: they may be what broke it. Whether all went well.
     fn guard(&mut self, work: impl FnOnce(&mut Self)) -> bool {
         self.current = None;
-        let is_whole = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
-        if !is_whole {
-            self.metrics.worker_panics.count();
-            self.forward.abandon();
-            if let Some(peer) = self.current.take() {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_containment_off() {
+            work(self);
+            return true;
+        }
+        let Err(fault) = contain(|| work(self)) else { return true };
+        self.metrics.worker_panics.count();
+        self.forward.abandon();
+        match self.current.take() {
+            Some(peer) => {
+                crate::log!(ERROR, "a worker panicked over a peer: ended", peer = peer, at = fault);
                 self.forget(peer);
                 self.upward.tell(FromWorker::Closed(peer));
             }
+            None => crate::log!(ERROR, "a worker panicked over nobody", at = fault),
         }
-        is_whole
+        false
     }
 
     /// `false`: stop.
@@ -626,6 +638,8 @@ fn tell(
         Event::ChannelClosed(channel) => seat.shut(channel),
         Event::Message(channel, bytes) => {
             let Some(channel) = seat.channel(channel) else { return true };
+            #[cfg(feature = "sabotage")]
+            crate::sabotage::panic_if_asked("worker", &bytes);
             if !seat.allowance.take(now, bytes.len()) {
                 return upward.refuse(channel);
             }

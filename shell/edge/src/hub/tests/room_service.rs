@@ -246,6 +246,75 @@ fn rights_are_taken_away_during_the_call_and_stay_away_after_a_resume() {
     assert_eq!(refused, Some(proto::request_response::Reason::NotAllowed));
 }
 
+/// Of a token that was issued so many seconds after the clock began.
+fn issued(second: Option<u64>) -> VerifiedToken {
+    let mut token = token("alice", "red");
+    token.claims.not_before = second.map(|second| ORIGIN_S + second);
+    token
+}
+
+#[test]
+fn what_was_taken_away_stays_away_for_tokens_of_before_and_not_for_later_ones() {
+    let mut node = Node::new();
+    let (first, _bob) = (node.active("alice"), node.active("bob"));
+    node.now += Duration::from_secs(10);
+    let camera = proto::ParticipantPermission {
+        can_publish_sources: vec![proto::TrackSource::Camera.into()],
+        can_publish_data: false,
+        ..permission()
+    };
+    let change = proto::UpdateParticipantRequest { permission: Some(camera), ..update("alice") };
+    node.serve(Request::UpdateParticipant(Box::new(change))).unwrap();
+    node.ask(&first, Asked::Leave(proto::LeaveRequest::default()));
+    let mut rights = |token: VerifiedToken| {
+        let mut client = node.knock(token, joining(CHROMIUM_JOIN)).unwrap();
+        let Told::Join(join) = client.told().remove(0) else { panic!("no join") };
+        let may = join.participant.unwrap().permission.unwrap();
+        let peer = node.peer(&client);
+        let fresh = wire::token::mint_refresh(
+            &node.hub.config.access.borrow().keys,
+            &node.hub.seats[&peer].token,
+        );
+        let fresh = node.hub.config.access.borrow().verify(&fresh.unwrap(), ORIGIN_S + 60).unwrap();
+        assert_eq!(fresh.claims.permission().unwrap().publish_data, may.can_publish_data);
+        assert!(may.can_publish && may.can_subscribe);
+        (may.can_publish_sources, may.can_publish_data, node.hub.seats[&peer].is_moderated)
+    };
+    let less = (vec![1], false, true);
+    assert_eq!(rights(issued(Some(0))), less, "the token of before");
+    assert_eq!(rights(issued(Some(10))), less, "who knows which was first");
+    assert_eq!(rights(issued(None)), less, "nor when that was");
+    assert_eq!(rights(issued(Some(12))), (vec![], true, false), "the back end has decided again");
+    assert_eq!(rights(issued(Some(0))), less, "and the token of before is still that");
+    let receiver = {
+        let mut token = issued(Some(0));
+        token.claims.video.as_mut().unwrap().can_publish_data = Some(false);
+        token.claims.video.as_mut().unwrap().can_publish_sources = vec!["camera".into()];
+        token
+    };
+    assert!(!rights(receiver).1, "and it never gives more than the token");
+}
+
+#[test]
+fn what_was_taken_away_is_remembered_while_the_room_lives() {
+    let mut node = Node::new();
+    let first = node.active("alice");
+    let silent = proto::ParticipantPermission { can_publish: false, ..permission() };
+    let change = proto::UpdateParticipantRequest { permission: Some(silent), ..update("alice") };
+    node.serve(Request::UpdateParticipant(Box::new(change))).unwrap();
+    node.ask(&first, Asked::Leave(proto::LeaveRequest::default()));
+    let may_publish = |node: &mut Node| {
+        let client = node.join("alice");
+        let may = node.hub.seats[&node.peer(&client)].permission.publish.clone();
+        node.ask(&client, Asked::Leave(proto::LeaveRequest::default()));
+        may != wire::grant::Publish::Nothing
+    };
+    node.wait(Duration::from_secs(10));
+    assert!(!may_publish(&mut node), "the room is still there");
+    node.wait(Duration::from_secs(60));
+    assert!(may_publish(&mut node), "this is another room of that name");
+}
+
 #[test]
 fn a_moderator_cannot_give_back_what_a_token_has_lost() {
     let mut node = Node::new();
