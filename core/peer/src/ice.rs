@@ -5,7 +5,8 @@
 //! after the other end answered a check of ours on it, which shows that it receives there: one who
 //! knows a password cannot have anything but these small messages sent to a third party's address. While
 //! some path is open, another gets no more bytes than came over it until it is open as well; and a check
-//! that was heard on one path is not answered on another, as long as it is remembered.
+//! that was heard on an open path is not answered on another, as long as it is remembered. A copy that
+//! overtakes its original keeps nobody from being answered.
 //! A selected path that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
@@ -35,6 +36,9 @@ struct Route {
     answered: Option<Timestamp>,
     /// When the first was asked of those that were not answered.
     unanswered: Option<Timestamp>,
+    /// The controlling end nominated it since another was selected. A copy of a nomination over a path that never
+    /// opens so takes nothing from the original's.
+    is_nominated: bool,
     /// Tells it from others of this transport.
     number: u16,
     /// Bytes that authentic checks brought and nothing has answered yet. Counts until the path is open.
@@ -59,8 +63,6 @@ pub(crate) struct Ice {
     routes_made: u16,
     /// The latest of the other end's checks.
     heard: VecDeque<Heard>,
-    /// What the controlling end nominated last.
-    nominated: Option<Path>,
     selected: Option<Path>,
     /// The selected path changed and nobody was told.
     is_news: bool,
@@ -86,12 +88,12 @@ impl Ice {
             routes: VecDeque::new(),
             routes_made: 0,
             heard: VecDeque::new(),
-            nominated: path,
             selected: None,
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
         };
         path.into_iter().for_each(|path| ice.learn(path));
+        ice.routes.iter_mut().for_each(|it| it.is_nominated = true);
         ice
     }
 
@@ -139,7 +141,8 @@ impl Ice {
         if now < self.wake {
             return true;
         }
-        let Some(path) = self.selected.or(self.nominated) else {
+        let nominated = || self.routes.iter().find(|it| it.is_nominated).map(|it| it.path);
+        let Some(path) = self.selected.or_else(nominated) else {
             self.wake = Timestamp::MAX;
             return true;
         };
@@ -177,26 +180,25 @@ impl Ice {
         if named != Some(self.remote.ufrag.as_bytes()) || !is_authentic {
             return;
         }
-        if self.was_heard_elsewhere(path, request.transaction) {
+        let elsewhere = self.heard_elsewhere(now, path, request.transaction);
+        if elsewhere == Some(Elsewhere::Open) {
             return;
         }
         if self.route(path).is_none() {
             self.learn(path);
         }
         let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
+        let role = self.role;
         let is_joining = self.routes.iter().all(|it| it.answered.is_none());
         let Some(route) = self.route(path) else { return };
-        // What was shown long ago has to be shown again.
-        let is_open = route.answered.is_some_and(|at| now.since(at) < CONSENT_TIME);
-        let is_first = is_joining && route.asked.is_none();
+        let is_open = route.is_open(now);
+        let is_first = is_joining && route.asked.is_none() && elsewhere.is_none();
         let credit = (route.credit + request_len).saturating_sub(datagram.len());
         route.credit = if is_open { 0 } else { credit };
+        route.is_nominated |= request.nominates && role == Role::Controlled;
         let heard = Heard { start: start(request.transaction), route: route.number };
         self.remember(heard);
         out.push_back(Transmit { path, datagram, verifies_remote: true });
-        if request.nominates && self.role == Role::Controlled {
-            self.nominated = Some(path);
-        }
         if is_open {
             self.select(now, path);
         } else {
@@ -204,12 +206,23 @@ impl Ice {
         }
     }
 
-    /// One that was recorded and is sent again from elsewhere: whoever makes a check makes another for another
-    /// path.
-    fn was_heard_elsewhere(&mut self, path: Path, transaction: TransactionId) -> bool {
-        let here = self.route(path).map(|route| route.number);
+    /// Whether a check came over another path as well. Whoever makes a check makes another for another path, so one
+    /// of the two is a copy: the one over a path that is not open, if the other is. Else it is not known which.
+    fn heard_elsewhere(
+        &self,
+        now: Timestamp,
+        path: Path,
+        transaction: TransactionId,
+    ) -> Option<Elsewhere> {
         let start = start(transaction);
-        self.heard.iter().any(|heard| heard.start == start && Some(heard.route) != here)
+        let heard = self.heard.iter().filter(|heard| heard.start == start);
+        let mut routes = heard
+            .filter_map(|heard| self.routes.iter().find(|route| route.number == heard.route))
+            .filter(|route| route.path != path)
+            .peekable();
+        routes.peek()?;
+        let is_open = routes.any(|route| route.is_open(now));
+        Some(if is_open { Elsewhere::Open } else { Elsewhere::Unknown })
     }
 
     fn remember(&mut self, heard: Heard) {
@@ -233,9 +246,11 @@ impl Ice {
         }
     }
 
-    /// Selects a path that is open, if it is the nominated one.
+    /// Selects a path that is open, if it was nominated.
     fn select(&mut self, now: Timestamp, path: Path) {
-        if self.nominated == Some(path) && self.selected != Some(path) {
+        let is_nominated = self.route(path).is_some_and(|it| it.is_nominated);
+        if is_nominated && self.selected != Some(path) {
+            self.routes.iter_mut().for_each(|it| it.is_nominated = it.path == path);
             self.selected = Some(path);
             self.is_news = true;
             if self.role == Role::Controlled {
@@ -298,9 +313,24 @@ impl Ice {
             asked: None,
             answered: None,
             unanswered: None,
+            is_nominated: false,
             number: self.routes_made,
             credit: 0,
         });
+    }
+}
+
+/// What is known of another path that a check came over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Elsewhere {
+    Open,
+    Unknown,
+}
+
+impl Route {
+    /// What was shown long ago has to be shown again.
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.answered.is_some_and(|at| now.since(at) < CONSENT_TIME)
     }
 }
 
@@ -469,13 +499,30 @@ mod tests {
 
     #[test]
     fn a_check_that_was_heard_is_not_answered_elsewhere() {
-        let mut server = server();
-        let check = check(&mut client(path(1)), START);
-        assert_eq!(sent(&mut server, START, path(1), &check).len(), 2);
+        let (mut server, mut client) = open();
+        let check = another(&mut client, START);
+        assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
         assert!(sent(&mut server, START, path(2), &check).is_empty());
         assert_eq!(sent(&mut server, START, path(1), &check).len(), 1, "the client asks again");
-        let (mut server, _) = open();
-        assert!(sent(&mut server, START, path(2), &check).is_empty(), "nor later");
+    }
+
+    #[test]
+    fn a_copy_that_overtakes_its_original_keeps_nobody_from_an_answer() {
+        let mut server = server();
+        let check = check(&mut client(path(1)), START);
+        assert_eq!(sent(&mut server, START, path(2), &check).len(), 2);
+        let [answer] = sent(&mut server, START, path(1), &check).try_into().unwrap();
+        assert!(answer.verifies_remote, "and no more than came: it may be the copy");
+        let (mut client, now) = (client(path(1)), START + CONNECT_INTERVAL);
+        let (_, ask) = knock(&mut server, &mut client, path(1));
+        sent(&mut server, now, path(2), &check);
+        let [answer] = sent(&mut client, now, path(1), &ask.datagram).try_into().unwrap();
+        sent(&mut server, now, path(1), &answer.datagram);
+        assert_eq!(server.take_selected(), Some(path(1)), "and takes no nomination away");
+        let (mut server, mut client) = open();
+        let check = another(&mut client, START);
+        assert_eq!(sent(&mut server, START, path(2), &check).len(), 1);
+        assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
     }
 
     #[test]
@@ -514,7 +561,7 @@ mod tests {
         let mut server = server();
         let (mut first, mut second) = (client(path(1)), client(path(2)));
         for client in [&mut first, &mut second] {
-            let path = client.nominated.unwrap();
+            let path = client.routes[0].path;
             let (_, ask) = knock(&mut server, client, path);
             let [answer] = sent(client, START, path, &ask.datagram).try_into().unwrap();
             sent(&mut server, START, path, &answer.datagram);
