@@ -105,6 +105,9 @@ const SPREAD: &[&str] = &["--workers", "2", "--spread-at", "1"];
 /// The same with figures for whoever asks.
 const SPREAD_WITH_METRICS: &[&str] = &["--workers", "2", "--spread-at", "1", "--metrics-port", "0"];
 
+/// One worker, and little that it may do.
+const SOON_BUSY: &[&str] = &["--workers", "1", "--cpu-load-limit", "0.15"];
+
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("started", "python/started.py", 60),
@@ -131,6 +134,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("abuse", "python/abuse.py", 60),
     scenario("front_door", "python/front_door.py", 180).apart(),
     scenario("flood", "python/flood.py", 120).apart(),
+    scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),

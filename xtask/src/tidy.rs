@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("e2ee", &[]),
     ("peer", &["model", "rtp"]),
     ("sfu", &["model", "rtp"]),
-    ("settings", &["wire"]),
+    ("settings", &["wire", "model"]),
     ("edge", &["peer", "sfu", "rtp", "wire", "model"]),
     ("incamera", &["edge", "settings", "wire", "model"]),
     ("sim", &["sfu", "rtp", "model"]),

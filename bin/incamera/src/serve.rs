@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
+use edge::limits::BUSY_MAX;
 use edge::scrape::Login;
 use edge::{Server, machine};
 use model::LogData;
@@ -74,6 +75,8 @@ Example:
     port: 6789
     username: monitor
     password: PASSWORD
+  node_selector:
+    cpu_load_limit: 0.9            # joins are refused while the media workers are busier
 
 and its revoked.yaml:
   tokens:
@@ -132,8 +135,17 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, tls, media, projects, refresh, revocations, metrics, warnings } =
-            settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
+        let Settings {
+            http,
+            tls,
+            media,
+            projects,
+            refresh,
+            revocations,
+            busy_max,
+            metrics,
+            warnings,
+        } = settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
         let revocations = revocations.map(|name| RevocationFile::new(folder.join(name)));
@@ -155,6 +167,7 @@ impl Written {
             access: Arc::new(access),
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
+            busy_max: busy_max.unwrap_or(BUSY_MAX),
             limits: Limits::STANDARD,
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),
@@ -246,12 +259,12 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
     match again {
         Ok(again) => {
             let (was, is) = (&written.config, &again.config);
-            if (&was.http, &was.udp, &was.tcp, &was.advertised, was.metrics)
-                != (&is.http, &is.udp, &is.tcp, &is.advertised, is.metrics)
+            if (&was.http, &was.udp, &was.tcp, &was.advertised, was.metrics, was.busy_max)
+                != (&is.http, &is.udp, &is.tcp, &is.advertised, is.metrics, is.busy_max)
             {
                 edge::log!(
                     WARN,
-                    "other addresses, ports and metrics take effect when the server is started again"
+                    "other addresses, ports, metrics and limits take effect when the server is started again"
                 );
             }
             if was.tls.is_some() != is.tls.is_some() {

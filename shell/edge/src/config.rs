@@ -8,6 +8,7 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Share;
 use wire::access::Access;
 
 use crate::limits;
@@ -37,6 +38,8 @@ pub struct Config {
     /// Participants of one room that share a worker before the room spreads to another. One puts each
     /// where the fewest are.
     pub spread_at: NonZeroU16,
+    /// Of its time that a worker may be busy and still take newcomers; all of it is no bound.
+    pub busy_max: Share,
     /// What clients may cost.
     pub limits: Limits,
     /// Where the node's figures are served, if anywhere.
@@ -178,6 +181,7 @@ mod tests {
             access: nobody(),
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
+            busy_max: Share::ALL,
             limits: Limits::STANDARD,
             metrics: None,
         }

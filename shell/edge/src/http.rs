@@ -23,7 +23,7 @@ use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
 use wire::room_service;
-use wire::token::{TokenError, VerifiedToken};
+use wire::token::{TokenError, TokenKind, VerifiedToken};
 
 use crate::api::Api;
 use crate::config::Limits;
@@ -34,6 +34,9 @@ use crate::page;
 use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
+
+/// When whoever came at a busy time may try again: several times what it takes to notice that there is room.
+const RETRY_AFTER_S: u16 = 5;
 
 /// What every connection needs to answer.
 #[derive(Debug)]
@@ -78,6 +81,8 @@ enum Refused {
     NoRoom,
     #[error("{0}")]
     Unavailable(&'static str),
+    #[error("the node is too busy for newcomers: try again in a while, or another one")]
+    Busy,
     #[error("no such path")]
     NoPath,
     #[error("method not allowed")]
@@ -150,6 +155,8 @@ impl Front {
             Some("stopping".to_owned())
         } else if let Some(silent) = self.pulse.silent(Instant::now()) {
             Some(format!("{silent} does not answer"))
+        } else if self.pulse.is_busy() {
+            Some("busy: the media workers have too much to do for anybody new".to_owned())
         } else if self.pulse.participants() >= self.limits.participants {
             Some("full: as many participants as the node takes are here".to_owned())
         } else {
@@ -168,7 +175,10 @@ impl Front {
     fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
-        self.admit(door, parts)?;
+        let visitor = self.admit(door, parts)?;
+        if self.pulse.is_busy() && visitor.token.kind == TokenKind::Original {
+            return Err(Refused::Busy);
+        }
         Ok("success".into_response())
     }
 
@@ -303,6 +313,7 @@ impl From<Refusal> for Refused {
             Refusal::NotAllowed(reason) => Self::NotAllowed(reason),
             Refusal::NoRoom => Self::NoRoom,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
+            Refusal::Busy => Self::Busy,
         }
     }
 }
@@ -320,11 +331,14 @@ impl Refused {
             }
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn count(&self, metrics: &Metrics) {
+        if matches!(self, Self::Busy) {
+            return metrics.joins_refused_busy.count();
+        }
         let counter = match self.status() {
             StatusCode::UNAUTHORIZED => &metrics.joins_refused_token,
             StatusCode::NOT_FOUND => &metrics.joins_refused_room,
@@ -339,6 +353,9 @@ impl Refused {
         if matches!(self, Self::NoMethod) {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        if matches!(self, Self::Busy) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         response
     }

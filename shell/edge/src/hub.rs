@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{Codec, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use model::{Codec, LogData, PeerId, RoomId, Share, Timestamp, TrackId, TrackSid, WorkerId};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::Report;
@@ -40,6 +40,7 @@ use wire::sdp::Candidate;
 use crate::limits::HUB_TURN_MAX;
 use crate::log::Pseudonyms;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, ToWorker};
 use news::News;
@@ -255,7 +256,9 @@ impl Hub {
             }
             ToHub::Beat(pulse) => {
                 let at = self.config.origin + self.now.since(Timestamp::ZERO);
-                pulse.answer_hub(self.control.participants_len(), at);
+                self.hear_busy(&pulse);
+                let is_busy = self.control.is_busy();
+                pulse.answer_hub(self.control.participants_len(), is_busy, at);
             }
             ToHub::Stop(reply) => {
                 self.stop();
@@ -297,6 +300,26 @@ impl Hub {
                 );
             }
             FromWorker::Report(report) => self.tell(Input::Report(report)),
+        }
+    }
+
+    /// Tells Control how busy the workers are, and the log when that begins or ceases to keep people out.
+    fn hear_busy(&mut self, pulse: &Pulse) {
+        let was_busy = self.control.is_busy();
+        let mut least = Share::ALL;
+        for (worker, share) in pulse.busy() {
+            least = least.min(share);
+            self.tell(Input::Busy(worker, share));
+        }
+        let permille = LogData(least.as_permille());
+        match (was_busy, self.control.is_busy()) {
+            (false, true) => {
+                crate::log!(WARN, "too busy: nobody new is let in", least_permille = permille);
+            }
+            (true, false) => {
+                crate::log!(INFO, "people are let in again", least_permille = permille);
+            }
+            (true, true) | (false, false) => {}
         }
     }
 

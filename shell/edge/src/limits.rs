@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Share;
 use wire::limits::{FRAME_MAX, REQUEST_LINE_MAX};
 
 /// Bytes of a request's head: its line and as much again for headers, tokens among them.
@@ -19,6 +20,10 @@ pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Participants in a room, if nothing says otherwise.
 pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
+
+/// Of its time that a worker may be busy and still take newcomers, if nothing says otherwise (LiveKit: the same,
+/// of the node's processors).
+pub const BUSY_MAX: Share = Share::from_permille(900);
 
 /// From a join to its media (LiveKit: the same).
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);

@@ -78,6 +78,8 @@ counters! {
     joins_refused_room,
     /// Joins refused with 503: the node is full or stopping.
     joins_refused_unavailable,
+    /// Joins refused with 503 because the media workers had too much to do.
+    joins_refused_busy,
     /// Signalling messages taken from clients.
     messages_received,
     /// Signalling messages written to clients.

@@ -150,6 +150,8 @@ impl Scrape {
             census: self.census().await,
             process: Process { started: started.as_secs(), ..process() },
             silent: self.front.pulse.silent(Instant::now()).is_some(),
+            busy: self.front.pulse.busy().collect(),
+            is_busy: self.front.pulse.is_busy(),
         })
     }
 

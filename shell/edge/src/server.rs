@@ -364,6 +364,7 @@ fn control(config: &Config) -> control::Config {
     control::Config {
         workers: config.workers.get(),
         spill_at: config.spread_at.get().into(),
+        busy_max: config.busy_max,
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
         join_within: JOIN_TIME_MAX,

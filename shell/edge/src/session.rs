@@ -38,6 +38,8 @@ pub enum Refusal {
     NoRoom,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
+    /// 503 for now: the media workers have too much to do for anybody new.
+    Busy,
 }
 
 /// To the hub, over one bounded channel shared by all connections.

@@ -16,6 +16,7 @@
 mod allowance;
 mod bell;
 mod budget;
+mod busy;
 mod hop;
 mod load;
 mod message;

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::bell::Bell;
 use super::budget::Budget;
+use super::busy::Busy;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
@@ -34,7 +35,6 @@ use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
 use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::metrics::Metrics;
-use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
 
@@ -97,6 +97,7 @@ pub(super) struct Worker {
     paths: Paths,
     routes: Routes,
     budget: Budget,
+    busy: Busy,
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
@@ -139,6 +140,7 @@ impl Worker {
             paths: Paths::default(),
             routes: Routes::default(),
             budget: Budget::new(),
+            busy: Busy::new(Timestamp::ZERO + parts.origin.elapsed()),
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
@@ -151,10 +153,12 @@ impl Worker {
 
     /// Until it is told to stop or nobody is left who could tell it.
     pub(super) fn run(mut self) {
+        let mut awake = self.now();
         loop {
-            let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
+            let wait = self.next_wake().since(awake).min(WAIT_MAX);
             self.waiter.wait(wait);
             let begin = self.now();
+            self.busy.slept(wait, awake, begin);
             self.is_behind = false;
             let is_rung = self.bell.answer(self.waiter.is_ready(0));
             if is_rung && !self.hear_hub() {
@@ -168,8 +172,14 @@ impl Worker {
             self.flush();
             self.fire();
             self.outlet.hops.ring();
+            awake = self.now();
+            self.busy.worked(begin, awake);
             if !self.is_behind {
-                std::thread::sleep(rest(self.now().since(begin)));
+                let rest = rest(awake.since(begin));
+                std::thread::sleep(rest);
+                let rested = self.now();
+                self.busy.slept(rest, awake, rested);
+                awake = rested;
             }
         }
         self.close_all();
@@ -246,7 +256,9 @@ impl Worker {
                 self.drive(now, peer, |seat| seat.send(now, channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
-            ToWorker::Beat(pulse) => pulse.answer(Organ::Worker(self.id), Instant::now()),
+            ToWorker::Beat(pulse) => {
+                pulse.answer_worker(self.id, self.busy.share(now), Instant::now());
+            }
             ToWorker::Stop => {}
         }
     }

@@ -1,6 +1,6 @@
 //! What HTTP clients are answered, over a real socket.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::house::{
     Answer, Heard, House, Hub, JOIN_REQUEST, SESSION, good_join, soon, token, upgrade,
@@ -215,6 +215,29 @@ async fn a_full_node_says_so() {
     let refused = Answer::read(&mut second).await;
     assert_eq!((refused.status, refused.body.as_str()), (503, "node is full\n"));
     assert_eq!(house.metrics.connections_refused.total(), 1);
+}
+
+#[tokio::test]
+async fn a_busy_node_says_so_and_when_to_come_back() {
+    let house = House::with(Limits::STANDARD, Hub::Refuses(Refusal::Busy)).await;
+    let mut stream = house.connect().await;
+    stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let refused = Answer::read(&mut stream).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert!(refused.body.contains("too busy"), "{}", refused.body);
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(house.metrics.joins_refused_busy.total(), 1);
+    assert_eq!(house.metrics.joins_refused_unavailable.total(), 0);
+
+    let target = format!("/rtc/v1/validate?access_token={}", token(|_| {}));
+    assert_eq!(house.ask("GET", &target).await.status, 200, "the hub has not said so yet");
+    house.pulse.answer_hub(7, true, Instant::now());
+    let answer = house.ask("GET", &target).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    let ready = house.ask("GET", "/readyz").await;
+    assert!(ready.status == 503 && ready.body.starts_with("busy"), "{}", ready.body);
+    assert_eq!(house.ask("GET", "/").await.status, 200, "whoever is in it is well");
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ pub(crate) struct House {
     pub(crate) outboxes: mpsc::Receiver<mpsc::Sender<Outgoing>>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) served: JoinHandle<()>,
 }
 
@@ -104,7 +105,7 @@ impl House {
         let (give, outboxes) = mpsc::channel(8);
         tokio::spawn(answer(hub, inbox, tell, give));
         let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
-        Self { address, heard, outboxes, phase, metrics, served }
+        Self { address, heard, outboxes, phase, metrics, pulse, served }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

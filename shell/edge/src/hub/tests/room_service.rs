@@ -378,12 +378,15 @@ fn the_hub_says_that_it_lives_and_how_much_there_is() {
     let mut node = Node::new();
     node.active("alice");
     node.active("bob");
-    let pulse = Arc::new(crate::pulse::Pulse::new(node.hub.config.origin, 0));
+    let pulse = Arc::new(Pulse::new(node.hub.config.origin, 2));
     node.wait(Duration::from_secs(60));
     let at = node.hub.config.origin + Duration::from_secs(61);
-    assert!(pulse.silent(at).is_some());
+    assert_eq!(pulse.silent(at), Some(crate::pulse::Organ::Hub));
+    for worker in [0, 1] {
+        pulse.answer_worker(WorkerId(worker), Share::NOTHING, at);
+    }
     node.tell(ToHub::Beat(Arc::clone(&pulse)));
-    assert_eq!((pulse.silent(at), pulse.participants()), (None, 2));
+    assert_eq!((pulse.silent(at), pulse.participants(), pulse.is_busy()), (None, 2, false));
     let (reply, mut answer) = oneshot::channel();
     node.tell(ToHub::Census(reply));
     let census = answer.try_recv().unwrap();
