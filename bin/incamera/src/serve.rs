@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
 use edge::limits::BUSY_MAX;
+use edge::networks::Callers;
 use edge::scrape::Login;
 use edge::{Server, machine};
 use model::LogData;
@@ -137,6 +138,7 @@ impl Written {
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
         let Settings {
             http,
+            behind_proxy,
             tls,
             media,
             projects,
@@ -156,6 +158,8 @@ impl Written {
         let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
+        let is_local = http.iter().all(|address| address.ip().is_loopback());
+        let callers = if behind_proxy || is_local { Callers::Proxy } else { Callers::Clients };
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
             http,
@@ -168,6 +172,7 @@ impl Written {
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
             busy_max: busy_max.unwrap_or(BUSY_MAX),
+            callers,
             limits: Limits::STANDARD,
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),

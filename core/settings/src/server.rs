@@ -79,6 +79,8 @@ const INERT: &[&str] = &[
 pub struct Settings {
     /// Where HTTP and WebSockets are served: at least one, all with one port, none twice.
     pub http: Vec<SocketAddr>,
+    /// A proxy is before it, which speaks TLS and whose address connections come from.
+    pub behind_proxy: bool,
     /// What they are served with; without it in the clear.
     pub tls: Option<Tls>,
     /// Where media is received, and where clients are told to send it.
@@ -165,6 +167,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     warnings.sort_by_key(|fault| fault.line);
     Ok(Settings {
         http: http.0,
+        behind_proxy: http.1,
         tls,
         media,
         projects,

@@ -9,8 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -27,7 +26,7 @@ use wire::room_service::{DENIED, Method, Request};
 use wire::token::{TokenId, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
-use crate::http::{Front, bearer};
+use crate::http::{Disbelief, Front, bearer};
 use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_EACH_MAX, API_REQUESTS_MAX};
 use crate::listener::Phase;
 use crate::metrics::Counter;
@@ -39,6 +38,8 @@ const NO_ENCODING: Error =
     Error::new(Code::BadRoute, "the content type is application/protobuf or application/json");
 const NO_TOKEN: Error =
     Error::new(Code::Unauthenticated, "no token: send `Authorization: Bearer …`");
+const TOO_MANY_WRONG: Error =
+    Error::new(Code::ResourceExhausted, "too many wrong tokens came from your network");
 const REVOKED: Error = Error::new(Code::Unauthenticated, "the token is revoked");
 const BUSY: Error = Error::new(Code::ResourceExhausted, "too many requests at once");
 const BODY_LATE: Error = Error::new(Code::DeadlineExceeded, "the body did not come in time");
@@ -186,11 +187,11 @@ impl Front {
     /// Who asks.
     fn back_end(&self, parts: &Parts) -> Result<VerifiedToken, Error> {
         let text = bearer(&parts.headers).ok_or(NO_TOKEN)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let access = Arc::clone(&self.access.borrow());
-        access.verify(text, now.as_secs()).map_err(|error| Error {
-            code: Code::Unauthenticated,
-            message: Cow::Owned(error.to_string()),
+        self.believe(parts, text).map_err(|disbelief| match disbelief {
+            Disbelief::Wrong(error) => {
+                Error { code: Code::Unauthenticated, message: Cow::Owned(error.to_string()) }
+            }
+            Disbelief::Unheard => TOO_MANY_WRONG,
         })
     }
 

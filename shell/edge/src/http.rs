@@ -30,6 +30,7 @@ use crate::config::Limits;
 use crate::limits::OUTBOX_MAX;
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
+use crate::networks::{Caller, Networks};
 use crate::page;
 use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
@@ -55,6 +56,8 @@ pub struct Front {
     pub api: Api,
     /// Whether the hub and the workers answer.
     pub pulse: Arc<Pulse>,
+    /// What one network may have.
+    pub networks: Networks,
 }
 
 /// Why a request is not answered as it wishes.
@@ -83,6 +86,8 @@ enum Refused {
     Unavailable(&'static str),
     #[error("the node is too busy for newcomers: try again in a while, or another one")]
     Busy,
+    #[error("too many wrong tokens came from your network: try again in a while")]
+    TooManyWrong,
     #[error("no such path")]
     NoPath,
     #[error("method not allowed")]
@@ -247,9 +252,10 @@ impl Front {
         }
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
         let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let access = Arc::clone(&self.access.borrow());
-        let token = access.verify(text, now.as_secs()).map_err(Refused::Token)?;
+        let token = self.believe(parts, text).map_err(|disbelief| match disbelief {
+            Disbelief::Wrong(error) => Refused::Token(error),
+            Disbelief::Unheard => Refused::TooManyWrong,
+        })?;
         join::admission(&token.claims).map_err(Refused::Join)?;
         let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
         let join = join.map_err(Refused::Join)?;
@@ -258,6 +264,32 @@ impl Front {
         }
         Ok(Visitor { token, join })
     }
+}
+
+impl Front {
+    /// Judges a token, unless too many wrong ones have come from its network.
+    pub(crate) fn believe(&self, parts: &Parts, token: &str) -> Result<VerifiedToken, Disbelief> {
+        let caller = parts.extensions.get::<Caller>().copied();
+        if caller.is_some_and(|caller| !self.networks.may_show_token(caller)) {
+            self.metrics.tokens_over_budget.count();
+            return Err(Disbelief::Unheard);
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let access = Arc::clone(&self.access.borrow());
+        let believed = access.verify(token, now.as_secs());
+        if let (Err(_), Some(caller)) = (&believed, caller) {
+            self.networks.showed_wrong_token(caller);
+        }
+        believed.map_err(Disbelief::Wrong)
+    }
+}
+
+/// Why a token is not believed.
+pub(crate) enum Disbelief {
+    /// It is not good.
+    Wrong(TokenError),
+    /// It was not looked at: see [`Networks::may_show_token`].
+    Unheard,
 }
 
 /// What is asked of the call page, if the path is one of its.
@@ -331,6 +363,7 @@ impl Refused {
             }
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooManyWrong => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -340,7 +373,9 @@ impl Refused {
             return metrics.joins_refused_busy.count();
         }
         let counter = match self.status() {
-            StatusCode::UNAUTHORIZED => &metrics.joins_refused_token,
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
+                &metrics.joins_refused_token
+            }
             StatusCode::NOT_FOUND => &metrics.joins_refused_room,
             StatusCode::SERVICE_UNAVAILABLE => &metrics.joins_refused_unavailable,
             _ => &metrics.joins_refused_request,
@@ -354,7 +389,7 @@ impl Refused {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
         }
-        if matches!(self, Self::Busy) {
+        if matches!(self, Self::Busy | Self::TooManyWrong) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         response

@@ -13,7 +13,9 @@
 //!        └── tcp ──> worker                where the network lets no UDP through
 //! ```
 
+mod acceptor;
 pub mod api;
+mod budget;
 pub mod config;
 mod exposition;
 pub mod http;
@@ -24,6 +26,7 @@ pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
+pub mod networks;
 mod page;
 pub mod pulse;
 #[cfg(feature = "sabotage")]

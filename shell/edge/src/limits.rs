@@ -15,6 +15,25 @@ pub const HEADERS_MAX: usize = 64;
 /// ones hold a tenth of that, and under TLS 19 KiB each, 152 MiB.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Of these, of one network, which may be a house full of people behind one address: half, so that others find room
+/// beside the largest, which has as many participants as a node.
+pub const NETWORK_CONNECTIONS_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// Connections that one network may open at once, as when everybody comes back after a restart.
+pub const CONNECTIONS_BURST: u64 = 5000;
+
+/// The same a second, on end: with a TLS handshake of 0.5 ms each a tenth of a core.
+pub const CONNECTIONS_PER_SECOND: u64 = 200;
+
+/// TLS handshakes of one network that are under way: at a tenth of a second each twenty times what it may open on end.
+pub const NETWORK_HANDSHAKES_MAX: usize = 1024;
+
+/// Wrong tokens that one network may show at once: expired ones come by the hundred when a house opens its laptops.
+pub const WRONG_TOKENS_BURST: u64 = 1000;
+
+/// The same a second, on end: at 0.1 ms for a signature a hundredth of a core.
+pub const WRONG_TOKENS_PER_SECOND: u64 = 100;
+
 /// Participants on a node: half of the connections, so that resumes and pages find room.
 pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
 
@@ -113,6 +132,10 @@ pub const CENSUS_TIME_MAX: Duration = Duration::from_secs(2);
 /// Connections that read the node's figures at once: a few monitors, and whoever looks by hand.
 pub const SCRAPERS_MAX: usize = 16;
 
+/// Of these, of one network: a fourth, so that whoever keeps connecting leaves places to the monitor, unless they are
+/// neighbors.
+pub const SCRAPERS_EACH_MAX: usize = SCRAPERS_MAX / 4;
+
 /// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
 pub const ANSWER_MAX: usize = 64 << 20;
 
@@ -157,8 +180,9 @@ pub const ROUTES_MAX: usize = 4096;
 /// keeps. Four times [`peer::PATHS_MAX`].
 pub const PATHS_PROVEN_MAX: usize = 64;
 
-/// Rows of the table of networks that knock: 64 KiB for each worker, of which only what is used takes memory.
-pub const KNOCK_ROWS: usize = 4096;
+/// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
+/// and seven beside them.
+pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people
 /// behind one address who join together, with eight checks each before the first has been answered.
@@ -166,6 +190,12 @@ pub const KNOCKS_BURST: u64 = 2000;
 
 /// The same a second, on end: 60 joins. At 2 us each it is a thousandth of a core.
 pub const KNOCKS_PER_SECOND: u64 = 500;
+
+/// DTLS handshakes that one network may begin at once, on one worker: everybody of a large house after a restart.
+pub const DTLS_BURST: u64 = 2000;
+
+/// The same a second, on end. At 0.1 ms each it is a fiftieth of a core.
+pub const DTLS_PER_SECOND: u64 = 200;
 
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
 pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
@@ -218,9 +248,15 @@ pub const INBOX_TURN_MAX: usize = 256;
 /// written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
 pub const TCP_CONNECTIONS_MAX: usize = PARTICIPANTS_MAX;
 
-/// Those among them whose peer has not proven them: 1 MiB of first frames. One address that opens as many and
-/// says nothing keeps others away from TCP for [`TCP_FIRST_TIME_MAX`] at a time, from UDP never.
+/// Of these, of one network: half, as of [`NETWORK_CONNECTIONS_MAX`].
+pub const TCP_NETWORK_MAX: usize = TCP_CONNECTIONS_MAX / 2;
+
+/// Those among them whose peer has not proven them: 1 MiB of first frames.
 pub const TCP_UNPROVEN_MAX: usize = 1024;
+
+/// Of these, of one network: whoever opens as many and says nothing keeps its own network away from TCP for
+/// [`TCP_FIRST_TIME_MAX`] at a time, from UDP never.
+pub const TCP_NETWORK_UNPROVEN_MAX: usize = TCP_UNPROVEN_MAX / 2;
 
 /// Bytes of a TCP connection's first frame, its length included: a binding request of a browser has 110, with
 /// the longest user name that ICE allows 600.

@@ -15,7 +15,6 @@
 
 mod allowance;
 mod bell;
-mod budget;
 mod busy;
 mod hop;
 mod load;

@@ -23,7 +23,6 @@ use sfu::{Forward, Instruction};
 use tokio::sync::mpsc;
 
 use super::bell::Bell;
-use super::budget::Budget;
 use super::busy::Busy;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
@@ -33,7 +32,11 @@ use super::seat::Seat;
 use super::tcp::FromTcp;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
-use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
+use crate::budget::{Budget, Network, Rate};
+use crate::limits::{
+    CHECK_SILENCE_MAX, DTLS_BURST, DTLS_PER_SECOND, HOPS_MAX, INBOX_TURN_MAX, KNOCKS_BURST,
+    KNOCKS_PER_SECOND, RECEIVE_TURN_MAX, TCP_TURN_MAX,
+};
 use crate::metrics::Metrics;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
@@ -96,7 +99,10 @@ pub(super) struct Worker {
     seats: HashMap<PeerId, Box<Seat>>,
     paths: Paths,
     routes: Routes,
-    budget: Budget,
+    /// Of binding requests over paths that nobody has proven, by network.
+    knocks: Budget,
+    /// Of DTLS handshakes that are begun, by network.
+    handshakes: Budget,
     busy: Busy,
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
@@ -139,7 +145,8 @@ impl Worker {
             seats: HashMap::new(),
             paths: Paths::default(),
             routes: Routes::default(),
-            budget: Budget::new(),
+            knocks: Budget::new(Rate { burst: KNOCKS_BURST, per_second: KNOCKS_PER_SECOND }),
+            handshakes: Budget::new(Rate { burst: DTLS_BURST, per_second: DTLS_PER_SECOND }),
             busy: Busy::new(Timestamp::ZERO + parts.origin.elapsed()),
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
@@ -439,16 +446,27 @@ impl Worker {
                 (None, Some(peer)) => self.check(now, peer, path, datagram),
                 (None, None) => self.pass_on(path, datagram, hopped),
             },
-            (Datagram::Dtls, Some(peer)) => self.drive(now, peer, |seat| {
-                seat.peer.handle_dtls(now, datagram);
-                true
-            }),
+            (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
+                self.drive(now, peer, |seat| {
+                    seat.peer.handle_dtls(now, datagram);
+                    true
+                });
+            }
+            (Datagram::Dtls, Some(_)) => self.metrics.handshakes_over_budget.count(),
             (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
             (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => {
                 self.pass_on(path, datagram, hopped);
             }
             (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
         }
+    }
+
+    /// Whether a peer's network may have one more handshake begun, if the peer has begun none yet.
+    fn may_shake(&mut self, now: Timestamp, peer: PeerId, path: &Path) -> bool {
+        let Some(seat) = self.seats.get_mut(&peer) else { return false };
+        seat.is_shaking =
+            seat.is_shaking || self.handshakes.take(now, &Network::of(path.remote.ip()));
+        seat.is_shaking
     }
 
     /// A datagram over a path that is no peer's here: for the worker whose peer was last asked for over it.
@@ -476,7 +494,8 @@ impl Worker {
                     return self.metrics.knocks_foreign.count();
                 }
                 let is_proven = self.paths.get(&path) == Some(owner);
-                if !is_proven && !self.budget.take(now, path.remote.ip()) {
+                let network = Network::of(path.remote.ip());
+                if !is_proven && !self.knocks.take(now, &network) {
                     return self.metrics.knocks_over_budget.count();
                 }
                 let Some(seat) = self.seats.get_mut(&owner) else {
@@ -656,7 +675,6 @@ mod tests {
     use peer::{Fingerprint, IceCredentials};
 
     use super::*;
-    use crate::limits::KNOCKS_BURST;
     use crate::sys;
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -241,6 +241,51 @@ async fn a_busy_node_says_so_and_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_network_has_a_share_of_the_connections() {
+    let limits = Limits { network_connections: 2, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = house.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        soon(stream.read_u8()).await.unwrap();
+        held.push(stream);
+    }
+    let refused = Answer::read(&mut house.connect().await).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+    assert_eq!(refused.body, "too many connections from your network\n");
+    assert_eq!(house.metrics.connections_over_budget.total(), 1);
+    held.pop();
+    // Its task ends once it has read that.
+    while house.ask("GET", "/").await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_looked_at_so_often_and_no_more() {
+    let limits = Limits { network_wrong_tokens: 3, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let validate = async |token: &str| {
+        house.ask("GET", &format!("/rtc/v1/validate?access_token={token}")).await
+    };
+    let good = token(|_| {});
+    for _ in 0..9 {
+        assert_eq!(validate(&good).await.status, 200, "good ones are not counted");
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 100 && house.metrics.tokens_over_budget.total() == 0 {
+        answers.push(validate("a.b.c").await.status);
+    }
+    // Some are given back meanwhile, a hundred a second.
+    let (last, before) = answers.split_last().unwrap();
+    assert!(*last == 429 && before.len() >= 3 && before.iter().all(|status| *status == 401));
+    assert_eq!(house.metrics.tokens_over_budget.total(), 1);
+    // And then they are looked at again.
+    while validate(&good).await.status != 200 {}
+}
+
+#[tokio::test]
 async fn a_stopping_node_takes_no_joins() {
     let house = House::open().await;
     house.phase.send(Phase::Stopping).unwrap();

@@ -9,6 +9,7 @@ use edge::config::Limits;
 use edge::http::Front;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
+use edge::networks::{Callers, Networks};
 use edge::pulse::Pulse;
 use edge::session::{Outgoing, Refusal, SessionId, ToHub};
 use edge::tls::Tls;
@@ -100,6 +101,7 @@ impl House {
             phase: watched.clone(),
             api: Api::default(),
             pulse: Arc::clone(&pulse),
+            networks: Networks::new(&limits, Callers::Clients),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
