@@ -250,6 +250,10 @@ impl Hub {
                 // The back end may have hung up; what it asked for is done all the same.
                 drop(reply.send(self.room_service(*request)));
             }
+            ToHub::Page { room, after, reply } => {
+                // As above.
+                drop(reply.send(self.page(&room, after.as_ref())));
+            }
             ToHub::Census(reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.control.census());

@@ -120,6 +120,23 @@ pub const API_REQUESTS_MAX: usize = 32;
 /// Of these, with one token: a fourth, so that whoever moderates one room cannot keep other back ends waiting.
 pub const API_REQUESTS_EACH_MAX: usize = 8;
 
+/// Requests to the server API with one token at once: a moderator who goes through a room of 200.
+pub const API_TOKEN_BURST: u64 = 200;
+/// The same a second, on end.
+pub const API_TOKEN_PER_SECOND: u64 = 50;
+
+/// Requests with tokens of one key at once; most back ends mint a token for each request.
+pub const API_KEY_BURST: u64 = 2000;
+/// The same a second, on end: at some 50 us each, and each to a room of 100, a twentieth of the hub's time.
+pub const API_KEY_PER_SECOND: u64 = 500;
+
+/// Bytes of participants that the hub puts together for a back end before it looks at anything else, or one participant
+/// with all that it may have: 0.2 ms.
+pub const PAGE_BYTES: usize = 256 << 10;
+
+/// Bytes from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON.
+pub const LARGE_ANSWER_BYTES: usize = 256 << 10;
+
 /// How long the body of a request to the server API may take.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 

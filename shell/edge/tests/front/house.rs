@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use edge::api::Api;
 use edge::config::Limits;
 use edge::http::Front;
+use edge::limits::ANSWER_MAX;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
 use edge::networks::{Callers, Networks};
 use edge::pulse::Pulse;
-use edge::session::{Outgoing, Refusal, SessionId, ToHub};
+use edge::session::{Outgoing, Page, Refusal, SessionId, ToHub};
 use edge::tls::Tls;
 use futures_util::StreamExt as _;
+use model::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -209,6 +211,13 @@ async fn answer(
                 };
                 // Fails when the client has hung up meanwhile.
                 drop(reply.send(answer));
+                continue;
+            }
+            ToHub::Page { reply, .. } => {
+                // Endless: there is always somebody more.
+                let len = ANSWER_MAX / 4;
+                let page = Page { len, last: Some(Identity::new("ada")), ..Page::default() };
+                drop(reply.send(page));
                 continue;
             }
             ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,
