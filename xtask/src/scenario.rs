@@ -127,6 +127,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),
     own("tcp", "python/tcp.py", 240),
+    own("faults", "python/faults.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),

@@ -1,10 +1,15 @@
-//! Standard error: the log, and a command's last words.
+//! The log: which lines there are and how they look; and a command's last words.
+//!
+//! Not here: how lines reach standard error (`lines`).
 
 use std::error::Error;
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
+use model::LogData;
 use tracing_subscriber::EnvFilter;
+
+use crate::lines::{self, Lines};
 
 /// What is logged when nobody says.
 const FILTER_DEFAULT: &str = "info";
@@ -22,15 +27,23 @@ pub(crate) enum Format {
 pub(crate) fn start(filter: Option<&str>, format: Format) -> Result<(), crate::Failure> {
     let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let filter = filter.or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
+    let lines = Lines::start(io::stderr(), say_lost)?;
+    lines.keep();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?)
-        .with_writer(io::stderr)
+        .with_writer(lines)
+        // They would go to standard error as well, and panic where it takes nothing.
+        .log_internal_errors(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
     match format {
         Format::Human => subscriber.init(),
         Format::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+fn say_lost(lines: u64) {
+    edge::log!(WARN, "lines of the log were lost", lines = LogData(lines));
 }
 
 /// Says why a command failed, with every reason behind it.
@@ -42,6 +55,7 @@ pub(crate) fn complain(failure: &dyn Error) {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
+    lines::flush();
     // If nobody reads standard error, nobody is there to be told so.
     writeln!(io::stderr(), "{text}").ok();
 }
