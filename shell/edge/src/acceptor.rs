@@ -54,7 +54,9 @@ impl Acceptor {
                 Err(error) => {
                     self.metrics.accepts_failed.count();
                     self.say(&error);
-                    self.cut_one().await;
+                    if wants_descriptors(&error) {
+                        self.cut_one().await;
+                    }
                     tokio::time::sleep(REST).await;
                 }
             }
@@ -88,7 +90,7 @@ impl Acceptor {
     /// With the descriptor in reserve accepts whoever has waited the longest, and hangs up on them.
     async fn cut_one(&mut self) {
         drop(self.reserve.take());
-        // Somebody waits, or accepting would not have failed; if they have gone meanwhile, nobody is cut.
+        // Without anybody who waits accepting would not have failed; if they have gone meanwhile, nobody is cut.
         let waited = tokio::time::timeout(Duration::ZERO, self.accept()).await;
         if let Ok(Ok((stream, _))) = waited {
             // Best effort: an empty socket buffer takes it whole.
@@ -97,6 +99,11 @@ impl Acceptor {
         }
         self.reserve = reserve();
     }
+}
+
+/// Whether the process or the system has none left; anything else concerns one connection, which is gone.
+fn wants_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// A descriptor of something that is always there.

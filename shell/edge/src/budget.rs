@@ -139,6 +139,16 @@ pub(crate) enum Network {
 }
 
 impl Network {
+    /// One address by itself, of IPv6 a /64: where neighbors are no customers of one kind.
+    pub(crate) fn of_one(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            IpAddr::V6(address) => {
+                Self::V6(u64::try_from(address.to_bits() >> 64).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits() >> 8),
@@ -183,6 +193,9 @@ mod tests {
         assert_eq!(network("2001:db8:0:1200::1"), Network::V6(0x0020_010d_b800_0012));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.9"));
         assert_ne!(network("192.0.2.9"), network("::c000:200"));
+        let one = |text: &str| Network::of_one(text.parse().unwrap());
+        assert_ne!(one("192.0.2.1"), one("192.0.2.9"));
+        assert_eq!(one("2001:db8::1"), one("2001:db8::2"));
     }
 
     #[test]

@@ -149,8 +149,7 @@ pub const CENSUS_TIME_MAX: Duration = Duration::from_secs(2);
 /// Connections that read the node's figures at once: a few monitors, and whoever looks by hand.
 pub const SCRAPERS_MAX: usize = 16;
 
-/// Of these, of one network: a fourth, so that whoever keeps connecting leaves places to the monitor, unless they are
-/// neighbors.
+/// Of these, of one address: a fourth, so that whoever keeps connecting leaves places to the monitor.
 pub const SCRAPERS_EACH_MAX: usize = SCRAPERS_MAX / 4;
 
 /// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
@@ -198,7 +197,7 @@ pub const ROUTES_MAX: usize = 4096;
 pub const PATHS_PROVEN_MAX: usize = 64;
 
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
-/// and seven beside them.
+/// and nine beside them.
 pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people

@@ -99,7 +99,7 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             (stream, remote) = acceptor.next() => {
-                let place = places.hold(Network::of(remote.ip()));
+                let place = places.hold(Network::of_one(remote.ip()));
                 match place.filter(|_| connections.len() < SCRAPERS_MAX) {
                     Some(place) => {
                         connections.spawn(connection(stream, place, Arc::clone(&scrape)));
