@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Encryption, Identity, Path, PeerId, Quality, RoomName, SubscriptionId, Timestamp, TrackId,
-    TrackKind, TrackSource, WorkerId,
+    Encryption, Identity, Path, PeerId, Quality, RoomName, Share, SubscriptionId, Timestamp,
+    TrackId, TrackKind, TrackSource, WorkerId,
 };
 use rtp::srtp::{DtlsRole, SrtpReceiver};
 use sfu::control::{
-    Announcement, Config, DepartureReason, Input, Join, Media, Output, Permission, Profile,
-    Settings, Size, Sources, VideoLayer, Visibility, Want,
+    Announcement, Arrival, Config, DepartureReason, Input, Join, Media, Output, Permission,
+    Profile, Settings, Size, Sources, VideoLayer, Visibility, Want,
 };
 use sfu::forward::{Egress, Outside, RelayedPacket};
 use sfu::{Control, Forward, Instruction};
@@ -119,6 +119,7 @@ impl World {
             workers: WORKERS,
             // Small enough that every room is on both workers.
             spill_at: 2,
+            busy_max: Share::ALL,
             participants_max: 100,
             room_participants_max: ROOM_MAX,
             join_within: Duration::from_secs(5),
@@ -392,6 +393,7 @@ impl World {
             auto_subscribe: true,
             adaptive_stream: false,
             may_create_room: true,
+            arrival: Arrival::New,
             room_participants_max: None,
         };
         self.trace.note(self.now, format_args!("join {identity}"));

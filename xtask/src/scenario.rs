@@ -113,6 +113,9 @@ const SPREAD: &[&str] = &["--workers", "2", "--spread-at", "1"];
 /// The same with figures for whoever asks.
 const SPREAD_WITH_METRICS: &[&str] = &["--workers", "2", "--spread-at", "1", "--metrics-port", "0"];
 
+/// One worker, and little that it may do.
+const SOON_BUSY: &[&str] = &["--workers", "1", "--cpu-load-limit", "0.15"];
+
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("started", "python/started.py", 60),
@@ -132,6 +135,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),
     own("tcp", "python/tcp.py", 240),
+    own("faults", "python/faults.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),
@@ -140,6 +144,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("abuse", "python/abuse.py", 60),
     scenario("front_door", "python/front_door.py", 360).apart(),
     scenario("flood", "python/flood.py", 120).apart(),
+    scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),

@@ -48,6 +48,7 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: &["openssl"], package: "openssl", reason: "a judge of TLS" },
     Tool { programs: &["certutil"], package: "libnss3-tools", reason: "whom the browser trusts" },
     Tool { programs: &["systemd-analyze"], package: "systemd", reason: "a judge of the unit" },
+    Tool { programs: &["faketime"], package: "faketime", reason: "a server whose clock is set" },
     Tool { programs: &["kill"], package: "procps", reason: "ending servers" },
     Tool { programs: &["git"], package: "git", reason: "the list of our files" },
 ];

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 use edge::Server;
 use edge::config::{Config, Limits, MetricsAt};
+use edge::networks::Callers;
+use model::Share;
 use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys};
 use zeroize::Zeroizing;
@@ -80,6 +82,9 @@ pub(crate) struct Options {
     /// participant to the worker that has the fewest.
     #[arg(long, value_name = "COUNT", default_value_t = process::SPREAD_AT)]
     spread_at: NonZeroU16,
+    /// Refuse joins while the media workers are busy for more than this share of their time; 1 for no limit
+    #[arg(long, value_name = "SHARE", default_value = "0.9")]
+    cpu_load_limit: Share,
     #[command(flatten)]
     log: log::Logging,
 }
@@ -108,6 +113,8 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         access: Arc::new(Access::new(keys)),
         workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
+        busy_max: options.cpu_load_limit,
+        callers: if bind.is_loopback() { Callers::Proxy } else { Callers::Clients },
         limits: Limits::STANDARD,
         metrics: options.metrics_port.map(|port| {
             let address = SocketAddr::from((options.bind, port));

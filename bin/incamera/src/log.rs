@@ -1,11 +1,16 @@
-//! Standard error: the log, and a command's last words.
+//! The log: which lines there are and how they look; and a command's last words.
+//!
+//! Not here: how lines reach standard error (`lines`).
 
 use std::error::Error;
 use std::io::{self, Write as _};
 
 use clap::{Args, ValueEnum};
 use edge::panics;
+use model::LogData;
 use tracing_subscriber::EnvFilter;
+
+use crate::lines::{self, Lines};
 
 /// What is logged when nobody says.
 const FILTER_DEFAULT: &str = "info";
@@ -35,9 +40,13 @@ impl Logging {
     pub(crate) fn start(&self) -> Result<(), crate::Failure> {
         let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
         let filter = self.log.as_deref().or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
+        let lines = Lines::start(io::stderr(), say_lost)?;
+        lines.keep();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_new(filter)?)
-            .with_writer(io::stderr)
+            .with_writer(lines)
+            // They would go to standard error as well, and panic where it takes nothing.
+            .log_internal_errors(false)
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
         match self.log_format {
             Format::Human => subscriber.init(),
@@ -46,6 +55,10 @@ impl Logging {
         panics::log_by_place();
         Ok(())
     }
+}
+
+fn say_lost(lines: u64) {
+    edge::log!(WARN, "lines of the log were lost", lines = LogData(lines));
 }
 
 /// Says why a command failed, with every reason behind it.
@@ -57,6 +70,7 @@ pub(crate) fn complain(failure: &dyn Error) {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
+    lines::flush();
     // If nobody reads standard error, nobody is there to be told so.
     writeln!(io::stderr(), "{text}").ok();
 }

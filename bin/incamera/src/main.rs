@@ -13,6 +13,7 @@ mod files;
 mod harmless;
 mod keygen;
 mod lan;
+mod lines;
 mod log;
 mod process;
 mod rights;
@@ -91,8 +92,10 @@ fn main() -> ExitCode {
             Command::Token(command) => token::run(&command).map(done),
         }
     });
-    outcome.unwrap_or_else(|failure| {
+    let code = outcome.unwrap_or_else(|failure| {
         log::complain(failure.as_ref());
         ExitCode::FAILURE
-    })
+    });
+    lines::flush();
+    code
 }

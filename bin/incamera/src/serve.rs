@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
+use edge::limits::BUSY_MAX;
+use edge::networks::Callers;
 use edge::scrape::Login;
 use edge::{Server, machine};
-use model::LogData;
+use model::{LogData, Share};
 use settings::Settings;
 use settings::address::OwnAddress;
 use settings::certificate::Chain;
@@ -74,6 +76,8 @@ Example:
     port: 6789
     username: monitor
     password: PASSWORD
+  node_selector:
+    cpu_load_limit: 0.9            # joins are refused while the media workers are busier
 
 and its revoked.yaml:
   tokens:
@@ -122,8 +126,18 @@ impl Written {
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
-        let Settings { http, tls, media, projects, refresh, revocations, metrics, warnings } =
-            settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
+        let Settings {
+            http,
+            behind_proxy,
+            tls,
+            media,
+            projects,
+            refresh,
+            revocations,
+            busy_max,
+            metrics,
+            warnings,
+        } = settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
         let revocations = revocations.map(|name| RevocationFile::new(folder.join(name)));
@@ -134,6 +148,8 @@ impl Written {
         let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
+        let is_local = http.iter().all(|address| address.ip().is_loopback());
+        let callers = if behind_proxy || is_local { Callers::Proxy } else { Callers::Clients };
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
             http,
@@ -145,6 +161,8 @@ impl Written {
             access: Arc::new(access),
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
+            busy_max: busy_max.unwrap_or(BUSY_MAX),
+            callers,
             limits: Limits::STANDARD,
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),
@@ -177,6 +195,7 @@ struct Fixed {
     places: [Vec<SocketAddr>; 3],
     advertised: Vec<IpAddr>,
     metrics: Option<MetricsAt>,
+    busy_max: Share,
 }
 
 impl Fixed {
@@ -185,6 +204,7 @@ impl Fixed {
             places: [config.http.clone(), config.udp.clone(), config.tcp.clone()],
             advertised: config.advertised.clone(),
             metrics: config.metrics,
+            busy_max: config.busy_max,
         }
     }
 }
@@ -206,10 +226,10 @@ impl Started {
         if now != self.fixed && now != before {
             edge::log!(
                 WARN,
-                "other addresses, ports and metrics take effect when the server is started again"
+                "other addresses, ports, metrics and limits take effect when the server is started again"
             );
         } else if now == self.fixed && now != before {
-            edge::log!(INFO, "addresses, ports and metrics are again what is served with");
+            edge::log!(INFO, "addresses, ports, metrics and limits are again what is served with");
         }
         let has_tls = is.tls.is_some();
         if has_tls != self.has_tls && has_tls != was.tls.is_some() {

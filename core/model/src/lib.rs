@@ -10,6 +10,7 @@ mod id;
 mod path;
 mod rate;
 mod sensitive;
+mod share;
 mod time;
 mod track;
 
@@ -22,5 +23,6 @@ pub use id::{
 pub use path::{Carrier, Path};
 pub use rate::DataRate;
 pub use sensitive::Sensitive;
+pub use share::{NoShare, Share};
 pub use time::Timestamp;
 pub use track::{Codec, Encryption, Layer, Quality, TrackKind, TrackSource};

@@ -11,6 +11,7 @@ pub mod address;
 pub mod certificate;
 mod keys;
 pub mod limits;
+mod load;
 mod metrics;
 mod revocations;
 mod server;

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use model::Share;
 use wire::key::{KeyError, Project, RefreshKey};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
-use crate::{Fault, Metrics, ReadFile, keys, metrics};
+use crate::{Fault, Metrics, ReadFile, keys, load, metrics};
 
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
@@ -34,7 +35,11 @@ const INERT: &[&str] = &[
     "log_level",
     "logging",
     "metric",
-    "node_selector",
+    "node_selector.algorithm",
+    "node_selector.kind",
+    "node_selector.regions",
+    "node_selector.sort_by",
+    "node_selector.sysload_limit",
     "psrpc",
     "redis",
     "region",
@@ -74,6 +79,8 @@ const INERT: &[&str] = &[
 pub struct Settings {
     /// Where HTTP and WebSockets are served: at least one, all with one port, none twice.
     pub http: Vec<SocketAddr>,
+    /// A proxy is before it, which speaks TLS and whose address connections come from.
+    pub behind_proxy: bool,
     /// What they are served with; without it in the clear.
     pub tls: Option<Tls>,
     /// Where media is received, and where clients are told to send it.
@@ -84,6 +91,8 @@ pub struct Settings {
     pub refresh: Option<RefreshKey>,
     /// The path of the revocation file.
     pub revocations: Option<String>,
+    /// Of its time that a media worker may be busy and still take newcomers, if that is said.
+    pub busy_max: Option<Share>,
     /// Where the node's figures are served, if anywhere.
     pub metrics: Option<Metrics>,
     /// What is not as it looks, in the order of the file.
@@ -144,6 +153,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     }
     let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local)?;
 
+    let (busy_max, selector) = load::busy_max(&mut map)?;
     let mut cautions = Vec::new();
     let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
     let mut warnings = warnings("", map);
@@ -151,8 +161,22 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     if let Some(rtc) = rtc {
         warnings.extend(self::warnings("rtc.", rtc));
     }
+    if let Some(selector) = selector {
+        warnings.extend(self::warnings("node_selector.", selector));
+    }
     warnings.sort_by_key(|fault| fault.line);
-    Ok(Settings { http: http.0, tls, media, projects, refresh, revocations, metrics, warnings })
+    Ok(Settings {
+        http: http.0,
+        behind_proxy: http.1,
+        tls,
+        media,
+        projects,
+        refresh,
+        revocations,
+        busy_max,
+        metrics,
+        warnings,
+    })
 }
 
 fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {

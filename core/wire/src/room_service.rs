@@ -338,6 +338,19 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
+    /// Bytes of the answer in protobuf, more or less.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Rooms(rooms) => rooms.iter().map(Message::encoded_len).sum(),
+            Self::Room(room) => room.encoded_len(),
+            Self::Participants(participants) => participants.iter().map(Message::encoded_len).sum(),
+            Self::Participant(participant) => participant.encoded_len(),
+            Self::Track(track) => track.encoded_len(),
+        }
+    }
+
     /// The body of the answer.
     ///
     /// # Errors

@@ -1,16 +1,16 @@
 //! The server API over HTTP: a back end's request from its address to its answer.
 //!
-//! Owns: the order in which a request is judged, its body, how many are served at once and what came of them.
+//! Owns: the order in which a request is judged, its body, how many are served at once and in a second, and what came
+//! of them.
 //! Guarantees: no body is read for a token without the right; a refusal is Twirp's and repeats nothing of the
 //! request; a body and an answer have their time and their length; a connection ends with its answer, and with
-//! it what was read and written there.
+//! it what was read and written there; a large answer keeps neither the hub nor signalling waiting.
 //! Not here: which method needs which right (`wire::room_service`), what a request causes (`hub`).
 //! Source: LiveKit `pkg/service/server.go`, `pkg/service/auth.go`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -18,8 +18,9 @@ use axum::http::{HeaderValue, Method as Verb, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
 use hyper::body::Incoming;
-use model::LogData;
+use model::{LogData, RoomName};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wire::frame::Encoding;
 use wire::limits::API_BODY_MAX;
@@ -27,8 +28,12 @@ use wire::room_service::{DENIED, Method, Request};
 use wire::token::{TokenId, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
-use crate::http::{Front, bearer};
-use crate::limits::{ANSWER_TIME_MAX, API_REQUESTS_EACH_MAX, API_REQUESTS_MAX};
+use crate::budget::{Rate, SharedBudget};
+use crate::http::{Disbelief, Front, bearer};
+use crate::limits::{
+    ANSWER_MAX, ANSWER_TIME_MAX, API_KEY_BURST, API_KEY_PER_SECOND, API_REQUESTS_EACH_MAX,
+    API_REQUESTS_MAX, API_TOKEN_BURST, API_TOKEN_PER_SECOND, LARGE_ANSWER_BYTES,
+};
 use crate::listener::Phase;
 use crate::metrics::Counter;
 use crate::session::ToHub;
@@ -39,19 +44,28 @@ const NO_ENCODING: Error =
     Error::new(Code::BadRoute, "the content type is application/protobuf or application/json");
 const NO_TOKEN: Error =
     Error::new(Code::Unauthenticated, "no token: send `Authorization: Bearer …`");
+const TOO_MANY_WRONG: Error =
+    Error::new(Code::ResourceExhausted, "too many wrong tokens came from your network");
 const REVOKED: Error = Error::new(Code::Unauthenticated, "the token is revoked");
+const TOO_OFTEN: Error =
+    Error::new(Code::ResourceExhausted, "too many requests with this token or key: slow down");
 const BUSY: Error = Error::new(Code::ResourceExhausted, "too many requests at once");
 const BODY_LATE: Error = Error::new(Code::DeadlineExceeded, "the body did not come in time");
 const BODY_BROKEN: Error = Error::new(Code::Malformed, "the body breaks off");
 const TOO_LONG: Error = Error::new(Code::TooLarge, "the body is too long");
 const STOPPING: Error = Error::new(Code::Unavailable, "node is stopping");
 const HUB_LATE: Error = Error::new(Code::DeadlineExceeded, "the node is too busy");
+const ANSWER_TOO_LONG: Error =
+    Error::new(Code::ResourceExhausted, "the answer is longer than the server gives: ask for less");
 const FAILED: Error = Error::new(Code::Internal, "the request failed");
 
 /// What the server API holds for all its requests.
 #[derive(Debug)]
 pub struct Api {
     free: Semaphore,
+    /// Of requests, by token and by key.
+    of_token: SharedBudget,
+    of_key: SharedBudget,
     /// By token; none that has none.
     taken: Mutex<BTreeMap<TokenId, usize>>,
     /// By method, and by why it was refused; none if it was answered.
@@ -65,6 +79,14 @@ impl Default for Api {
             Method::ALL.into_iter().flat_map(|method| codes().map(move |code| (method, code)));
         Self {
             free: Semaphore::new(API_REQUESTS_MAX),
+            of_token: SharedBudget::new(Rate {
+                burst: API_TOKEN_BURST,
+                per_second: API_TOKEN_PER_SECOND,
+            }),
+            of_key: SharedBudget::new(Rate {
+                burst: API_KEY_BURST,
+                per_second: API_KEY_PER_SECOND,
+            }),
             taken: Mutex::default(),
             counts: all.map(|key| (key, Counter::default())).collect(),
         }
@@ -91,6 +113,11 @@ impl Drop for Place<'_> {
 }
 
 impl Api {
+    /// Whether one more request is within the rates of its token and of its key.
+    fn may_ask(&self, token: &VerifiedToken) -> bool {
+        self.of_token.take(&token.id) && self.of_key.take(&token.issuer)
+    }
+
     /// `None`: all are taken, or the token's share of them.
     fn place(&self, token: TokenId) -> Option<Place<'_>> {
         let free = self.free.try_acquire().ok()?;
@@ -166,6 +193,9 @@ impl Front {
         if *self.phase.borrow() != Phase::Open {
             return Err(STOPPING);
         }
+        if !self.api.may_ask(&token) {
+            return Err(TOO_OFTEN);
+        }
         let _place = self.api.place(token.id).ok_or(BUSY)?;
         let body = timeout(self.limits.body_time, read(body)).await.map_err(|_| BODY_LATE)??;
         let request = Request::decode(method, encoding, &body)?;
@@ -180,23 +210,26 @@ impl Front {
         let response = self.ask_hub(request).await?;
         let (method, token) = (LogData(method.name()), LogData(token.id));
         crate::log!(INFO, "a back end was answered", method = method, token = token);
-        Ok((encoding, response.encode(encoding)?))
+        Ok((encoding, encode(response, encoding).await?))
     }
 
     /// Who asks.
     fn back_end(&self, parts: &Parts) -> Result<VerifiedToken, Error> {
         let text = bearer(&parts.headers).ok_or(NO_TOKEN)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let access = Arc::clone(&self.access.borrow());
-        access.verify(text, now.as_secs()).map_err(|error| Error {
-            code: Code::Unauthenticated,
-            message: Cow::Owned(error.to_string()),
+        self.believe(parts, text).map_err(|disbelief| match disbelief {
+            Disbelief::Wrong(error) => {
+                Error { code: Code::Unauthenticated, message: Cow::Owned(error.to_string()) }
+            }
+            Disbelief::Unheard => TOO_MANY_WRONG,
         })
     }
 
     async fn ask_hub(&self, request: Request) -> Result<wire::room_service::Response, Error> {
-        let (reply, answer) = oneshot::channel();
         let asking = async {
+            if let Request::ListParticipants(request) = &request {
+                return self.list_participants(&request.room).await;
+            }
+            let (reply, answer) = oneshot::channel();
             let message = ToHub::RoomService(Box::new(request), reply);
             self.hub.send(message).await.map_err(|_| STOPPING)?;
             // The hub drops the reply when it panics, and when it stops.
@@ -204,6 +237,41 @@ impl Front {
         };
         timeout(ANSWER_TIME_MAX, asking).await.map_err(|_| HUB_LATE)?
     }
+}
+
+impl Front {
+    /// Asks the hub for the participants of a room, some at a time: it does other things meanwhile, so that those are
+    /// listed who were there throughout.
+    async fn list_participants(&self, room: &str) -> Result<wire::room_service::Response, Error> {
+        let room = RoomName::new(room);
+        let (mut participants, mut len, mut after) = (Vec::new(), 0, None);
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let message = ToHub::Page { room: room.clone(), after, reply };
+            self.hub.send(message).await.map_err(|_| STOPPING)?;
+            let page = answer.await.map_err(|_| FAILED)?;
+            len += page.len;
+            if len > ANSWER_MAX {
+                return Err(ANSWER_TOO_LONG);
+            }
+            participants.extend(page.participants);
+            after = page.last;
+            if after.is_none() {
+                return Ok(wire::room_service::Response::Participants(participants));
+            }
+        }
+    }
+}
+
+/// Puts an answer into its form; a large one where it keeps no signalling waiting.
+async fn encode(
+    response: wire::room_service::Response,
+    encoding: Encoding,
+) -> Result<Vec<u8>, Error> {
+    if response.encoded_len() < LARGE_ANSWER_BYTES {
+        return response.encode(encoding);
+    }
+    spawn_blocking(move || response.encode(encoding)).await.map_err(|_| FAILED)?
 }
 
 /// Reads a body. Of one that is too long the rest is read too, up to as much again: to close with bytes unread
@@ -232,4 +300,41 @@ fn refusal(error: &Error) -> Response<Body> {
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = HeaderValue::from_static("application/json");
     (status, [(header::CONTENT_TYPE, kind)], error.to_json()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::token::{Claims, TokenKind};
+
+    use super::*;
+
+    fn token(issuer: &str, name: u8) -> VerifiedToken {
+        VerifiedToken {
+            claims: Claims::default(),
+            id: TokenId::of_jti(issuer, &name.to_string()),
+            issuer: issuer.into(),
+            kind: TokenKind::Original,
+            ends: wire::grant::Ends::default(),
+        }
+    }
+
+    #[test]
+    fn a_token_has_a_rate_and_so_has_its_key() {
+        let api = Api::default();
+        let asked = |token: &VerifiedToken, most: u64| {
+            u64::try_from((0..most).take_while(|_| api.may_ask(token)).count()).unwrap()
+        };
+        // Some are given back meanwhile.
+        let first = asked(&token("one", 0), 10 * API_TOKEN_BURST);
+        assert!((API_TOKEN_BURST..2 * API_TOKEN_BURST).contains(&first), "{first}");
+        let mut of_key = first;
+        for name in 1..100 {
+            of_key += asked(&token("one", name), API_TOKEN_BURST / 2);
+        }
+        assert!((API_KEY_BURST..2 * API_KEY_BURST).contains(&of_key), "{of_key}");
+        // Two may share a row, eight do not.
+        let others = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let others = (100..).zip(others).filter(|(name, key)| api.may_ask(&token(key, *name)));
+        assert!(others.count() >= 7);
+    }
 }

@@ -8,9 +8,11 @@ use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Share;
 use wire::access::Access;
 
 use crate::limits;
+use crate::networks::Callers;
 use crate::scrape::Login;
 use crate::tls::CertifiedKey;
 
@@ -37,6 +39,10 @@ pub struct Config {
     /// Participants of one room that share a worker before the room spreads to another. One puts each
     /// where the fewest are.
     pub spread_at: NonZeroU16,
+    /// Of its time that a worker may be busy and still take newcomers; all of it is no bound.
+    pub busy_max: Share,
+    /// Whose addresses HTTP's connections come from.
+    pub callers: Callers,
     /// What clients may cost.
     pub limits: Limits,
     /// Where the node's figures are served, if anywhere.
@@ -57,6 +63,12 @@ pub struct MetricsAt {
 pub struct Limits {
     /// TCP connections at once.
     pub connections: usize,
+    /// Of those, of one network.
+    pub network_connections: usize,
+    /// TLS handshakes of one network that are under way.
+    pub network_handshakes: usize,
+    /// Wrong tokens of one network at once.
+    pub network_wrong_tokens: u64,
     /// Participants at once.
     pub participants: usize,
     /// Participants in one room at once.
@@ -145,6 +157,9 @@ impl Limits {
     /// Those of a server that faces strangers.
     pub const STANDARD: Self = Self {
         connections: limits::CONNECTIONS_MAX,
+        network_connections: limits::NETWORK_CONNECTIONS_MAX,
+        network_handshakes: limits::NETWORK_HANDSHAKES_MAX,
+        network_wrong_tokens: limits::WRONG_TOKENS_BURST,
         participants: limits::PARTICIPANTS_MAX,
         room_participants: limits::ROOM_PARTICIPANTS_MAX,
         handshake_time: limits::HANDSHAKE_TIME_MAX,
@@ -178,6 +193,8 @@ mod tests {
             access: nobody(),
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
+            busy_max: Share::ALL,
+            callers: Callers::Clients,
             limits: Limits::STANDARD,
             metrics: None,
         }

@@ -8,6 +8,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use model::{Share, WorkerId};
 use sfu::control::Census;
 use wire::room_service::Method;
 use wire::twirp::Code;
@@ -26,6 +27,10 @@ pub(crate) struct Figures<'a> {
     pub(crate) process: Process,
     /// Whether the hub or a worker does not answer.
     pub(crate) silent: bool,
+    /// Of its time that each worker is busy.
+    pub(crate) busy: Vec<(WorkerId, Share)>,
+    /// Whether nobody new is let in for that.
+    pub(crate) is_busy: bool,
 }
 
 /// What the system says of the process; what it does not say is left out.
@@ -52,6 +57,16 @@ pub(crate) fn text(figures: &Figures<'_>) -> String {
     let name = "incamera_silent";
     page.family(name, "gauge", "1 while the hub or a media worker does not answer.");
     page.sample(name, &[], u8::from(figures.silent));
+    let name = "incamera_worker_busy_ratio";
+    let help =
+        "How much of its time a media worker works or is kept from it, over the last second.";
+    page.family(name, "gauge", help);
+    for (worker, share) in &figures.busy {
+        page.sample(name, &[("worker", &worker.0.to_string())], share.as_ratio());
+    }
+    let name = "incamera_busy";
+    page.family(name, "gauge", "1 while joins are refused because the media workers are too busy.");
+    page.sample(name, &[], u8::from(figures.is_busy));
     for (counter, meaning, total) in figures.metrics.described() {
         let name = format!("incamera_{counter}_total");
         page.family(&name, "counter", meaning);
@@ -113,6 +128,7 @@ impl Page {
             &metrics.joins_refused_request,
             &metrics.joins_refused_room,
             &metrics.joins_refused_unavailable,
+            &metrics.joins_refused_busy,
         ];
         let failed = failed.into_iter().map(Counter::total).sum();
         for (state, total) in [
@@ -231,6 +247,8 @@ mod tests {
             census: Some(census),
             process: Process { cpu_seconds: Some(1.25), ..Process::default() },
             silent: false,
+            busy: vec![(WorkerId(0), Share::from_permille(125)), (WorkerId(1), Share::ALL)],
+            is_busy: false,
         }
     }
 
@@ -255,6 +273,8 @@ mod tests {
             format!("process_cpu_seconds_total{{{node}}} 1.25"),
             format!("incamera_hub_panics_total{{{node}}} 1"),
             "# TYPE incamera_hub_panics_total counter".to_owned(),
+            format!("incamera_worker_busy_ratio{{{node},worker=\"0\"}} 0.125"),
+            format!("incamera_busy{{{node}}} 0"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

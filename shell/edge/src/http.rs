@@ -23,17 +23,21 @@ use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
 use wire::room_service;
-use wire::token::{TokenError, VerifiedToken};
+use wire::token::{TokenError, TokenKind, VerifiedToken};
 
 use crate::api::Api;
 use crate::config::Limits;
 use crate::limits::OUTBOX_MAX;
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
+use crate::networks::{Caller, Networks};
 use crate::page;
 use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
+
+/// When whoever came at a busy time may try again: several times what it takes to notice that there is room.
+const RETRY_AFTER_S: u16 = 5;
 
 /// What every connection needs to answer.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub struct Front {
     pub api: Api,
     /// Whether the hub and the workers answer.
     pub pulse: Arc<Pulse>,
+    /// What one network may have.
+    pub networks: Networks,
 }
 
 /// Why a request is not answered as it wishes.
@@ -78,6 +84,10 @@ enum Refused {
     NoRoom,
     #[error("{0}")]
     Unavailable(&'static str),
+    #[error("the node is too busy for newcomers: try again in a while, or another one")]
+    Busy,
+    #[error("too many wrong tokens came from your network: try again in a while")]
+    TooManyWrong,
     #[error("no such path")]
     NoPath,
     #[error("method not allowed")]
@@ -150,6 +160,8 @@ impl Front {
             Some("stopping".to_owned())
         } else if let Some(silent) = self.pulse.silent(Instant::now()) {
             Some(format!("{silent} does not answer"))
+        } else if self.pulse.is_busy() {
+            Some("busy: the media workers have too much to do for anybody new".to_owned())
         } else if self.pulse.participants() >= self.limits.participants {
             Some("full: as many participants as the node takes are here".to_owned())
         } else {
@@ -168,7 +180,10 @@ impl Front {
     fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
-        self.admit(door, parts)?;
+        let visitor = self.admit(door, parts)?;
+        if self.pulse.is_busy() && visitor.token.kind == TokenKind::Original {
+            return Err(Refused::Busy);
+        }
         Ok("success".into_response())
     }
 
@@ -237,9 +252,10 @@ impl Front {
         }
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
         let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let access = Arc::clone(&self.access.borrow());
-        let token = access.verify(text, now.as_secs()).map_err(Refused::Token)?;
+        let token = self.believe(parts, text).map_err(|disbelief| match disbelief {
+            Disbelief::Wrong(error) => Refused::Token(error),
+            Disbelief::Unheard => Refused::TooManyWrong,
+        })?;
         join::admission(&token.claims).map_err(Refused::Join)?;
         let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
         let join = join.map_err(Refused::Join)?;
@@ -248,6 +264,32 @@ impl Front {
         }
         Ok(Visitor { token, join })
     }
+}
+
+impl Front {
+    /// Judges a token, unless too many wrong ones have come from its network.
+    pub(crate) fn believe(&self, parts: &Parts, token: &str) -> Result<VerifiedToken, Disbelief> {
+        let caller = parts.extensions.get::<Caller>().copied();
+        if caller.is_some_and(|caller| !self.networks.may_show_token(caller)) {
+            self.metrics.tokens_over_budget.count();
+            return Err(Disbelief::Unheard);
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let access = Arc::clone(&self.access.borrow());
+        let believed = access.verify(token, now.as_secs());
+        if let (Err(_), Some(caller)) = (&believed, caller) {
+            self.networks.showed_wrong_token(caller);
+        }
+        believed.map_err(Disbelief::Wrong)
+    }
+}
+
+/// Why a token is not believed.
+pub(crate) enum Disbelief {
+    /// It is not good.
+    Wrong(TokenError),
+    /// It was not looked at: see [`Networks::may_show_token`].
+    Unheard,
 }
 
 /// What is asked of the call page, if the path is one of its.
@@ -303,6 +345,7 @@ impl From<Refusal> for Refused {
             Refusal::NotAllowed(reason) => Self::NotAllowed(reason),
             Refusal::NoRoom => Self::NoRoom,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
+            Refusal::Busy => Self::Busy,
         }
     }
 }
@@ -320,13 +363,19 @@ impl Refused {
             }
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyWrong => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn count(&self, metrics: &Metrics) {
+        if matches!(self, Self::Busy) {
+            return metrics.joins_refused_busy.count();
+        }
         let counter = match self.status() {
-            StatusCode::UNAUTHORIZED => &metrics.joins_refused_token,
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
+                &metrics.joins_refused_token
+            }
             StatusCode::NOT_FOUND => &metrics.joins_refused_room,
             StatusCode::SERVICE_UNAVAILABLE => &metrics.joins_refused_unavailable,
             _ => &metrics.joins_refused_request,
@@ -339,6 +388,9 @@ impl Refused {
         if matches!(self, Self::NoMethod) {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        if matches!(self, Self::Busy | Self::TooManyWrong) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         response
     }

@@ -27,7 +27,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use model::{Codec, Identity, LogData, PeerId, RoomId, Timestamp, TrackId, TrackSid, WorkerId};
+use model::{
+    Codec, Identity, LogData, PeerId, RoomId, Share, Timestamp, TrackId, TrackSid, WorkerId,
+};
 use peer::{Door, Fingerprint};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::Report;
@@ -41,6 +43,7 @@ use crate::limits::HUB_TURN_MAX;
 use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::panics::contain;
+use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, ToWorker};
 use moderation::Moderated;
@@ -258,13 +261,19 @@ impl Hub {
                 // The back end may have hung up; what it asked for is done all the same.
                 drop(reply.send(self.room_service(*request)));
             }
+            ToHub::Page { room, after, reply } => {
+                // As above.
+                drop(reply.send(self.page(&room, after.as_ref())));
+            }
             ToHub::Census(reply) => {
                 // Whoever asked may have given up.
                 let _ = reply.send(self.control.census());
             }
             ToHub::Beat(pulse) => {
                 let at = self.config.origin + self.now.since(Timestamp::ZERO);
-                pulse.answer_hub(self.control.participants_len(), at);
+                self.hear_busy(&pulse);
+                let is_busy = self.control.is_busy();
+                pulse.answer_hub(self.control.participants_len(), is_busy, at);
             }
             ToHub::Stop(reply) => {
                 self.stop();
@@ -306,6 +315,26 @@ impl Hub {
                 );
             }
             FromWorker::Report(report) => self.tell(Input::Report(report)),
+        }
+    }
+
+    /// Tells Control how busy the workers are, and the log when that begins or ceases to keep people out.
+    fn hear_busy(&mut self, pulse: &Pulse) {
+        let was_busy = self.control.is_busy();
+        let mut least = Share::ALL;
+        for (worker, share) in pulse.busy() {
+            least = least.min(share);
+            self.tell(Input::Busy(worker, share));
+        }
+        let permille = LogData(least.as_permille());
+        match (was_busy, self.control.is_busy()) {
+            (false, true) => {
+                crate::log!(WARN, "too busy: nobody new is let in", least_permille = permille);
+            }
+            (true, false) => {
+                crate::log!(INFO, "people are let in again", least_permille = permille);
+            }
+            (true, true) | (false, false) => {}
         }
     }
 

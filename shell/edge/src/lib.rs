@@ -13,7 +13,9 @@
 //!        └── tcp ──> worker                where the network lets no UDP through
 //! ```
 
+mod acceptor;
 pub mod api;
+mod budget;
 #[cfg(test)]
 mod caller;
 pub mod config;
@@ -26,6 +28,7 @@ pub mod log;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
+pub mod networks;
 mod page;
 pub mod panics;
 pub mod pulse;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Share;
 use wire::limits::{FRAME_MAX, REQUEST_LINE_MAX};
 
 /// Bytes of a request's head: its line and as much again for headers, tokens among them.
@@ -14,11 +15,34 @@ pub const HEADERS_MAX: usize = 64;
 /// ones hold a tenth of that, and under TLS 19 KiB each, 152 MiB.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Of these, of one network, which may be a house full of people behind one address: half, so that others find room
+/// beside the largest, which has as many participants as a node.
+pub const NETWORK_CONNECTIONS_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// Connections that one network may open at once, as when everybody comes back after a restart.
+pub const CONNECTIONS_BURST: u64 = 5000;
+
+/// The same a second, on end: with a TLS handshake of 0.5 ms each a tenth of a core.
+pub const CONNECTIONS_PER_SECOND: u64 = 200;
+
+/// TLS handshakes of one network that are under way: at a tenth of a second each twenty times what it may open on end.
+pub const NETWORK_HANDSHAKES_MAX: usize = 1024;
+
+/// Wrong tokens that one network may show at once: expired ones come by the hundred when a house opens its laptops.
+pub const WRONG_TOKENS_BURST: u64 = 1000;
+
+/// The same a second, on end: at 0.1 ms for a signature a hundredth of a core.
+pub const WRONG_TOKENS_PER_SECOND: u64 = 100;
+
 /// Participants on a node: half of the connections, so that resumes and pages find room.
 pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Participants in a room, if nothing says otherwise.
 pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
+
+/// Of its time that a worker may be busy and still take newcomers, if nothing says otherwise (LiveKit: the same,
+/// of the node's processors).
+pub const BUSY_MAX: Share = Share::from_permille(900);
 
 /// From a join to its media (LiveKit: the same).
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(60);
@@ -102,6 +126,23 @@ pub const API_REQUESTS_MAX: usize = 32;
 /// Of these, with one token: a fourth, so that whoever moderates one room cannot keep other back ends waiting.
 pub const API_REQUESTS_EACH_MAX: usize = 8;
 
+/// Requests to the server API with one token at once: a moderator who goes through a room of 200.
+pub const API_TOKEN_BURST: u64 = 200;
+/// The same a second, on end.
+pub const API_TOKEN_PER_SECOND: u64 = 50;
+
+/// Requests with tokens of one key at once; most back ends mint a token for each request.
+pub const API_KEY_BURST: u64 = 2000;
+/// The same a second, on end: at some 50 us each, and each to a room of 100, a twentieth of the hub's time.
+pub const API_KEY_PER_SECOND: u64 = 500;
+
+/// Bytes of participants that the hub puts together for a back end before it looks at anything else, or one participant
+/// with all that it may have: 0.2 ms.
+pub const PAGE_BYTES: usize = 256 << 10;
+
+/// Bytes from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON.
+pub const LARGE_ANSWER_BYTES: usize = 256 << 10;
+
 /// How long the body of a request to the server API may take.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -113,6 +154,9 @@ pub const CENSUS_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Connections that read the node's figures at once: a few monitors, and whoever looks by hand.
 pub const SCRAPERS_MAX: usize = 16;
+
+/// Of these, of one address: a fourth, so that whoever keeps connecting leaves places to the monitor.
+pub const SCRAPERS_EACH_MAX: usize = SCRAPERS_MAX / 4;
 
 /// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
 pub const ANSWER_MAX: usize = 64 << 20;
@@ -158,8 +202,9 @@ pub const ROUTES_MAX: usize = 4096;
 /// keeps. Four times [`peer::PATHS_MAX`].
 pub const PATHS_PROVEN_MAX: usize = 64;
 
-/// Rows of the table of networks that knock: 64 KiB for each worker, of which only what is used takes memory.
-pub const KNOCK_ROWS: usize = 4096;
+/// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
+/// and nine beside them.
+pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people
 /// behind one address who join together, with eight checks each before the first has been answered.
@@ -167,6 +212,12 @@ pub const KNOCKS_BURST: u64 = 2000;
 
 /// The same a second, on end: 60 joins. At 2 us each it is a thousandth of a core.
 pub const KNOCKS_PER_SECOND: u64 = 500;
+
+/// DTLS handshakes that one network may begin at once, on one worker: everybody of a large house after a restart.
+pub const DTLS_BURST: u64 = 2000;
+
+/// The same a second, on end. At 0.1 ms each it is a fiftieth of a core.
+pub const DTLS_PER_SECOND: u64 = 200;
 
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
 pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
@@ -219,9 +270,15 @@ pub const INBOX_TURN_MAX: usize = 256;
 /// written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
 pub const TCP_CONNECTIONS_MAX: usize = PARTICIPANTS_MAX;
 
-/// Those among them whose peer has not proven them: 1 MiB of first frames. One address that opens as many and
-/// says nothing keeps others away from TCP for [`TCP_FIRST_TIME_MAX`] at a time, from UDP never.
+/// Of these, of one network: half, as of [`NETWORK_CONNECTIONS_MAX`].
+pub const TCP_NETWORK_MAX: usize = TCP_CONNECTIONS_MAX / 2;
+
+/// Those among them whose peer has not proven them: 1 MiB of first frames.
 pub const TCP_UNPROVEN_MAX: usize = 1024;
+
+/// Of these, of one network: whoever opens as many and says nothing keeps its own network away from TCP for
+/// [`TCP_FIRST_TIME_MAX`] at a time, from UDP never.
+pub const TCP_NETWORK_UNPROVEN_MAX: usize = TCP_UNPROVEN_MAX / 2;
 
 /// Bytes of a TCP connection's first frame, its length included: a binding request of a browser has 110, with
 /// the longest user name that ICE allows 600.

@@ -1,21 +1,18 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
-//! Owns: how many there are, how long a TLS handshake and a request's head may take and be, how long an answer
-//! may wait to be read, and the one task in which a connection lives, as HTTP and, once upgraded, as a
+//! Owns: how many there are, of one network too, how long a TLS handshake and a request's head may take and be, how
+//! long an answer may wait to be read, and the one task in which a connection lives, as HTTP and, once upgraded, as a
 //! signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
 //! that it is, and with the certificate of our own authority, if there is one.
-//! Not here: what is answered (`http`), what a session does (`socket`), certificates (`tls`).
+//! Not here: accepting (`acceptor`), what is answered (`http`), what a session does (`socket`), certificates (`tls`).
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
@@ -34,9 +31,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use wire::limits::REQUEST_LINE_MAX;
 
+use crate::acceptor::Acceptor;
 use crate::http::Front;
 use crate::limits::{CLOSE_TIME_MAX, DISCARD_MAX, HEAD_MAX, HEADERS_MAX};
 use crate::metrics::Metrics;
+use crate::networks::{Caller, Place};
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -77,42 +76,45 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 13\r\naccess-control-allow-origin: *\r\n\r\n\
     node is full\n";
 
-/// How long accepting rests when the system has no file descriptor left.
-const REST: Duration = Duration::from_millis(100);
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\nretry-after: 5\r\n\
+    content-type: text/plain\r\ncontent-length: 39\r\naccess-control-allow-origin: *\r\n\r\n\
+    too many connections from your network\n";
 
 /// Serves until `phase` is [`Phase::Closing`] and every connection has ended, or
 /// `front.limits.drain` after that. Without `tls` in the clear.
 pub async fn serve(
-    mut listeners: Vec<TcpListener>,
+    listeners: Vec<TcpListener>,
     tls: Option<Tls>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut connections = JoinSet::new();
+    let farewell = |text: &'static [u8]| if tls.is_none() { text } else { &[] };
+    let mut acceptor =
+        Acceptor::new(listeners, "signalling", farewell(FULL), Arc::clone(&front.metrics));
     loop {
         tokio::select! {
-            accepted = accept(&mut listeners) => match accepted {
-                Ok((stream, _)) if connections.len() < front.limits.connections => {
-                    front.metrics.connections_accepted.count();
-                    connections.spawn(carry(stream, tls.clone(), Arc::clone(&front), phase.clone()));
-                }
-                Ok((stream, _)) => {
+            (stream, remote) = acceptor.next() => {
+                let caller = front.networks.caller(remote.ip());
+                if connections.len() >= front.limits.connections {
                     front.metrics.connections_refused.count();
-                    if tls.is_none() {
-                        // Best effort: an empty socket buffer takes it whole.
-                        stream.try_write(FULL).ok();
-                    }
+                    // Best effort: an empty socket buffer takes it whole.
+                    stream.try_write(farewell(FULL)).ok();
+                } else if let Some(place) = front.networks.connect(caller) {
+                    front.metrics.connections_accepted.count();
+                    let (front, phase) = (Arc::clone(&front), phase.clone());
+                    connections.spawn(carry(stream, (caller, place), tls.clone(), front, phase));
+                } else {
+                    front.metrics.connections_over_budget.count();
+                    stream.try_write(farewell(TOO_MANY)).ok();
                 }
-                Err(error) => {
-                    crate::log!(WARN, "cannot accept a connection", error = LogData(error));
-                    tokio::time::sleep(REST).await;
-                }
-            },
+            }
             Some(ended) = connections.join_next() => note(&front.metrics, ended),
             () = Phase::closing(&mut phase) => break,
         }
     }
-    drop(listeners);
+    drop(acceptor);
     let all = async {
         while let Some(ended) = connections.join_next().await {
             note(&front.metrics, ended);
@@ -131,37 +133,30 @@ pub(crate) fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     }
 }
 
-/// The next connection, of whichever listener; who was asked first is asked last the next time.
-pub(crate) async fn accept(listeners: &mut [TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
-    poll_fn(|context| {
-        for at in 0..listeners.len() {
-            let accepted = listeners.get(at).map(|listener| listener.poll_accept(context));
-            if let Some(Poll::Ready(accepted)) = accepted {
-                listeners.rotate_left(at + 1);
-                return Poll::Ready(accepted);
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
+/// Its network has one place less as long as this goes on.
 async fn carry(
     stream: TcpStream,
+    (caller, _place): (Caller, Place),
     tls: Option<Tls>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
 ) {
     // Signalling messages are small and wait for nothing.
     stream.set_nodelay(true).ok();
-    let Some(tls) = tls else { return connection(Stream::Clear(stream), front, phase).await };
+    let Some(tls) = tls else {
+        return connection(Stream::Clear(stream), caller, front, phase).await;
+    };
+    let Some(shaking) = front.networks.shake(caller) else {
+        return front.metrics.tls_over_budget.count();
+    };
     let greeted = tokio::select! {
         greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
         () = Phase::closing(&mut phase) => return,
     };
+    drop(shaking);
     match greeted {
         Ok(Ok(Greeted::Sealed(stream))) => {
-            connection(Stream::Sealed(stream), front, phase).await;
+            connection(Stream::Sealed(stream), caller, front, phase).await;
         }
         Ok(Ok(Greeted::InTheClear(stream))) => {
             front.metrics.connections_in_the_clear.count();
@@ -243,11 +238,17 @@ fn http(front: &Front) -> http1::Builder {
     builder
 }
 
-async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+async fn connection(
+    stream: Stream,
+    caller: Caller,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) {
     let (seats, mut seated) = mpsc::channel(1);
     {
         let answer = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Seats(seats.clone()));
+            request.extensions_mut().insert(caller);
             Arc::clone(&front).answer(request)
         });
         let stream = Unread::new(stream, front.limits.unread_time);

@@ -53,8 +53,16 @@ macro_rules! counters {
 counters! {
     /// TCP connections accepted.
     connections_accepted,
-    /// TCP connections turned away because the node held as many as it may.
+    /// TCP connections turned away because the node held as many as it may, or no descriptor was left.
     connections_refused,
+    /// TCP connections turned away because their network had or opened as many as it may.
+    connections_over_budget,
+    /// Times that accepting a TCP connection failed, mostly because no descriptor was left.
+    accepts_failed,
+    /// TLS handshakes not begun because too many of their network were under way.
+    tls_over_budget,
+    /// Requests refused with 429 because their network had shown too many wrong tokens.
+    tokens_over_budget,
     /// TCP connections that spoke HTTP in the clear where TLS is spoken; each was told so.
     connections_in_the_clear,
     /// TLS handshakes that failed: a client that wants another version or does not trust the certificate,
@@ -70,7 +78,8 @@ counters! {
     connections_panicked,
     /// Signalling connections opened, resumes included.
     joins_admitted,
-    /// Joins refused with 401: the token is missing, wrong, expired or does not grant it.
+    /// Joins refused with 401: the token is missing, wrong, expired or does not grant it; or with 429, because too many
+    /// such came from its network.
     joins_refused_token,
     /// Joins refused with 400: the request or its offer does not parse.
     joins_refused_request,
@@ -78,6 +87,8 @@ counters! {
     joins_refused_room,
     /// Joins refused with 503: the node is full or stopping.
     joins_refused_unavailable,
+    /// Joins refused with 503 because the media workers had too much to do.
+    joins_refused_busy,
     /// Signalling messages taken from clients.
     messages_received,
     /// Signalling messages written to clients.
@@ -118,6 +129,8 @@ counters! {
     tcp_accepted,
     /// TCP connections for media closed at once because there were as many as may be.
     tcp_refused,
+    /// TCP connections for media closed at once because their network had as many as it may.
+    tcp_over_budget,
     /// TCP connections for media cut because they did not begin with a binding request for a peer of ours.
     tcp_foreign,
     /// TCP connections for media cut because of a frame that is too long.
@@ -166,6 +179,8 @@ counters! {
     knocks_beyond,
     /// Binding requests dropped because too many came over unproven paths from their network.
     knocks_over_budget,
+    /// DTLS dropped because its network had begun too many handshakes; it is sent again.
+    handshakes_over_budget,
     /// Proofs of a path that were not accepted because it is another peer's.
     paths_contested,
     /// Media dropped because its sender is in no room yet.

@@ -1,6 +1,7 @@
-//! Whether the hub and the media workers still answer.
+//! Whether the hub and the media workers still answer, and how busy they are.
 //!
-//! Owns: when each was last asked and last answered, and how many participants the hub counted then.
+//! Owns: when each was last asked and last answered, and what it said then: how much of its time a worker is busy,
+//! how many participants the hub counts, and whether it lets newcomers in.
 //! Guarantees: whoever stops answering is known to have by [`SILENCE_MAX`] after its last answer; at most one
 //! question waits for each.
 //! Not here: what a client is told of it (`http`), ending what hangs (the operator's, by `/livez` and `/readyz`).
@@ -8,10 +9,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use model::WorkerId;
+use model::{Share, WorkerId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -19,9 +20,9 @@ use crate::listener::Phase;
 use crate::session::ToHub;
 use crate::worker::{ToWorker, Workers};
 
-/// How often each is asked.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How old an answer may be: four questions.
+/// How often each is asked: twice in the time over which a worker reckons how busy it is.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How old an answer may be: eight questions.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 /// Who is asked.
@@ -48,6 +49,8 @@ struct Beat {
     /// Milliseconds after the origin.
     answered_ms: AtomicU64,
     is_asked: AtomicBool,
+    /// Thousandths of its time; the hub says nothing of that.
+    busy: AtomicU16,
 }
 
 /// The last answers of all.
@@ -56,6 +59,7 @@ pub struct Pulse {
     origin: Instant,
     beats: Vec<Beat>,
     participants: AtomicUsize,
+    is_busy: AtomicBool,
 }
 
 impl Pulse {
@@ -68,8 +72,14 @@ impl Pulse {
             organ,
             answered_ms: AtomicU64::new(0),
             is_asked: AtomicBool::new(false),
+            busy: AtomicU16::new(0),
         });
-        Self { origin, beats: beats.collect(), participants: AtomicUsize::new(0) }
+        Self {
+            origin,
+            beats: beats.collect(),
+            participants: AtomicUsize::new(0),
+            is_busy: AtomicBool::new(false),
+        }
     }
 
     /// Whether it is to be asked: not while an earlier question waits.
@@ -85,7 +95,7 @@ impl Pulse {
     }
 
     /// It answers at `now`.
-    pub(crate) fn answer(&self, organ: Organ, now: Instant) {
+    fn answer(&self, organ: Organ, now: Instant) {
         if let Some(beat) = self.beat(organ) {
             let since = now.saturating_duration_since(self.origin).as_millis();
             beat.answered_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -93,10 +103,34 @@ impl Pulse {
         }
     }
 
-    /// The hub answers, and says how many participants there are.
-    pub(crate) fn answer_hub(&self, participants: usize, now: Instant) {
+    /// A worker answers, and says how much of its time it is busy.
+    pub(crate) fn answer_worker(&self, worker: WorkerId, busy: Share, now: Instant) {
+        if let Some(beat) = self.beat(Organ::Worker(worker)) {
+            beat.busy.store(busy.as_permille(), Ordering::Relaxed);
+        }
+        self.answer(Organ::Worker(worker), now);
+    }
+
+    /// The hub answers, and says how many participants there are, and whether the workers are too busy for more.
+    pub fn answer_hub(&self, participants: usize, is_busy: bool, now: Instant) {
         self.participants.store(participants, Ordering::Relaxed);
+        self.is_busy.store(is_busy, Ordering::Relaxed);
         self.answer(Organ::Hub, now);
+    }
+
+    /// How much of its time each worker was busy when it last answered.
+    pub(crate) fn busy(&self) -> impl Iterator<Item = (WorkerId, Share)> {
+        self.beats.iter().filter_map(|beat| match beat.organ {
+            Organ::Hub => None,
+            Organ::Worker(worker) => {
+                Some((worker, Share::from_permille(beat.busy.load(Ordering::Relaxed))))
+            }
+        })
+    }
+
+    /// Whether newcomers were refused because the workers are too busy when the hub last answered.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
     }
 
     /// How many participants there were when the hub last answered.
@@ -156,9 +190,11 @@ mod tests {
         let pulse = Pulse::new(origin, 2);
         assert_eq!(pulse.silent(origin + SILENCE_MAX), None);
         assert_eq!(pulse.silent(origin + LONG), Some(Organ::Hub));
-        pulse.answer_hub(7, origin + LONG);
-        assert_eq!(pulse.participants(), 7);
-        pulse.answer(Organ::Worker(WorkerId(0)), origin + LONG);
+        pulse.answer_hub(7, true, origin + LONG);
+        assert_eq!((pulse.participants(), pulse.is_busy()), (7, true));
+        pulse.answer_worker(WorkerId(0), Share::from_permille(250), origin + LONG);
+        let busy: Vec<u16> = pulse.busy().map(|(_, share)| share.as_permille()).collect();
+        assert_eq!(busy, [250, 0]);
         assert_eq!(pulse.silent(origin + LONG), Some(Organ::Worker(WorkerId(1))));
         pulse.answer(Organ::Worker(WorkerId(1)), origin + LONG);
         assert_eq!(pulse.silent(origin + LONG), None);

@@ -20,16 +20,19 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use model::LogData;
 use ring::digest::{SHA256, digest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::acceptor::Acceptor;
+use crate::budget::{Held, Network, Rate, SharedBudget};
 use crate::exposition::{self, Figures, Process};
 use crate::http::Front;
-use crate::limits::{CENSUS_TIME_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX, SCRAPERS_MAX};
+use crate::limits::{
+    CENSUS_TIME_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX, SCRAPERS_EACH_MAX, SCRAPERS_MAX,
+};
 use crate::listener::{Phase, count_end};
 use crate::session::ToHub;
 use crate::unread::Unread;
@@ -89,18 +92,21 @@ pub(crate) async fn serve(
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut connections = JoinSet::new();
+    let metrics = Arc::clone(&scrape.front.metrics);
+    let mut acceptor = Acceptor::new(vec![listener], "metrics", &[], metrics);
+    let most = u64::try_from(SCRAPERS_EACH_MAX).unwrap_or(u64::MAX);
+    let places = SharedBudget::new(Rate { burst: most, per_second: 0 });
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < SCRAPERS_MAX => {
-                    connections.spawn(connection(stream, Arc::clone(&scrape)));
+            (stream, remote) = acceptor.next() => {
+                let place = places.hold(Network::of_one(remote.ip()));
+                match place.filter(|_| connections.len() < SCRAPERS_MAX) {
+                    Some(place) => {
+                        connections.spawn(connection(stream, place, Arc::clone(&scrape)));
+                    }
+                    None => scrape.front.metrics.connections_refused.count(),
                 }
-                Ok(_) => scrape.front.metrics.connections_refused.count(),
-                Err(error) => {
-                    crate::log!(WARN, "cannot accept a connection for figures", error = LogData(error));
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            },
+            }
             Some(_) = connections.join_next() => {}
             () = Phase::closing(&mut phase) => break,
         }
@@ -108,7 +114,7 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, scrape: Arc<Scrape>) {
+async fn connection(stream: TcpStream, _place: Held, scrape: Arc<Scrape>) {
     let answer = service_fn(|request| Arc::clone(&scrape).answer(request));
     let stream = Unread::new(stream, scrape.front.limits.unread_time);
     let served = http1::Builder::new()
@@ -150,6 +156,8 @@ impl Scrape {
             census: self.census().await,
             process: Process { started: started.as_secs(), ..process() },
             silent: self.front.pulse.silent(Instant::now()).is_some(),
+            busy: self.front.pulse.busy().collect(),
+            is_busy: self.front.pulse.is_busy(),
         })
     }
 

@@ -30,6 +30,7 @@ use crate::hub::{self, HubConfig};
 use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::metrics::Metrics;
+use crate::networks::Networks;
 use crate::pulse::{self, Pulse};
 use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
@@ -174,6 +175,7 @@ impl Server {
             phase: watched.clone(),
             api: Api::default(),
             pulse,
+            networks: Networks::new(&config.limits, config.callers),
         });
         let scrape = Scrape {
             front: Arc::clone(&front),
@@ -364,6 +366,7 @@ fn control(config: &Config) -> control::Config {
     control::Config {
         workers: config.workers.get(),
         spill_at: config.spread_at.get().into(),
+        busy_max: config.busy_max,
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
         join_within: JOIN_TIME_MAX,

@@ -3,8 +3,10 @@
 //! A session is one participant's signalling connection. It is admitted by the hub before the
 //! WebSocket upgrade, so that every refusal is an HTTP status; it ends with [`ToHub::Closed`].
 
+use std::fmt;
 use std::sync::Arc;
 
+use model::{Identity, RoomName};
 use sfu::control::Census;
 use tokio::sync::{mpsc, oneshot};
 use wire::room_service::{Request, Response};
@@ -38,6 +40,8 @@ pub enum Refusal {
     NoRoom,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
+    /// 503 for now: the media workers have too much to do for anybody new.
+    Busy,
 }
 
 /// To the hub, over one bounded channel shared by all connections.
@@ -53,12 +57,39 @@ pub enum ToHub {
     Worker(crate::worker::FromWorker),
     /// A back end asks over the server API; its token has been judged.
     RoomService(Box<Request>, oneshot::Sender<Result<Response, twirp::Error>>),
+    /// A back end lists a room's participants, some at a time.
+    Page {
+        /// Of which room.
+        room: RoomName,
+        /// Those behind this one.
+        after: Option<Identity>,
+        /// The answer.
+        reply: oneshot::Sender<Page>,
+    },
     /// How much there is on the node.
     Census(oneshot::Sender<Census>),
     /// Whether the hub still answers: it does so here.
     Beat(Arc<Pulse>),
     /// The process stops: every participant is told to leave (`SERVER_SHUTDOWN`).
     Stop(oneshot::Sender<()>),
+}
+
+/// Some participants of a room, in the order of their identities; of a room that is not there, none.
+#[derive(Default)]
+pub struct Page {
+    /// They.
+    pub participants: Vec<proto::ParticipantInfo>,
+    /// Their bytes in protobuf.
+    pub len: usize,
+    /// The last of them, if there are more behind it.
+    pub last: Option<Identity>,
+}
+
+impl fmt::Debug for Page {
+    /// Prints nothing of them: all is about people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Page(…)")
+    }
 }
 
 /// From the hub to one connection. The outbox is bounded: a reader too slow for it is cut.

@@ -9,12 +9,12 @@
 //! Not here: what a datagram means, and whether a path is a peer's (`worker`, `peer`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Carrier, LogData, Path, PeerId};
+use model::{Carrier, Path, PeerId};
 use peer::framing::Frames;
 use peer::{BindingRequest, Door};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,18 +24,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::acceptor::Acceptor;
+use crate::budget::{Held, Network, Rate, SharedBudget};
 use crate::limits::{
     LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FIRST_MAX, TCP_FIRST_TIME_MAX,
-    TCP_SILENCE_MAX, TCP_UNPROVEN_MAX, TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
+    TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX, TCP_SILENCE_MAX, TCP_UNPROVEN_MAX,
+    TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
 };
 use crate::listener::{self, Phase};
 use crate::metrics::{Counter, Metrics};
 use crate::sys;
 use crate::worker::tcp::{FromTcp, Leaving, channel};
 use crate::worker::{TcpInbox, Workers};
-
-/// How long accepting rests when the system has no file descriptor left.
-const REST: Duration = Duration::from_millis(100);
 
 /// What every connection needs.
 pub(crate) struct Front {
@@ -50,6 +50,9 @@ pub(crate) struct Bounds {
     all: Arc<Semaphore>,
     /// Of those that no peer has proven yet.
     unproven: Arc<Semaphore>,
+    /// Of one network, and of those the unproven.
+    network: SharedBudget,
+    network_unproven: SharedBudget,
     /// For the first frame, and from there for the proof.
     first_time: Duration,
     /// For a train to be written.
@@ -61,6 +64,8 @@ impl Default for Bounds {
         Self {
             all: Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX)),
             unproven: Arc::new(Semaphore::new(TCP_UNPROVEN_MAX)),
+            network: held(TCP_NETWORK_MAX),
+            network_unproven: held(TCP_NETWORK_UNPROVEN_MAX),
             first_time: TCP_FIRST_TIME_MAX,
             write_time: TCP_WRITE_TIME_MAX,
         }
@@ -68,17 +73,40 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    fn admit(&self) -> Option<Place> {
-        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let unproven = Arc::clone(&self.unproven).try_acquire_owned().ok()?;
-        Some(Place { _all: all, unproven: Some(unproven) })
+    fn admit(&self, from: IpAddr) -> Result<Place, Refusal> {
+        let permit =
+            |all: &Arc<Semaphore>| Arc::clone(all).try_acquire_owned().map_err(|_| Refusal::Full);
+        let share = |of: &SharedBudget| of.hold(Network::of(from)).ok_or(Refusal::OverBudget);
+        let unproven =
+            Unproven { _all: permit(&self.unproven)?, _network: share(&self.network_unproven)? };
+        let (all, network) = (permit(&self.all)?, share(&self.network)?);
+        Ok(Place { _all: all, _network: network, unproven: Some(unproven) })
     }
+}
+
+fn held(most: usize) -> SharedBudget {
+    SharedBudget::new(Rate { burst: u64::try_from(most).unwrap_or(u64::MAX), per_second: 0 })
+}
+
+/// Why a connection is closed at once.
+enum Refusal {
+    /// There are as many as may be.
+    Full,
+    /// Of its network there are.
+    OverBudget,
 }
 
 /// One connection's place among them.
 struct Place {
     _all: OwnedSemaphorePermit,
-    unproven: Option<OwnedSemaphorePermit>,
+    _network: Held,
+    unproven: Option<Unproven>,
+}
+
+/// The same among those that no peer has proven.
+struct Unproven {
+    _all: OwnedSemaphorePermit,
+    _network: Held,
 }
 
 /// Why a connection ends; each has a counter.
@@ -122,39 +150,37 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until `phase` is [`Phase::Closing`] and every connection has ended. A connection ends when its
 /// client or its worker lets go; who joins this before the workers have stopped waits for clients.
 pub(crate) async fn serve(
-    mut listeners: Vec<TcpListener>,
+    listeners: Vec<TcpListener>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
 ) {
     let mut connections = JoinSet::new();
     // Unique for four milliards of connections: then those that had the number before are long gone.
     let mut number = NonZeroU32::MIN;
+    let mut acceptor = Acceptor::new(listeners, "media", &[], Arc::clone(&front.metrics));
     loop {
         tokio::select! {
-            accepted = listener::accept(&mut listeners) => match accepted {
-                Ok((stream, remote)) => {
-                    let Some(place) = front.bounds.admit() else {
-                        front.metrics.tcp_refused.count();
+            (stream, remote) = acceptor.next() => {
+                let place = match front.bounds.admit(remote.ip()) {
+                    Ok(place) => place,
+                    Err(refusal) => {
+                        refusal.counter(&front.metrics).count();
                         continue;
-                    };
-                    front.metrics.tcp_accepted.count();
-                    let (front, phase) = (Arc::clone(&front), phase.clone());
-                    let carrier = Carrier::tcp(number);
-                    connections.spawn(carry(stream, remote, carrier, place, front, phase));
-                    number = number.checked_add(1).unwrap_or(NonZeroU32::MIN);
-                }
-                Err(error) => {
-                    crate::log!(WARN, "cannot accept a connection for media", error = LogData(error));
-                    tokio::time::sleep(REST).await;
-                }
-            },
+                    }
+                };
+                front.metrics.tcp_accepted.count();
+                let (front, phase) = (Arc::clone(&front), phase.clone());
+                let carrier = Carrier::tcp(number);
+                connections.spawn(carry(stream, remote, carrier, place, front, phase));
+                number = number.checked_add(1).unwrap_or(NonZeroU32::MIN);
+            }
             Some(ended) = connections.join_next() => {
                 listener::note(&front.metrics, ended);
             }
             () = Phase::closing(&mut phase) => break,
         }
     }
-    drop(listeners);
+    drop(acceptor);
     while let Some(ended) = connections.join_next().await {
         listener::note(&front.metrics, ended);
     }
@@ -183,6 +209,15 @@ async fn carry(
     };
     if let Some(counter) = end.counter(&front.metrics) {
         counter.count();
+    }
+}
+
+impl Refusal {
+    const fn counter(self, metrics: &Metrics) -> &Counter {
+        match self {
+            Self::Full => &metrics.tcp_refused,
+            Self::OverBudget => &metrics.tcp_over_budget,
+        }
     }
 }
 

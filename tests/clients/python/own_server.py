@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 BINARY = os.environ["INCAMERA_BIN"]
 HTTP_PORT = int(os.environ["INCAMERA_HTTP_PORT"])
@@ -30,13 +31,17 @@ class Server:
         address: str = "127.0.0.1",
         program: tuple[str, ...] = (BINARY,),
         before: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
+        errors: IO[bytes] | int | None = None,
     ) -> None:
-        """`program` may be one that becomes the server; `before` runs in the child before that."""
+        """`program` may be one that becomes the server; `before` runs in the child before that. Its log goes
+        to `errors`, if that is given, and then is nobody's to search."""
         self._begin = LOG.stat().st_size
         with LOG.open("ab") as log:
             self.process = subprocess.Popen(
-                [*program, *arguments], stdout=subprocess.DEVNULL, stderr=log, preexec_fn=before
-            )
+                [*program, *arguments], stdout=subprocess.DEVNULL, stderr=log if errors is None else errors,
+                env=environment, preexec_fn=before,
+            )  # fmt: skip
         give_up_at = time.monotonic() + 15
         while True:
             if (code := self.process.poll()) is not None:

@@ -151,6 +151,25 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
 }
 
 #[test]
+fn newcomers_are_let_in_up_to_a_share_of_the_workers_time() {
+    let taken = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
+    assert_eq!(taken("").unwrap().busy_max, None);
+    let text = "node_selector:\n  kind: cpuload\n  cpu_load_limit: 0.75\n  sorted: no";
+    let said = taken(text).unwrap();
+    assert_eq!(said.busy_max, Some(Share::from_permille(750)));
+    let warned: Vec<String> = said.warnings.iter().map(ToString::to_string).collect();
+    let expect = [
+        "line 3: `node_selector.kind` has no effect here",
+        "line 5: `node_selector.sorted` is not known",
+    ];
+    assert_eq!(warned, expect);
+    for wrong in ["0", "1.5", "-1", "90%", "[1]"] {
+        let fault = taken(&format!("node_selector: {{cpu_load_limit: {wrong}}}")).unwrap_err();
+        assert!(fault.line == 2 && fault.reason.contains("at most 1"), "{wrong}: {fault}");
+    }
+}
+
+#[test]
 fn media_over_tcp_has_a_port_of_its_own_unless_it_is_told_to_have_none() {
     let check = |port: u16, rtc: &str| {
         let text = format!("port: {port}\n{rtc}\nkeys: {{mine: {SECRET}}}\n");

@@ -8,6 +8,7 @@
 //! Not here: LiveKit's messages and sessions (`edge`), SDP (`wire`), packets (`forward`).
 //! Source: LiveKit `pkg/rtc/room.go`, `participant.go`, `subscriptionmanager.go`.
 
+mod capacity;
 mod census;
 mod dynacast;
 mod entropy;
@@ -24,8 +25,8 @@ mod tests;
 
 pub use census::{Census, PerKind};
 pub use participant::{
-    Allowance, AllowanceEntry, Allowed, DepartureReason, Join, Participant, Permission, Profile,
-    ProfileChange, Sources, State, Visibility,
+    Allowance, AllowanceEntry, Allowed, Arrival, DepartureReason, Join, Participant, Permission,
+    Profile, ProfileChange, Sources, State, Visibility,
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
@@ -37,11 +38,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use model::{
-    Identity, ParticipantSid, PeerId, Quality, RoomId, RoomName, SubscriptionId, Timestamp,
+    Identity, ParticipantSid, PeerId, Quality, RoomId, RoomName, Share, SubscriptionId, Timestamp,
     TrackId, TrackSid, WorkerId,
 };
 
 use crate::{Instruction, Report};
+use capacity::Capacity;
 use entropy::Entropy;
 
 /// What Control is built with.
@@ -51,6 +53,8 @@ pub struct Config {
     pub workers: u8,
     /// Participants of one room on one worker before the room spreads to another.
     pub spill_at: usize,
+    /// Of its time that a worker may be busy and still take newcomers.
+    pub busy_max: Share,
     /// Participants on this node.
     pub participants_max: usize,
     /// Participants in a room that says nothing else.
@@ -144,6 +148,8 @@ pub enum Input {
     Placed(SubscriptionId, Placement),
     /// A subscription lost its section.
     Displaced(SubscriptionId),
+    /// How much of its time a worker has been busy, over the last second or so.
+    Busy(WorkerId, Share),
     /// From a worker.
     Report(Report),
 }
@@ -264,6 +270,9 @@ pub enum JoinError {
     /// As many as it holds are here.
     #[error("node is full")]
     NodeFull,
+    /// Every worker that could take it has too much to do.
+    #[error("node is busy")]
+    NodeBusy,
 }
 
 /// Why a room is not made.
@@ -313,6 +322,7 @@ enum Timer {
 #[derive(Debug)]
 pub struct Control {
     config: Config,
+    capacity: Capacity,
     entropy: Entropy,
     rooms: BTreeMap<RoomId, Room>,
     names: BTreeMap<RoomName, RoomId>,
@@ -332,6 +342,7 @@ impl Control {
     #[must_use]
     pub const fn new(config: Config, seed: u64) -> Self {
         Self {
+            capacity: Capacity::new(config.busy_max),
             config,
             entropy: Entropy::new(seed),
             rooms: BTreeMap::new(),
@@ -385,8 +396,21 @@ impl Control {
             Input::Close(room) => self.close(now, room),
             Input::Placed(subscription, placement) => self.place(subscription, placement),
             Input::Displaced(subscription) => self.unplace(subscription),
+            Input::Busy(worker, share) => {
+                self.capacity.hear(worker, share, self.config.workers.max(1).into());
+            }
             Input::Report(report) => self.hear(now, report),
         }
+    }
+
+    /// Whether all workers have so much to do that nobody new is let in.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.workers().all(|worker| self.capacity.is_full(worker))
+    }
+
+    fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        (0..self.config.workers.max(1)).map(WorkerId)
     }
 
     /// A room by its name in this process.

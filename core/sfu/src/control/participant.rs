@@ -15,6 +15,15 @@ use model::{
 use super::quality::Score;
 use super::subscription::Settings;
 
+/// Whether somebody has been let in before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// For all that is known it has not.
+    New,
+    /// It comes back, and is not refused because the workers are busy: it was part of what they had to do.
+    Returning,
+}
+
 /// Who wants in, and with what rights. Verified by the caller.
 #[derive(Clone, Debug)]
 pub struct Join {
@@ -34,6 +43,8 @@ pub struct Join {
     pub adaptive_stream: bool,
     /// The token or the configuration lets this join make the room.
     pub may_create_room: bool,
+    /// Whether it has been let in before.
+    pub arrival: Arrival,
     /// Participants that the room holds at most, if the room is made by this join.
     pub room_participants_max: Option<usize>,
 }

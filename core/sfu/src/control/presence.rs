@@ -9,8 +9,8 @@ use model::{
 
 use super::speaker::Speakers;
 use super::{
-    Allowance, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening, Output,
-    Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
+    Allowance, Arrival, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening,
+    Output, Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
     Visibility,
 };
 use crate::Instruction;
@@ -41,6 +41,10 @@ impl Control {
             .is_some_and(|room| room.participants.len() - leaving >= room.participants_max);
         if full {
             return Err(JoinError::RoomFull);
+        }
+        let is_new = duplicate.is_none() && join.arrival == Arrival::New;
+        if is_new && self.is_busy() {
+            return Err(JoinError::NodeBusy);
         }
         if let Some(old) = duplicate {
             self.depart(now, old, DepartureReason::Duplicate);
@@ -168,8 +172,13 @@ impl Control {
         peer
     }
 
-    /// A room stays on one worker while it is small, so that its packets cross no ring.
+    /// A room stays on one worker while it is small, so that its packets cross no ring, and while that worker has
+    /// time. Whoever may come in though nobody has any goes to the one that has the most.
     fn choose_worker(&self, room: RoomId) -> WorkerId {
+        if self.is_busy() {
+            let least = self.workers().min_by_key(|worker| self.capacity.share(*worker));
+            return least.unwrap_or(WorkerId(0));
+        }
         let mut loads = vec![(0usize, 0usize); usize::from(self.config.workers.max(1))];
         for participant in self.participants.values() {
             let load = loads.get_mut(usize::from(participant.peer.worker.0));
@@ -178,7 +187,10 @@ impl Control {
                 *here += usize::from(participant.room == room);
             }
         }
-        let workers = || (0u8..).map(WorkerId).zip(loads.iter().copied());
+        let workers = || {
+            let all = self.workers().zip(loads.iter().copied());
+            all.filter(|(worker, _)| !self.capacity.is_full(*worker))
+        };
         workers()
             .find(|(_, (here, _))| (1..self.config.spill_at).contains(here))
             .or_else(|| workers().min_by_key(|(_, (_, all))| *all))

@@ -18,6 +18,7 @@ fn config() -> Config {
     Config {
         workers: 2,
         spill_at: 100,
+        busy_max: Share::from_permille(900),
         participants_max: 1000,
         room_participants_max: 500,
         join_within: Duration::from_secs(60),
@@ -41,6 +42,7 @@ fn join(room: &str, identity: &str) -> Join {
         auto_subscribe: true,
         adaptive_stream: false,
         may_create_room: true,
+        arrival: Arrival::New,
         room_participants_max: None,
     }
 }
@@ -209,6 +211,26 @@ fn a_full_node_refuses() {
     let mut node = Node::new(Config { participants_max: 1, ..config() });
     node.active(join("red", "alice"));
     assert_eq!(node.try_join(join("blue", "bob")), Err(JoinError::NodeFull));
+}
+
+#[test]
+fn a_busy_worker_takes_no_newcomers_and_a_busy_node_only_those_who_come_back() {
+    let mut node = Node::new(config());
+    let busy = |permille| Share::from_permille(permille);
+    let alice = node.active(join("red", "alice"));
+    assert_eq!(alice.worker, WorkerId(0));
+    node.tell(Input::Busy(WorkerId(0), busy(950)));
+    assert!(!node.control.is_busy(), "the other has time");
+    assert_eq!(node.active(join("red", "bob")).worker, WorkerId(1), "its room's worker has none");
+    node.tell(Input::Busy(WorkerId(1), busy(920)));
+    assert!(node.control.is_busy());
+    assert_eq!(node.try_join(join("red", "carol")), Err(JoinError::NodeBusy));
+    assert_eq!(node.control.participants_len(), 2);
+    let again = node.try_join(join("red", "alice")).expect("she is here");
+    assert_eq!(again.worker, WorkerId(1), "it has the most time");
+    assert!(node.try_join(Join { arrival: Arrival::Returning, ..join("red", "dave") }).is_ok());
+    node.tell(Input::Busy(WorkerId(0), busy(700)));
+    assert_eq!(node.active(join("red", "carol")).worker, WorkerId(0));
 }
 
 #[test]

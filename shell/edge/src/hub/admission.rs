@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use model::{ParticipantSid, PeerId, RoomId};
-use sfu::control::{self, DepartureReason, Join, JoinError, Visibility};
+use sfu::control::{self, Arrival, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::mpsc;
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
 use wire::proto::signal_response::Message;
 use wire::sdp::{CandidateTransport, Offer};
-use wire::token::VerifiedToken;
+use wire::token::{TokenKind, VerifiedToken};
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
@@ -85,6 +85,11 @@ impl Hub {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             may_create_room: true,
+            // Only whoever was let in has a token of ours.
+            arrival: match token.kind {
+                TokenKind::Original => Arrival::New,
+                TokenKind::Refresh => Arrival::Returning,
+            },
             room_participants_max: None,
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
@@ -334,5 +339,6 @@ const fn refusal(error: JoinError) -> Refusal {
         JoinError::NoRoom => Refusal::NoRoom,
         JoinError::RoomFull => Refusal::Unavailable("the room is full"),
         JoinError::NodeFull => Refusal::Unavailable("the node is full"),
+        JoinError::NodeBusy => Refusal::Busy,
     }
 }

@@ -6,6 +6,7 @@
 //! Source: LiveKit `pkg/service/roomservice.go`, `pkg/service/roommanager.go`.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
@@ -20,7 +21,8 @@ use wire::room_service::{Request, Response};
 use wire::twirp::{Code, Error};
 
 use super::{Hub, translate};
-use crate::limits::{ANSWER_MAX, REFRESH_PROFILE_MAX, TRACKS_NAMED_MAX};
+use crate::limits::{ANSWER_MAX, PAGE_BYTES, REFRESH_PROFILE_MAX, TRACKS_NAMED_MAX};
+use crate::session::Page;
 
 const NO_ROOM: Error = Error::new(Code::NotFound, "requested room does not exist");
 const TOO_MANY_ROOMS: Error =
@@ -35,6 +37,7 @@ const TOO_LARGE: Error = Error::new(
 );
 const PACKET_TOO_LONG: Error =
     Error::new(Code::InvalidArgument, "the data is longer than a data packet holds");
+const UNPAGED: Error = Error::new(Code::Internal, "participants are listed in pages");
 const ANSWER_TOO_LONG: Error =
     Error::new(Code::ResourceExhausted, "the answer is longer than the server gives: ask for less");
 
@@ -49,7 +52,8 @@ impl Hub {
                 self.tell(Input::Close(room));
                 Ok(Response::Done)
             }
-            Request::ListParticipants(request) => self.list_participants(&request.room),
+            // It is asked for in pages.
+            Request::ListParticipants(_) => Err(UNPAGED),
             Request::GetParticipant(request) => {
                 let peer = self.participant_of(&request.room, &request.identity)?;
                 self.shown(peer)
@@ -129,16 +133,19 @@ impl Hub {
     }
 
     /// Hidden ones too: they hide from participants. A room that does not exist holds nobody, as at LiveKit.
-    fn list_participants(&self, room: &str) -> Result<Response, Error> {
-        let mut left = ANSWER_MAX;
-        let mut participants = Vec::new();
-        let room = self.control.room_named(&RoomName::new(room)).map(|held| held.room);
-        for held in room.into_iter().flat_map(|room| self.control.participants(room)) {
-            participants.extend(self.participant_info(held.peer));
-            let len = participants.last().map_or(0, encoded_len);
-            left = left.checked_sub(len).ok_or(ANSWER_TOO_LONG)?;
+    pub(super) fn page(&self, room: &RoomName, after: Option<&Identity>) -> Page {
+        let mut page = Page::default();
+        let Some(room) = self.control.room_named(room) else { return page };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (identity, peer) in room.participants.range((from, Bound::Unbounded)) {
+            page.participants.extend(self.participant_info(*peer));
+            page.len += page.participants.last().map_or(0, encoded_len);
+            if page.len >= PAGE_BYTES {
+                page.last = Some(identity.clone());
+                return page;
+            }
         }
-        Ok(Response::Participants(participants))
+        page
     }
 
     fn mute_published(&mut self, request: &proto::MuteRoomTrackRequest) -> Result<Response, Error> {

@@ -166,6 +166,7 @@ impl Node {
         let mut control = control::Config {
             workers: 2,
             spill_at: 64,
+            busy_max: Share::from_permille(900),
             participants_max: 100,
             room_participants_max: 100,
             join_within: Duration::from_secs(60),
@@ -680,6 +681,36 @@ fn resuming(sid: &str) -> proto::JoinRequest {
         publisher_offer: None,
         ..joining("")
     }
+}
+
+#[test]
+fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let pulse = Arc::new(Pulse::new(node.hub.config.origin, 2));
+    let beat = |node: &mut Node, permille| {
+        for worker in [WorkerId(0), WorkerId(1)] {
+            pulse.answer_worker(worker, Share::from_permille(permille), node.hub.config.origin);
+        }
+        node.tell(ToHub::Beat(Arc::clone(&pulse)));
+    };
+    beat(&mut node, 950);
+    assert!(pulse.is_busy());
+    let refused = node.knock(token("carol", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::Busy)));
+    node.tell(ToHub::Closed(alice.session));
+    let resumed = node.knock(token("alice", "red"), resuming(&sid)).map(|mut it| it.told());
+    assert!(matches!(resumed.unwrap()[0], Told::Reconnect(_)));
+    node.join("bob");
+    node.tell(ToHub::Closed(bob.session));
+    // A full reconnect by whoever has said goodbye: the server's own token says that he was here.
+    let refresh = VerifiedToken { kind: TokenKind::Refresh, ..token("dave", "red") };
+    assert!(node.knock(refresh, joining(CHROMIUM_JOIN)).is_ok());
+    beat(&mut node, 700);
+    assert!(!pulse.is_busy());
+    node.join("carol");
 }
 
 #[test]

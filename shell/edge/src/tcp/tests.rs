@@ -259,6 +259,22 @@ fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
 }
 
 #[test]
+fn a_network_has_a_share_of_the_connections() {
+    let bounds = Bounds { network: held(2), network_unproven: held(1), ..Bounds::default() };
+    let house = house(bounds);
+    let mut caller = Caller::new(&house, 0, 1);
+    house.counts(1, |metrics| &metrics.tcp_accepted);
+    house.cuts(b"", |metrics| &metrics.tcp_over_budget);
+    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
+    let _quiet = house.connect();
+    house.counts(2, |metrics| &metrics.tcp_accepted);
+    house.cuts(b"", |metrics| &metrics.tcp_over_budget);
+    assert_eq!(house.node.metrics.tcp_refused.total(), 0, "there is room for other networks");
+    drop(caller);
+    house.stop();
+}
+
+#[test]
 fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
     let house = house(Bounds { write_time: SHORT, ..Bounds::default() });
     let mut caller = Caller::over(&house, 0, 1, house.connect_narrowly());

@@ -15,7 +15,7 @@
 
 mod allowance;
 mod bell;
-mod budget;
+mod busy;
 mod hop;
 mod load;
 mod message;

@@ -33,6 +33,8 @@ pub(super) struct Seat {
     pub(super) paths: VecDeque<Path>,
     /// Paths that were proven since ICE last began.
     proven: usize,
+    /// DTLS has begun.
+    pub(super) is_shaking: bool,
     /// Of the client's own messages.
     pub(super) allowance: Allowance,
     /// When a check of the client last held.
@@ -53,14 +55,15 @@ impl Seat {
             queue_bytes: 0,
             paths: VecDeque::new(),
             proven: 0,
+            is_shaking: false,
             allowance: Allowance::new(now),
             checked_at: now,
             wake: Timestamp::MAX,
         }
     }
 
-    /// The client proved that this path is its own. Gives back a path that it had before, if they are
-    /// too many.
+    /// The client proved that this path is its own. Gives back the oldest that it had before, if they are too many, but
+    /// not the one that media takes.
     pub(super) fn prove(&mut self, path: Path, now: Timestamp) -> Option<Path> {
         self.checked_at = now;
         if self.paths.contains(&path) {
@@ -71,7 +74,8 @@ impl Seat {
         if self.paths.len() <= PATHS_MAX {
             return None;
         }
-        self.paths.pop_front()
+        let unused = self.paths.iter().position(|path| Some(*path) != self.destination)?;
+        self.paths.remove(unused)
     }
 
     /// A path that is no more.
@@ -195,23 +199,32 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Instant;
 
+    use model::WorkerId;
     use peer::{Fingerprint, PeerFactory, Remote};
 
     use super::*;
 
+    fn credentials() -> IceCredentials {
+        IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() }
+    }
+
+    fn seat() -> Seat {
+        let factory = PeerFactory::new(Instant::now()).unwrap();
+        let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: [7; 32].into() };
+        let remote = Remote { ice: credentials(), fingerprint };
+        let peer = Peer::new(&factory, &credentials(), &remote, Timestamp::ZERO);
+        Seat::new(peer, None, Timestamp::ZERO)
+    }
+
+    fn path(number: usize) -> Path {
+        let ours = SocketAddr::from(([127, 0, 0, 1], 7882));
+        let port = u16::try_from(1000 + number).unwrap();
+        Path::udp(ours, SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
     #[test]
     fn a_peer_may_prove_only_so_many_paths_until_it_restarts_ice() {
-        let factory = PeerFactory::new(Instant::now()).unwrap();
-        let ours = SocketAddr::from(([127, 0, 0, 1], 7882));
-        let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
-        let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: [7; 32].into() };
-        let remote = Remote { ice: ice.clone(), fingerprint };
-        let peer = Peer::new(&factory, &ice, &remote, Timestamp::ZERO);
-        let mut seat = Seat::new(peer, None, Timestamp::ZERO);
-        let path = |number: usize| {
-            let port = u16::try_from(1000 + number).unwrap();
-            Path::udp(ours, SocketAddr::from(([192, 0, 2, 1], port)))
-        };
+        let mut seat = seat();
         for number in 0..PATHS_PROVEN_MAX {
             assert!(seat.may_prove(&path(number)));
             seat.prove(path(number), Timestamp::ZERO);
@@ -219,7 +232,23 @@ mod tests {
         }
         assert!(!seat.may_prove(&path(PATHS_PROVEN_MAX)));
         assert!(seat.may_prove(&path(PATHS_PROVEN_MAX - 1)), "it stays reachable where it is");
-        seat.restart_ice(&ice, &remote.ice);
+        seat.restart_ice(&credentials(), &credentials());
         assert!(seat.may_prove(&path(PATHS_PROVEN_MAX)));
+    }
+
+    #[test]
+    fn the_path_that_media_takes_is_not_given_up_for_newer_ones() {
+        let mut seat = seat();
+        let mut forward = Forward::new(WorkerId(0), |bytes| Mapping::new(bytes).ok(), 7);
+        let id = PeerId { worker: WorkerId(0), index: 0 };
+        for number in 0..2 {
+            assert_eq!(seat.prove(path(number), Timestamp::ZERO), None);
+        }
+        seat.aim(id, path(0), &mut forward);
+        let given_up: Vec<Path> = (2..PATHS_MAX + 3)
+            .filter_map(|number| seat.prove(path(number), Timestamp::ZERO))
+            .collect();
+        assert_eq!(given_up, [path(1), path(2), path(3)], "the oldest of the others");
+        assert!(seat.paths.contains(&path(0)) && seat.paths.len() == PATHS_MAX);
     }
 }

@@ -22,7 +22,7 @@ use sfu::{Forward, Instruction};
 use tokio::sync::mpsc;
 
 use super::bell::Bell;
-use super::budget::Budget;
+use super::busy::Busy;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
@@ -31,10 +31,13 @@ use super::seat::Seat;
 use super::tcp::FromTcp;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
-use crate::limits::{CHECK_SILENCE_MAX, HOPS_MAX, INBOX_TURN_MAX, RECEIVE_TURN_MAX, TCP_TURN_MAX};
+use crate::budget::{Budget, Network, Rate};
+use crate::limits::{
+    CHECK_SILENCE_MAX, DTLS_BURST, DTLS_PER_SECOND, HOPS_MAX, INBOX_TURN_MAX, KNOCKS_BURST,
+    KNOCKS_PER_SECOND, RECEIVE_TURN_MAX, TCP_TURN_MAX,
+};
 use crate::metrics::Metrics;
 use crate::panics::contain;
-use crate::pulse::Organ;
 use crate::session::ToHub;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
 
@@ -96,7 +99,11 @@ pub(super) struct Worker {
     seats: HashMap<PeerId, Box<Seat>>,
     paths: Paths,
     routes: Routes,
-    budget: Budget,
+    /// Of binding requests over paths that nobody has proven, by network.
+    knocks: Budget,
+    /// Of DTLS handshakes that are begun, by network.
+    handshakes: Budget,
+    busy: Busy,
     timers: BTreeSet<(Timestamp, PeerId)>,
     upward: Upward,
     is_hub_behind: bool,
@@ -138,7 +145,9 @@ impl Worker {
             seats: HashMap::new(),
             paths: Paths::default(),
             routes: Routes::default(),
-            budget: Budget::new(),
+            knocks: Budget::new(Rate { burst: KNOCKS_BURST, per_second: KNOCKS_PER_SECOND }),
+            handshakes: Budget::new(Rate { burst: DTLS_BURST, per_second: DTLS_PER_SECOND }),
+            busy: Busy::new(Timestamp::ZERO + parts.origin.elapsed()),
             timers: BTreeSet::new(),
             upward: Upward::new(parts.to_hub, Arc::clone(&parts.metrics)),
             is_hub_behind: false,
@@ -151,10 +160,12 @@ impl Worker {
 
     /// Until it is told to stop or nobody is left who could tell it.
     pub(super) fn run(mut self) {
+        let mut awake = self.now();
         loop {
-            let wait = self.next_wake().since(self.now()).min(WAIT_MAX);
+            let wait = self.next_wake().since(awake).min(WAIT_MAX);
             self.waiter.wait(wait);
             let begin = self.now();
+            self.busy.slept(wait, awake, begin);
             self.is_behind = false;
             let is_rung = self.bell.answer(self.waiter.is_ready(0));
             if is_rung && !self.hear_hub() {
@@ -168,8 +179,14 @@ impl Worker {
             self.flush();
             self.fire();
             self.outlet.hops.ring();
+            awake = self.now();
+            self.busy.worked(begin, awake);
             if !self.is_behind {
-                std::thread::sleep(rest(self.now().since(begin)));
+                let rest = rest(awake.since(begin));
+                std::thread::sleep(rest);
+                let rested = self.now();
+                self.busy.slept(rest, awake, rested);
+                awake = rested;
             }
         }
         self.close_all();
@@ -258,7 +275,9 @@ impl Worker {
                 self.drive(now, peer, |seat| seat.send(now, channel, message));
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
-            ToWorker::Beat(pulse) => pulse.answer(Organ::Worker(self.id), Instant::now()),
+            ToWorker::Beat(pulse) => {
+                pulse.answer_worker(self.id, self.busy.share(now), Instant::now());
+            }
             ToWorker::Stop => {}
         }
     }
@@ -439,16 +458,27 @@ impl Worker {
                 (None, Some(peer)) => self.check(now, peer, path, datagram),
                 (None, None) => self.pass_on(path, datagram, hopped),
             },
-            (Datagram::Dtls, Some(peer)) => self.drive(now, peer, |seat| {
-                seat.peer.handle_dtls(now, datagram);
-                true
-            }),
+            (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
+                self.drive(now, peer, |seat| {
+                    seat.peer.handle_dtls(now, datagram);
+                    true
+                });
+            }
+            (Datagram::Dtls, Some(_)) => self.metrics.handshakes_over_budget.count(),
             (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
             (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => {
                 self.pass_on(path, datagram, hopped);
             }
             (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
         }
+    }
+
+    /// Whether a peer's network may have one more handshake begun, if the peer has begun none yet.
+    fn may_shake(&mut self, now: Timestamp, peer: PeerId, path: &Path) -> bool {
+        let Some(seat) = self.seats.get_mut(&peer) else { return false };
+        seat.is_shaking =
+            seat.is_shaking || self.handshakes.take(now, &Network::of(path.remote.ip()));
+        seat.is_shaking
     }
 
     /// A datagram over a path that is no peer's here: for the worker whose peer was last asked for over it.
@@ -476,7 +506,8 @@ impl Worker {
                     return self.metrics.knocks_foreign.count();
                 }
                 let is_proven = self.paths.get(&path) == Some(owner);
-                if !is_proven && !self.budget.take(now, path.remote.ip()) {
+                let network = Network::of(path.remote.ip());
+                if !is_proven && !self.knocks.take(now, &network) {
                     return self.metrics.knocks_over_budget.count();
                 }
                 let Some(seat) = self.seats.get_mut(&owner) else {
@@ -658,7 +689,6 @@ mod tests {
     use peer::{Fingerprint, IceCredentials};
 
     use super::*;
-    use crate::limits::KNOCKS_BURST;
     use crate::sys;
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -90,6 +90,16 @@ async fn a_body_that_is_too_long_is_refused_and_the_refusal_arrives() {
 }
 
 #[tokio::test]
+async fn an_answer_that_would_be_too_long_is_not_gathered() {
+    let house = House::open().await;
+    let admin = format!("{}{JSON}", bearer(|_| {}));
+    let list = "/twirp/livekit.RoomService/ListParticipants";
+    let endless = house.post(list, &admin, br#"{"room":"red"}"#).await;
+    assert_eq!(code(&endless), (429, "resource_exhausted"));
+    assert!(endless.body.contains("ask for less"), "{}", endless.body);
+}
+
+#[tokio::test]
 async fn no_body_is_read_for_a_token_without_the_right() {
     let house = House::open().await;
     let mut stream = house.connect().await;

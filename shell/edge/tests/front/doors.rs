@@ -1,6 +1,6 @@
 //! What HTTP clients are answered, over a real socket.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::house::{
     Answer, Heard, House, Hub, JOIN_REQUEST, SESSION, good_join, soon, token, upgrade,
@@ -215,6 +215,74 @@ async fn a_full_node_says_so() {
     let refused = Answer::read(&mut second).await;
     assert_eq!((refused.status, refused.body.as_str()), (503, "node is full\n"));
     assert_eq!(house.metrics.connections_refused.total(), 1);
+}
+
+#[tokio::test]
+async fn a_busy_node_says_so_and_when_to_come_back() {
+    let house = House::with(Limits::STANDARD, Hub::Refuses(Refusal::Busy)).await;
+    let mut stream = house.connect().await;
+    stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let refused = Answer::read(&mut stream).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert!(refused.body.contains("too busy"), "{}", refused.body);
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(house.metrics.joins_refused_busy.total(), 1);
+    assert_eq!(house.metrics.joins_refused_unavailable.total(), 0);
+
+    let target = format!("/rtc/v1/validate?access_token={}", token(|_| {}));
+    assert_eq!(house.ask("GET", &target).await.status, 200, "the hub has not said so yet");
+    house.pulse.answer_hub(7, true, Instant::now());
+    let answer = house.ask("GET", &target).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    let ready = house.ask("GET", "/readyz").await;
+    assert!(ready.status == 503 && ready.body.starts_with("busy"), "{}", ready.body);
+    assert_eq!(house.ask("GET", "/").await.status, 200, "whoever is in it is well");
+}
+
+#[tokio::test]
+async fn a_network_has_a_share_of_the_connections() {
+    let limits = Limits { network_connections: 2, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = house.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        soon(stream.read_u8()).await.unwrap();
+        held.push(stream);
+    }
+    let refused = Answer::read(&mut house.connect().await).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+    assert_eq!(refused.body, "too many connections from your network\n");
+    assert_eq!(house.metrics.connections_over_budget.total(), 1);
+    held.pop();
+    // Its task ends once it has read that.
+    while house.ask("GET", "/").await.status != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_looked_at_so_often_and_no_more() {
+    let limits = Limits { network_wrong_tokens: 3, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let validate = async |token: &str| {
+        house.ask("GET", &format!("/rtc/v1/validate?access_token={token}")).await
+    };
+    let good = token(|_| {});
+    for _ in 0..9 {
+        assert_eq!(validate(&good).await.status, 200, "good ones are not counted");
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 100 && house.metrics.tokens_over_budget.total() == 0 {
+        answers.push(validate("a.b.c").await.status);
+    }
+    // Some are given back meanwhile, a hundred a second.
+    let (last, before) = answers.split_last().unwrap();
+    assert!(*last == 429 && before.len() >= 3 && before.iter().all(|status| *status == 401));
+    assert_eq!(house.metrics.tokens_over_budget.total(), 1);
+    // And then they are looked at again.
+    while validate(&good).await.status != 200 {}
 }
 
 #[tokio::test]

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use edge::api::Api;
 use edge::config::Limits;
 use edge::http::Front;
+use edge::limits::ANSWER_MAX;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
+use edge::networks::{Callers, Networks};
 use edge::pulse::Pulse;
-use edge::session::{Outgoing, Refusal, SessionId, ToHub};
+use edge::session::{Outgoing, Page, Refusal, SessionId, ToHub};
 use edge::tls::Tls;
 use futures_util::StreamExt as _;
+use model::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -61,6 +64,7 @@ pub(crate) struct House {
     pub(crate) outboxes: mpsc::Receiver<mpsc::Sender<Outgoing>>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) served: JoinHandle<()>,
 }
 
@@ -99,12 +103,13 @@ impl House {
             phase: watched.clone(),
             api: Api::default(),
             pulse: Arc::clone(&pulse),
+            networks: Networks::new(&limits, Callers::Clients),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
         tokio::spawn(answer(hub, inbox, tell, give));
         let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
-        Self { address, heard, outboxes, phase, metrics, served }
+        Self { address, heard, outboxes, phase, metrics, pulse, served }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -206,6 +211,13 @@ async fn answer(
                 };
                 // Fails when the client has hung up meanwhile.
                 drop(reply.send(answer));
+                continue;
+            }
+            ToHub::Page { reply, .. } => {
+                // Endless: there is always somebody more.
+                let len = ANSWER_MAX / 4;
+                let page = Page { len, last: Some(Identity::new("ada")), ..Page::default() };
+                drop(reply.send(page));
                 continue;
             }
             ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,

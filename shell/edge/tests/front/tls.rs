@@ -95,6 +95,24 @@ async fn a_new_certificate_is_shown_to_who_comes_then_and_who_is_there_stays() {
 }
 
 #[tokio::test]
+async fn a_network_has_so_many_handshakes_under_way() {
+    let limits = Limits { network_handshakes: 2, ..Limits::STANDARD };
+    let (certified, certificate) = pair();
+    let TlsHouse { house, shown: _shown } = open_with(limits, certified, None).await;
+    let mut begun = vec![house.connect().await, house.connect().await];
+    let mut refused = house.connect().await;
+    let mut nothing = Vec::new();
+    soon(refused.read_to_end(&mut nothing)).await.unwrap();
+    assert!(nothing.is_empty());
+    assert_eq!(house.metrics.tls_over_budget.total(), 1);
+    begun.pop();
+    while house.metrics.handshakes_failed.total() == 0 {
+        tokio::task::yield_now().await;
+    }
+    greet(&house, &certificate, &TLS13).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_unfinished_handshake_is_cut() {
     let TlsHouse { house, .. } = open(pair().0, None).await;
     // Nothing, and the beginning of a ClientHello.

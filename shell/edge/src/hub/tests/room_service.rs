@@ -1,17 +1,25 @@
 //! What back ends ask: what they are answered, and what clients are told of it.
 
+use model::{Identity, RoomName};
 use wire::proto::leave_request::Action;
 use wire::room_service::{Request, Response};
 use wire::twirp::{Code, Error};
 
 use super::*;
-use crate::limits::{NONCES_MAX, REFRESH_PROFILE_MAX};
+use crate::limits::{NONCES_MAX, PAGE_BYTES, REFRESH_PROFILE_MAX};
+use crate::session::Page;
 
 impl Node {
     fn serve(&mut self, request: Request) -> Result<Response, Error> {
         let (reply, mut answer) = oneshot::channel();
         self.tell(ToHub::RoomService(Box::new(request), reply));
         answer.try_recv().unwrap_or(Err(Error::new(Code::Internal, "no answer in its turn")))
+    }
+
+    fn page(&mut self, room: &str, after: Option<Identity>) -> Page {
+        let (reply, mut answer) = oneshot::channel();
+        self.tell(ToHub::Page { room: RoomName::new(room), after, reply });
+        answer.try_recv().expect("an answer in its turn")
     }
 
     fn refused(&mut self, request: Request) -> Code {
@@ -81,20 +89,47 @@ fn rooms_and_participants_are_listed_as_clients_see_them() {
     };
     assert_eq!(some.iter().map(|room| room.name.as_str()).collect::<Vec<_>>(), ["blue"]);
 
-    let of = |room: &str| {
-        Request::ListParticipants(proto::ListParticipantsRequest { room: room.into() })
-    };
-    let Ok(Response::Participants(red)) = node.serve(of("red")) else { panic!("nobody") };
+    let red = node.page("red", None).participants;
     let identities: Vec<_> = red.iter().map(|info| info.identity.as_str()).collect();
     assert_eq!(identities, ["alice", "ghost"], "whoever moderates sees hidden ones too");
     assert!(red[1].permission.as_ref().unwrap().hidden);
     assert_eq!(red[0].tracks.len(), 2);
-    assert_eq!(node.serve(of("green")), Ok(Response::Participants(Vec::new())));
+    assert!(node.page("green", None).participants.is_empty());
 
     let info = participant(node.serve(Request::GetParticipant(named("blue", "bob"))));
     assert_eq!(info.identity, "bob");
     assert_eq!(node.refused(Request::GetParticipant(named("red", "bob"))), Code::NotFound);
     assert_eq!(node.refused(Request::GetParticipant(named("green", "bob"))), Code::NotFound);
+}
+
+#[test]
+fn a_large_room_is_listed_in_pages_that_keep_nobody_waiting() {
+    let mut node = Node::new();
+    let metadata = "x".repeat(PAGE_BYTES / 4);
+    for number in 0..10 {
+        let mut token = token(&format!("person-{number}"), "red");
+        token.claims.metadata.clone_from(&metadata);
+        node.knock(token, joining(CHROMIUM_JOIN)).unwrap();
+    }
+    let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = node.page("red", after);
+        assert!(page.len < PAGE_BYTES + metadata.len() + 1000, "{}", page.len);
+        listed.extend(page.participants.into_iter().map(|info| info.identity));
+        pages += 1;
+        after = page.last;
+        if after.is_none() {
+            break;
+        }
+        // Somebody behind the page leaves, somebody before it comes.
+        if pages == 1 {
+            node.serve(Request::RemoveParticipant(named("red", "person-9"))).unwrap();
+            node.knock(token("an early bird", "red"), joining(CHROMIUM_JOIN)).unwrap();
+        }
+    }
+    assert_eq!(pages, 3);
+    let expect: Vec<String> = (0..9).map(|number| format!("person-{number}")).collect();
+    assert_eq!(listed, expect);
 }
 
 #[test]
@@ -447,12 +482,15 @@ fn the_hub_says_that_it_lives_and_how_much_there_is() {
     let mut node = Node::new();
     node.active("alice");
     node.active("bob");
-    let pulse = Arc::new(crate::pulse::Pulse::new(node.hub.config.origin, 0));
+    let pulse = Arc::new(Pulse::new(node.hub.config.origin, 2));
     node.wait(Duration::from_secs(60));
     let at = node.hub.config.origin + Duration::from_secs(61);
-    assert!(pulse.silent(at).is_some());
+    assert_eq!(pulse.silent(at), Some(crate::pulse::Organ::Hub));
+    for worker in [0, 1] {
+        pulse.answer_worker(WorkerId(worker), Share::NOTHING, at);
+    }
     node.tell(ToHub::Beat(Arc::clone(&pulse)));
-    assert_eq!((pulse.silent(at), pulse.participants()), (None, 2));
+    assert_eq!((pulse.silent(at), pulse.participants(), pulse.is_busy()), (None, 2, false));
     let (reply, mut answer) = oneshot::channel();
     node.tell(ToHub::Census(reply));
     let census = answer.try_recv().unwrap();

@@ -1,0 +1,148 @@
+//! What a client's network may have at the port of HTTP: connections, TLS handshakes, wrong tokens.
+//!
+//! Guarantees: one network, be it as large as a hospital behind one address, cannot take every place or all of the
+//! time for handshakes; where a proxy is before us, or all are on this machine, nobody is limited by an address that
+//! is not its own.
+//! Not here: how much there is of everything for all together (`listener`), media over TCP (`tcp`).
+
+use std::net::IpAddr;
+
+use crate::budget::{Held, Network, Rate, SharedBudget};
+use crate::config::Limits;
+use crate::limits::{CONNECTIONS_BURST, CONNECTIONS_PER_SECOND, WRONG_TOKENS_PER_SECOND};
+
+/// Whose the addresses are that connections come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// The clients' own.
+    Clients,
+    /// A proxy's, or this machine's: they say nothing of clients.
+    Proxy,
+}
+
+/// The budgets.
+#[derive(Debug)]
+pub struct Networks {
+    callers: Callers,
+    arrivals: SharedBudget,
+    connections: SharedBudget,
+    handshakes: SharedBudget,
+    wrong_tokens: SharedBudget,
+}
+
+/// Where a request comes from, as far as that says something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller(Option<Network>);
+
+/// A place that is a network's, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _held: Option<Held>,
+}
+
+impl Networks {
+    /// Nothing has been taken.
+    #[must_use]
+    pub fn new(limits: &Limits, callers: Callers) -> Self {
+        let held = |most: usize| {
+            SharedBudget::new(Rate {
+                burst: u64::try_from(most).unwrap_or(u64::MAX),
+                per_second: 0,
+            })
+        };
+        let rate = |burst, per_second| SharedBudget::new(Rate { burst, per_second });
+        Self {
+            callers,
+            arrivals: rate(CONNECTIONS_BURST, CONNECTIONS_PER_SECOND),
+            connections: held(limits.network_connections),
+            handshakes: held(limits.network_handshakes),
+            wrong_tokens: rate(limits.network_wrong_tokens, WRONG_TOKENS_PER_SECOND),
+        }
+    }
+
+    pub(crate) fn caller(&self, from: IpAddr) -> Caller {
+        Caller(match self.callers {
+            Callers::Clients => Some(Network::of(from)),
+            Callers::Proxy => None,
+        })
+    }
+
+    /// One more connection, as long as the place lives. `None`: the network has as many as it may.
+    pub(crate) fn connect(&self, caller: Caller) -> Option<Place> {
+        match caller.0 {
+            Some(network) if self.arrivals.take(&network) => hold(&self.connections, network),
+            Some(_) => None,
+            None => Some(Place { _held: None }),
+        }
+    }
+
+    /// One more TLS handshake, as long as the place lives.
+    pub(crate) fn shake(&self, caller: Caller) -> Option<Place> {
+        caller.0.map_or(Some(Place { _held: None }), |network| hold(&self.handshakes, network))
+    }
+
+    /// Whether a token from there is looked at.
+    pub(crate) fn may_show_token(&self, caller: Caller) -> bool {
+        caller.0.is_none_or(|network| self.wrong_tokens.has_room(&network))
+    }
+
+    /// A token from there was wrong.
+    pub(crate) fn showed_wrong_token(&self, caller: Caller) {
+        if let Some(network) = caller.0 {
+            // Whether it was the last is asked before the next.
+            let _has_room = self.wrong_tokens.take(&network);
+        }
+    }
+}
+
+fn hold(budget: &SharedBudget, network: Network) -> Option<Place> {
+    budget.hold(network).map(|held| Place { _held: Some(held) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        network_connections: 2,
+        network_handshakes: 1,
+        network_wrong_tokens: 3,
+        ..Limits::STANDARD
+    };
+
+    #[test]
+    fn one_network_has_its_share_and_another_its_own() {
+        let networks = Networks::new(&SMALL, Callers::Clients);
+        let one = networks.caller("192.0.2.7".parse().unwrap());
+        let neighbor = networks.caller("192.0.2.8".parse().unwrap());
+        let places = [networks.connect(one), networks.connect(neighbor)];
+        assert!(places.iter().all(Option::is_some));
+        assert!(networks.connect(one).is_none());
+        let shaking = networks.shake(one);
+        assert!(shaking.is_some() && networks.shake(neighbor).is_none());
+        for _ in 0..3 {
+            assert!(networks.may_show_token(one));
+            networks.showed_wrong_token(neighbor);
+        }
+        assert!(!networks.may_show_token(one));
+        // Two may share a row, eight do not.
+        let others = || (1..9).map(|net| networks.caller(IpAddr::from([198, 51, 100 + net, 7])));
+        assert!(others().filter_map(|other| networks.connect(other)).count() >= 7);
+        assert!(others().filter(|other| networks.may_show_token(*other)).count() >= 7);
+        drop((places, shaking));
+        assert!(networks.connect(one).is_some() && networks.shake(one).is_some());
+    }
+
+    #[test]
+    fn a_proxy_is_nobodys_network() {
+        let networks = Networks::new(&SMALL, Callers::Proxy);
+        let proxy = networks.caller("192.0.2.7".parse().unwrap());
+        let places: Vec<_> =
+            (0..9).map(|_| (networks.connect(proxy), networks.shake(proxy))).collect();
+        assert!(places.iter().all(|(connected, shaken)| connected.is_some() && shaken.is_some()));
+        for _ in 0..9 {
+            networks.showed_wrong_token(proxy);
+        }
+        assert!(networks.may_show_token(proxy));
+    }
+}
