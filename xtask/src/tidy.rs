@@ -397,7 +397,7 @@ fn the_map_names_every_crate() {
     for (folder, name) in our_crates() {
         assert!(map.contains(&format!("`{folder}`")), "ARCHITECTURE.md does not name {name}");
     }
-    assert!(map.lines().count() <= 250, "ARCHITECTURE.md is longer than 250 lines");
+    assert!(map.lines().count() <= 280, "ARCHITECTURE.md is longer than 280 lines");
 }
 
 /// An invariant names its tests as `path/to/file.rs` → `test_name`, `another_of_the_same_file`.
