@@ -1,7 +1,7 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
 //! Owns: how many there are, how long a TLS handshake and a request's head may take and be, how long an answer
-//! may wait to be read, and the one task in which a connection lives, as HTTP and, once upgraded, as a
+//! may wait to be read, and the tasks in which a connection lives, first as HTTP and, once upgraded, as a
 //! signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
@@ -108,19 +108,40 @@ pub async fn serve(
                     tokio::time::sleep(REST).await;
                 }
             },
-            Some(ended) = connections.join_next() => note(&front.metrics, ended),
+            Some(ended) = connections.join_next() => go_on(&mut connections, ended, &front, &phase),
             () = Phase::closing(&mut phase) => break,
         }
     }
     drop(listeners);
     let all = async {
         while let Some(ended) = connections.join_next().await {
-            note(&front.metrics, ended);
+            go_on(&mut connections, ended, &front, &phase);
         }
     };
     if timeout(front.limits.drain, all).await.is_err() {
         let left = LogData(connections.len());
         crate::log!(WARN, "connections cut at the end of the drain", connections = left);
+    }
+}
+
+/// A connection's task has ended: as a session, if it became one, it goes on in another, which has no room in it
+/// for what HTTP and TLS handshakes need.
+fn go_on(
+    connections: &mut JoinSet<Option<Seat>>,
+    ended: Result<Option<Seat>, JoinError>,
+    front: &Arc<Front>,
+    phase: &watch::Receiver<Phase>,
+) {
+    match ended {
+        Ok(Some(seat)) => {
+            let (front, phase) = (Arc::clone(front), phase.clone());
+            connections.spawn(async move {
+                socket::run(seat, front, phase).await;
+                None
+            });
+        }
+        Ok(None) => {}
+        Err(error) => note(&front.metrics, Err(error)),
     }
 }
 
@@ -151,17 +172,17 @@ async fn carry(
     tls: Option<Tls>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
-) {
+) -> Option<Seat> {
     // Signalling messages are small and wait for nothing.
     stream.set_nodelay(true).ok();
     let Some(tls) = tls else { return connection(Stream::Clear(stream), front, phase).await };
     let greeted = tokio::select! {
         greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
-        () = Phase::closing(&mut phase) => return,
+        () = Phase::closing(&mut phase) => return None,
     };
     match greeted {
         Ok(Ok(Greeted::Sealed(stream))) => {
-            connection(Stream::Sealed(stream), front, phase).await;
+            return connection(Stream::Sealed(stream), front, phase).await;
         }
         Ok(Ok(Greeted::InTheClear(stream))) => {
             front.metrics.connections_in_the_clear.count();
@@ -170,6 +191,7 @@ async fn carry(
         Ok(Err(_)) => front.metrics.handshakes_failed.count(),
         Err(_) => front.metrics.handshakes_late.count(),
     }
+    None
 }
 
 /// How somebody begins to talk where TLS is spoken.
@@ -243,7 +265,12 @@ fn http(front: &Front) -> http1::Builder {
     builder
 }
 
-async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receiver<Phase>) {
+/// The session that the connection became, if it did.
+async fn connection(
+    stream: Stream,
+    front: Arc<Front>,
+    mut phase: watch::Receiver<Phase>,
+) -> Option<Seat> {
     let (seats, mut seated) = mpsc::channel(1);
     {
         let answer = service_fn(|mut request: Request<Incoming>| {
@@ -266,13 +293,10 @@ async fn connection(stream: Stream, front: Arc<Front>, mut phase: watch::Receive
             if let Some(parts) = connection.into_parts() {
                 parts.io.into_inner().refuse().await;
             }
-            return;
+            return None;
         }
     }
-    if let Ok(seat) = seated.try_recv() {
-        // On the heap: most connections never get here.
-        Box::pin(socket::run(seat, front, phase)).await;
-    }
+    seated.try_recv().ok()
 }
 
 /// Where the answer to a join puts the session that begins once the answer is written.
