@@ -72,7 +72,10 @@ struct Caller {
 impl Caller {
     /// Has the house expect somebody, and begins to come.
     fn new(house: &House, index: u32) -> Self {
-        let id = PeerId { worker: WorkerId(0), index };
+        Self::at(house, PeerId { worker: WorkerId(0), index })
+    }
+
+    fn at(house: &House, id: PeerId) -> Self {
         let pwd: Box<str> = "p".repeat(22).into();
         let theirs = IceCredentials { ufrag: house.door.mint(id, 0), pwd: pwd.clone() };
         let ours = IceCredentials { ufrag: "ours".into(), pwd };
@@ -223,6 +226,44 @@ fn a_datagram_at_the_wrong_socket_reaches_its_owner() {
         house.is_ignored(&binding_request(&ufrag), |metrics| &metrics.knocks_late);
     }
     assert_eq!(house.metrics.hops_made.total(), 1);
+    house.workers.stop();
+}
+
+/// Until all of them have their reliable channel.
+fn connect(callers: &mut [Caller]) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while callers.iter().any(|caller| caller.reliable.is_none()) {
+        assert!(Instant::now() < patience, "nobody answers");
+        callers.iter_mut().for_each(Caller::turn);
+    }
+}
+
+#[test]
+fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
+    let mut house = house();
+    let mut callers: Vec<Caller> = (1..=12).map(|index| Caller::new(&house, index)).collect();
+    connect(&mut callers);
+    let paths = u64::try_from(callers.len()).unwrap();
+    assert_eq!(house.metrics.hops_made.total(), paths, "a word about each path and no datagram");
+
+    // From now on the kernel divides them among both.
+    callers.push(Caller::at(&house, PeerId { worker: WorkerId(1), index: 99 }));
+    connect(&mut callers);
+    let (mut said, mut came) = (0, 0);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while came < 200 {
+        assert!(Instant::now() < patience, "{came} of {said} came");
+        if said < 200 {
+            callers.iter_mut().for_each(Caller::say);
+            said += callers.len();
+        }
+        callers.iter_mut().for_each(Caller::turn);
+        while let Ok(message) = house.hub.try_recv() {
+            came += usize::from(matches!(message, ToHub::Worker(FromWorker::Message(..))));
+        }
+    }
+    assert!(house.metrics.hops_made.total() > 2 * paths, "some arrive at the other worker now");
+    assert_eq!(house.metrics.datagrams_unproven.total(), 0, "where their owner was known");
     house.workers.stop();
 }
 
