@@ -20,6 +20,9 @@ use crate::{Failure, Running};
 const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
 /// For the last of them to be there.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
+/// Sessions that get a transport, at most: as many as come up, with all else, within the minute that the server
+/// waits for each.
+const TRANSPORTS_MAX: usize = 2_500;
 /// Until what a join leaves behind for a moment is freed.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -72,7 +75,7 @@ impl Crowd {
         sleep(SETTLE).await;
         must_all_be_there(&mut guests).await?;
         let joined = server.resident_bytes()?;
-        let connected = size.transports.min(held.len());
+        let connected = size.transports.min(held.len()).min(TRANSPORTS_MAX);
         let came_up = connect(house, &mut held, connected).await;
         must_all_be_there(&mut guests).await?;
         came_up?;

@@ -145,8 +145,9 @@ pub const HOPS_MAX: usize = 1024;
 /// rests for 5 ms.
 pub const HOPS_MIN: usize = 512;
 
-/// Paths whose owner is another worker: one of each participant and more, some 1.2 MiB when they are all there. Whoever has a ufrag of ours can fill it with
-/// forged addresses; then clients' first packets are lost until their next check.
+/// Paths whose owner is another worker: one of each participant and more, some 1.2 MiB when they are all there.
+/// Whoever has a ufrag of ours can fill it with forged addresses; then clients' first packets are lost until their
+/// next check.
 pub const ROUTES_MAX: usize = 16_384;
 
 /// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
@@ -210,8 +211,8 @@ pub const SENDS_BYTES_MAX: usize = 128 << 20;
 /// Messages of the hub that a worker takes before it looks at its sockets again.
 pub const INBOX_TURN_MAX: usize = 256;
 
-/// TCP connections for media at once: for four participants of ten, far more than have no UDP. At 8 KiB for reading, and what waits to be
-/// written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
+/// TCP connections for media at once: for four participants of ten, far more than have no UDP. At 8 KiB for
+/// reading, and what waits to be written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
 pub const TCP_CONNECTIONS_MAX: usize = 4096;
 
 /// Those among them whose peer has not proven them: 1 MiB of first frames. One address that opens as many and
