@@ -35,7 +35,8 @@ fn commit() -> String {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_default();
-    let is_changed = git(&["status", "--porcelain", "--untracked-files=no", "core", "benches"]);
+    let is_changed =
+        git(&["status", "--porcelain", "--untracked-files=no", "core", "shell", "benches"]);
     format!("{commit}{}", if is_changed.is_none_or(|files| files.is_empty()) { "" } else { "+" })
 }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use rtp::packet::Datagram;
 use rtp::srtp::{DtlsRole, SrtpReceiver, SrtpSender};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 use wire::proto::{
     AddTrackRequest, ConnectionSettings, JoinRequest, LeaveRequest, SessionDescription,
@@ -32,8 +32,12 @@ use crate::{Failure, Kind, Phase};
 
 /// For the server to answer the offer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// For the server to let go: ten thousand may leave at once.
+const LEFT_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than any measurement.
 const NEVER: Duration = Duration::from_secs(86_400);
+/// Networks of 256 addresses that guests come from.
+const NETWORKS: usize = 200;
 /// What one system call takes: trains of up to 64 KiB.
 const BATCH: usize = 8;
 const TRAIN_BYTES: usize = 64 << 10;
@@ -41,7 +45,6 @@ const TRAIN_BYTES: usize = 64 << 10;
 /// What all clients share.
 pub(crate) struct House {
     pub(crate) server: SocketAddr,
-    pub(crate) room: String,
     pub(crate) factory: PeerFactory,
     pub(crate) origin: Instant,
     pub(crate) kind: Kind,
@@ -66,11 +69,21 @@ pub(crate) struct Reception {
     buffers: RefCell<Vec<u8>>,
     /// Streams that reached a subscriber.
     streams: Cell<usize>,
+    /// Guests whose transport is there.
+    guests: Cell<usize>,
 }
 
 impl Reception {
     pub(crate) fn new() -> Self {
-        Self { buffers: RefCell::new(vec![0; BATCH * TRAIN_BYTES]), streams: Cell::new(0) }
+        Self {
+            buffers: RefCell::new(vec![0; BATCH * TRAIN_BYTES]),
+            streams: Cell::new(0),
+            guests: Cell::new(0),
+        }
+    }
+
+    pub(crate) const fn guests(&self) -> usize {
+        self.guests.get()
     }
 
     pub(crate) const fn streams(&self) -> usize {
@@ -82,6 +95,8 @@ impl Reception {
 pub(crate) enum Role {
     Publisher,
     Subscriber,
+    /// Sends nothing and receives nothing.
+    Guest,
 }
 
 pub(crate) struct Client {
@@ -106,12 +121,28 @@ pub(crate) struct Client {
     phase: Phase,
 }
 
-impl Client {
+/// One that has joined and has no transport yet.
+pub(crate) struct Joined {
+    house: Rc<House>,
+    role: Role,
+    signal: Signal,
+    offer: SessionDescription,
+    answer: Answer,
+    ice: IceCredentials,
+    ssrc: u32,
+    local: IpAddr,
+}
+
+impl Joined {
     /// Joins and offers; returns when the server has answered.
-    pub(crate) async fn join(house: Rc<House>, role: Role, number: usize) -> Result<Self, Failure> {
+    pub(crate) async fn new(
+        house: Rc<House>,
+        role: Role,
+        number: usize,
+        room: &str,
+    ) -> Result<Self, Failure> {
         let stream = TcpStream::connect(house.server).await?;
-        let socket = UdpSocket::bind((stream.local_addr()?.ip(), 0)).await?;
-        let trains = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let local = stream.local_addr()?.ip();
         let identity = format!("{role:?}-{number}");
         // Nobody listens in on a measurement.
         let ice = IceCredentials {
@@ -125,7 +156,7 @@ impl Client {
             fingerprint: house.factory.fingerprint(),
             kind: house.kind,
             sends: sends.then_some((identity.as_str(), ssrc)),
-            receives: if sends { 0 } else { house.publishers },
+            receives: if role == Role::Subscriber { house.publishers } else { 0 },
         };
         let offer = SessionDescription {
             r#type: "offer".to_owned(),
@@ -135,23 +166,43 @@ impl Client {
         };
         let request = JoinRequest {
             connection_settings: Some(ConnectionSettings {
-                auto_subscribe: !sends,
+                auto_subscribe: role == Role::Subscriber,
                 ..Default::default()
             }),
             add_track_requests: if sends { vec![track(&identity, house.kind)] } else { Vec::new() },
             publisher_offer: Some(offer.clone()),
             ..Default::default()
         };
-        let mut signal =
-            Signal::join(stream, house.server, &house.room, &identity, &request).await?;
+        let mut signal = Signal::join(stream, house.server, room, &identity, &request).await?;
         let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
+        Ok(Self { house, role, signal, offer, answer, ice, ssrc, local })
+    }
+
+    /// Its media comes from another network than its signalling: the server lets only so many transports a second
+    /// begin from one. Elsewhere than over loopback or the namespace of `cargo xtask load` it stays where it is.
+    pub(crate) fn move_to_network(&mut self, number: usize) {
+        let network = u8::try_from(number % NETWORKS).unwrap_or(0);
+        if let IpAddr::V4(local) = self.local {
+            self.local = match local.octets() {
+                [127, ..] => Ipv4Addr::new(127, 1, network, 1).into(),
+                [198, 18, ..] => Ipv4Addr::new(198, 19, network, 1).into(),
+                [..] => local.into(),
+            };
+        }
+    }
+
+    /// Begins with the transport.
+    pub(crate) async fn connect(self) -> Result<Client, Failure> {
+        let Self { house, role, signal, offer, answer, ice, ssrc, local } = self;
+        let socket = UdpSocket::bind((local, 0)).await?;
+        let trains = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let path = Path::udp(socket.local_addr()?, answer.address);
         let peer = Peer::client(&house.factory, &ice, &answer.remote, path, house.now())?;
         let passphrase = house.passphrase.as_deref();
         let stamp = house.stamp.as_deref().map(|text| Stamp::new(text, passphrase));
         let source = Source::new(house.kind, ssrc, stamp);
         let wake = house.origin;
-        Ok(Self {
+        Ok(Client {
             house,
             role,
             signal,
@@ -171,6 +222,28 @@ impl Client {
         })
     }
 
+    /// Stays without a transport until it is let have one, and then until all is over.
+    pub(crate) async fn wait(mut self, release: oneshot::Receiver<()>) -> Result<Tally, Failure> {
+        let mut phase = self.house.phase.clone();
+        let mut release = std::pin::pin!(release);
+        loop {
+            tokio::select! {
+                released = &mut release => {
+                    released?;
+                    return Box::pin(self.connect().await?.run()).await;
+                }
+                message = self.signal.next() => refuse_leave(&message?)?,
+                over = phase.wait_for(|phase| *phase == Phase::Over) => {
+                    drop(over?);
+                    leave(&mut self.signal).await?;
+                    return Ok(Tally::default());
+                }
+            }
+        }
+    }
+}
+
+impl Client {
     /// Does what its role asks until all is over.
     pub(crate) async fn run(mut self) -> Result<Tally, Failure> {
         let mut phase = self.house.phase.clone();
@@ -179,10 +252,12 @@ impl Client {
             Role::Publisher => self.source.interval(),
             Role::Subscriber if self.house.abuse => abuse::INTERVAL,
             Role::Subscriber => feedback::INTERVAL,
+            Role::Guest => NEVER,
         };
         loop {
-            let is_sending =
-                self.sender.is_some() && matches!(self.phase, Phase::Settling | Phase::Measuring);
+            let is_sending = self.sender.is_some()
+                && self.role != Role::Guest
+                && matches!(self.phase, Phase::Settling | Phase::Measuring);
             let wake = if is_sending { self.wake.min(turn) } else { self.wake };
             tokio::select! {
                 changed = phase.changed() => {
@@ -207,6 +282,7 @@ impl Client {
                         match self.role {
                             Role::Publisher => self.send(),
                             Role::Subscriber => self.report(),
+                            Role::Guest => {}
                         }
                         turn = (turn + pause).max(now - pause);
                     }
@@ -217,19 +293,11 @@ impl Client {
                 }
             }
         }
-        self.leave().await?;
+        leave(&mut self.signal).await?;
         for sequence in self.sequences.values() {
             self.tally.add(&sequence.tally());
         }
         Ok(self.tally)
-    }
-
-    /// Says goodbye and waits until the server hangs up: whoever closes with something unread may take his
-    /// last word back.
-    async fn leave(&mut self) -> Result<(), Failure> {
-        self.signal.send(signal_request::Message::Leave(LeaveRequest::default())).await?;
-        let hung_up = async { while self.signal.next().await.is_ok() {} };
-        timeout(ANSWER_WITHIN, hung_up).await.map_err(Failure::from)
     }
 
     /// Sends what the transport wants sent, until it only wants to be woken.
@@ -243,6 +311,10 @@ impl Client {
                     self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client)?);
                     if self.house.abuse && self.role == Role::Publisher {
                         self.receiver = Some(SrtpReceiver::new(&keys, DtlsRole::Client)?);
+                    }
+                    if self.role == Role::Guest {
+                        let guests = &self.house.reception.guests;
+                        guests.set(guests.get() + 1);
                     }
                 }
                 Output::Event(Event::Closed) => return Err("the transport closed".into()),
@@ -369,6 +441,14 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Says goodbye and waits until the server hangs up: whoever closes with something unread may take his last
+/// word back.
+async fn leave(signal: &mut Signal) -> Result<(), Failure> {
+    signal.send(signal_request::Message::Leave(LeaveRequest::default())).await?;
+    let hung_up = async { while signal.next().await.is_ok() {} };
+    timeout(LEFT_WITHIN, hung_up).await.map_err(Failure::from)
 }
 
 async fn answer(signal: &mut Signal) -> Result<Answer, Failure> {

@@ -10,16 +10,21 @@
 
 mod abuse;
 mod client;
+mod crowd;
 mod feedback;
+#[path = "../../benches/src/history.rs"]
+mod history;
 mod media;
 mod offer;
 mod process;
+mod report;
 mod signal;
 mod stamp;
 mod tally;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,8 +36,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::sleep;
 
-use crate::client::{Client, Reception, Role};
-use crate::process::{Busy, Server};
+use crate::client::{Joined, Reception, Role};
+use crate::crowd::Crowd;
+use crate::process::Server;
+use crate::report::Report;
 use crate::tally::Tally;
 
 type Failure = Box<dyn Error>;
@@ -55,6 +62,9 @@ struct Options {
     /// Process id of the server, whose time and memory are read
     #[arg(long)]
     pid: u32,
+    /// Process id of the kernel's thread that does the clients' half of a virtual wire
+    #[arg(long, value_name = "PID")]
+    wire: Option<u32>,
     /// Where everybody meets
     #[arg(long, value_name = "NAME", default_value = "load")]
     room: String,
@@ -77,9 +87,21 @@ struct Options {
     /// it brings them little
     #[arg(long)]
     abuse: bool,
-    /// How long to measure
+    /// Rooms beside the measured one, whose sessions do nothing
+    #[arg(long, default_value_t = 0)]
+    rooms: usize,
+    /// Sessions in each of them
+    #[arg(long, default_value_t = 10)]
+    sessions: usize,
+    /// How many of them get a transport, which takes another open file of each
+    #[arg(long, default_value_t = usize::MAX)]
+    transports: usize,
+    /// How long to measure; with --rooms as long as those take
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Append the figures and the machine to this file as one line of JSON
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -113,16 +135,16 @@ fn main() -> Result<ExitCode, Failure> {
     runtime.block_on(local.run_until(measure(options)))
 }
 
-type Running = JoinHandle<Result<Tally, String>>;
+pub(crate) type Running = JoinHandle<Result<Tally, String>>;
 
 async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let server = Server::new(options.pid);
+    let wire = options.wire.map(Server::new);
     let empty = server.resident_bytes()?;
     let (phase, watched) = watch::channel(Phase::Settling);
     let origin = Instant::now();
     let house = Rc::new(client::House {
         server: options.server,
-        room: options.room,
         factory: PeerFactory::new(origin)?,
         origin,
         kind: options.kind,
@@ -135,7 +157,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     });
     let mut publishers: Vec<Running> = Vec::new();
     for number in 0..options.publishers {
-        publishers.push(start(&house, Role::Publisher, number).await?);
+        publishers.push(start(&house, Role::Publisher, number, &options.room).await?);
     }
     // The last quarter comes later: what it adds is what participants cost, without what the room costs, which
     // by then has spread to every worker.
@@ -145,7 +167,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     for goal in [first, options.subscribers] {
         before = server.resident_bytes()?;
         for number in subscribers.len()..goal {
-            subscribers.push(start(&house, Role::Subscriber, number).await?);
+            subscribers.push(start(&house, Role::Subscriber, number, &options.room).await?);
         }
         let streams = options.publishers * goal;
         ready(&house, streams, publishers.iter_mut().chain(&mut subscribers).collect()).await?;
@@ -154,8 +176,23 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
 
     phase.send(Phase::Measuring)?;
     let (began, busy) = (Instant::now(), server.busy()?);
-    sleep(Duration::from_secs(options.seconds)).await;
+    let wired = wire.as_ref().map(Server::busy).transpose()?;
+    let crowd = match options.rooms {
+        0 => None,
+        rooms => {
+            let size =
+                crowd::Size { rooms, sessions: options.sessions, transports: options.transports };
+            Some(Crowd::gather(&house, &server, size).await?)
+        }
+    };
+    if crowd.is_none() {
+        sleep(Duration::from_secs(options.seconds)).await;
+    }
     let (took, busy) = (began.elapsed(), server.busy()?.since(busy));
+    let wired = match (&wire, wired) {
+        (Some(wire), Some(before)) => Some(wire.busy()?.since(before).kernel),
+        (Some(_) | None, _) => None,
+    };
     let resident = server.resident_bytes()?;
     phase.send(Phase::Draining)?;
     sleep(DRAIN).await;
@@ -175,6 +212,8 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         missing: received.missing,
         took,
         busy,
+        wired,
+        is_alone: crowd.is_none(),
         silence_max: received.silence_max,
         joined: options.publishers + options.subscribers,
         bytes_more: resident.saturating_sub(empty),
@@ -182,6 +221,20 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     };
     println!("{:?} {} -> {}", options.kind, options.publishers, options.subscribers);
     println!("{report}");
+    if let Some(file) = &options.history {
+        let shape = format!("{:?}_{}_to_{}", options.kind, options.publishers, options.subscribers);
+        let crowd = crowd.iter().flat_map(Crowd::figures);
+        let figures: Vec<_> =
+            report.figures(&shape.to_lowercase()).into_iter().chain(crowd).collect();
+        history::append(file, &figures)?;
+    }
+    if let Some(crowd) = crowd {
+        println!("{crowd}");
+        for guest in crowd.guests {
+            // They were all there when it mattered; who had no transport may have been put out since.
+            drop(guest.await);
+        }
+    }
     if options.abuse {
         println!("  {:10} requests for a key frame reached publishers", sent.keyframes_asked);
         println!("  {:10} packets were sent again, or were padding", received.resent);
@@ -194,8 +247,13 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(LOSSY) })
 }
 
-async fn start(house: &Rc<client::House>, role: Role, number: usize) -> Result<Running, Failure> {
-    let client = Client::join(Rc::clone(house), role, number).await?;
+async fn start(
+    house: &Rc<client::House>,
+    role: Role,
+    number: usize,
+    room: &str,
+) -> Result<Running, Failure> {
+    let client = Joined::new(Rc::clone(house), role, number, room).await?.connect().await?;
     sleep(JOIN_INTERVAL).await;
     Ok(tokio::task::spawn_local(async move {
         Box::pin(client.run()).await.map_err(|failure| format!("{role:?} {number}: {failure}"))
@@ -220,50 +278,5 @@ async fn ready(
         () = sleep(READY_WITHIN) => {
             Err(format!("only {} of {streams} streams arrive", house.reception.streams()).into())
         }
-    }
-}
-
-struct Report {
-    /// What publishers sent, once for each subscriber.
-    wanted: u64,
-    received: u64,
-    /// By the sequence numbers that subscribers saw.
-    missing: u64,
-    /// From one packet of a stream to its next.
-    silence_max: Duration,
-    /// All of them, or there is no report.
-    joined: usize,
-    took: Duration,
-    busy: Busy,
-    /// The server's memory beyond an empty one's.
-    bytes_more: u64,
-    /// What each subscriber of the last quarter added to it.
-    bytes_each: u64,
-}
-
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let out = self.received + self.missing;
-        let percent = |part: u64, whole: u64| part as f64 / whole.max(1) as f64 * 100.0;
-        let seconds = self.took.as_secs_f64();
-        let (user, kernel) = (self.busy.user.as_secs_f64(), self.busy.kernel.as_secs_f64());
-        let each = 1e6 / out.max(1) as f64;
-        writeln!(f, "  {:10.0} datagrams a second to subscribers", out as f64 / seconds)?;
-        writeln!(f, "  {:10.3} % lost ({} of {out})", percent(self.missing, out), self.missing)?;
-        let arrived = percent(self.received, self.wanted);
-        writeln!(f, "  {arrived:10.2} % of what was published arrived")?;
-        let silence = self.silence_max.as_secs_f64() * 1e3;
-        writeln!(f, "  {:10} clients joined", self.joined)?;
-        writeln!(f, "  {silence:10.1} ms was the longest silence in a stream")?;
-        writeln!(
-            f,
-            "  {:10.2} us of the server's time for each datagram: {:.2} its own, {:.2} the kernel's",
-            (user + kernel) * each,
-            user * each,
-            kernel * each,
-        )?;
-        writeln!(f, "  {:10.0} % of a core", (user + kernel) / seconds * 100.0)?;
-        writeln!(f, "  {:10} KiB for one more participant", self.bytes_each / 1024)?;
-        write!(f, "  {:10} KiB more than an empty server", self.bytes_more / 1024)
     }
 }

@@ -10,7 +10,8 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Message, protocol::Role};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use wire::grant::VideoGrant;
 use wire::key::ProjectKey;
 use wire::proto::{
@@ -26,6 +27,8 @@ const API_SECRET: &[u8] = b"secret";
 const TOKEN_SECONDS: u64 = 3_600;
 /// Of an HTTP answer to the upgrade.
 const HEAD_LEN_MAX: usize = 8 << 10;
+/// Bytes read from the socket at once.
+const READ_BUFFER: usize = 1 << 10;
 
 pub(crate) struct Signal(WebSocketStream<TcpStream>);
 
@@ -58,7 +61,9 @@ impl Signal {
         if !answer.starts_with(b"HTTP/1.1 101 ") {
             return Err(String::from_utf8_lossy(&answer).into_owned().into());
         }
-        Ok(Self(WebSocketStream::from_raw_socket(stream, Role::Client, None).await))
+        // Ten thousand of them, and what they hold is not to be measured.
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER).write_buffer_size(0);
+        Ok(Self(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await))
     }
 
     /// The next message that says something.

@@ -4,6 +4,7 @@
 //! measurements (RFC 2544: 198.18.0.0/15). Inside, the namespace answers for all of 198.19.0.0/16, so that what the
 //! server sends to any address of it arrives there and can be seen. Guarantees: it is gone when this is dropped.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,14 +19,19 @@ const FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub(crate) struct Network {
     name: String,
     near: String,
+    far: String,
 }
 
 impl Network {
     /// Makes the namespace; it needs root and `ip`.
     pub(crate) fn make() -> Result<Self, Failure> {
         let id = std::process::id();
-        let network = Self { name: format!("incamera-load-{id}"), near: format!("in{id}n") };
-        let (name, near, far) = (&*network.name, &*network.near, &*format!("in{id}f"));
+        let network = Self {
+            name: format!("incamera-load-{id}"),
+            near: format!("in{id}n"),
+            far: format!("in{id}f"),
+        };
+        let (name, near, far) = (&*network.name, &*network.near, &*network.far);
         ip(&["netns", "add", name])?;
         ip(&["link", "add", near, "type", "veth", "peer", "name", far, "netns", name])?;
         ip(&["address", "add", &format!("{NEAR}/15"), "dev", near])?;
@@ -35,6 +41,30 @@ impl Network {
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         ip(&["-n", name, "route", "add", "local", "198.19.0.0/16", "dev", "lo"])?;
         Ok(network)
+    }
+
+    /// Has a thread of the kernel's own do the clients' half of the cable: what it receives, up to waking the
+    /// socket's reader, is else done by whoever sends, within his own time. The thread's process id.
+    pub(crate) fn thread_the_wire(&self) -> Result<u32, Failure> {
+        let far = &*self.far;
+        // Without aggregation a virtual cable has no poll of its own that could have a thread, and without
+        // forwarding of UDP in trains it does not use it for those.
+        self.run(&["ethtool", "--features", far, "gro", "on", "rx-udp-gro-forwarding", "on"])?;
+        self.run(&["sh", "-c", &format!("echo 1 > /sys/class/net/{far}/threaded")])?;
+        let begin = format!("napi/{far}-");
+        let folders = fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
+        let mut ids =
+            folders.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.find(|id: &u32| {
+            let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+            // The kernel keeps 15 characters of a name.
+            name.starts_with(begin.get(..15).unwrap_or(&begin))
+        })
+        .ok_or_else(|| "the kernel started no thread for it".into())
+    }
+
+    fn run(&self, words: &[&str]) -> Result<(), Failure> {
+        ip(&[&["netns", "exec", &*self.name][..], words].concat())
     }
 
     /// Where the server is to listen.

@@ -53,6 +53,9 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: &["git"], package: "git", reason: "the list of our files" },
 ];
 
+const WIRE_TOOLS: &[Tool] =
+    &[Tool { programs: &["ethtool"], package: "ethtool", reason: "a thread for a virtual wire" }];
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     match arguments {
         [] => everything(),
@@ -68,6 +71,11 @@ pub(crate) fn page() -> Result<(), Failure> {
     packages(PAGE_TOOLS)?;
     node()?;
     npm(&root().join("web"))
+}
+
+/// What tells the work of a virtual wire from the server's.
+pub(crate) fn wire_tool() -> Result<(), Failure> {
+    packages(WIRE_TOOLS)
 }
 
 /// What all chores need.

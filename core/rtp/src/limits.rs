@@ -49,8 +49,9 @@ pub const FEEDBACK_LEN_MAX: usize = 8 + 2 * FEEDBACK_SPAN_MAX.div_ceil(7) + 2 * 
 /// Sent packets remembered per subscriber until feedback covers them, at most: a power of two that divides
 /// 2^16. 2,048 packets are 1.6 s at 12 Mbit/s; 16 KiB.
 pub const SEND_HISTORY: u16 = 2048;
-/// What is remembered for sure, while there is room: feedback comes every 0.1 s and a round trip.
-pub const SEND_HISTORY_TIME: Duration = Duration::from_secs(1);
+/// What is remembered for sure, while there is room: feedback comes every 0.25 s at the latest (libwebrtc's
+/// longest interval), and a round trip to another continent later.
+pub const SEND_HISTORY_TIME: Duration = Duration::from_millis(500);
 /// Packets that a received feedback may span: no more than are remembered, so that 20 hostile bytes
 /// cost 2,048 steps and not 65,535.
 pub const FEEDBACK_STATUS_MAX: u16 = SEND_HISTORY;

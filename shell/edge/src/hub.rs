@@ -115,7 +115,8 @@ struct Hub {
     now: Timestamp,
     /// The same instant in milliseconds of Unix time, as the clock was when the turn began.
     unix_ms: u64,
-    seats: BTreeMap<PeerId, Seat>,
+    /// Boxed: a map's nodes have room for twice as many values as they hold.
+    seats: BTreeMap<PeerId, Box<Seat>>,
     sessions: BTreeMap<SessionId, PeerId>,
     sessions_made: u64,
     gatherings: BTreeMap<RoomId, Gathering>,

@@ -11,12 +11,12 @@ pub const HEAD_MAX: usize = 2 * REQUEST_LINE_MAX;
 /// Headers of a request. Browsers behind two proxies send some 30.
 pub const HEADERS_MAX: usize = 64;
 
-/// TCP connections at once: 8,192 heads of 32 KiB are 256 MiB at the very worst; open and quiet
-/// ones hold a tenth of that, and under TLS 19 KiB each, 152 MiB.
-pub const CONNECTIONS_MAX: usize = 8192;
+/// TCP connections at once: 15,360 heads of 32 KiB are 480 MiB at the very worst; open and quiet
+/// ones hold a tenth of that, and under TLS 19 KiB each, 285 MiB.
+pub const CONNECTIONS_MAX: usize = 15_360;
 
 /// Of these, of one network, which may be a house full of people behind one address: half, so that others find room
-/// beside the largest, which has as many participants as a node.
+/// beside the largest.
 pub const NETWORK_CONNECTIONS_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Connections that one network may open at once, as when everybody comes back after a restart.
@@ -34,8 +34,9 @@ pub const WRONG_TOKENS_BURST: u64 = 1000;
 /// The same a second, on end: at 0.1 ms for a signature a hundredth of a core.
 pub const WRONG_TOKENS_PER_SECOND: u64 = 100;
 
-/// Participants on a node: half of the connections, so that resumes and pages find room.
-pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 2;
+/// Participants on a node: a thousand rooms of ten, and two thirds of the connections, so that resumes and pages
+/// find room.
+pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 3 * 2;
 
 /// Participants in a room, if nothing says otherwise.
 pub const ROOM_PARTICIPANTS_MAX: usize = 3000;
@@ -194,9 +195,10 @@ pub const HOPS_MAX: usize = 1024;
 /// rests for 5 ms.
 pub const HOPS_MIN: usize = 512;
 
-/// Paths whose owner is another worker: some 300 KiB. Whoever has a ufrag of ours can fill it with
-/// forged addresses; then clients' first packets are lost until their next check.
-pub const ROUTES_MAX: usize = 4096;
+/// Paths whose owner is another worker: one of each participant and more, some 1.2 MiB when they are all there.
+/// Whoever has a ufrag of ours can fill it with forged addresses; then clients' first packets are lost until their
+/// next check.
+pub const ROUTES_MAX: usize = 16_384;
 
 /// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
 /// keeps. Four times [`peer::PATHS_MAX`].
@@ -266,9 +268,9 @@ pub const SENDS_BYTES_MAX: usize = 128 << 20;
 /// Messages of the hub that a worker takes before it looks at its sockets again.
 pub const INBOX_TURN_MAX: usize = 256;
 
-/// TCP connections for media at once: one for each participant. At 8 KiB for reading, and what waits to be
-/// written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
-pub const TCP_CONNECTIONS_MAX: usize = PARTICIPANTS_MAX;
+/// TCP connections for media at once: for four participants of ten, far more than have no UDP. At 8 KiB for
+/// reading, and what waits to be written to those who read slowly, 32 MiB and, if all of them do at once, 1.3 GiB.
+pub const TCP_CONNECTIONS_MAX: usize = 4096;
 
 /// Of these, of one network: half, as of [`NETWORK_CONNECTIONS_MAX`].
 pub const TCP_NETWORK_MAX: usize = TCP_CONNECTIONS_MAX / 2;

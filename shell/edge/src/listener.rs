@@ -1,7 +1,7 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
 //! Owns: how many there are, of one network too, how long a TLS handshake and a request's head may take and be, how
-//! long an answer may wait to be read, and the one task in which a connection lives, as HTTP and, once upgraded, as a
+//! long an answer may wait to be read, and the tasks in which a connection lives, first as HTTP and, once upgraded, as a
 //! signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
@@ -110,19 +110,41 @@ pub async fn serve(
                     stream.try_write(farewell(TOO_MANY)).ok();
                 }
             }
-            Some(ended) = connections.join_next() => note(&front.metrics, ended),
+            Some(ended) = connections.join_next() => go_on(&mut connections, ended, &front, &phase),
             () = Phase::closing(&mut phase) => break,
         }
     }
     drop(acceptor);
     let all = async {
         while let Some(ended) = connections.join_next().await {
-            note(&front.metrics, ended);
+            go_on(&mut connections, ended, &front, &phase);
         }
     };
     if timeout(front.limits.drain, all).await.is_err() {
         let left = LogData(connections.len());
         crate::log!(WARN, "connections cut at the end of the drain", connections = left);
+    }
+}
+
+/// A connection's task has ended: as a session, if it became one, it goes on in another, which has no room in it
+/// for what HTTP and TLS handshakes need.
+fn go_on(
+    connections: &mut JoinSet<Option<(Seat, Place)>>,
+    ended: Result<Option<(Seat, Place)>, JoinError>,
+    front: &Arc<Front>,
+    phase: &watch::Receiver<Phase>,
+) {
+    match ended {
+        Ok(Some((seat, place))) => {
+            let (front, phase) = (Arc::clone(front), phase.clone());
+            connections.spawn(async move {
+                socket::run(seat, front, phase).await;
+                drop(place);
+                None
+            });
+        }
+        Ok(None) => {}
+        Err(error) => note(&front.metrics, Err(error)),
     }
 }
 
@@ -133,30 +155,33 @@ pub(crate) fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
     }
 }
 
-/// Its network has one place less as long as this goes on.
+/// The session that it became, with its network's place, which the network has less until this is dropped.
 async fn carry(
     stream: TcpStream,
-    (caller, _place): (Caller, Place),
+    (caller, place): (Caller, Place),
     tls: Option<Tls>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
-) {
+) -> Option<(Seat, Place)> {
     // Signalling messages are small and wait for nothing.
     stream.set_nodelay(true).ok();
     let Some(tls) = tls else {
-        return connection(Stream::Clear(stream), caller, front, phase).await;
+        let seat = connection(Stream::Clear(stream), caller, front, phase).await?;
+        return Some((seat, place));
     };
     let Some(shaking) = front.networks.shake(caller) else {
-        return front.metrics.tls_over_budget.count();
+        front.metrics.tls_over_budget.count();
+        return None;
     };
     let greeted = tokio::select! {
         greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
-        () = Phase::closing(&mut phase) => return,
+        () = Phase::closing(&mut phase) => return None,
     };
     drop(shaking);
     match greeted {
         Ok(Ok(Greeted::Sealed(stream))) => {
-            connection(Stream::Sealed(stream), caller, front, phase).await;
+            let seat = connection(Stream::Sealed(stream), caller, front, phase).await?;
+            return Some((seat, place));
         }
         Ok(Ok(Greeted::InTheClear(stream))) => {
             front.metrics.connections_in_the_clear.count();
@@ -165,6 +190,7 @@ async fn carry(
         Ok(Err(_)) => front.metrics.handshakes_failed.count(),
         Err(_) => front.metrics.handshakes_late.count(),
     }
+    None
 }
 
 /// How somebody begins to talk where TLS is spoken.
@@ -238,12 +264,13 @@ fn http(front: &Front) -> http1::Builder {
     builder
 }
 
+/// The session that the connection became, if it did.
 async fn connection(
     stream: Stream,
     caller: Caller,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
-) {
+) -> Option<Seat> {
     let (seats, mut seated) = mpsc::channel(1);
     {
         let answer = service_fn(|mut request: Request<Incoming>| {
@@ -267,13 +294,10 @@ async fn connection(
             if let Some(parts) = connection.into_parts() {
                 parts.io.into_inner().refuse().await;
             }
-            return;
+            return None;
         }
     }
-    if let Ok(seat) = seated.try_recv() {
-        // On the heap: most connections never get here.
-        Box::pin(socket::run(seat, front, phase)).await;
-    }
+    seated.try_recv().ok()
 }
 
 /// Where the answer to a join puts the session that begins once the answer is written.

@@ -263,6 +263,41 @@ impl MediaSocket {
         self.local
     }
 
+    /// Has the kernel give what arrives to the first `count` sockets of the group alone, by the sender's address
+    /// and port. Without a word of it to other sockets: a packet that it cannot read goes to the first.
+    ///
+    /// # Errors
+    /// The kernel is older than 4.6 or forbids it; then it divides among all, as it did.
+    pub(crate) fn divide_among(&self, count: u8) -> io::Result<()> {
+        // Offsets from the start of the network header, as classic BPF names it: the last word of the sender's
+        // address and the first half-word behind the header, its port, if there are no options between.
+        let (address, port) = match self.local {
+            SocketAddr::V4(_) => (12, 20),
+            SocketAddr::V6(_) => (20, 40),
+        };
+        let at = |offset: u32| libc::SKF_NET_OFF.cast_unsigned().wrapping_add(offset);
+        let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+        let (by_k, by_x) = (libc::BPF_ALU | libc::BPF_K, libc::BPF_ALU | libc::BPF_X);
+        // 2^32 divided by the golden ratio: neighbours are spread over all of the word (Knuth, volume 3, §6.4).
+        let mut all = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at(address)),
+            step(libc::BPF_MISC | libc::BPF_TAX, 0),
+            step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, at(port)),
+            step(by_x | libc::BPF_XOR, 0),
+            step(by_k | libc::BPF_MUL, 0x9e37_79b1),
+            step(by_k | libc::BPF_RSH, 16),
+            step(by_k | libc::BPF_MOD, u32::from(count.max(1))),
+            step(libc::BPF_RET | libc::BPF_A, 0),
+        ];
+        let program = libc::sock_fprog { len: all.len() as u16, filter: all.as_mut_ptr() };
+        let name = libc::SO_ATTACH_REUSEPORT_CBPF;
+        let len = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        let fd = self.socket.as_raw_fd();
+        let value = from_ref(&program).cast::<c_void>();
+        // SAFETY: the kernel copies the steps, whose number is right, and both outlive the call.
+        check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, value, len) }).map(drop)
+    }
+
     /// Takes what waits, without waiting, in place of what `batch` held. How many messages.
     pub(crate) fn receive(&self, batch: &mut ReceiveBatch) -> usize {
         batch.reset(self.local);
@@ -732,6 +767,39 @@ mod tests {
                     all.push((run.remote, run.local, datagram.to_vec()));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn datagrams_go_to_the_first_sockets_alone() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let any = UdpSocket::bind(address).unwrap().local_addr().unwrap();
+            let group: Vec<MediaSocket> = (0..3).map(|_| MediaSocket::bind(any).unwrap()).collect();
+            let senders: Vec<UdpSocket> =
+                (0..64).map(|_| UdpSocket::bind((any.ip(), 0)).unwrap()).collect();
+            let mut batch = ReceiveBatch::new(Mapping::new(RECEIVE_BYTES).unwrap());
+            let mut came = |count: u8| -> Vec<usize> {
+                group[0].divide_among(count).unwrap();
+                for sender in &senders {
+                    sender.send_to(&[7; 100], any).unwrap();
+                }
+                group
+                    .iter()
+                    .map(|socket| {
+                        let turns = std::iter::from_fn(|| match socket.receive(&mut batch) {
+                            0 => None,
+                            count => Some(count),
+                        });
+                        turns.sum()
+                    })
+                    .collect()
+            };
+            assert_eq!(came(1), [64, 0, 0], "{address}");
+            let two = came(2);
+            assert!(two[0] > 15 && two[1] > 15 && two[2] == 0, "{address}: {two:?}");
+            let all = came(3);
+            assert!(all.iter().all(|count| *count > 8), "{address}: {all:?}");
+            assert_eq!(all.iter().sum::<usize>(), 64);
         }
     }
 

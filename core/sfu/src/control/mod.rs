@@ -326,7 +326,8 @@ pub struct Control {
     entropy: Entropy,
     rooms: BTreeMap<RoomId, Room>,
     names: BTreeMap<RoomName, RoomId>,
-    participants: BTreeMap<PeerId, Participant>,
+    /// Boxed: a map's nodes have room for twice as many values as they hold.
+    participants: BTreeMap<PeerId, Box<Participant>>,
     tracks: BTreeMap<TrackId, Publication>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -433,14 +434,14 @@ impl Control {
     /// A participant by its peer.
     #[must_use]
     pub fn participant(&self, peer: PeerId) -> Option<&Participant> {
-        self.participants.get(&peer)
+        self.participants.get(&peer).map(AsRef::as_ref)
     }
 
     /// A participant by its names.
     #[must_use]
     pub fn find(&self, room: &RoomName, identity: &Identity) -> Option<&Participant> {
         let room = self.room_named(room)?;
-        room.participants.get(identity).and_then(|peer| self.participants.get(peer))
+        room.participants.get(identity).and_then(|peer| self.participant(*peer))
     }
 
     /// Everyone in a room, hidden ones included.
@@ -449,12 +450,12 @@ impl Control {
             .get(&room)
             .into_iter()
             .flat_map(|room| room.participants.values())
-            .filter_map(|peer| self.participants.get(peer))
+            .filter_map(|peer| self.participant(*peer))
     }
 
     /// All participants of the node.
     pub fn everyone(&self) -> impl Iterator<Item = &Participant> {
-        self.participants.values()
+        self.participants.values().map(AsRef::as_ref)
     }
 
     /// A publication, pending or live.

@@ -163,7 +163,7 @@ impl Control {
             allowance: Allowance::default(),
             join_deadline,
         };
-        self.participants.insert(peer, participant);
+        self.participants.insert(peer, Box::new(participant));
         self.timers.insert((join_deadline, Timer::Join(peer)));
         self.instruct(peer.worker, Instruction::AddPeer { peer, room });
         self.outputs.push_back(Output::ParticipantChanged(peer));

@@ -43,7 +43,7 @@ pub(super) struct Arena<M> {
 impl<M: Memory> Arena<M> {
     pub(super) fn new(memory: M) -> Self {
         let end = memory.as_ref().len().min(limits::ARENA_STEP_BYTES);
-        Self { memory, entries: VecDeque::with_capacity(512), first: 1, head: 0, end }
+        Self { memory, entries: VecDeque::new(), first: 1, head: 0, end }
     }
 
     /// Makes room for `len` bytes and gives them, with the id under which they are found.

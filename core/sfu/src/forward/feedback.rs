@@ -25,6 +25,8 @@ use crate::{Report, limits};
 const TICK: Duration = Duration::from_millis(20);
 /// The same while a probe runs, so that its padding is even.
 const PROBE_TICK: Duration = Duration::from_millis(5);
+/// The same for a peer that neither sends nor receives.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two sender or receiver reports to a peer.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two divisions of a receiver's bandwidth.
@@ -196,9 +198,13 @@ impl<M: Memory> Forward<M> {
             self.tick_track(now, row, outside);
         }
         for row in 0..self.peers.len() {
+            if self.idle_until.get(row as usize).is_some_and(|until| now < *until) {
+                continue;
+            }
             self.tick_uplink(now, row, outside);
             self.tick_downlink(now, row, outside);
             probing |= self.tick_probe(now, row, outside);
+            self.rest(now, row);
         }
         self.hand_over(outside);
         // As long as there is a history, its packets grow old.
@@ -207,6 +213,28 @@ impl<M: Memory> Forward<M> {
         } else {
             now + if probing { PROBE_TICK } else { TICK }
         };
+    }
+
+    /// Leaves a peer alone for a while that neither sends nor receives.
+    fn rest(&mut self, now: Timestamp, row: u32) {
+        let is_idle = self
+            .peers
+            .get(row)
+            .is_none_or(|peer| peer.tracks.is_empty() && peer.subscriptions.is_empty());
+        if is_idle {
+            self.wake_at(now + IDLE_INTERVAL, row);
+        }
+    }
+
+    /// The timer looks at a peer from then on.
+    pub(super) fn wake_at(&mut self, at: Timestamp, row: u32) {
+        let row = row as usize;
+        if self.idle_until.len() <= row {
+            self.idle_until.resize(row + 1, Timestamp::ZERO);
+        }
+        if let Some(place) = self.idle_until.get_mut(row) {
+            *place = at;
+        }
     }
 
     fn tick_track(&mut self, now: Timestamp, row: u32, outside: &mut impl Outside) {

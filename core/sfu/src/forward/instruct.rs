@@ -80,6 +80,7 @@ impl<M: Memory> Forward<M> {
         }
         let row = self.peers.insert(Peer::new(id, room, now));
         self.peer_rows.insert(id, row);
+        self.wake_at(now, row);
         self.next_tick = self.next_tick.min(now);
     }
 
@@ -110,6 +111,7 @@ impl<M: Memory> Forward<M> {
         else {
             return;
         };
+        self.wake_at(Timestamp::ZERO, row);
         if let Some(peer) = self.peers.get_mut(row) {
             peer.tracks.push(track);
             for (spatial, (ssrc, rtx_ssrc)) in (0..).zip(announced) {
@@ -197,6 +199,7 @@ impl<M: Memory> Forward<M> {
             peer.subscriptions.push(row);
             peer.downlink();
         }
+        self.wake_at(now, peer_row);
         self.allocate(now, peer_row, outside);
     }
 

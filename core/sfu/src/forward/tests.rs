@@ -287,6 +287,43 @@ fn sound_arrives_with_the_receivers_names_and_the_same_payload() {
     assert!(wire.sent.iter().all(|(port, _)| *port != ada.port), "nobody hears himself");
 }
 
+/// Whose quality was reported in so many seconds of the timer.
+fn qualities(
+    forward: &mut Forward<Vec<u8>>,
+    wire: &mut Wire,
+    seconds: std::ops::Range<u64>,
+) -> usize {
+    let mut reported = 0;
+    for millis in (seconds.start * 1000..seconds.end * 1000).step_by(20) {
+        forward.handle_timeout(at(millis), wire);
+        while let Some(report) = forward.poll_report() {
+            reported += usize::from(matches!(report, Report::Quality { .. }));
+        }
+    }
+    reported
+}
+
+#[test]
+fn who_neither_sends_nor_receives_is_looked_at_now_and_then_and_at_once_when_he_does() {
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let mut ada = Client::join(&mut forward, &mut wire, 10);
+    let ben = Client::join(&mut forward, &mut wire, 20);
+    assert_eq!(qualities(&mut forward, &mut wire, 0..21), 2 * 4, "one every five seconds");
+    assert!(forward.idle_until.iter().all(|until| *until > at(20_980)), "both are left alone");
+
+    forward.instruct(at(21_000), track(ada.id, TrackKind::Audio, &[]), &mut wire);
+    forward.instruct(at(21_000), subscription(TRACK, ben.id, Codec::Opus), &mut wire);
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(21_001), &bytes);
+    ada.receive(&mut wire);
+    for millis in (21_020..21_200).step_by(20) {
+        forward.handle_timeout(at(millis), &mut wire);
+    }
+    let (_, control) = ada.receive(&mut wire);
+    assert!(!control.is_empty(), "what came is reported within the tenth of a second");
+    assert!(forward.idle_until.iter().all(|until| *until <= at(21_200)));
+}
+
 #[test]
 fn a_replayed_and_a_forged_packet_go_nowhere() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();

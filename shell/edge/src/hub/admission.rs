@@ -180,7 +180,7 @@ impl Hub {
         };
         self.sessions.insert(id, peer);
         self.gather(seat.room);
-        self.seats.insert(peer, seat);
+        self.seats.insert(peer, Box::new(seat));
         id
     }
 

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{TrackId, WorkerId};
+use model::{Path, TrackId, WorkerId};
 use rtrb::{Consumer, Producer, RingBuffer};
 use sfu::forward::RelayedPacket;
 
@@ -62,6 +62,8 @@ pub(super) enum Hop {
     Relayed(RelayedPacket, HopBytes),
     /// To the publisher's worker.
     KeyframeWanted(TrackId, u8),
+    /// A peer of this worker proved the path: what comes over it is for there.
+    Owned(Path, WorkerId),
 }
 
 impl Default for Hop {
@@ -130,7 +132,7 @@ impl Hops {
                 Hop::Datagram { bytes: place, .. } | Hop::Relayed(_, place) => {
                     place.copy_from(bytes)
                 }
-                Hop::KeyframeWanted(..) => {}
+                Hop::KeyframeWanted(..) | Hop::Owned(..) => {}
             }
             chunk.commit_all();
             lane.is_waiting = true;
@@ -159,6 +161,13 @@ impl Hops {
     /// Asks the publisher's worker for a key frame.
     pub(super) fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
         self.push(from, Hop::KeyframeWanted(track, spatial), &[]);
+    }
+
+    /// Tells all others whose a path is.
+    pub(super) fn own(&mut self, path: Path, owner: WorkerId) {
+        for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != owner) {
+            self.push(to, Hop::Owned(path, owner), &[]);
+        }
     }
 
     /// Wakes everybody who was given something.

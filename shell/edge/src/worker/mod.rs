@@ -22,6 +22,7 @@ mod message;
 mod outlet;
 mod path;
 mod seat;
+mod steering;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use bell::Bell;
 use hop::Hops;
 use load::Load;
 pub use message::{Channel, FromWorker, NewPeer, ToWorker};
+use steering::Steering;
 pub(crate) use tcp::TcpInbox;
 use turn::{Parts, Worker};
 
@@ -101,6 +103,7 @@ impl Workers {
         let bells =
             (0..count).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
         let hops = Hops::between(&bells, &config.metrics);
+        let steering = Arc::new(Steering::default());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
         let mut workers = Self {
@@ -124,6 +127,7 @@ impl Workers {
                     .collect::<io::Result<_>>()?,
                 tcp,
                 received: Mapping::new(sys::RECEIVE_BYTES)?,
+                steering: Arc::clone(&steering),
                 hops,
                 arrivals,
                 door: Arc::clone(&config.door),

@@ -45,12 +45,15 @@ struct Caller {
 
 impl Caller {
     fn new(house: &House, index: u32) -> Self {
+        Self::at(house, PeerId { worker: WorkerId(0), index })
+    }
+
+    fn at(house: &House, id: PeerId) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let remote = SocketAddr::from(([127, 0, 0, 1], house.node.workers.udp_port()));
         socket.connect(remote).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let path = Path::udp(socket.local_addr().unwrap(), remote);
-        let id = PeerId { worker: WorkerId(0), index };
         Self { line: Line::new(&house.node, id, path), socket }
     }
 
@@ -135,6 +138,51 @@ fn a_datagram_at_the_wrong_socket_reaches_its_owner() {
         house.is_ignored(&binding_request(&ufrag), |metrics| &metrics.knocks_late);
     }
     assert_eq!(house.node.metrics.hops_made.total(), 1);
+    house.node.workers.stop();
+}
+
+/// Until all of them have their reliable channel.
+fn connect(callers: &mut [Caller]) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while callers.iter().any(|caller| caller.line.reliable.is_none()) {
+        assert!(Instant::now() < patience, "nobody answers");
+        callers.iter_mut().for_each(Caller::turn);
+    }
+}
+
+#[test]
+fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
+    let mut house = house();
+    let mut callers: Vec<Caller> = (1..=12).map(|index| Caller::new(&house, index)).collect();
+    connect(&mut callers);
+    let paths = u64::try_from(callers.len()).unwrap();
+    assert_eq!(
+        house.node.metrics.hops_made.total(),
+        paths,
+        "a word about each path and no datagram"
+    );
+
+    // From now on the kernel divides them among both.
+    callers.push(Caller::at(&house, PeerId { worker: WorkerId(1), index: 99 }));
+    connect(&mut callers);
+    let (mut said, mut came) = (0, 0);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while came < 200 {
+        assert!(Instant::now() < patience, "{came} of {said} came");
+        if said < 200 {
+            callers.iter_mut().for_each(|caller| drop(caller.line.say(&[1])));
+            said += callers.len();
+        }
+        callers.iter_mut().for_each(Caller::turn);
+        while let Ok(message) = house.node.hub.try_recv() {
+            came += usize::from(matches!(message, ToHub::Worker(FromWorker::Message(..))));
+        }
+    }
+    assert!(
+        house.node.metrics.hops_made.total() > 2 * paths,
+        "some arrive at the other worker now"
+    );
+    assert_eq!(house.node.metrics.datagrams_unproven.total(), 0, "where their owner was known");
     house.node.workers.stop();
 }
 

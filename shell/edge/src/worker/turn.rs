@@ -28,6 +28,7 @@ use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Paths, Routes};
 use super::seat::Seat;
+use super::steering::Steering;
 use super::tcp::FromTcp;
 use super::upward::Upward;
 use super::{FromWorker, NewPeer, ToWorker};
@@ -50,7 +51,9 @@ const WAKE_MIN: Duration = Duration::from_millis(1);
 /// once, and what one receiver gets of several senders leaves as one train. Both cost the kernel little
 /// more than a single datagram, and waking up costs the most of all.
 const REST: u32 = 20;
-const REST_MIN: Duration = Duration::from_millis(1);
+/// After a short turn, most often for reports alone: two hundred receivers bring ten in this time, and to wake up for
+/// each costs more than to read it.
+const REST_MIN: Duration = Duration::from_millis(2);
 /// The most that media waits here. Browsers smooth what they send over as long.
 const REST_MAX: Duration = Duration::from_millis(5);
 /// Packets that do not wait: a large picture of several senders.
@@ -70,6 +73,8 @@ pub(super) struct Parts {
     pub(super) tcp: mpsc::Receiver<FromTcp>,
     /// For [`ReceiveBatch`].
     pub(super) received: Mapping,
+    /// Which workers receive.
+    pub(super) steering: Arc<Steering>,
     pub(super) hops: Hops,
     /// From the other workers.
     pub(super) arrivals: Vec<Consumer<Hop>>,
@@ -91,6 +96,7 @@ pub(super) struct Worker {
     /// Taken while a batch is worked on.
     batch: Option<ReceiveBatch>,
     outlet: Outlet,
+    steering: Arc<Steering>,
     arrivals: Vec<Consumer<Hop>>,
     door: Arc<Door>,
     factory: Arc<PeerFactory>,
@@ -137,6 +143,7 @@ impl Worker {
             tcp: parts.tcp,
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
+            steering: parts.steering,
             arrivals: parts.arrivals,
             door: parts.door,
             factory: parts.factory,
@@ -288,6 +295,9 @@ impl Worker {
         let remote = Remote { ice: remote, fingerprint };
         let peer = Peer::new(&self.factory, &local, &remote, now);
         self.seats.insert(id, Box::new(Seat::new(peer, self.forward.slot(id), now)));
+        if self.seats.len() == 1 {
+            self.steering.note(self.id, true, &self.outlet.sockets);
+        }
         self.drive(now, id, |_| true);
     }
 
@@ -338,6 +348,7 @@ impl Worker {
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
             }
+            Hop::Owned(path, owner) => self.routes.learn(*path, *owner),
         }
     }
 
@@ -555,9 +566,13 @@ impl Worker {
                 Output::Transmit(transmit) => {
                     let path = transmit.path;
                     if transmit.verifies_remote {
+                        let is_new = self.paths.get(&path) != Some(id);
                         if !self.paths.claim(path, id, now) {
                             self.metrics.paths_contested.count();
                             continue;
+                        }
+                        if is_new && path.carrier.is_udp() {
+                            self.outlet.hops.own(path, self.id);
                         }
                         if let Some(old) = seat.prove(path, now) {
                             self.paths.remove(&old, id);
@@ -630,6 +645,9 @@ impl Worker {
             for path in &seat.paths {
                 self.paths.remove(path, id);
                 self.outlet.connections.remove(path);
+            }
+            if self.seats.is_empty() {
+                self.steering.note(self.id, false, &self.outlet.sockets);
             }
         }
     }
@@ -709,6 +727,7 @@ mod tests {
             tcp: mpsc::channel(1).1,
             sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
+            steering: Arc::default(),
             hops,
             arrivals,
             door: Arc::new(Door::new(&[7; 32])),
@@ -798,7 +817,7 @@ mod tests {
     fn a_worker_rests_after_small_turns_and_not_when_it_is_behind() {
         let millis = Duration::from_millis;
         assert_eq!(rest(Duration::from_micros(10)), REST_MIN);
-        assert_eq!(rest(Duration::from_micros(100)), millis(2));
+        assert_eq!(rest(Duration::from_micros(150)), millis(3));
         assert_eq!(rest(millis(1)), REST_MAX);
         assert_eq!(rest(REST_MAX), Duration::ZERO);
     }
