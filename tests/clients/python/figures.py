@@ -5,6 +5,7 @@ Environment: `INCAMERA_PID`, `INCAMERA_HTTP_PORT`, `INCAMERA_TCP_PORT`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import urllib.request
@@ -13,7 +14,11 @@ import urllib.request
 def port() -> int:
     """Of the server's listening sockets the one that is for no client."""
     pid = os.environ["INCAMERA_PID"]
-    owned = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+    owned = set()
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        # Connections end meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            owned.add(os.readlink(entry.path))
     with open(f"/proc/{pid}/net/tcp") as table:
         rows = [line.split() for line in table.readlines()[1:]]
     listening = [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in owned]
