@@ -10,12 +10,13 @@ use std::time::Duration;
 use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
 use edge::scrape::Login;
+use edge::tls::Shown;
 use edge::{Server, machine};
 use model::LogData;
-use settings::Settings;
 use settings::address::OwnAddress;
 use settings::certificate::Chain;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
+use settings::{Acme, Settings, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,7 +24,8 @@ use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
 use wire::revocation::Revocations;
 
-use crate::certificate::{self, Certificate, End};
+use crate::acme::{Certification, Keeper};
+use crate::certificate::{self, Certificate};
 use crate::process::{self, Ending};
 use crate::watched::Watched;
 use crate::{Failure, files, log};
@@ -35,13 +37,18 @@ pub(crate) const ABOUT: &str = "\
 The server, by a settings file.
 
 The file is YAML and takes the keys of a livekit.yaml; what has no effect here is named when the server
-starts. HTTP and WebSockets are under TLS if it names a certificate; else they are plain: on this machine
-only, or behind a proxy that speaks TLS.
+starts. HTTP and WebSockets are under TLS if it names a certificate, or an authority that gives one by
+ACME; else they are plain: on this machine only, or behind a proxy that speaks TLS.
 
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second. A file that is
 wrong changes nothing. SIGTERM tells every client to leave and ends within seconds; a
-second one ends at once.";
+second one ends at once.
+
+A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
+there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
+or, with `http_port`, at TCP 80. Try it with a test authority first: Let's Encrypt's is
+https://acme-staging-v02.api.letsencrypt.org/directory. SIGHUP tries again at once after a failure.";
 
 pub(crate) const EXAMPLES: &str = "\
 Example:
@@ -50,6 +57,14 @@ Example:
   tls:
     cert_file: chain.pem           # the server's certificate, then those between it and the root
     key_file: key.pem              # without a passphrase
+  # acme:                          # instead of both: an authority gives the certificate
+  #   domains: [calls.example.org] # what clients call this server
+  #   accept_terms: true           # you agree to the terms of service of the authority
+  #   state_dir: /var/lib/incamera # where account and certificate are kept
+  #   email: ops@example.org       # where the authority may write to
+  #   directory_url: https://ca.example.org/acme/directory # another than Let's Encrypt's
+  #   directory_ca_file: ca.pem    # who vouches for that address, if not the system's authorities
+  #   http_port: 80                # where the authority is answered, if not under TLS at `port`
   # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
@@ -102,13 +117,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     #[cfg(feature = "sabotage")]
     edge::sabotage::begin();
     process::open_files();
-    let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
+    let mut written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
+    let certification = written.certification()?;
     for warning in &written.warnings {
         let file = LogData(options.config.display());
         edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
     }
     let runtime = process::runtime()?;
-    let served = runtime.block_on(serve(written));
+    let served = runtime.block_on(serve(written, certification));
     // Not waiting for whoever still reads a file.
     runtime.shutdown_background();
     served
@@ -122,6 +138,8 @@ struct Written {
     warnings: Vec<settings::Fault>,
     config: Config,
     certificate: Option<Certificate>,
+    /// How the certificate is got, if not from files.
+    acme: Option<Acme>,
     revocations: Option<RevocationFile>,
 }
 
@@ -141,13 +159,20 @@ impl Written {
             access.revocations = file.read()?;
         }
         let now = certificate::now();
-        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
+        let (files, acme) = match tls {
+            None => (None, None),
+            Some(Tls::Files(files)) => (Some(files), None),
+            Some(Tls::Acme(acme)) => (None, Some(acme)),
+        };
+        let certificate =
+            files.map(|files| Certificate::new(files, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
+            challenges: challenged(&http, acme.as_ref()),
             http,
-            tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
+            tls: certificate.as_ref().map(|certificate| Shown::new(certificate.certified.clone())),
             authority: None,
             udp: places.bound,
             tcp: places.bound_tcp,
@@ -161,8 +186,25 @@ impl Written {
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
         };
-        Ok(Self { path, fallback, warnings, config, certificate, revocations })
+        Ok(Self { path, fallback, warnings, config, certificate, acme, revocations })
     }
+
+    /// Opens what is kept of an authority, if one is to be asked, and shows it at first.
+    fn certification(&mut self) -> Result<Option<Certification>, Failure> {
+        let Some(acme) = self.acme.clone() else { return Ok(None) };
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let opened = Certification::open(acme, folder);
+        let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
+        self.config.tls = Some(opened.shown()?);
+        Ok(Some(opened))
+    }
+}
+
+/// Where an authority is answered over HTTP.
+fn challenged(http: &[SocketAddr], acme: Option<&Acme>) -> Vec<SocketAddr> {
+    let port = acme.and_then(|acme| acme.http_port);
+    let each = port.into_iter().flat_map(|port| http.iter().map(move |at| (at.ip(), port)));
+    each.map(SocketAddr::from).collect()
 }
 
 /// The addresses that this machine has now.
@@ -194,12 +236,14 @@ impl RevocationFile {
     }
 }
 
-async fn serve(mut written: Written) -> Result<(), Failure> {
+async fn serve(mut written: Written, certification: Option<Certification>) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let server = Server::start(written.config.clone()).await?;
     // Nobody has to read it.
-    io::stdout().write_all(banner(&server, &written).as_bytes()).ok();
+    io::stdout().write_all(banner(&server, &written, certification.as_ref()).as_bytes()).ok();
+    let showing = server.showing().cloned();
+    let keeper = certification.zip(showing).map(|(it, showing)| it.start(showing)).transpose()?;
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -214,8 +258,11 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
         // A file may keep its reader waiting for ever: one on a disk that is gone, one that is a pipe.
         written = tokio::select! {
             _ = ending.asked() => break,
-            read = wake.read(&server, written) => read?,
+            read = wake.read(&server, keeper.as_ref(), written) => read?,
         };
+    }
+    if let Some(keeper) = keeper {
+        keeper.end().await;
     }
     ending.end(server).await;
     Ok(())
@@ -230,9 +277,19 @@ enum Wake {
 }
 
 impl Wake {
-    async fn read(self, server: &Server, written: Written) -> Result<Written, Failure> {
+    async fn read(
+        self,
+        server: &Server,
+        keeper: Option<&Keeper>,
+        written: Written,
+    ) -> Result<Written, Failure> {
         match self {
-            Self::HangUp => read_again(server, written).await,
+            Self::HangUp => {
+                if let Some(keeper) = keeper {
+                    keeper.ask();
+                }
+                read_again(server, written).await
+            }
             Self::Look => look_again(server, written).await,
         }
     }
@@ -254,12 +311,17 @@ async fn read_again(server: &Server, written: Written) -> Result<Written, Failur
                     "other addresses, ports and metrics take effect when the server is started again"
                 );
             }
-            if was.tls.is_some() != is.tls.is_some() {
-                edge::log!(WARN, "TLS begins or ends when the server is started again");
+            if written.acme != again.acme
+                || written.certificate.is_some() != again.certificate.is_some()
+            {
+                edge::log!(
+                    WARN,
+                    "TLS begins, ends, or has its certificate from elsewhere when the server is started again"
+                );
             }
             server.admit_by(Arc::clone(&is.access));
-            if let Some(certified) = &is.tls {
-                server.show(certified.clone());
+            if let (Some(_), Some(read)) = (&written.certificate, &again.certificate) {
+                show(server, read);
             }
             let revocations = LogData(is.access.revocations.len());
             edge::log!(
@@ -312,8 +374,7 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
         match certificate {
             None => {}
             Some(Ok(())) => {
-                server.show(shown.certified.clone());
-                written.config.tls = Some(shown.certified.clone());
+                show(server, shown);
                 let valid_to = LogData(shown.chain.valid_to());
                 edge::log!(INFO, "certificate read again", valid_to = valid_to);
             }
@@ -326,42 +387,31 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
                 );
             }
         }
-        say_if_it_ends(shown);
+        shown.say_if_it_ends();
     }
     Ok(written)
 }
 
-/// Calls go on when a certificate ends; whoever comes then is turned away by their own client.
-fn say_if_it_ends(certificate: &mut Certificate) {
-    let valid_to = LogData(certificate.chain.valid_to());
-    match certificate.end(certificate::now()) {
-        None => {}
-        Some(End::Soon(days)) => {
-            let days = LogData(days);
-            edge::log!(
-                WARN,
-                "the certificate ends soon: renew it",
-                days = days,
-                valid_to = valid_to
-            );
-        }
-        Some(End::Past) => {
-            edge::log!(
-                ERROR,
-                "the certificate has expired: nobody can join until it is renewed",
-                valid_to = valid_to,
-            );
-        }
+/// From now on this is shown to those who connect.
+fn show(server: &Server, certificate: &Certificate) {
+    if let Some(showing) = server.showing() {
+        showing.show(certificate.certified.clone());
     }
 }
 
-fn banner(server: &Server, written: &Written) -> String {
+fn banner(server: &Server, written: &Written, certification: Option<&Certification>) -> String {
     let (http, media) = (server.http(), process::media_ports(server));
     let advertised: Vec<String> =
         written.config.advertised.iter().map(ToString::to_string).collect();
-    let (scheme, how) = match &written.certificate {
-        Some(shown) => ("wss", format!("certificate valid until {}", shown.chain.valid_to())),
-        None => ("ws", "without TLS".to_owned()),
+    let valid_to = match (&written.certificate, certification) {
+        (Some(shown), _) => Some(shown.chain.valid_to()),
+        (None, Some(certification)) => certification.valid_to(),
+        (None, None) => None,
+    };
+    let (scheme, how) = match (valid_to, certification) {
+        (Some(valid_to), _) => ("wss", format!("certificate valid until {valid_to}")),
+        (None, Some(_)) => ("wss", "no certificate yet: the log says how it is got".to_owned()),
+        (None, None) => ("ws", "without TLS".to_owned()),
     };
     format!(
         "Incamera {version}

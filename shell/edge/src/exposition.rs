@@ -26,6 +26,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) process: Process,
     /// Whether the hub or a worker does not answer.
     pub(crate) silent: bool,
+    /// When the certificate that clients are shown ends, in Unix time; nothing without one.
+    pub(crate) certificate_valid_to: Option<u64>,
 }
 
 /// What the system says of the process; what it does not say is left out.
@@ -52,6 +54,11 @@ pub(crate) fn text(figures: &Figures<'_>) -> String {
     let name = "incamera_silent";
     page.family(name, "gauge", "1 while the hub or a media worker does not answer.");
     page.sample(name, &[], u8::from(figures.silent));
+    if let Some(valid_to) = figures.certificate_valid_to {
+        let name = "incamera_certificate_valid_to_seconds";
+        page.family(name, "gauge", "When the certificate of the server ends, in Unix time.");
+        page.sample(name, &[], valid_to);
+    }
     for (counter, meaning, total) in figures.metrics.described() {
         let name = format!("incamera_{counter}_total");
         page.family(&name, "counter", meaning);
@@ -212,6 +219,7 @@ mod tests {
             census: Some(census),
             process: Process { cpu_seconds: Some(1.25), ..Process::default() },
             silent: false,
+            certificate_valid_to: Some(1_800_000_000),
         }
     }
 
@@ -231,6 +239,7 @@ mod tests {
             format!("livekit_participant_join_total{{{node},state=\"signal_failed\"}} 3"),
             format!("process_cpu_seconds_total{{{node}}} 1.25"),
             format!("incamera_hub_panics_total{{{node}}} 1"),
+            format!("incamera_certificate_valid_to_seconds{{{node}}} 1800000000"),
             "# TYPE incamera_hub_panics_total counter".to_owned(),
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

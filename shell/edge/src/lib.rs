@@ -14,6 +14,7 @@
 //! ```
 
 pub mod api;
+pub mod challenge;
 pub mod config;
 mod exposition;
 pub mod http;

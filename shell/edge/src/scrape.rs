@@ -150,6 +150,7 @@ impl Scrape {
             census: self.census().await,
             process: Process { started: started.as_secs(), ..process() },
             silent: self.front.pulse.silent(Instant::now()).is_some(),
+            certificate_valid_to: self.front.shown.as_ref().and_then(|it| it.borrow().valid_to()),
         })
     }
 

@@ -99,6 +99,7 @@ impl House {
             phase: watched.clone(),
             api: Api::default(),
             pulse: Arc::clone(&pulse),
+            shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
