@@ -131,6 +131,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
     own("tls", "python/tls.py", 180),
+    own("acme", "python/acme.py", 240),
     own("deployment", "python/deployment.py", 90),
     own("doctor", "python/doctor.py", 120),
     own("addresses", "python/addresses.py", 180),

@@ -46,6 +46,8 @@ const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: &["ip"], package: "iproute2", reason: "network namespaces" },
     Tool { programs: &["tc"], package: "iproute2", reason: "throttled links" },
     Tool { programs: &["openssl"], package: "openssl", reason: "a judge of TLS" },
+    Tool { programs: &["pebble"], package: "pebble", reason: "an authority that speaks ACME" },
+    Tool { programs: &["pebble-challtestsrv"], package: "pebble", reason: "its DNS server" },
     Tool { programs: &["certutil"], package: "libnss3-tools", reason: "whom the browser trusts" },
     Tool { programs: &["systemd-analyze"], package: "systemd", reason: "a judge of the unit" },
     Tool { programs: &["faketime"], package: "faketime", reason: "a server whose clock is set" },

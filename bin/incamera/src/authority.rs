@@ -182,7 +182,8 @@ impl Authority {
         let issuer = Issuer::new(self::params(Rank::Issuer, &self.key, now), &self.key);
         let certificate = params.signed_by(&key, &issuer)?;
         let chain = vec![certificate.der().to_vec(), self.issuer.clone()];
-        Ok(CertifiedKey::new(chain, &to_pem("PRIVATE KEY", key.serialized_der()))?)
+        let valid_to = unix(now + DAY * SERVER_DAYS).0;
+        Ok(CertifiedKey::new(chain, &to_pem("PRIVATE KEY", key.serialized_der()), valid_to)?)
     }
 }
 
@@ -236,7 +237,8 @@ fn unix(time: SystemTime) -> UnixTime {
     UnixTime(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
+/// `der` as text, with nothing of it left elsewhere.
+pub(crate) fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let base64 = Zeroizing::new(BASE64_STANDARD.encode(der));
     let mut text = Zeroizing::new(String::with_capacity(2 * base64.len() + 128));
     text.push_str(&format!("-----BEGIN {label}-----\n"));

@@ -77,7 +77,8 @@ impl BackEnd {
     ) -> Result<String, Failure> {
         let url = self.url()?;
         let place = Place::of(&url)?;
-        let trust = if place.is_sealed { Some(Trust::new(self.ca_file.as_deref())?) } else { None };
+        let trust = place.is_sealed.then(|| Trust::new(self.ca_file.as_deref(), "--ca-file"));
+        let trust = trust.transpose()?;
         let token = self.token(grant)?;
         let body = serde_json::to_vec(request)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use edge::tls::CertifiedKey;
+use model::LogData;
 use settings::certificate::{CertificateError, Chain, UnixTime};
-use settings::{Fault, Tls};
+use settings::{CertificateFiles, Fault};
 
 use crate::files;
 use crate::watched::Watched;
@@ -25,7 +26,12 @@ pub(crate) struct Certificate {
     source: Source,
     /// The files have changed, and not rested since.
     is_changing: bool,
-    /// What has been said of its end.
+    ends: Ends,
+}
+
+/// What has been said of a certificate's end.
+#[derive(Default)]
+pub(crate) struct Ends {
     said: Said,
 }
 
@@ -39,8 +45,9 @@ struct Source {
     key_file: Watched,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Said {
+    #[default]
     Nothing,
     /// And how many days before.
     EndsSoon(u64),
@@ -48,7 +55,7 @@ enum Said {
 }
 
 /// What is to be said of a certificate's end.
-pub(crate) enum End {
+enum End {
     /// In so many days.
     Soon(u64),
     /// It has come.
@@ -80,7 +87,7 @@ impl Source {
 impl Certificate {
     /// Judges what the settings name; their paths are relative to `folder`. See [`Source::read`] for `shown`.
     pub(crate) fn new(
-        tls: Tls,
+        tls: CertificateFiles,
         folder: &Path,
         now: UnixTime,
         shown: Option<&Chain>,
@@ -94,7 +101,7 @@ impl Certificate {
             key_name: tls.key_file,
         };
         let (chain, certified) = source.read(now, shown)?;
-        Ok(Self { certified, chain, source, is_changing: false, said: Said::Nothing })
+        Ok(Self { certified, chain, source, is_changing: false, ends: Ends::default() })
     }
 
     /// What the files hold now, if they have changed and rested since.
@@ -106,13 +113,46 @@ impl Certificate {
         }
         let read = self.source.read(now, None);
         Some(read.map(|(chain, certified)| {
-            (self.chain, self.certified, self.said) = (chain, certified, Said::Nothing);
+            (self.chain, self.certified, self.ends) = (chain, certified, Ends::default());
         }))
     }
 
-    /// What is to be said of its end and has not been: once a day while it nears, and once when it has come.
-    pub(crate) fn end(&mut self, now: UnixTime) -> Option<End> {
-        let (said, end) = match self.chain.valid_to().days_after(now) {
+    /// Says in the log that it ends, if that is to be said.
+    pub(crate) fn say_if_it_ends(&mut self) {
+        self.ends.say(self.chain.valid_to(), now());
+    }
+}
+
+impl Ends {
+    /// Says in the log that a certificate ends, if that is to be said. Calls go on then; whoever comes is turned
+    /// away by their own client.
+    pub(crate) fn say(&mut self, valid_to: UnixTime, now: UnixTime) {
+        let end = self.next(valid_to, now);
+        let valid_to = LogData(valid_to);
+        match end {
+            None => {}
+            Some(End::Soon(days)) => {
+                let days = LogData(days);
+                edge::log!(
+                    WARN,
+                    "the certificate ends soon: renew it",
+                    days = days,
+                    valid_to = valid_to
+                );
+            }
+            Some(End::Past) => {
+                edge::log!(
+                    ERROR,
+                    "the certificate has expired: nobody can join until it is renewed",
+                    valid_to = valid_to,
+                );
+            }
+        }
+    }
+
+    /// What is to be said and has not been: once a day while it nears, and once when it has come.
+    fn next(&mut self, valid_to: UnixTime, now: UnixTime) -> Option<End> {
+        let (said, end) = match valid_to.days_after(now) {
             None => (Said::HasEnded, End::Past),
             Some(days) if days < WARN_DAYS => (Said::EndsSoon(days), End::Soon(days)),
             Some(_) => return None,
@@ -124,7 +164,10 @@ impl Certificate {
 /// Joins certificate and key; what is wrong with the key, with every reason behind it.
 pub(crate) fn certified(chain: &Chain, key: &str) -> Result<CertifiedKey, String> {
     let certificates = chain.certificates().iter().map(|each| each.der.clone()).collect();
-    CertifiedKey::new(certificates, key).map_err(|error| match std::error::Error::source(&error) {
+    let valid_to = chain.valid_to().0;
+    CertifiedKey::new(certificates, key, valid_to).map_err(|error| match std::error::Error::source(
+        &error,
+    ) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     })
@@ -160,9 +203,10 @@ mod tests {
             files::read(&folder.join(name), files::SECRET_FILE_MAX)
         });
         let now = now();
-        let mut shown =
-            Certificate::new(settings.unwrap().tls.unwrap(), &folder, now, None).unwrap();
-        assert!(shown.look(now).is_none() && shown.end(now).is_none());
+        let Some(settings::Tls::Files(tls)) = settings.unwrap().tls else { panic!("no files") };
+        let mut shown = Certificate::new(tls, &folder, now, None).unwrap();
+        let end = |shown: &mut Certificate, now| shown.ends.next(shown.chain.valid_to(), now);
+        assert!(shown.look(now).is_none() && end(&mut shown, now).is_none());
 
         // One after the other, as renewing does.
         fs::write(folder.join("c.pem"), &other.0).unwrap();
@@ -170,9 +214,11 @@ mod tests {
         fs::write(folder.join("k.pem"), &other.1).unwrap();
         assert!(shown.look(now).is_none());
         assert!(shown.look(now).unwrap().is_ok());
-        assert!(matches!(shown.end(now), Some(End::Soon(0 | 1))) && shown.end(now).is_none());
+        assert!(matches!(end(&mut shown, now), Some(End::Soon(0 | 1))));
+        assert!(end(&mut shown, now).is_none());
         let later = UnixTime(now.0 + 86_400 * 2);
-        assert!(matches!(shown.end(later), Some(End::Past)) && shown.end(later).is_none());
+        assert!(matches!(end(&mut shown, later), Some(End::Past)));
+        assert!(end(&mut shown, later).is_none());
 
         fs::write(folder.join("k.pem"), &one.1).unwrap();
         assert!(shown.look(now).is_none());

@@ -9,6 +9,7 @@ use clap::Args;
 use edge::Server;
 use edge::config::{Config, Limits, MetricsAt};
 use edge::networks::Callers;
+use edge::tls::Shown;
 use model::Share;
 use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys};
@@ -105,7 +106,8 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
     let bind = lan.map_or(options.bind, Lan::everywhere);
     Ok(Config {
         http: vec![SocketAddr::from((bind, options.http_port))],
-        tls: lan.map(|lan| lan.certified.clone()),
+        tls: lan.map(|lan| Shown::new(lan.certified.clone())),
+        challenges: Vec::new(),
         authority: lan.map(|lan| lan.authority.pem.as_str().into()),
         udp: vec![SocketAddr::from((bind, options.udp_port))],
         tcp: vec![SocketAddr::from((bind, options.tcp_port))],

@@ -3,8 +3,9 @@
 //! Owns: the command, the order of its checks, how findings are said.
 //! Guarantees: it changes nothing; each finding says what is, why it matters and what mends it, and holds no
 //! secret; outside this machine it asks only whom it is told to ask.
-//! Not here: the checks (`machine`, `network`, `certificates`).
+//! Not here: the checks (`machine`, `network`, `certificates`, `acme`).
 
+mod acme;
 mod certificates;
 mod finding;
 mod machine;
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use settings::Settings;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
+use settings::{Settings, Tls};
 
 use wire::key::Project;
 
@@ -33,8 +34,8 @@ revocations. Always: the clock, limits, socket buffers, swap. Run it as the user
 before the first start and whenever something is odd; it changes nothing. Ports that a running server
 holds are told apart from those that something else does.
 
-It asks nobody else unless it is told whom: a STUN server, from where this machine looks different behind
-a router, and a time server.";
+It asks nobody else unless it is told whom: the authority of `tls.acme`, for its directory alone, a STUN
+server, from where this machine looks different behind a router, and a time server.";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -69,8 +70,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
             let own = crate::serve::own_addresses()?;
             network::check(&settings, &own, options.stun.as_deref(), &mut report);
-            if let Some(tls) = &settings.tls {
-                certificates::check(tls, &folder, &mut report);
+            match &settings.tls {
+                Some(Tls::Files(files)) => certificates::check(files, &folder, &mut report),
+                Some(Tls::Acme(acme)) => acme::check(acme, &settings, &folder, &own, &mut report),
+                None => {}
             }
             check_files(&settings, path, &folder, &mut report);
         }

@@ -4,6 +4,7 @@
 //! Not here: anything that a server does (`edge`).
 #![forbid(unsafe_code)]
 
+mod acme;
 mod authority;
 mod back_end;
 mod certificate;

@@ -12,12 +12,13 @@ use edge::config::{Config, Limits, MetricsAt};
 use edge::limits::BUSY_MAX;
 use edge::networks::Callers;
 use edge::scrape::Login;
+use edge::tls::Shown;
 use edge::{Server, machine};
 use model::{LogData, Share};
-use settings::Settings;
 use settings::address::OwnAddress;
 use settings::certificate::Chain;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
+use settings::{Acme, Settings, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -25,7 +26,8 @@ use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
 use wire::revocation::Revocations;
 
-use crate::certificate::{self, Certificate, End};
+use crate::acme::{Certification, Keeper};
+use crate::certificate::{self, Certificate};
 use crate::process::{self, Ending};
 use crate::watched::Watched;
 use crate::{Failure, files, log};
@@ -37,13 +39,18 @@ pub(crate) const ABOUT: &str = "\
 The server, by a settings file.
 
 The file is YAML and takes the keys of a livekit.yaml; what has no effect here is named when the server
-starts. HTTP and WebSockets are under TLS if it names a certificate; else they are plain: on this machine
-only, or behind a proxy that speaks TLS.
+starts. HTTP and WebSockets are under TLS if it names a certificate, or an authority that gives one by
+ACME; else they are plain: on this machine only, or behind a proxy that speaks TLS.
 
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second. A file that is
 wrong changes nothing. SIGTERM tells every client to leave and ends within seconds; a
-second one ends at once.";
+second one ends at once.
+
+A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
+there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
+or, with `http_port`, at TCP 80. Try it with a test authority first: Let's Encrypt's is
+https://acme-staging-v02.api.letsencrypt.org/directory. SIGHUP tries again at once after a failure.";
 
 pub(crate) const EXAMPLES: &str = "\
 Example:
@@ -52,6 +59,14 @@ Example:
   tls:
     cert_file: chain.pem           # the server's certificate, then those between it and the root
     key_file: key.pem              # without a passphrase
+  # acme:                          # instead of both: an authority gives the certificate
+  #   domains: [calls.example.org] # what clients call this server
+  #   accept_terms: true           # you agree to the terms of service of the authority
+  #   state_dir: /var/lib/incamera # where account and certificate are kept
+  #   email: ops@example.org       # where the authority may write to
+  #   directory_url: https://ca.example.org/acme/directory # another than Let's Encrypt's
+  #   directory_ca_file: ca.pem    # who vouches for that address, if not the system's authorities
+  #   http_port: 80                # where the authority is answered, if not under TLS at `port`
   # behind_proxy: true             # instead of `tls`, if a proxy speaks it
   rtc:
     udp_port: 7882
@@ -99,10 +114,11 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     process::begin(&options.log)?;
-    let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
+    let mut written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
+    let certification = written.certification()?;
     say_warnings(&written, &[]);
     let runtime = process::runtime()?;
-    let served = runtime.block_on(serve(written));
+    let served = runtime.block_on(serve(written, certification));
     // Not waiting for whoever still reads a file.
     runtime.shutdown_background();
     served
@@ -116,6 +132,8 @@ struct Written {
     warnings: Vec<settings::Fault>,
     config: Config,
     certificate: Option<Certificate>,
+    /// How the certificate is got, if not from files.
+    acme: Option<Acme>,
     revocations: Option<RevocationFile>,
 }
 
@@ -145,15 +163,22 @@ impl Written {
             access.revocations = file.read()?;
         }
         let now = certificate::now();
-        let certificate = tls.map(|tls| Certificate::new(tls, &folder, now, shown)).transpose();
+        let (files, acme) = match tls {
+            None => (None, None),
+            Some(Tls::Files(files)) => (Some(files), None),
+            Some(Tls::Acme(acme)) => (None, Some(acme)),
+        };
+        let certificate =
+            files.map(|files| Certificate::new(files, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let is_local = http.iter().all(|address| address.ip().is_loopback());
         let callers = if behind_proxy || is_local { Callers::Proxy } else { Callers::Clients };
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
+            challenges: challenged(&http, acme.as_ref()),
             http,
-            tls: certificate.as_ref().map(|certificate| certificate.certified.clone()),
+            tls: certificate.as_ref().map(|certificate| Shown::new(certificate.certified.clone())),
             authority: None,
             udp: places.bound,
             tcp: places.bound_tcp,
@@ -169,8 +194,25 @@ impl Written {
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
         };
-        Ok(Self { path, fallback, warnings, config, certificate, revocations })
+        Ok(Self { path, fallback, warnings, config, certificate, acme, revocations })
     }
+
+    /// Opens what is kept of an authority, if one is to be asked, and shows it at first.
+    fn certification(&mut self) -> Result<Option<Certification>, Failure> {
+        let Some(acme) = self.acme.clone() else { return Ok(None) };
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let opened = Certification::open(acme, folder);
+        let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
+        self.config.tls = Some(opened.shown()?);
+        Ok(Some(opened))
+    }
+}
+
+/// Where an authority is answered over HTTP.
+fn challenged(http: &[SocketAddr], acme: Option<&Acme>) -> Vec<SocketAddr> {
+    let port = acme.and_then(|acme| acme.http_port);
+    let each = port.into_iter().flat_map(|port| http.iter().map(move |at| (at.ip(), port)));
+    each.map(SocketAddr::from).collect()
 }
 
 /// Says what the settings have in vain, unless it has been `said` before.
@@ -209,20 +251,39 @@ impl Fixed {
     }
 }
 
+/// Where the certificate comes from.
+#[derive(Clone, PartialEq)]
+enum Source {
+    /// There is none.
+    Nowhere,
+    Files,
+    Authority(Acme),
+}
+
+impl Source {
+    fn of(written: &Written) -> Self {
+        match (&written.certificate, &written.acme) {
+            (Some(_), _) => Self::Files,
+            (None, Some(acme)) => Self::Authority(acme.clone()),
+            (None, None) => Self::Nowhere,
+        }
+    }
+}
+
 /// What a server was started with.
 struct Started {
     fixed: Fixed,
-    has_tls: bool,
+    source: Source,
 }
 
 impl Started {
-    fn of(config: &Config) -> Self {
-        Self { fixed: Fixed::of(config), has_tls: config.tls.is_some() }
+    fn of(written: &Written) -> Self {
+        Self { fixed: Fixed::of(&written.config), source: Source::of(written) }
     }
 
     /// Says what waits for the next start, if it is not what was said when the files were read before.
-    fn say_what_waits(&self, was: &Config, is: &Config) {
-        let (before, now) = (Fixed::of(was), Fixed::of(is));
+    fn say_what_waits(&self, was: &Written, is: &Written) {
+        let (before, now) = (Fixed::of(&was.config), Fixed::of(&is.config));
         if now != self.fixed && now != before {
             edge::log!(
                 WARN,
@@ -231,9 +292,12 @@ impl Started {
         } else if now == self.fixed && now != before {
             edge::log!(INFO, "addresses, ports, metrics and limits are again what is served with");
         }
-        let has_tls = is.tls.is_some();
-        if has_tls != self.has_tls && has_tls != was.tls.is_some() {
-            edge::log!(WARN, "TLS begins or ends when the server is started again");
+        let source = Source::of(is);
+        if source != self.source && source != Source::of(was) {
+            edge::log!(
+                WARN,
+                "TLS begins, ends, or has its certificate from elsewhere when the server is started again"
+            );
         }
     }
 }
@@ -267,13 +331,15 @@ impl RevocationFile {
     }
 }
 
-async fn serve(mut written: Written) -> Result<(), Failure> {
+async fn serve(mut written: Written, certification: Option<Certification>) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let started = Started::of(&written.config);
+    let started = Started::of(&written);
     let server = Server::start(written.config.clone()).await?;
     // Nobody has to read it.
-    io::stdout().write_all(banner(&server, &written).as_bytes()).ok();
+    io::stdout().write_all(banner(&server, &written, certification.as_ref()).as_bytes()).ok();
+    let showing = server.showing().cloned();
+    let keeper = certification.zip(showing).map(|(it, showing)| it.start(showing)).transpose()?;
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -288,8 +354,11 @@ async fn serve(mut written: Written) -> Result<(), Failure> {
         // A file may keep its reader waiting for ever: one on a disk that is gone, one that is a pipe.
         written = tokio::select! {
             _ = ending.asked() => break,
-            read = wake.read(&server, &started, written) => read?,
+            read = wake.read(&server, &started, keeper.as_ref(), written) => read?,
         };
+    }
+    if let Some(keeper) = keeper {
+        keeper.end().await;
     }
     ending.end(server).await;
     Ok(())
@@ -308,10 +377,16 @@ impl Wake {
         self,
         server: &Server,
         started: &Started,
+        keeper: Option<&Keeper>,
         written: Written,
     ) -> Result<Written, Failure> {
         match self {
-            Self::HangUp => read_again(server, started, written).await,
+            Self::HangUp => {
+                if let Some(keeper) = keeper {
+                    keeper.ask();
+                }
+                read_again(server, started, written).await
+            }
             Self::Look => look_again(server, written).await,
         }
     }
@@ -329,11 +404,11 @@ async fn read_again(
     match again {
         Ok(again) => {
             let is = &again.config;
-            started.say_what_waits(&written.config, is);
+            started.say_what_waits(&written, &again);
             say_warnings(&again, &written.warnings);
             server.admit_by(Arc::clone(&is.access));
-            if let Some(certified) = &is.tls {
-                server.show(certified.clone());
+            if let (Some(_), Some(read)) = (&written.certificate, &again.certificate) {
+                show(server, read);
             }
             let revocations = LogData(is.access.revocations.len());
             edge::log!(
@@ -386,8 +461,7 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
         match certificate {
             None => {}
             Some(Ok(())) => {
-                server.show(shown.certified.clone());
-                written.config.tls = Some(shown.certified.clone());
+                show(server, shown);
                 let valid_to = LogData(shown.chain.valid_to());
                 edge::log!(INFO, "certificate read again", valid_to = valid_to);
             }
@@ -400,42 +474,31 @@ async fn look_again(server: &Server, mut written: Written) -> Result<Written, Fa
                 );
             }
         }
-        say_if_it_ends(shown);
+        shown.say_if_it_ends();
     }
     Ok(written)
 }
 
-/// Calls go on when a certificate ends; whoever comes then is turned away by their own client.
-fn say_if_it_ends(certificate: &mut Certificate) {
-    let valid_to = LogData(certificate.chain.valid_to());
-    match certificate.end(certificate::now()) {
-        None => {}
-        Some(End::Soon(days)) => {
-            let days = LogData(days);
-            edge::log!(
-                WARN,
-                "the certificate ends soon: renew it",
-                days = days,
-                valid_to = valid_to
-            );
-        }
-        Some(End::Past) => {
-            edge::log!(
-                ERROR,
-                "the certificate has expired: nobody can join until it is renewed",
-                valid_to = valid_to,
-            );
-        }
+/// From now on this is shown to those who connect.
+fn show(server: &Server, certificate: &Certificate) {
+    if let Some(showing) = server.showing() {
+        showing.show(certificate.certified.clone());
     }
 }
 
-fn banner(server: &Server, written: &Written) -> String {
+fn banner(server: &Server, written: &Written, certification: Option<&Certification>) -> String {
     let (http, media) = (server.http(), process::media_ports(server));
     let advertised: Vec<String> =
         written.config.advertised.iter().map(ToString::to_string).collect();
-    let (scheme, how) = match &written.certificate {
-        Some(shown) => ("wss", format!("certificate valid until {}", shown.chain.valid_to())),
-        None => ("ws", "without TLS".to_owned()),
+    let valid_to = match (&written.certificate, certification) {
+        (Some(shown), _) => Some(shown.chain.valid_to()),
+        (None, Some(certification)) => certification.valid_to(),
+        (None, None) => None,
+    };
+    let (scheme, how) = match (valid_to, certification) {
+        (Some(valid_to), _) => ("wss", format!("certificate valid until {valid_to}")),
+        (None, Some(_)) => ("wss", "no certificate yet: the log says how it is got".to_owned()),
+        (None, None) => ("ws", "without TLS".to_owned()),
     };
     format!(
         "Incamera {version}

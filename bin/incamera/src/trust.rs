@@ -32,16 +32,19 @@ const SYSTEM_FILES: [&str; 4] = [
 const FILE_MAX: usize = 4 << 20;
 
 /// Whom a command believes.
+#[derive(Clone)]
 pub(crate) struct Trust {
     config: Arc<ClientConfig>,
+    /// How a person names another file.
+    option: &'static str,
 }
 
 impl Trust {
-    /// In the authorities of this file, else in the system's.
-    pub(crate) fn new(named: Option<&Path>) -> Result<Self, Failure> {
+    /// In the authorities of this file, else in the system's; `option` is how a person names the file.
+    pub(crate) fn new(named: Option<&Path>, option: &'static str) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path.to_owned(),
-            None => system_file()?,
+            None => system_file(option)?,
         };
         let text = files::read(&path, FILE_MAX)?;
         let all: Vec<_> =
@@ -54,7 +57,7 @@ impl Trust {
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), option })
     }
 
     /// Makes sure that the other end is `host`, and begins TLS.
@@ -66,17 +69,19 @@ impl Trust {
         let name = ServerName::try_from(host.to_owned())?;
         let greeted = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await;
         greeted.map_err(|error| {
-            format!("no TLS with {host}: {error}; --ca-file names an authority of your own").into()
+            format!("no TLS with {host}: {error}; {} names an authority of your own", self.option)
+                .into()
         })
     }
 }
 
-fn system_file() -> Result<PathBuf, Failure> {
+fn system_file(option: &str) -> Result<PathBuf, Failure> {
     if let Some(path) = env::var_os(FILE_VARIABLE) {
         return Ok(path.into());
     }
     let found = SYSTEM_FILES.into_iter().map(Path::new).find(|path| path.exists());
-    let found = found.ok_or("this system has no file of authorities: name one with --ca-file")?;
+    let found = found
+        .ok_or_else(|| format!("this system has no file of authorities: name one with {option}"))?;
     Ok(found.to_owned())
 }
 
@@ -88,13 +93,13 @@ mod tests {
     fn a_file_without_an_authority_is_no_trust() {
         let path = env::temp_dir().join(format!("incamera-trust-{}", std::process::id()));
         std::fs::write(&path, "nothing\n").unwrap();
-        let failure = Trust::new(Some(&path)).err().unwrap();
+        let failure = Trust::new(Some(&path), "--ca-file").err().unwrap();
         assert!(failure.to_string().ends_with("holds no certificate in PEM"), "{failure}");
         let own = rcgen::generate_simple_self_signed(["house.example".to_owned()]).unwrap();
         let der = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, own.cert.der());
         let pem = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
         std::fs::write(&path, pem).unwrap();
-        assert!(Trust::new(Some(&path)).is_ok());
+        assert!(Trust::new(Some(&path), "--ca-file").is_ok());
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -1,25 +1,29 @@
 //! What an operator writes: the settings of a server, and what is revoked.
 //!
-//! Owns: the two files and the certificate, from their text to values that make sense.
+//! Owns: the two files and the certificate, from their text to values that make sense; when a certificate is
+//! renewed.
 //! Guarantees: what is refused is refused with the line and the reason, and neither holds a secret; what is not
 //! known, or has no effect here, is named; the texts that are read into are overwritten when dropped.
 //! Not here: opening files, which the caller does when it is given a path; what a value causes (`edge`).
 //! Source: LiveKit `config-sample.yaml` and `pkg/config/config.go`, whose names are kept.
 #![forbid(unsafe_code)]
 
+mod acme;
 pub mod address;
 pub mod certificate;
 mod keys;
 pub mod limits;
 mod load;
 mod metrics;
+pub mod renewal;
 mod revocations;
 mod server;
 mod yaml;
 
+pub use acme::Acme;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
-pub use server::{Settings, Tls, read_settings};
+pub use server::{CertificateFiles, Settings, Tls, read_settings};
 
 use zeroize::Zeroizing;
 

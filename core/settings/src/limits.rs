@@ -15,3 +15,9 @@ pub const CHAIN_MAX: usize = 8;
 /// Addresses to listen at, and as many to advertise: a media worker waits for sixteen descriptors, of which
 /// some are not sockets.
 pub const ADDRESSES_MAX: usize = 8;
+/// Names of a certificate that an authority is asked for: Let's Encrypt's stricter profiles take as many.
+pub const DOMAINS_MAX: usize = 25;
+/// Bytes of an e-mail address (RFC 5321 §4.5.3.1.3, without its brackets).
+pub const EMAIL_MAX: usize = 254;
+/// Failed attempts to get a certificate that are remembered: after six the wait grows no more.
+pub const FAILURES_MAX: usize = 8;

@@ -11,6 +11,7 @@ use model::Share;
 use wire::key::{KeyError, Project, RefreshKey};
 use zeroize::Zeroizing;
 
+use crate::acme::{Acme, acme};
 use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
@@ -99,8 +100,17 @@ pub struct Settings {
     pub warnings: Vec<Fault>,
 }
 
+/// Where the certificate that clients see comes from.
+#[derive(Debug)]
+pub enum Tls {
+    /// Somebody puts it into files.
+    Files(CertificateFiles),
+    /// The server asks an authority for it.
+    Acme(Acme),
+}
+
 /// The certificate that clients see, and its key.
-pub struct Tls {
+pub struct CertificateFiles {
     /// Where the settings name it.
     pub line: usize,
     /// The path of the certificate.
@@ -113,9 +123,9 @@ pub struct Tls {
     pub key: Zeroizing<String>,
 }
 
-impl fmt::Debug for Tls {
+impl fmt::Debug for CertificateFiles {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Tls")
+        out.debug_struct("CertificateFiles")
             .field("line", &self.line)
             .field("cert_file", &self.cert_file)
             .field("key_file", &self.key_file)
@@ -156,6 +166,10 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let (busy_max, selector) = load::busy_max(&mut map)?;
     let mut cautions = Vec::new();
     let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
+    if let Some(Tls::Acme(acme)) = &tls {
+        let metrics = metrics.as_ref().map(|metrics| metrics.port);
+        check_acme(acme, &http, [tcp_port, metrics], &mut cautions)?;
+    }
     let mut warnings = warnings("", map);
     warnings.append(&mut cautions);
     if let Some(rtc) = rtc {
@@ -209,19 +223,57 @@ fn refresh(node: &Node, read: &mut ReadFile<'_>) -> Result<RefreshKey, Fault> {
 
 fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {
     let mut map = node.map()?;
+    if let Some(node) = map.take("acme") {
+        let line = node.line;
+        if [map.take("cert_file"), map.take("key_file")].iter().any(Option::is_some) {
+            let reason = "the certificate comes from `cert_file` and `key_file`, or by `acme`: give one of the two";
+            return Err(Fault::new(line, reason));
+        }
+        map.end()?;
+        return acme(node).map(Tls::Acme);
+    }
     let (cert_file, key_file) = (map.need("cert_file")?, map.need("key_file")?);
     map.end()?;
     let text = keys::open(&cert_file, read)?;
     let name = cert_file.text()?.to_owned();
     let chain = Chain::read(&text).map_err(|error| cert_file.fault(format!("{name} {error}")))?;
     let key = keys::open(&key_file, read)?;
-    Ok(Tls {
+    Ok(Tls::Files(CertificateFiles {
         line: cert_file.line,
         cert_file: name,
         key_file: key_file.text()?.to_owned(),
         chain,
         key,
-    })
+    }))
+}
+
+/// Whether an authority could be answered beside all that is served at these addresses, and these ports.
+fn check_acme(
+    acme: &Acme,
+    (http, behind_proxy): &(Vec<SocketAddr>, bool),
+    taken: [Option<u16>; 2],
+    warnings: &mut Vec<Fault>,
+) -> Result<(), Fault> {
+    let fault = |reason: &str| Fault::new(acme.line, reason);
+    if *behind_proxy {
+        return Err(fault(
+            "`behind_proxy` says that a proxy speaks TLS, and then it is the proxy that needs the certificate: leave \
+             one of the two out",
+        ));
+    }
+    let is_http = |port: u16| http.iter().any(|address| address.port() == port);
+    if acme.http_port.is_some_and(|port| is_http(port) || taken.contains(&Some(port))) {
+        return Err(fault(
+            "`http_port` is the port of something else here: give it one of its own",
+        ));
+    }
+    if http.iter().all(|address| address.ip().is_loopback()) {
+        warnings.push(fault(
+            "an authority outside does not reach this server, which listens on this machine alone: give \
+             `bind_addresses`",
+        ));
+    }
+    Ok(())
 }
 
 /// Where HTTP is served, and whether a proxy before it speaks TLS.

@@ -14,15 +14,17 @@ use wire::access::Access;
 use crate::limits;
 use crate::networks::Callers;
 use crate::scrape::Login;
-use crate::tls::CertifiedKey;
+use crate::tls::Shown;
 
 /// Everything that a server is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where HTTP and WebSockets are served: at least one. Port 0 takes any, and then there is one address.
     pub http: Vec<SocketAddr>,
-    /// What they are served with; without it in the clear. [`crate::Server::show`] changes it.
-    pub tls: Option<CertifiedKey>,
+    /// What they are served with; without it in the clear. [`crate::Server::showing`] changes it.
+    pub tls: Option<Shown>,
+    /// Where an authority is answered over HTTP in the clear, if anywhere. Without effect without TLS.
+    pub challenges: Vec<SocketAddr>,
     /// A certificate that is given to whoever asks for it: see [`crate::tls::Tls`].
     pub authority: Option<Arc<str>>,
     /// Where media is received: one address of each interface, all with the same port. Port 0 takes
@@ -186,6 +188,7 @@ mod tests {
         Config {
             http: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             tls: None,
+            challenges: Vec::new(),
             authority: None,
             udp: udp.iter().map(|text| text.parse().unwrap()).collect(),
             tcp: Vec::new(),

@@ -31,6 +31,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) busy: Vec<(WorkerId, Share)>,
     /// Whether nobody new is let in for that.
     pub(crate) is_busy: bool,
+    /// When the certificate that clients are shown ends, in Unix time; nothing without one.
+    pub(crate) certificate_valid_to: Option<u64>,
 }
 
 /// What the system says of the process; what it does not say is left out.
@@ -67,6 +69,11 @@ pub(crate) fn text(figures: &Figures<'_>) -> String {
     let name = "incamera_busy";
     page.family(name, "gauge", "1 while joins are refused because the media workers are too busy.");
     page.sample(name, &[], u8::from(figures.is_busy));
+    if let Some(valid_to) = figures.certificate_valid_to {
+        let name = "incamera_certificate_valid_to_seconds";
+        page.family(name, "gauge", "When the certificate of the server ends, in Unix time.");
+        page.sample(name, &[], valid_to);
+    }
     for (counter, meaning, total) in figures.metrics.described() {
         let name = format!("incamera_{counter}_total");
         page.family(&name, "counter", meaning);
@@ -249,6 +256,7 @@ mod tests {
             silent: false,
             busy: vec![(WorkerId(0), Share::from_permille(125)), (WorkerId(1), Share::ALL)],
             is_busy: false,
+            certificate_valid_to: Some(1_800_000_000),
         }
     }
 
@@ -272,6 +280,7 @@ mod tests {
             ),
             format!("process_cpu_seconds_total{{{node}}} 1.25"),
             format!("incamera_hub_panics_total{{{node}}} 1"),
+            format!("incamera_certificate_valid_to_seconds{{{node}}} 1800000000"),
             "# TYPE incamera_hub_panics_total counter".to_owned(),
             format!("incamera_worker_busy_ratio{{{node},worker=\"0\"}} 0.125"),
             format!("incamera_busy{{{node}}} 0"),

@@ -35,6 +35,10 @@ use crate::page;
 use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
+use crate::tls::Shown;
+
+/// What is said while an authority has given none.
+const NO_CERTIFICATE: &str = "no certificate yet";
 
 /// When whoever came at a busy time may try again: several times what it takes to notice that there is room.
 const RETRY_AFTER_S: u16 = 5;
@@ -58,6 +62,8 @@ pub struct Front {
     pub pulse: Arc<Pulse>,
     /// What one network may have.
     pub networks: Networks,
+    /// The certificate that clients are shown, under TLS.
+    pub shown: Option<watch::Receiver<Shown>>,
 }
 
 /// Why a request is not answered as it wishes.
@@ -154,6 +160,27 @@ impl Front {
         }
     }
 
+    /// Answers under a certificate that no client should accept: whether we live, and that there is none yet.
+    pub(crate) fn without_certificate(&self, request: &Request<Incoming>) -> Response<Body> {
+        let answer = match request.uri().path().trim_start_matches('/') {
+            "livez" => must_be_get(request.method()).map(|()| "alive\n".into_response()),
+            "readyz" => must_be_get(request.method()).map(|()| self.readiness()),
+            _ => Err(Refused::Unavailable(NO_CERTIFICATE)),
+        };
+        with_cors(answer.unwrap_or_else(|refused| refused.answer()))
+    }
+
+    /// What is amiss with the certificate that clients are shown.
+    fn certificate_fault(&self) -> Option<&'static str> {
+        let valid_to = self.shown.as_ref()?.borrow().valid_to();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        match valid_to {
+            None => Some(NO_CERTIFICATE),
+            Some(valid_to) if valid_to < since.as_secs() => Some("the certificate has expired"),
+            Some(_) => None,
+        }
+    }
+
     /// Whether new participants should be sent here.
     fn readiness(&self) -> Response<Body> {
         let unready = if *self.phase.borrow() != Phase::Open {
@@ -165,7 +192,7 @@ impl Front {
         } else if self.pulse.participants() >= self.limits.participants {
             Some("full: as many participants as the node takes are here".to_owned())
         } else {
-            None
+            self.certificate_fault().map(str::to_owned)
         };
         match unready {
             None => "ready\n".into_response(),

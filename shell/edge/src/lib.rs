@@ -18,6 +18,7 @@ pub mod api;
 mod budget;
 #[cfg(test)]
 mod caller;
+pub mod challenge;
 pub mod config;
 mod exposition;
 pub mod http;

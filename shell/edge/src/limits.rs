@@ -158,6 +158,12 @@ pub const SCRAPERS_MAX: usize = 16;
 
 /// Of these, of one address: a fourth, so that whoever keeps connecting leaves places to the monitor.
 pub const SCRAPERS_EACH_MAX: usize = SCRAPERS_MAX / 4;
+/// Connections at once at the port where an authority asks over HTTP: it asks from a handful of places at the same
+/// time, once for each name; the others are strangers'.
+pub const CHALLENGERS_MAX: usize = 64;
+
+/// How long each of those may last: one request of some hundred bytes, and its answer.
+pub const CHALLENGE_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Bytes of an answer of the server API: 3,000 participants with 20 KiB of profile and tracks each.
 pub const ANSWER_MAX: usize = 64 << 20;

@@ -5,7 +5,8 @@
 //! signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
-//! that it is, and with the certificate of our own authority, if there is one.
+//! that it is, and with the certificate of our own authority, if there is one; while there is no certificate, nobody
+//! is served under the one that stands for it.
 //! Not here: accepting (`acceptor`), what is answered (`http`), what a session does (`socket`), certificates (`tls`).
 
 use std::convert::Infallible;
@@ -27,7 +28,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server;
 use tokio_rustls::server::TlsStream;
 use wire::limits::REQUEST_LINE_MAX;
 
@@ -38,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::networks::{Caller, Place};
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
-use crate::tls::Tls;
+use crate::tls::{Asker, Standing, Tls};
 use crate::unread::{self, Unread};
 
 /// What the listener and its connections are doing.
@@ -179,14 +181,23 @@ async fn carry(
     };
     drop(shaking);
     match greeted {
-        Ok(Ok(Greeted::Sealed(stream))) => {
+        Ok(Ok(Greeted::Sealed(stream, Standing::Vouched))) => {
             let seat = connection(Stream::Sealed(stream), caller, front, phase).await?;
             return Some((seat, place));
         }
+        Ok(Ok(Greeted::Sealed(stream, Standing::Awaiting))) => {
+            let answer = |request: &Request<Incoming>| front.without_certificate(request);
+            briefly(Stream::Sealed(stream), answer, &front, phase).await;
+        }
         Ok(Ok(Greeted::InTheClear(stream))) => {
             front.metrics.connections_in_the_clear.count();
-            turn_away(stream, tls, front, phase).await;
+            let answer = |request: &Request<Incoming>| {
+                let authority = tls.authority.as_deref();
+                in_the_clear(authority.filter(|_| request.uri().path() == AUTHORITY_PATH))
+            };
+            briefly(Stream::Clear(stream), answer, &front, phase).await;
         }
+        Ok(Ok(Greeted::ByAuthority)) => front.metrics.challenges_answered.count(),
         Ok(Err(_)) => front.metrics.handshakes_failed.count(),
         Err(_) => front.metrics.handshakes_late.count(),
     }
@@ -195,8 +206,9 @@ async fn carry(
 
 /// How somebody begins to talk where TLS is spoken.
 enum Greeted {
-    Sealed(Box<TlsStream<TcpStream>>),
+    Sealed(Box<TlsStream<TcpStream>>, Standing),
     InTheClear(TcpStream),
+    ByAuthority,
 }
 
 async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
@@ -207,26 +219,34 @@ async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
     if first != [HANDSHAKE] {
         return Ok(Greeted::InTheClear(stream));
     }
-    let config = tls.certified.borrow().config();
-    let sealed = TlsAcceptor::from(config).accept(stream).await?;
-    Ok(Greeted::Sealed(Box::new(sealed)))
+    let begun = LazyConfigAcceptor::new(server::Acceptor::default(), stream).await?;
+    let caller = tls.shown.borrow().to(&begun.client_hello());
+    match caller {
+        Asker::Client(config, standing) => {
+            let sealed = begun.into_stream(config).await?;
+            Ok(Greeted::Sealed(Box::new(sealed), standing))
+        }
+        Asker::Authority(config) => {
+            // It may have hung up by now: it has seen what it came for.
+            begun.into_stream(config).await?.shutdown().await.ok();
+            Ok(Greeted::ByAuthority)
+        }
+    }
 }
 
-/// Says to who speaks HTTP without TLS that this is not done here.
-async fn turn_away(
-    stream: TcpStream,
-    tls: Tls,
-    front: Arc<Front>,
+/// Gives one answer that needs nothing but the request's head.
+async fn briefly(
+    stream: Stream,
+    answer: impl Fn(&Request<Incoming>) -> Response<Body>,
+    front: &Front,
     mut phase: watch::Receiver<Phase>,
 ) {
     let answer = service_fn(|request: Request<Incoming>| {
-        let authority = tls.authority.as_deref();
-        let authority = authority.filter(|_| request.uri().path() == AUTHORITY_PATH);
-        std::future::ready(Ok::<_, Infallible>(in_the_clear(authority)))
+        std::future::ready(Ok::<_, Infallible>(answer(&request)))
     });
-    let stream = Unread::new(Stream::Clear(stream), front.limits.unread_time);
+    let stream = Unread::new(stream, front.limits.unread_time);
     let io = TokioIo::new(FirstLine::new(stream));
-    let connection = http(&front).keep_alive(false).serve_connection(io, answer);
+    let connection = http(front).keep_alive(false).serve_connection(io, answer);
     tokio::select! {
         outcome = connection => if let Err(error) = outcome {
             count_end(&front.metrics, &error);

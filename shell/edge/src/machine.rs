@@ -1,14 +1,17 @@
-//! What the kernel says of this machine: its addresses, how its clock is kept, how many files may be open.
+//! What the kernel says of this machine: its addresses, how its clock is kept, how many files may be
+//! open, where one may write.
 //!
 //! Owns: the system calls for that. Guarantees: all but [`open_as_many_files_as_may_be`] change nothing.
 //! Not here: what follows from the answers (the command line).
-//! Source: Linux man pages getifaddrs(3), adjtimex(2), getrlimit(2).
+//! Source: Linux man pages getifaddrs(3), adjtimex(2), getrlimit(2), access(2).
 #![expect(unsafe_code, reason = "the standard library asks for none of it")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::ptr::{from_mut, from_ref, null_mut};
 
 use libc::c_int;
@@ -29,6 +32,19 @@ pub struct Clock {
     pub is_synchronized: bool,
     /// How far it may be off, as whoever keeps it reckons.
     pub error_us_max: u64,
+}
+
+/// Whether this process may make files in a folder.
+///
+/// # Errors
+/// Why it may not, as the kernel says it.
+pub fn may_write(folder: &Path) -> io::Result<()> {
+    let name = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: `name` ends with a zero and outlives the call.
+    if unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// All addresses of the interfaces that are up, in the kernel's order.

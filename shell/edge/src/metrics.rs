@@ -70,6 +70,12 @@ counters! {
     handshakes_failed,
     /// TLS handshakes cut because they were not finished in time.
     handshakes_late,
+    /// Times that an authority which asked whether a name is this server's was answered.
+    challenges_answered,
+    /// Certificates that an authority has given.
+    certificates_obtained,
+    /// Attempts to get a certificate from an authority that failed.
+    certificates_failed,
     /// TCP connections ended because a request's head did not arrive in time, was too long or was no HTTP.
     connections_malformed,
     /// TCP connections ended because the client took nothing of an answer for too long.

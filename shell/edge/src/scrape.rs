@@ -158,6 +158,7 @@ impl Scrape {
             silent: self.front.pulse.silent(Instant::now()).is_some(),
             busy: self.front.pulse.busy().collect(),
             is_busy: self.front.pulse.is_busy(),
+            certificate_valid_to: self.front.shown.as_ref().and_then(|it| it.borrow().valid_to()),
         })
     }
 

@@ -24,7 +24,8 @@ use wire::access::Access;
 use wire::sdp::{Candidate, CandidateTransport};
 
 use crate::api::Api;
-use crate::config::{Config, ConfigError};
+use crate::challenge;
+use crate::config::{Config, ConfigError, MetricsAt};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
 use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
@@ -35,7 +36,7 @@ use crate::pulse::{self, Pulse};
 use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
 use crate::tcp;
-use crate::tls::{CertifiedKey, Tls};
+use crate::tls::{Showing, Shown, Tls};
 use crate::worker::{Workers, WorkersConfig};
 
 /// Why a server does not start.
@@ -56,6 +57,15 @@ pub enum StartError {
     /// The port for figures is taken, or the address is not this machine's.
     #[error("cannot listen for metrics on {address}")]
     Metrics {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The port for an authority's questions is taken, or may not be used.
+    #[error("cannot listen for an authority on {address}")]
+    Challenges {
         /// Where it was to listen.
         address: SocketAddr,
         /// What the system says.
@@ -89,7 +99,7 @@ pub enum StartError {
 pub struct Server {
     http: SocketAddr,
     phase: watch::Sender<Phase>,
-    certified: Option<watch::Sender<CertifiedKey>>,
+    showing: Option<Showing>,
     access: watch::Sender<Arc<Access>>,
     to_hub: mpsc::Sender<ToHub>,
     tcp_port: Option<u16>,
@@ -99,6 +109,8 @@ pub struct Server {
     deciding: JoinHandle<()>,
     feeling: JoinHandle<()>,
     scraping: Option<JoinHandle<()>>,
+    /// An authority's questions.
+    answering: Option<JoinHandle<()>>,
     metrics_at: Option<SocketAddr>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -114,10 +126,8 @@ impl Server {
         config.check().map_err(StartError::Config)?;
         let (listeners, http) = listen(&config.http).await?;
         let (tcp_listeners, tcp_port) = listen_for_media(&config.tcp)?;
-        let figures = match &config.metrics {
-            Some(at) => Some(listen_for_figures(at.address).await?),
-            None => None,
-        };
+        let asked = listen_for_an_authority(&config.challenges).await?;
+        let (metrics_at, figures) = listen_for_figures(config.metrics).await?.unzip();
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -167,6 +177,7 @@ impl Server {
             Arc::clone(&workers),
             watched.clone(),
         ));
+        let (showing, tls) = showing(&config, &metrics);
         let front = Arc::new(Front {
             access: admitting,
             hub: to_hub.clone(),
@@ -176,6 +187,7 @@ impl Server {
             api: Api::default(),
             pulse,
             networks: Networks::new(&config.limits, config.callers),
+            shown: tls.as_ref().map(|tls| tls.shown.clone()),
         });
         let scrape = Scrape {
             front: Arc::clone(&front),
@@ -183,21 +195,20 @@ impl Server {
             node_id: node_id()?,
             started: SystemTime::now(),
         };
-        let (metrics_at, scraping) = match figures {
-            Some((address, listener)) => {
-                let serving = scrape::serve(listener, Arc::new(scrape), watched.clone());
-                (Some(address), Some(tokio::spawn(serving)))
-            }
-            None => (None, None),
-        };
-        let (certified, tls) = certified(&config);
+        let scraping = figures.map(|listener| {
+            tokio::spawn(scrape::serve(listener, Arc::new(scrape), watched.clone()))
+        });
+        let answering = tls.as_ref().filter(|_| !asked.is_empty()).map(|tls| {
+            let (shown, metrics) = (tls.shown.clone(), Arc::clone(&metrics));
+            tokio::spawn(challenge::serve(asked, shown, metrics, watched.clone()))
+        });
         let with_tls = tls.is_some();
         let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
         log_start(http, with_tls, (port, tcp_port), config.workers);
         Ok(Self {
             http,
             phase,
-            certified,
+            showing,
             access,
             to_hub,
             tcp_port,
@@ -206,6 +217,7 @@ impl Server {
             deciding,
             feeling,
             scraping,
+            answering,
             metrics_at,
             workers,
             metrics,
@@ -250,12 +262,10 @@ impl Server {
         self.access.send_replace(access);
     }
 
-    /// From now on this is shown to those who connect; those who are there notice nothing. Without effect on a
-    /// server that was started without TLS.
-    pub fn show(&self, certified: CertifiedKey) {
-        if let Some(shown) = &self.certified {
-            shown.send_replace(certified);
-        }
+    /// The way to change what those see who connect under TLS; nothing if the server was started without.
+    #[must_use]
+    pub const fn showing(&self) -> Option<&Showing> {
+        self.showing.as_ref()
     }
 
     /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.
@@ -278,8 +288,8 @@ impl Server {
         drop(self.listening.await);
         drop(self.deciding.await);
         drop(self.feeling.await);
-        if let Some(scraping) = self.scraping {
-            drop(scraping.await);
+        for task in [self.scraping, self.answering].into_iter().flatten() {
+            drop(task.await);
         }
         let workers = self.workers;
         drop(tokio::task::spawn_blocking(move || workers.stop()).await);
@@ -311,10 +321,11 @@ async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAdd
 }
 
 /// What is shown to clients, and the way to change it; nothing without TLS.
-fn certified(config: &Config) -> (Option<watch::Sender<CertifiedKey>>, Option<Tls>) {
-    let Some(certified) = config.tls.clone() else { return (None, None) };
-    let (sender, certified) = watch::channel(certified);
-    (Some(sender), Some(Tls { certified, authority: config.authority.clone() }))
+fn showing(config: &Config, metrics: &Arc<Metrics>) -> (Option<Showing>, Option<Tls>) {
+    let Some(shown) = config.tls.clone() else { return (None, None) };
+    let (sender, shown) = watch::channel::<Shown>(shown);
+    let showing = Showing::new(sender, Arc::clone(metrics));
+    (Some(showing), Some(Tls { shown, authority: config.authority.clone() }))
 }
 
 fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), workers: NonZeroU8) {
@@ -331,10 +342,22 @@ fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), w
     );
 }
 
-async fn listen_for_figures(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+async fn listen_for_figures(
+    at: Option<MetricsAt>,
+) -> Result<Option<(SocketAddr, TcpListener)>, StartError> {
+    let Some(MetricsAt { address, .. }) = at else { return Ok(None) };
     let unbound = |source| StartError::Metrics { address, source };
     let listener = TcpListener::bind(address).await.map_err(unbound)?;
-    Ok((listener.local_addr().map_err(unbound)?, listener))
+    Ok(Some((listener.local_addr().map_err(unbound)?, listener)))
+}
+
+async fn listen_for_an_authority(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let unbound = |source| StartError::Challenges { address: *address, source };
+        listeners.push(TcpListener::bind(address).await.map_err(unbound)?);
+    }
+    Ok(listeners)
 }
 
 /// Listens for media over TCP at every address, or at none; at which port.

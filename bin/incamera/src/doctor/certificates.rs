@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use settings::Tls;
+use settings::CertificateFiles;
 use settings::certificate::CertificateError;
 
 use super::finding::{Finding, Report};
@@ -14,7 +14,7 @@ use crate::certificate::{self, WARN_DAYS};
 const CHECK: &str = "certificate";
 
 /// Judges what `tls` of the settings names.
-pub(super) fn check(tls: &Tls, folder: &Path, report: &mut Report) {
+pub(super) fn check(tls: &CertificateFiles, folder: &Path, report: &mut Report) {
     let name = &tls.cert_file;
     let now = certificate::now();
     let valid_to = tls.chain.valid_to();
@@ -56,7 +56,7 @@ pub(super) fn check(tls: &Tls, folder: &Path, report: &mut Report) {
     check_secrecy(CHECK, &folder.join(&tls.key_file), report);
 }
 
-fn check_names(tls: &Tls, report: &mut Report) {
+fn check_names(tls: &CertificateFiles, report: &mut Report) {
     let name = &tls.cert_file;
     let [leaf, above @ ..] = tls.chain.certificates() else { return };
     let addresses = leaf.addresses.iter().map(ToString::to_string);

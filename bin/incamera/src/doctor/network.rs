@@ -117,7 +117,7 @@ fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], repo
 }
 
 /// `what` follows the address: what the port is for, where its protocol has several.
-fn taken(protocol: &str, address: SocketAddr, what: &str, key: &str) -> Finding {
+pub(super) fn taken(protocol: &str, address: SocketAddr, what: &str, key: &str) -> Finding {
     let (kind, port) = (if protocol == "TCP" { "t" } else { "u" }, address.port());
     Finding::wrong(
         "port",
@@ -127,7 +127,7 @@ fn taken(protocol: &str, address: SocketAddr, what: &str, key: &str) -> Finding 
     )
 }
 
-fn unbound(
+pub(super) fn unbound(
     protocol: &str,
     address: SocketAddr,
     error: &io::Error,
@@ -153,19 +153,26 @@ fn listed(own: &[OwnAddress]) -> String {
 
 /// Whether what listens there answers as we do: a health check in the clear, or that TLS is spoken.
 fn is_ours(address: SocketAddr, has_tls: bool) -> bool {
-    let ask = || -> io::Result<String> {
-        let at = SocketAddr::new(somewhere(address.ip()), address.port());
-        let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: doctor\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(2048).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| {
-        let is_healthy = answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\nOK");
-        if has_tls { answer.contains(TLS_SPOKEN_HERE) } else { is_healthy }
-    })
+    if has_tls {
+        return says(address, TLS_SPOKEN_HERE);
+    }
+    answer(address)
+        .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\nOK"))
+}
+
+/// Whether these words are in what listens there answers in the clear.
+pub(super) fn says(address: SocketAddr, words: &str) -> bool {
+    answer(address).is_ok_and(|answer| answer.contains(words))
+}
+
+fn answer(address: SocketAddr) -> io::Result<String> {
+    let at = SocketAddr::new(somewhere(address.ip()), address.port());
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: doctor\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(2048).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// An address by which what is bound to `address` is reached from here.

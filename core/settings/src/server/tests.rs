@@ -213,7 +213,7 @@ fn a_certificate_comes_with_its_times_and_never_shows_its_key() {
         format!("keys: {{mine: {SECRET}}}\ntls:\n  cert_file: leaf.pem\n  key_file: key.pem\n");
     let taken = settings(&text).unwrap();
     assert!(!format!("{taken:?}").contains("PRIVATE"));
-    let tls = taken.tls.unwrap();
+    let Some(Tls::Files(tls)) = taken.tls else { panic!("{taken:?}") };
     assert_eq!(
         (tls.line, tls.cert_file.as_str(), tls.key_file.as_str()),
         (3, "leaf.pem", "key.pem")
@@ -253,7 +253,7 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check(&with("tls: {cert_file: leaf.pem}"), 2, "`key_file` is missing");
     check(&with("tls: {cert_file: leaf.pem, key_file: no.pem}"), 2, "no such file");
     check(&with("tls:\n  cert_file: key.pem\n  key_file: key.pem"), 3, "holds no certificate");
-    check(&with("tls: {cert_file: leaf.pem, key_file: key.pem, acme: {}}"), 2, "not known");
+    check(&with("tls: {cert_file: leaf.pem, key_file: key.pem, acm: {}}"), 2, "not known");
     check(&with("port: 0"), 2, "port");
     check(&with("rtc: {udp_port: 50000-60000}"), 2, "one port");
     check(&with("rtc: {node_ip: 0.0.0.0}"), 2, "cannot send");
@@ -265,4 +265,106 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check(&with("port: [1"), 3, "");
     check(&with(&format!("room: {}", "[".repeat(99))), 2, "deeper");
     check(&" ".repeat(SETTINGS_MAX + 1), 1, "bytes");
+}
+
+#[test]
+fn an_authority_can_be_asked_for_the_certificate() {
+    let taken = |acme: &str, more: &str| {
+        let text = format!("keys: {{mine: {SECRET}}}\n{more}\ntls:\n  acme: {{{acme}}}\n");
+        settings(&text).map(|taken| {
+            let Some(Tls::Acme(acme)) = taken.tls else { panic!("{:?}", taken.tls) };
+            (acme, taken.warnings)
+        })
+    };
+    let least = "domains: [Calls.Example.ORG], accept_terms: true, state_dir: acme";
+    let open = "bind_addresses: ['']\nrtc: {node_ip: 192.0.2.7}";
+    let (acme, warnings) = taken(least, open).unwrap();
+    assert_eq!(acme.domains, ["calls.example.org"]);
+    assert_eq!(acme.directory_url, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!((acme.line, acme.state_dir.as_str(), acme.http_port), (5, "acme", None));
+    assert_eq!((acme.email, acme.directory_ca_file, warnings), (None, None, Vec::new()));
+    let (acme, _) = taken(
+        "domains: [a, xn--bcher-kva.example], accept_terms: true, state_dir: /s, http_port: 80, \
+         email: ops@example.org, directory_url: 'https://ca.example:9000/acme/x/directory', directory_ca_file: ca.pem",
+        open,
+    )
+    .unwrap();
+    assert_eq!(acme.domains, ["a", "xn--bcher-kva.example"]);
+    assert_eq!(acme.directory_url, "https://ca.example:9000/acme/x/directory");
+    assert_eq!((acme.http_port, acme.email.as_deref()), (Some(80), Some("ops@example.org")));
+    assert_eq!(acme.directory_ca_file.as_deref(), Some("ca.pem"));
+    let (_, warnings) = taken(least, "").unwrap();
+    assert!(warnings[0].reason.contains("`bind_addresses`") && warnings.len() == 1, "{warnings:?}");
+}
+
+#[test]
+fn an_authority_that_could_not_be_asked_is_refused_with_the_reason() {
+    let check = |acme: &str, more: &str, word: &str| {
+        let text = format!("keys: {{mine: {SECRET}}}\n{more}\ntls:\n  acme: {{{acme}}}\n");
+        let fault = settings(&text).unwrap_err();
+        assert!(fault.reason.contains(word), "{acme}: {fault}");
+        assert_eq!(fault.line, 4, "{acme}: {fault}");
+    };
+    let rest = "accept_terms: true, state_dir: acme";
+    for (domains, word) in [
+        ("domains: []", "from 1 to 25 names"),
+        ("domains: calls.example.org", "a list"),
+        ("domains: ['*.example.org']", "give each name"),
+        ("domains: [192.0.2.1]", "not an address"),
+        ("domains: ['2001:db8::1']", "not an address"),
+        ("domains: [b\u{fc}cher.example]", "xn--"),
+        ("domains: ['https://a.example']", "without scheme"),
+        ("domains: ['a.example:443']", "without scheme"),
+        ("domains: [a..example]", "without scheme"),
+        ("domains: [-a.example]", "without scheme"),
+        ("domains: [a.example.]", "without scheme"),
+        ("domains: [a.1]", "without scheme"),
+        ("domains: [a.example, A.example]", "there already"),
+    ] {
+        check(&format!("{domains}, {rest}"), "", word);
+    }
+    let long = format!("domains: [{}.example]", "a".repeat(64));
+    check(&format!("{long}, {rest}"), "", "without scheme");
+    let long = format!("domains: [{}a]", "a.".repeat(127));
+    check(&format!("{long}, {rest}"), "", "without scheme");
+    let with = |more: &str| format!("domains: [a.example], {rest}, {more}");
+    check("accept_terms: true, state_dir: acme", "", "`domains` is missing");
+    check("domains: [a.example], accept_terms: true", "", "`state_dir` is missing");
+    check("domains: [a.example], accept_terms: true, state_dir: ''", "", "a path");
+    let terms = "https://acme-v02.api.letsencrypt.org/directory names";
+    check("domains: [a.example], state_dir: acme", "", terms);
+    check("domains: [a.example], state_dir: acme, accept_terms: false", "", "accept_terms: true");
+    check("domains: [a.example], state_dir: acme, accept_terms: maybe", "", "true or false");
+    for email in
+        ["ops", "'@example.org'", "ops@", "a@b@c", "'a b@c'", "'a,b@c'", "'mailto:a@c?cc=d'"]
+    {
+        check(&with(&format!("email: {email}")), "", "one e-mail address");
+    }
+    for url in [
+        "'http://ca.example/dir'",
+        "ca.example",
+        "'https://'",
+        "'https:///dir'",
+        "'https://a:b@c/'",
+    ] {
+        check(&with(&format!("directory_url: {url}")), "", "the authority's directory");
+    }
+    check(&with("http_port: 0"), "", "one port");
+    check(&with("http_port: 7880"), "", "one of its own");
+    check(&with("http_port: 7881"), "", "one of its own");
+    check(&with("http_port: 80"), "prometheus_port: 80", "one of its own");
+    check(&with("challenge: dns-01"), "", "`challenge` is not known");
+    let text = "keys: {mine: 0}\ntls: {acme: {}, cert_file: leaf.pem}\n"
+        .replace("mine: 0", &format!("mine: {SECRET}"));
+    let fault = settings(&text).unwrap_err();
+    assert!(fault.line == 2 && fault.reason.contains("give one of the two"), "{fault}");
+    let text = format!(
+        "keys: {{mine: {SECRET}}}\nbehind_proxy: true\nrtc: {{node_ip: 192.0.2.7}}\n\
+         tls: {{acme: {{domains: [a.example], {rest}}}}}\n"
+    );
+    let fault = settings(&text).unwrap_err();
+    assert!(
+        fault.line == 4 && fault.reason.contains("the proxy that needs the certificate"),
+        "{fault}"
+    );
 }

@@ -104,6 +104,7 @@ impl House {
             api: Api::default(),
             pulse: Arc::clone(&pulse),
             networks: Networks::new(&limits, Callers::Clients),
+            shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);

@@ -5,16 +5,22 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use edge::config::Limits;
-use edge::tls::{CertifiedKey, Tls};
+use edge::tls::{CertifiedKey, Challenges, Shown, Tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 use crate::house::{House, Hub, soon};
 
@@ -22,17 +28,28 @@ const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nof the house\n-----END CER
 
 /// A certificate for `house.example` that vouches for itself.
 fn pair() -> (CertifiedKey, CertificateDer<'static>) {
+    pair_until(u64::MAX)
+}
+
+fn pair_until(valid_to: u64) -> (CertifiedKey, CertificateDer<'static>) {
+    let (key, certificate) = key_and_certificate(Vec::new());
+    (CertifiedKey::new(vec![certificate.to_vec()], &key, valid_to).unwrap(), certificate)
+}
+
+fn key_and_certificate(
+    extensions: Vec<rcgen::CustomExtension>,
+) -> (String, CertificateDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(["house.example".to_owned()]).unwrap();
+    let mut params = rcgen::CertificateParams::new(["house.example".to_owned()]).unwrap();
+    params.custom_extensions = extensions;
     let certificate = params.self_signed(&key).unwrap().der().clone();
     let key = base64::prelude::BASE64_STANDARD.encode(key.serialized_der());
-    let key = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
-    (CertifiedKey::new(vec![certificate.to_vec()], &key).unwrap(), certificate)
+    (format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"), certificate)
 }
 
 struct TlsHouse {
     house: House,
-    shown: watch::Sender<CertifiedKey>,
+    shown: watch::Sender<Shown>,
 }
 
 async fn open(certified: CertifiedKey, authority: Option<&str>) -> TlsHouse {
@@ -41,8 +58,12 @@ async fn open(certified: CertifiedKey, authority: Option<&str>) -> TlsHouse {
 }
 
 async fn open_with(limits: Limits, certified: CertifiedKey, authority: Option<&str>) -> TlsHouse {
-    let (shown, certified) = watch::channel(certified);
-    let tls = Tls { certified, authority: authority.map(Arc::from) };
+    open_showing(limits, Shown::new(certified), authority).await
+}
+
+async fn open_showing(limits: Limits, shown: Shown, authority: Option<&str>) -> TlsHouse {
+    let (shown, seen) = watch::channel(shown);
+    let tls = Tls { shown: seen, authority: authority.map(Arc::from) };
     TlsHouse { house: House::with_tls(limits, Hub::Admits, Some(tls)).await, shown }
 }
 
@@ -63,8 +84,13 @@ async fn greet(
     soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
-async fn asked(mut stream: TlsStream<TcpStream>) -> String {
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+async fn asked(stream: TlsStream<TcpStream>) -> String {
+    asked_for("/", stream).await
+}
+
+async fn asked_for(path: &str, mut stream: TlsStream<TcpStream>) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     soon(stream.read_to_string(&mut answer)).await.unwrap();
     answer
@@ -88,7 +114,7 @@ async fn a_new_certificate_is_shown_to_who_comes_then_and_who_is_there_stays() {
     let ((one, first), (two, second)) = (pair(), pair());
     let TlsHouse { house, shown } = open_with(Limits::STANDARD, one, None).await;
     let before = greet(&house, &first, &TLS13).await.unwrap();
-    shown.send(two).unwrap();
+    shown.send(Shown::new(two)).unwrap();
     assert!(greet(&house, &first, &TLS13).await.is_err());
     assert!(asked(greet(&house, &second, &TLS13).await.unwrap()).await.ends_with("OK"));
     assert!(asked(before).await.ends_with("OK"));
@@ -152,4 +178,113 @@ async fn what_is_no_handshake_is_counted() {
     // An alert, and the end.
     soon(stream.read_to_end(&mut rest)).await.ok();
     assert_eq!(house.metrics.handshakes_failed.total(), 1);
+}
+
+/// Greets as an authority does that asks whether `name` is ours; the certificate that it is shown.
+async fn challenge(house: &House, name: &str, protocols: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS12, &TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let stream = house.connect().await;
+    let mut stream = soon(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.ok()?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first)?.to_vec();
+    if stream.get_ref().1.alpn_protocol() == Some(b"acme-tls/1") {
+        // Nothing is said to an authority.
+        assert_eq!(soon(stream.read(&mut [0; 16])).await.unwrap(), 0);
+    }
+    Some(shown)
+}
+
+/// Who looks at a certificate rather than believing it.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[tokio::test]
+async fn an_authority_is_shown_its_answer_and_nobody_else_is() {
+    let (key, answer) =
+        key_and_certificate(vec![rcgen::CustomExtension::new_acme_identifier(&[7; 32])]);
+    let (certified, served) = pair();
+    let TlsHouse { house, shown } = open_with(Limits::STANDARD, certified, None).await;
+    let (asks, http): (&[&[u8]], &[&[u8]]) = (&[b"acme-tls/1"], &[b"http/1.1"]);
+    // Nobody has been asked for anything.
+    assert_eq!(challenge(&house, "house.example", asks).await, None);
+    let sealed = CertifiedKey::for_challenge(answer.to_vec(), &key).unwrap();
+    let sealed = [("house.example".to_owned(), sealed)].into();
+    shown.send_modify(|shown| {
+        *shown = shown.clone().answering(Challenges { sealed, ..Challenges::default() })
+    });
+    assert_eq!(challenge(&house, "HOUSE.example", asks).await, Some(answer.to_vec()));
+    assert_eq!(challenge(&house, "other.example", asks).await, None);
+    assert_eq!(challenge(&house, "house.example", http).await, Some(served.to_vec()));
+    let both: &[&[u8]] = &[b"acme-tls/1", b"http/1.1"];
+    assert_eq!(challenge(&house, "house.example", both).await, Some(served.to_vec()));
+    assert_eq!(house.metrics.challenges_answered.total(), 1);
+    assert!(asked(greet(&house, &served, &TLS13).await.unwrap()).await.ends_with("OK"));
+}
+
+#[tokio::test]
+async fn without_a_certificate_it_lives_and_serves_nobody() {
+    let (placeholder, of_nobody) = pair();
+    let shown = Shown::awaiting(placeholder);
+    let TlsHouse { house, shown } = open_showing(Limits::STANDARD, shown, None).await;
+    for (path, status, body) in [
+        ("/livez", "200", "alive\n"),
+        ("/readyz", "503", "no certificate yet\n"),
+        ("/", "503", "no certificate yet"),
+        ("/call/", "503", "no certificate yet"),
+        ("/rtc/v1?access_token=t", "503", "no certificate yet"),
+        ("/twirp/livekit.RoomService/ListRooms", "503", "no certificate yet"),
+    ] {
+        let answer = asked_for(path, greet(&house, &of_nobody, &TLS13).await.unwrap()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.trim_end().ends_with(body.trim_end()), "{path}: {answer}");
+    }
+    let (certified, served) = pair();
+    shown.send(Shown::new(certified)).unwrap();
+    let answer = asked_for("/readyz", greet(&house, &served, &TLS13).await.unwrap()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let (certified, ended) = pair_until(1_700_000_000);
+    shown.send(Shown::new(certified)).unwrap();
+    let answer = asked_for("/readyz", greet(&house, &ended, &TLS13).await.unwrap()).await;
+    assert!(answer.ends_with("the certificate has expired\n"), "{answer}");
 }

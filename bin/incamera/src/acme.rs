@@ -1,0 +1,297 @@
+//! The server's certificate from an authority: asked for, kept, shown, renewed.
+//!
+//! Owns: the one task that does so while the server runs.
+//! Guarantees: what is kept is shown again after a start, and nobody is asked for it; what is shown stays until
+//! there is something better; a failure of the authority, the network, the clock or the disk ends no call; the task
+//! ends when it is told to, whatever it waits for.
+//! Not here: one request (`order`), when to ask (`settings::renewal`), the files (`state`), handshakes (`edge`).
+
+mod client;
+mod order;
+mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge::tls::{CertifiedKey, Showing, Shown};
+use model::LogData;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use settings::certificate::UnixTime;
+use settings::renewal::{Failures, renew_at};
+use settings::{Acme, Fault};
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use zeroize::Zeroizing;
+
+pub(crate) use client::Client;
+pub(crate) use state::{Kept, State};
+
+use crate::authority::to_pem;
+use crate::certificate::{self, Ends};
+use crate::trust::Trust;
+use crate::{Failure, harmless};
+
+/// How often the clock is looked at, which may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one attempt may take: each request is bounded by itself, and so is each wait for the authority's word.
+const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+/// How often it is tried to keep what could not be kept.
+const KEEP_EVERY_S: u64 = 60;
+/// Letters of what an authority says that go into the log.
+const REASON_MAX: usize = 500;
+/// How an authority of one's own is named.
+pub(crate) const CA_KEY: &str = "`directory_ca_file`";
+
+/// A certificate and its authority, before the server runs.
+pub(crate) struct Certification {
+    settings: Acme,
+    client: Client,
+    state: State,
+    kept: Option<Kept>,
+    failures: Failures,
+}
+
+/// The running task.
+pub(crate) struct Keeper {
+    task: JoinHandle<()>,
+    wake: Arc<Notify>,
+}
+
+impl Certification {
+    /// Looks into the folder where account and certificate are kept; paths are relative to `folder`.
+    pub(crate) fn open(settings: Acme, folder: &Path) -> Result<Self, Fault> {
+        let line = settings.line;
+        let fault = |reason: String| Fault { line, reason };
+        let named = settings.directory_ca_file.as_ref().map(|name| folder.join(name));
+        let trust = Trust::new(named.as_deref(), CA_KEY);
+        let trust = trust.map_err(|failure| fault(failure.to_string()))?;
+        let state = State::of(&folder.join(&settings.state_dir), &settings.directory_url);
+        state.prepare().map_err(fault)?;
+        let kept = state.certificate().map_err(fault)?;
+        let failures = state.failures().map_err(fault)?;
+        // Used when the authority is asked; better to hear now that it cannot be.
+        state.account().map_err(fault)?;
+        Ok(Self { settings, client: Client::new(trust), state, kept, failures })
+    }
+
+    /// What is shown to clients at first.
+    pub(crate) fn shown(&self) -> Result<Shown, Failure> {
+        match &self.kept {
+            Some(kept) => Ok(Shown::new(kept.certified.clone())),
+            None => placeholder().map(Shown::awaiting),
+        }
+    }
+
+    /// When the certificate that is kept ends, if one is.
+    pub(crate) fn valid_to(&self) -> Option<UnixTime> {
+        self.kept.as_ref().map(|kept| kept.chain.valid_to())
+    }
+
+    /// Begins to look after the certificate.
+    pub(crate) fn start(self, showing: Showing) -> Result<Keeper, Failure> {
+        let mut chance = [0];
+        SystemRandom::new().fill(&mut chance).map_err(|_| "the system gives no randomness")?;
+        let [chance] = chance;
+        let Self { settings, client, state, kept, failures } = self;
+        let wake = Arc::new(Notify::new());
+        let keeping = Keeping {
+            settings,
+            client,
+            state,
+            showing,
+            kept,
+            failures,
+            chance,
+            unkept: None,
+            ends: Ends::default(),
+        };
+        Ok(Keeper { task: tokio::spawn(keeping.run(Arc::clone(&wake))), wake })
+    }
+}
+
+impl Keeper {
+    /// Tries now, if there is something to be tried.
+    pub(crate) fn ask(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends, whatever is under way: an order that is left alone expires at the authority.
+    pub(crate) async fn end(self) {
+        self.task.abort();
+        // It was cancelled, or has said what went wrong.
+        drop(self.task.await);
+    }
+}
+
+/// What is looked after.
+struct Keeping {
+    settings: Acme,
+    client: Client,
+    state: State,
+    showing: Showing,
+    kept: Option<Kept>,
+    failures: Failures,
+    /// Of 256: what part of a wait this server adds, so that not all ask at once.
+    chance: u8,
+    /// A certificate that is shown and could not be kept, and when to try again.
+    unkept: Option<(Zeroizing<String>, UnixTime)>,
+    ends: Ends,
+}
+
+impl Keeping {
+    async fn run(mut self, wake: Arc<Notify>) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Whoever starts a server wants it to try.
+        let mut is_asked = true;
+        loop {
+            let now = certificate::now();
+            if self.is_wanted(now) {
+                let (held, allowed) = (self.client.held_until(), self.failures.allowed_at(now));
+                let next = if is_asked { allowed } else { self.retry_at(now) }.max(held);
+                if next <= now {
+                    self.attempt().await;
+                } else if is_asked {
+                    let next = LogData(next);
+                    edge::log!(
+                        WARN,
+                        "the authority has refused too often to be asked now",
+                        next = next
+                    );
+                }
+            }
+            self.keep_what_was_not_kept(now).await;
+            if let Some(kept) = self.kept.as_ref().filter(|_| !self.failures.is_empty()) {
+                self.ends.say(kept.chain.valid_to(), now);
+            }
+            is_asked = tokio::select! {
+                _ = looks.tick() => false,
+                () = wake.notified() => true,
+            };
+        }
+    }
+
+    fn retry_at(&self, now: UnixTime) -> UnixTime {
+        self.failures.retry_at(now, self.chance)
+    }
+
+    /// Whether there is a reason to ask: no certificate, not for all names, or it is time.
+    fn is_wanted(&self, now: UnixTime) -> bool {
+        self.kept.as_ref().is_none_or(|kept| {
+            let (from, to) = kept.times();
+            !kept.covers(&self.settings.domains) || renew_at(from, to, self.chance) <= now
+        })
+    }
+
+    async fn attempt(&mut self) {
+        let domains = LogData(self.settings.domains.join(", "));
+        let directory = LogData(&self.settings.directory_url);
+        edge::log!(INFO, "asking for a certificate", domains = domains, directory = directory);
+        let obtaining = order::obtain(&self.settings, &self.client, &self.state, &self.showing);
+        let obtained = timeout(ATTEMPT_MAX, obtaining).await;
+        match obtained.map_err(|_| "it takes too long".into()).flatten() {
+            Ok(given) => self.take(given).await,
+            Err(failure) => self.fail(failure.as_ref()).await,
+        }
+    }
+
+    /// Shows what was given, and keeps it.
+    async fn take(&mut self, given: order::Given) {
+        self.showing.show(given.kept.certified.clone());
+        self.showing.metrics().certificates_obtained.count();
+        let valid_to = LogData(given.kept.chain.valid_to());
+        edge::log!(INFO, "a certificate was given, and is shown from now on", valid_to = valid_to);
+        (self.kept, self.ends) = (Some(given.kept), Ends::default());
+        let now = certificate::now();
+        self.unkept = Some((given.text, UnixTime(0)));
+        self.failures = Failures::default();
+        if self.is_wanted(now) {
+            // By this clock. Not to be asked for again and again.
+            edge::log!(WARN, "the new certificate is to be renewed already: is the clock right?");
+            self.failures.add(now);
+        }
+        self.keep_failures().await;
+    }
+
+    async fn fail(&mut self, failure: &(dyn std::error::Error + Send + Sync)) {
+        let now = certificate::now();
+        self.failures.add(now);
+        self.showing.metrics().certificates_failed.count();
+        let reason = LogData(reason(failure));
+        let next = LogData(self.retry_at(now).max(self.client.held_until()));
+        let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
+        if serves {
+            edge::log!(
+                WARN,
+                "no new certificate was given: the one before stays",
+                reason = reason,
+                next = next
+            );
+        } else {
+            edge::log!(
+                ERROR,
+                "no certificate was given: nobody can join until one is",
+                reason = reason,
+                next = next
+            );
+        }
+        self.keep_failures().await;
+    }
+
+    async fn keep_failures(&self) {
+        let (state, failures) = (self.state.clone(), self.failures.clone());
+        if let Err(failure) = blocking(move || state.keep_failures(&failures)).await {
+            edge::log!(
+                WARN,
+                "attempts at the authority cannot be kept",
+                failure = LogData(failure)
+            );
+        }
+    }
+
+    async fn keep_what_was_not_kept(&mut self, now: UnixTime) {
+        let Some((text, _)) = self.unkept.take_if(|(_, at)| *at <= now) else { return };
+        let (state, kept) = (self.state.clone(), text.clone());
+        if let Err(failure) = blocking(move || state.keep_certificate(&kept)).await {
+            edge::log!(
+                ERROR,
+                "the certificate is shown and cannot be kept: after a restart another is asked for",
+                failure = LogData(failure),
+            );
+            self.unkept = Some((text, UnixTime(now.0.saturating_add(KEEP_EVERY_S))));
+        }
+    }
+}
+
+/// Does what may wait for a disk where that holds nobody up.
+async fn blocking(
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
+    spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+/// What went wrong, with every reason behind it, as it may stand in a log.
+fn reason(failure: &dyn std::error::Error) -> String {
+    let mut text = failure.to_string();
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    harmless::text(&text).chars().take(REASON_MAX).collect()
+}
+
+/// A certificate of nobody's for no name.
+fn placeholder() -> Result<CertifiedKey, Failure> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "no certificate yet");
+    let certificate = params.self_signed(&key)?.der().to_vec();
+    let key = to_pem("PRIVATE KEY", key.serialized_der());
+    Ok(CertifiedKey::new(vec![certificate], &key, 0)?)
+}

@@ -1,0 +1,135 @@
+//! What an authority is asked over: HTTP under TLS, one connection for each request.
+//!
+//! Guarantees: an answer is bounded in size and time; nothing is asked without TLS, and nobody whose certificate is not
+//! believed; no redirection is followed.
+//! Not here: what is asked (`order`), whose certificate is believed (`trust`).
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use settings::certificate::UnixTime;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::certificate;
+use crate::trust::Trust;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of an answer: a chain has some thousands, a directory fewer.
+const ANSWER_MAX: usize = 1 << 20;
+/// How long an authority may keep one from asking again.
+const HOLD_S_MAX: u64 = 86_400;
+
+type Failure = Box<dyn StdError + Send + Sync>;
+
+/// Asks an authority.
+#[derive(Clone)]
+pub(crate) struct Client {
+    trust: Trust,
+    /// The second of Unix time before which the authority wants to be left alone.
+    held_until: Arc<AtomicU64>,
+}
+
+impl Client {
+    pub(crate) fn new(trust: Trust) -> Self {
+        Self { trust, held_until: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Reads what is at an address: status and body.
+    pub(crate) async fn get(&self, url: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let request = Request::get(url).body(BodyWrapper::default())?;
+        let mut answer = self.clone().ask(request).await?;
+        Ok((answer.parts.status, answer.body.into_bytes().await?))
+    }
+
+    /// When the authority may be asked again, as it said when it was asked too much.
+    pub(crate) fn held_until(&self) -> UnixTime {
+        UnixTime(self.held_until.load(Ordering::Relaxed))
+    }
+
+    async fn ask(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Failure> {
+        let uri = request.uri().clone();
+        let host = uri.host().unwrap_or_default().to_owned();
+        let named = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let within = |failure: Failure| -> Failure { format!("{named}: {failure}").into() };
+        let answering = async {
+            let request = origin_form(request)?;
+            let address = (host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443));
+            let stream = TcpStream::connect(address).await?;
+            let sealed = self.trust.greet(address.0, stream).await?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(sealed)).await?;
+            let answer = async {
+                let (head, body) = sender.send_request(request).await?.into_parts();
+                let body = Limited::new(body, ANSWER_MAX).collect().await?.to_bytes();
+                Ok::<_, Failure>(BytesResponse { parts: head, body: Box::new(body) })
+            };
+            tokio::pin!(answer);
+            tokio::select! {
+                answered = &mut answer => answered,
+                // The answer may be there in full though the connection has ended.
+                ended = connection => match ended {
+                    Ok(()) => answer.await,
+                    Err(error) => Err(error.into()),
+                },
+            }
+        };
+        let answered = timeout(PATIENCE, answering).await;
+        let answer =
+            answered.map_err(|_| "does not answer in time".into()).flatten().map_err(within)?;
+        self.note(&answer);
+        Ok(answer)
+    }
+
+    /// Remembers until when the authority wants to be left alone.
+    fn note(&self, answer: &BytesResponse) {
+        let status = answer.parts.status;
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = answer.parts.headers.get(RETRY_AFTER).and_then(seconds).unwrap_or(0);
+            let until = certificate::now().0.saturating_add(seconds.min(HOLD_S_MAX));
+            self.held_until.store(until, Ordering::Relaxed);
+        }
+    }
+}
+
+/// As RFC 9110 §10.2.3 has it in its shorter form; a date is not looked at.
+fn seconds(value: &HeaderValue) -> Option<u64> {
+    u64::from_str(value.to_str().ok()?.trim()).ok()
+}
+
+/// The request as it is said to the server itself, without TLS not at all.
+fn origin_form(
+    mut request: Request<BodyWrapper<Bytes>>,
+) -> Result<Request<BodyWrapper<Bytes>>, Failure> {
+    let uri = request.uri();
+    if uri.scheme_str() != Some("https") {
+        return Err("is not asked without TLS".into());
+    }
+    let host = uri.authority().ok_or("names no host")?.as_str().to_owned();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    *request.uri_mut() = Uri::from_str(&path)?;
+    request.headers_mut().insert(HOST, HeaderValue::from_str(&host)?);
+    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
+}
+
+impl HttpClient for Client {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let asking = self.clone().ask(request);
+        Box::pin(async move { asking.await.map_err(Error::Other) })
+    }
+}

@@ -1,0 +1,237 @@
+//! What is kept between two starts of a server that asks an authority for its certificate.
+//!
+//! Owns: the folder of one directory: account, certificate with its key, and attempts that failed.
+//! Guarantees: others than the server's user read none of it; each file is there in whole or not at all; what was got
+//! from one authority is not taken for another's, so that one can try a test authority first.
+//! Not here: what goes into it (`order`), when (`acme`).
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use edge::tls::CertifiedKey;
+use instant_acme::AccountCredentials;
+use settings::certificate::{Chain, UnixTime};
+use settings::renewal::Failures;
+use zeroize::Zeroizing;
+
+use crate::{certificate, files};
+
+/// Letters of a folder's name; the system takes 255.
+const NAME_MAX: usize = 200;
+
+/// The folder.
+#[derive(Clone)]
+pub(crate) struct State {
+    folder: PathBuf,
+}
+
+/// A certificate that is kept, or was to be.
+pub(crate) struct Kept {
+    pub(crate) chain: Chain,
+    pub(crate) certified: CertifiedKey,
+}
+
+impl Kept {
+    /// Reads certificate and key, one after the other in one text.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        let chain = Chain::read(text).map_err(|error| error.to_string())?;
+        let certified = certificate::certified(&chain, text)?;
+        Ok(Self { chain, certified })
+    }
+
+    /// Whether it is for each of these names.
+    pub(crate) fn covers(&self, domains: &[String]) -> bool {
+        let names = self.chain.certificates().first().map(|leaf| leaf.names.as_slice());
+        let names = names.unwrap_or_default();
+        domains.iter().all(|domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain)))
+    }
+
+    /// When it begins, and when it ends.
+    pub(crate) fn times(&self) -> (UnixTime, UnixTime) {
+        let from = self.chain.certificates().first().map_or(UnixTime(0), |leaf| leaf.valid_from);
+        (from, self.chain.valid_to())
+    }
+}
+
+impl State {
+    /// Where what belongs to a directory is kept; nothing is touched.
+    pub(crate) fn of(state_dir: &Path, directory_url: &str) -> Self {
+        Self { folder: state_dir.join(name(directory_url)) }
+    }
+
+    /// Makes the folder, and makes sure that something can be kept there.
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        let lost = |reason: String| {
+            format!(
+                "{reason}: account and certificate could not be kept, and each start would ask for new ones"
+            )
+        };
+        let within = |error: io::Error| lost(format!("{}: {error}", self.folder.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(within)?;
+        let probe = self.folder.join("probe");
+        files::replace_secret(&probe, "probe\n").map_err(lost)?;
+        fs::remove_file(probe).map_err(within)
+    }
+
+    /// The certificate that is kept, if one is.
+    pub(crate) fn certificate(&self) -> Result<Option<Kept>, String> {
+        let path = self.certificate_path();
+        let anew =
+            |reason: String| format!("{}: {reason}; remove it for a new one", path.display());
+        read_if_there(&path)?.map(|text| Kept::read(&text)).transpose().map_err(anew)
+    }
+
+    pub(crate) fn certificate_path(&self) -> PathBuf {
+        self.folder.join("certificate.pem")
+    }
+
+    /// The folder of one directory.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps a certificate and its key.
+    pub(crate) fn keep_certificate(&self, text: &str) -> Result<(), String> {
+        files::replace_secret(&self.certificate_path(), text)
+    }
+
+    /// The account at the authority, if there is one.
+    pub(crate) fn account(&self) -> Result<Option<AccountCredentials>, String> {
+        let path = self.account_path();
+        // What is wrong would be said with a piece of the text, which is a key.
+        let anew = |_: serde_json::Error| {
+            format!("{}: does not parse; remove it for a new account", path.display())
+        };
+        read_if_there(&path)?.map(|text| serde_json::from_str(&text)).transpose().map_err(anew)
+    }
+
+    /// Keeps an account.
+    pub(crate) fn keep_account(&self, account: &AccountCredentials) -> Result<(), String> {
+        let text = serde_json::to_string(account).map(Zeroizing::new);
+        let text = text.map_err(|_| "the account cannot be written".to_owned())?;
+        files::replace_secret(&self.account_path(), &text)
+    }
+
+    fn account_path(&self) -> PathBuf {
+        self.folder.join("account.json")
+    }
+
+    /// Attempts that have failed since the last that did not.
+    pub(crate) fn failures(&self) -> Result<Failures, String> {
+        let text = read_if_there(&self.failures_path())?;
+        Ok(text.map(|text| Failures::read(&text)).unwrap_or_default())
+    }
+
+    /// Keeps them, so that a server that is started again and again does not ask again and again.
+    pub(crate) fn keep_failures(&self, failures: &Failures) -> Result<(), String> {
+        files::replace_secret(&self.failures_path(), &failures.text())
+    }
+
+    fn failures_path(&self) -> PathBuf {
+        self.folder.join("failures")
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Zeroizing<String>>, String> {
+    match path.try_exists() {
+        Ok(false) => Ok(None),
+        Ok(true) => files::read(path, files::SECRET_FILE_MAX).map(Some),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// A directory's address as the name of a folder.
+fn name(directory_url: &str) -> String {
+    let rest = directory_url.strip_prefix("https://").unwrap_or(directory_url);
+    let kept =
+        |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+    let name: String = rest.chars().take(NAME_MAX).map(kept).collect();
+    let name = name.trim_matches(['.', '-']);
+    if name.is_empty() { "directory".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::tests::pair;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    fn folder(of: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("incamera-acme-{of}-{}", std::process::id()));
+        fs::remove_dir_all(&path).ok();
+        path
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_kept_is_the_owners_alone_and_comes_back() {
+        let folder = folder("kept");
+        let state = State::of(&folder, "https://ca.example:9000/acme/directory");
+        state.prepare().unwrap();
+        assert_eq!(
+            (mode(state.folder()), fs::read_dir(state.folder()).unwrap().count()),
+            (0o700, 0)
+        );
+        assert!(state.certificate().unwrap().is_none() && state.account().unwrap().is_none());
+        let (certificate, key) = pair(Duration::from_secs(86_400));
+        state.keep_certificate(&format!("{certificate}{key}")).unwrap();
+        assert_eq!(mode(&state.certificate_path()), 0o600);
+        let kept = state.certificate().unwrap().unwrap();
+        assert_eq!(kept.chain.certificates().len(), 1);
+        let mut failures = Failures::default();
+        failures.add(UnixTime(7));
+        state.keep_failures(&failures).unwrap();
+        assert_eq!(state.failures().unwrap(), failures);
+        // Of another directory nothing is there.
+        let other = State::of(&folder, "https://ca.example:9000/acme/staging");
+        assert!(other.certificate().unwrap().is_none() && other.failures().unwrap().is_empty());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_broken_or_cannot_be_kept_is_said_with_its_name_and_without_a_secret() {
+        let folder = folder("broken");
+        let state = State::of(&folder, "https://ca.example/dir");
+        state.prepare().unwrap();
+        let (certificate, _) = pair(Duration::from_secs(86_400));
+        state.keep_certificate(&certificate).unwrap();
+        let said = state.certificate().err().unwrap();
+        assert!(
+            said.contains("certificate.pem: holds no private key") && said.contains("remove it"),
+            "{said}"
+        );
+        state.keep_certificate("nothing").unwrap();
+        assert!(state.certificate().err().unwrap().contains("holds no certificate"));
+        fs::write(state.account_path(), "{\"id\": \"hushhush\"").unwrap();
+        let said = state.account().err().unwrap();
+        assert!(said.contains("account.json: does not parse") && !said.contains("hush"), "{said}");
+        // A file is in the way of the folder.
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "").unwrap();
+        let said = state.prepare().unwrap_err();
+        assert!(said.contains("each start would ask for new ones"), "{said}");
+        fs::remove_file(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_directory_has_a_folder_of_its_own_inside() {
+        for (url, expect) in [
+            (
+                "https://acme-v02.api.letsencrypt.org/directory",
+                "acme-v02.api.letsencrypt.org-directory",
+            ),
+            ("https://ca:9000/acme/x/directory", "ca-9000-acme-x-directory"),
+            ("https://../../etc", "etc"),
+            ("https://..", "directory"),
+        ] {
+            assert_eq!(name(url), expect);
+        }
+        assert!(name(&format!("https://{}", "a/".repeat(500))).len() <= NAME_MAX);
+    }
+}

@@ -1,0 +1,275 @@
+//! What an authority needs to give a certificate: its directory, the names, the way to this server, a place to keep it.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::path::Path;
+use std::{fs, io};
+
+use edge::challenge::ONLY_AN_AUTHORITY;
+use edge::listener::TLS_SPOKEN_HERE;
+use edge::machine;
+use serde::Deserialize;
+use settings::address::OwnAddress;
+use settings::{Acme, Settings};
+use tokio::runtime;
+
+use super::certificates::check_secrecy;
+use super::finding::{Finding, Report};
+use super::network;
+use crate::acme::{CA_KEY, Client, Kept, State};
+use crate::certificate::{self, WARN_DAYS};
+use crate::trust::Trust;
+use crate::{Failure, harmless};
+
+const CHECK: &str = "acme";
+
+/// Where an authority asks (RFC 8737 §3, RFC 8555 §8.3).
+const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
+
+/// Judges what `tls.acme` of the settings says.
+pub(super) fn check(
+    acme: &Acme,
+    settings: &Settings,
+    folder: &Path,
+    own: &[OwnAddress],
+    report: &mut Report,
+) {
+    check_directory(acme, folder, report);
+    let state_dir = folder.join(&acme.state_dir);
+    if check_folder(&state_dir, report) {
+        check_kept(acme, &State::of(&state_dir, &acme.directory_url), report);
+    }
+    for address in &settings.http {
+        if let Some(port) = acme.http_port {
+            report.add(check_port(SocketAddr::new(address.ip(), port), own));
+        }
+    }
+    let port = settings.http.first().map_or(HTTPS_PORT, SocketAddr::port);
+    for domain in &acme.domains {
+        check_name(domain, acme.http_port, port, own, report);
+    }
+}
+
+/// Asks the directory what it can: nothing is begun there.
+fn check_directory(acme: &Acme, folder: &Path, report: &mut Report) {
+    let url = &acme.directory_url;
+    let named = acme.directory_ca_file.as_ref().map(|name| folder.join(name));
+    let trust = match Trust::new(named.as_deref(), CA_KEY) {
+        Ok(trust) => trust,
+        Err(failure) => {
+            report.add(Finding::wrong(
+                CHECK,
+                failure.to_string(),
+                "the server does not start: it could not tell the authority from others",
+                format!(
+                    "install the package ca-certificates, or name the authority's root in {CA_KEY}"
+                ),
+            ));
+            return;
+        }
+    };
+    let why = "no certificate is given, and none renewed";
+    match ask(&Client::new(trust), url) {
+        Ok(directory) => {
+            let Meta { terms_of_service, external_account_required } = directory.meta;
+            let terms = terms_of_service.map(|terms| harmless::text(&terms));
+            let terms = terms.map(|terms| format!("; its terms of service: {terms}"));
+            let what = format!("{url} answers{}", terms.unwrap_or_default());
+            report.add(Finding::fine(CHECK, what));
+            if external_account_required {
+                report.add(Finding::wrong(
+                    CHECK,
+                    format!("{url} takes only who has an account there by other means"),
+                    why,
+                    "choose an authority that takes everybody, or give files as `cert_file` and `key_file`",
+                ));
+            }
+        }
+        Err(failure) => report.add(Finding::wrong(
+            CHECK,
+            format!("{url} does not answer as an authority: {failure}"),
+            why,
+            format!("let this machine ask it over TCP 443, mend `directory_url`, or name its root in {CA_KEY}"),
+        )),
+    }
+}
+
+/// What of a directory matters here (RFC 8555 §7.1.1).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Directory {
+    new_order: String,
+    #[serde(default)]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Meta {
+    terms_of_service: Option<String>,
+    external_account_required: bool,
+}
+
+fn ask(client: &Client, url: &str) -> Result<Directory, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (status, body) = runtime.block_on(client.get(url))?;
+    let directory: Option<Directory> = serde_json::from_slice(&body).ok();
+    let directory = directory.filter(|directory| status == 200 && !directory.new_order.is_empty());
+    directory.ok_or_else(|| format!("it says {status} and nothing of orders").into())
+}
+
+/// Whether account and certificate could be kept.
+fn check_folder(state_dir: &Path, report: &mut Report) -> bool {
+    let there = state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let name = state_dir.display();
+    let judged = if there.is_dir() {
+        machine::may_write(there)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    };
+    let is_good = judged.is_ok();
+    match judged {
+        Ok(()) => report.add(Finding::fine(CHECK, format!("{name} can be written to"))),
+        Err(error) => report.add(Finding::wrong(
+            CHECK,
+            format!("{name} cannot be written to by this user: {error}"),
+            "the server does not start: it would ask for a new certificate each time, and authorities give few",
+            format!(
+                "`install -d -m 0700 -o incamera -g incamera {name}`, or StateDirectory= as deploy/incamera.service \
+                 has it; run this as the server's user"
+            ),
+        )),
+    }
+    is_good
+}
+
+fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
+    let wrong = |reason: String| {
+        let why = "the server does not start with it";
+        Finding::wrong(CHECK, reason, why, "remove that file: another is made or asked for")
+    };
+    // Others than its owner cannot look into the folder at all.
+    let is_hidden = fs::read_dir(state.folder())
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if is_hidden {
+        report.add(Finding::warning(
+            CHECK,
+            format!("{} cannot be looked into by this user", state.folder().display()),
+            "whether a certificate is kept is not known",
+            "run this as the server's user",
+        ));
+        return;
+    }
+    match state.certificate() {
+        Ok(Some(kept)) => judge(acme, &kept, report),
+        Ok(None) => report
+            .add(Finding::fine(CHECK, "no certificate is kept yet: the server will ask for one")),
+        Err(reason) => report.add(wrong(reason)),
+    }
+    if let Err(reason) = state.account() {
+        report.add(wrong(reason));
+    }
+    check_secrecy(CHECK, &state.certificate_path(), report);
+    if let Ok(failures) = state.failures()
+        && !failures.is_empty()
+    {
+        let now = certificate::now();
+        let next = failures.allowed_at(now).max(now);
+        report.add(Finding::warning(
+            CHECK,
+            format!("the last attempts to get a certificate have failed; SIGHUP may try again from {next}"),
+            "authorities keep out for hours who fails too often",
+            "see in the log of the server why, mend it, and `systemctl reload incamera`",
+        ));
+    }
+}
+
+fn judge(acme: &Acme, kept: &Kept, report: &mut Report) {
+    let (_, valid_to) = kept.times();
+    let fix = "see in the log of the server why it was not renewed; SIGHUP tries again";
+    report.add(match valid_to.days_after(certificate::now()) {
+        None => Finding::wrong(
+            CHECK,
+            format!("the certificate that is kept has expired at {valid_to}"),
+            "every client refuses it: nobody can join",
+            fix,
+        ),
+        // One that lives for days is renewed at two thirds of them.
+        Some(days) if days < WARN_DAYS && is_overdue(kept) => Finding::warning(
+            CHECK,
+            format!("the certificate that is kept ends in {days} days, at {valid_to}"),
+            "from then on nobody can join",
+            fix,
+        ),
+        Some(_) => {
+            Finding::fine(CHECK, format!("a certificate is kept that holds until {valid_to}"))
+        }
+    });
+    if !kept.covers(&acme.domains) {
+        let what = "the certificate that is kept is not for all of `domains`: the server will ask for another";
+        report.add(Finding::fine(CHECK, what));
+    }
+}
+
+/// Whether it should have been renewed by now, whatever part of the wait is chance.
+fn is_overdue(kept: &Kept) -> bool {
+    let (from, to) = kept.times();
+    settings::renewal::renew_at(from, to, u8::MAX) < certificate::now()
+}
+
+fn check_port(address: SocketAddr, own: &[OwnAddress]) -> Finding {
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::fine("port", format!("TCP {address}, of the authority, is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if network::says(address, ONLY_AN_AUTHORITY) {
+                let what = format!("TCP {address}, of the authority, is held by a running server");
+                return Finding::fine("port", what);
+            }
+            network::taken("TCP", address, ", of the authority,", "`http_port`")
+        }
+        Err(error) => network::unbound("TCP", address, &error, own, "`http_port`"),
+    }
+}
+
+/// Whether the authority, which asks at a port that it knows, comes here.
+fn check_name(
+    domain: &str,
+    http_port: Option<u16>,
+    port: u16,
+    own: &[OwnAddress],
+    report: &mut Report,
+) {
+    let (asked, here, words) = match http_port {
+        Some(port) => (HTTP_PORT, port, ONLY_AN_AUTHORITY),
+        None => (HTTPS_PORT, port, TLS_SPOKEN_HERE),
+    };
+    let why = "the authority looks there whether the name is yours, and gives no certificate if it finds nobody";
+    let found: Vec<SocketAddr> = match (domain, asked).to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            let what = format!("{domain} does not resolve: {error}");
+            let fix = "give the name an A or AAAA record with the address at which the outside reaches this server";
+            report.add(Finding::wrong(CHECK, what, why, fix));
+            return;
+        }
+    };
+    if let Some(at) = found.iter().find(|at| network::says(**at, words)) {
+        report.add(Finding::fine(CHECK, format!("what comes to {domain} at TCP {at} comes here")));
+        return;
+    }
+    let is_own = |ip: IpAddr| own.iter().any(|own| own.address == ip);
+    if found.iter().any(|at| is_own(at.ip())) && asked == here {
+        report.add(Finding::fine(CHECK, format!("{domain} is this machine")));
+        return;
+    }
+    let listed: Vec<String> = found.iter().map(|at| at.ip().to_string()).collect();
+    report.add(Finding::warning(
+        CHECK,
+        format!(
+            "{domain} is at {}: from here one cannot see whether TCP {asked} there comes to TCP {here} of this server",
+            listed.join(" and ")
+        ),
+        why,
+        format!("have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere"),
+    ));
+}
