@@ -19,12 +19,12 @@ use crate::{Failure, Running};
 /// Between two transports that begin, so that the media beside them is what it would be with people who come.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(4);
 /// For the last of them to be there.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
-/// Sessions that get a transport, at most: as many as come up, with all else, within the minute that the server
-/// waits for each.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+/// Sessions that get a transport, at most: as many as begin one, with all else, within the half minute after the join
+/// for which the server waits for a client's first check.
 const TRANSPORTS_MAX: usize = 2_500;
 /// Until what a join leaves behind for a moment is freed.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Rooms, and sessions in each.
 #[derive(Clone, Copy)]
@@ -49,12 +49,15 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Joins them all.
+    /// Joins them all, if there are any.
     pub(crate) async fn gather(
         house: &Rc<House>,
         server: &Server,
         size: Size,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
+        if size.rooms == 0 {
+            return Ok(None);
+        }
         let empty = server.resident_bytes()?;
         let began = Instant::now();
         let (mut guests, mut held) = (Vec::new(), Vec::new());
@@ -85,7 +88,15 @@ impl Crowd {
         let each_joined = each(joined.saturating_sub(empty), guests.len());
         let more = server.resident_bytes()?.saturating_sub(joined);
         let each_connected = each_joined + each(more, connected);
-        Ok(Self { guests, _held: held, size, connected, joined_in, each_joined, each_connected })
+        Ok(Some(Self {
+            guests,
+            _held: held,
+            size,
+            connected,
+            joined_in,
+            each_joined,
+            each_connected,
+        }))
     }
 }
 

@@ -177,14 +177,12 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     phase.send(Phase::Measuring)?;
     let (began, busy) = (Instant::now(), server.busy()?);
     let wired = wire.as_ref().map(Server::busy).transpose()?;
-    let crowd = match options.rooms {
-        0 => None,
-        rooms => {
-            let size =
-                crowd::Size { rooms, sessions: options.sessions, transports: options.transports };
-            Some(Crowd::gather(&house, &server, size).await?)
-        }
+    let size = crowd::Size {
+        rooms: options.rooms,
+        sessions: options.sessions,
+        transports: options.transports,
     };
+    let crowd = Crowd::gather(&house, &server, size).await?;
     if crowd.is_none() {
         sleep(Duration::from_secs(options.seconds)).await;
     }

@@ -264,11 +264,12 @@ impl MediaSocket {
     }
 
     /// Has the kernel give what arrives to the first `count` sockets of the group alone, by the sender's address
-    /// and port. Without a word of it to other sockets: a packet that it cannot read goes to the first.
+    /// and port, mixed with a `secret`, so that nobody can choose who gets what he sends. A packet that it cannot
+    /// read goes to the first.
     ///
     /// # Errors
     /// The kernel is older than 4.6 or forbids it; then it divides among all, as it did.
-    pub(crate) fn divide_among(&self, count: u8) -> io::Result<()> {
+    pub(crate) fn divide_among(&self, count: u8, secret: u32) -> io::Result<()> {
         // Offsets from the start of the network header, as classic BPF names it: the last word of the sender's
         // address and the first half-word behind the header, its port, if there are no options between.
         let (address, port) = match self.local {
@@ -278,13 +279,13 @@ impl MediaSocket {
         let at = |offset: u32| libc::SKF_NET_OFF.cast_unsigned().wrapping_add(offset);
         let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
         let (by_k, by_x) = (libc::BPF_ALU | libc::BPF_K, libc::BPF_ALU | libc::BPF_X);
-        // 2^32 divided by the golden ratio: neighbours are spread over all of the word (Knuth, volume 3, §6.4).
+        // An odd number is a permutation of the words, whose upper half then hangs on all of the lower.
         let mut all = [
             step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at(address)),
             step(libc::BPF_MISC | libc::BPF_TAX, 0),
             step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, at(port)),
             step(by_x | libc::BPF_XOR, 0),
-            step(by_k | libc::BPF_MUL, 0x9e37_79b1),
+            step(by_k | libc::BPF_MUL, secret | 1),
             step(by_k | libc::BPF_RSH, 16),
             step(by_k | libc::BPF_MOD, u32::from(count.max(1))),
             step(libc::BPF_RET | libc::BPF_A, 0),
@@ -779,7 +780,7 @@ mod tests {
                 (0..64).map(|_| UdpSocket::bind((any.ip(), 0)).unwrap()).collect();
             let mut batch = ReceiveBatch::new(Mapping::new(RECEIVE_BYTES).unwrap());
             let mut came = |count: u8| -> Vec<usize> {
-                group[0].divide_among(count).unwrap();
+                group[0].divide_among(count, 0x9e37_79b1).unwrap();
                 for sender in &senders {
                     sender.send_to(&[7; 100], any).unwrap();
                 }

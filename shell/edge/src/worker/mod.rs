@@ -103,7 +103,8 @@ impl Workers {
         let bells =
             (0..count).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
         let hops = Hops::between(&bells, &config.metrics);
-        let steering = Arc::new(Steering::default());
+        let [a, b, c, d, ..] = seed()?.to_ne_bytes();
+        let steering = Arc::new(Steering::new(u32::from_ne_bytes([a, b, c, d])));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
         let mut workers = Self {

@@ -12,8 +12,12 @@ use model::WorkerId;
 
 use crate::sys::MediaSocket;
 
-#[derive(Debug, Default)]
-pub(super) struct Steering(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Steering {
+    /// Of the division.
+    secret: u32,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -24,14 +28,19 @@ struct State {
 }
 
 impl Steering {
+    pub(super) fn new(secret: u32) -> Self {
+        Self { secret, state: Mutex::default() }
+    }
+
     /// A worker has peers now, or has none any more; its sockets are one of each group.
     pub(super) fn note(&self, worker: WorkerId, has_peers: bool, sockets: &[MediaSocket]) {
         // Plain values, right after every line.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = state.note(worker, has_peers);
         if state.told != Some(wanted) {
             // Without it the kernel divides among all, which is only slower.
-            let _refused = sockets.iter().try_for_each(|socket| socket.divide_among(wanted));
+            let _refused =
+                sockets.iter().try_for_each(|socket| socket.divide_among(wanted, self.secret));
             state.told = Some(wanted);
         }
     }

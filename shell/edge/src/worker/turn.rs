@@ -727,7 +727,7 @@ mod tests {
             tcp: mpsc::channel(1).1,
             sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
-            steering: Arc::default(),
+            steering: Arc::new(Steering::new(5)),
             hops,
             arrivals,
             door: Arc::new(Door::new(&[7; 32])),
