@@ -106,12 +106,12 @@ mod tests {
     #[test]
     fn a_file_is_read_to_its_bound_whatever_it_is() {
         let path = std::env::temp_dir().join(format!("incamera-bound-{}", std::process::id()));
-        std::fs::write(&path, [0xff; 10]).unwrap();
+        fs::write(&path, [0xff; 10]).unwrap();
         assert_eq!(read_bytes(&path, 10).unwrap().as_slice(), [0xff; 10]);
         let complaint = |path: &Path, bytes_max| read_bytes(path, bytes_max).unwrap_err();
         assert!(complaint(&path, 9).ends_with(": has more than 9 bytes"));
         assert!(read(&path, 10).unwrap_err().ends_with(": is no text in UTF-8"));
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert_eq!(complaint(Path::new("/dev/zero"), 9), "/dev/zero: has more than 9 bytes");
         assert_eq!(complaint(Path::new("/"), 9), "/: is a directory");
         assert_eq!(read_bytes(Path::new("/dev/null"), 9).unwrap().len(), 0);

@@ -1,8 +1,8 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
 //! Owns: how many there are, of one network too, how long a TLS handshake and a request's head may take and be, how
-//! long an answer may wait to be read, and the tasks in which a connection lives, first as HTTP and, once upgraded, as a
-//! signalling session.
+//! long an answer may wait to be read, and the tasks in which a connection lives, first as HTTP and, once upgraded,
+//! as a signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
 //! that it is, and with the certificate of our own authority, if there is one; while there is no certificate, nobody
