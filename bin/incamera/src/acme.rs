@@ -190,11 +190,14 @@ impl Keeping {
         let domains = LogData(self.settings.domains.join(", "));
         let directory = LogData(&self.settings.directory_url);
         edge::log!(INFO, "asking for a certificate", domains = domains, directory = directory);
+        // Before it is made: one that the end of the process cuts short counts as well.
+        self.failures.add(certificate::now());
+        self.keep_failures().await;
         let obtaining = order::obtain(&self.settings, &self.client, &self.state, &self.showing);
         let obtained = timeout(ATTEMPT_MAX, obtaining).await;
         match obtained.map_err(|_| "it takes too long".into()).flatten() {
             Ok(given) => self.take(given).await,
-            Err(failure) => self.fail(failure.as_ref()).await,
+            Err(failure) => self.fail(failure.as_ref()),
         }
     }
 
@@ -213,12 +216,13 @@ impl Keeping {
             edge::log!(WARN, "the new certificate is to be renewed already: is the clock right?");
             self.failures.add(now);
         }
+        // First what cannot be had again.
+        self.keep_what_was_not_kept(now).await;
         self.keep_failures().await;
     }
 
-    async fn fail(&mut self, failure: &(dyn std::error::Error + Send + Sync)) {
+    fn fail(&self, failure: &(dyn std::error::Error + Send + Sync)) {
         let now = certificate::now();
-        self.failures.add(now);
         self.showing.metrics().certificates_failed.count();
         let reason = LogData(reason(failure));
         let next = LogData(self.retry_at(now).max(self.client.held_until()));
@@ -238,7 +242,6 @@ impl Keeping {
                 next = next
             );
         }
-        self.keep_failures().await;
     }
 
     async fn keep_failures(&self) {

@@ -12,7 +12,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::key::RefreshKey;
 
-use crate::{Failure, log};
+use crate::{Failure, lines, log};
 
 /// Participants of a room from which on the next ones go to another worker. Each of 256 who receive one camera in
 /// 720p, eight small ones and three voices gets some 750 datagrams a second: together a fifth of a core. On one worker
@@ -21,8 +21,9 @@ pub(crate) const SPREAD_AT: NonZeroU16 = NonZeroU16::new(256).unwrap();
 
 /// Threads for HTTP, signalling and the hub; media has its own.
 const CONTROL_THREADS: usize = 2;
-/// Threads for what would block those: stopping, and reading files again.
-const BLOCKING_THREADS: usize = 2;
+/// Threads for what would block those: files that are read again, large answers to back ends, and names that are
+/// looked up, each of which may hang on a disk or a network. They are there when there is work for them.
+const BLOCKING_THREADS: usize = 8;
 
 /// What signals say beside their number (POSIX): 128 and the number.
 const EXIT_SIGINT: i32 = 130;
@@ -122,7 +123,10 @@ impl Ending {
     pub(crate) async fn end(mut self, server: Server) {
         tokio::select! {
             () = server.stop() => {}
-            code = self.asked() => process::exit(code),
+            code = self.asked() => {
+                lines::flush();
+                process::exit(code)
+            }
         }
     }
 }

@@ -238,6 +238,7 @@ struct Fixed {
     advertised: Vec<IpAddr>,
     metrics: Option<MetricsAt>,
     busy_max: Share,
+    callers: Callers,
 }
 
 impl Fixed {
@@ -247,6 +248,7 @@ impl Fixed {
             advertised: config.advertised.clone(),
             metrics: config.metrics,
             busy_max: config.busy_max,
+            callers: config.callers,
         }
     }
 }
@@ -287,10 +289,13 @@ impl Started {
         if now != self.fixed && now != before {
             edge::log!(
                 WARN,
-                "other addresses, ports, metrics and limits take effect when the server is started again"
+                "other addresses, ports, proxies, metrics and limits take effect when the server is started again"
             );
         } else if now == self.fixed && now != before {
-            edge::log!(INFO, "addresses, ports, metrics and limits are again what is served with");
+            edge::log!(
+                INFO,
+                "addresses, ports, proxies, metrics and limits are again what is served with"
+            );
         }
         let source = Source::of(is);
         if source != self.source && source != Source::of(was) {

@@ -4,7 +4,8 @@
 //! Guarantees: nothing is answered before MESSAGE-INTEGRITY of a request held; a path is *open* only
 //! after the other end answered a check of ours on it, which shows that it receives there: one who
 //! knows a password cannot have anything but these small messages sent to a third party's address. While
-//! some path is open, another gets no more bytes than came over it until it is open as well; and a check
+//! some path is open, another gets no more bytes than came over it until it is open as well, but for one check of ours
+//! each five seconds; and a check
 //! that was heard on an open path is not answered on another, as long as it is remembered. A copy that
 //! overtakes its original keeps nobody from being answered.
 //! A selected path that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
@@ -18,7 +19,7 @@ use std::time::Duration;
 use model::{Path, Timestamp};
 use ring::hmac;
 
-use crate::limits::{CHECK_SPACING, CONSENT_TIME, HEARD_MAX, PATHS_MAX};
+use crate::limits::{CHECK_SPACING, CONSENT_TIME, GIVEN_EVERY, HEARD_MAX, PATHS_MAX};
 use crate::stun::{self, Kind, Message, Role, TransactionId};
 use crate::{IceCredentials, Transmit};
 
@@ -63,6 +64,10 @@ pub(crate) struct Ice {
     routes_made: u16,
     /// The latest of the other end's checks.
     heard: VecDeque<Heard>,
+    /// Whether a path was opened with these credentials.
+    is_proven: bool,
+    /// When a check was asked for nothing while another path was open.
+    given: Option<Timestamp>,
     selected: Option<Path>,
     /// The selected path changed and nobody was told.
     is_news: bool,
@@ -88,6 +93,8 @@ impl Ice {
             routes: VecDeque::new(),
             routes_made: 0,
             heard: VecDeque::new(),
+            is_proven: false,
+            given: None,
             selected: None,
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
@@ -100,7 +107,9 @@ impl Ice {
     /// Both ends have new credentials. What was open stays open: DTLS and media go on meanwhile.
     pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
         (self.local, self.remote) = (local, remote);
+        // Nobody has recorded anything under these yet.
         self.heard.clear();
+        self.is_proven = false;
         for route in &mut self.routes {
             (route.asked, route.unanswered) = (None, None);
         }
@@ -189,20 +198,24 @@ impl Ice {
         }
         let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
         let role = self.role;
-        let is_joining = self.routes.iter().all(|it| it.answered.is_none());
+        // A client that moves must not have to ask for it more than once.
+        let may_give = !self.is_proven || self.given.is_none_or(|at| now.since(at) >= GIVEN_EVERY);
         let Some(route) = self.route(path) else { return };
         let is_open = route.is_open(now);
-        let is_first = is_joining && route.asked.is_none() && elsewhere.is_none();
+        let is_given = !is_open && may_give && route.asked.is_none() && elsewhere.is_none();
         let credit = (route.credit + request_len).saturating_sub(datagram.len());
         route.credit = if is_open { 0 } else { credit };
         route.is_nominated |= request.nominates && role == Role::Controlled;
         let heard = Heard { start: start(request.transaction), route: route.number };
         self.remember(heard);
         out.push_back(Transmit { path, datagram, verifies_remote: true });
+        if is_given && self.is_proven {
+            self.given = Some(now);
+        }
         if is_open {
             self.select(now, path);
         } else {
-            self.ask(now, path, if is_first { Price::Free } else { Price::Credit }, out);
+            self.ask(now, path, if is_given { Price::Free } else { Price::Credit }, out);
         }
     }
 
@@ -242,6 +255,7 @@ impl Ice {
         if is_asked && is_authentic {
             (route.asked, route.unanswered) = (None, None);
             route.answered = Some(now);
+            self.is_proven = true;
             self.select(now, path);
         }
     }
@@ -521,7 +535,11 @@ mod tests {
         assert_eq!(server.take_selected(), Some(path(1)), "and takes no nomination away");
         let (mut server, mut client) = open();
         let check = another(&mut client, START);
-        assert_eq!(sent(&mut server, START, path(2), &check).len(), 1);
+        assert_eq!(
+            sent(&mut server, START, path(2), &check).len(),
+            2,
+            "whoever moved there is asked"
+        );
         assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
     }
 
@@ -530,20 +548,41 @@ mod tests {
         let (mut server, mut client) = open();
         let mut now = START;
         let recorded = check(&mut client, now + KEEPALIVE_INTERVAL);
-        let (mut come, mut gone, mut asked) = (0, 0, 0);
-        let mut next = |check: &[u8], now| {
-            come += check.len();
-            for transmit in sent(&mut server, now, path(2), check) {
-                gone += transmit.datagram.len();
-                asked += usize::from(!transmit.verifies_remote);
-            }
-            assert!(gone <= come, "{gone} bytes for {come}");
-        };
+        let (mut come, mut gone, mut given) = (0, 0, 0);
         for _ in 0..50 {
             now += CONNECT_INTERVAL;
-            next(&recorded, now);
+            come += recorded.len();
+            for transmit in sent(&mut server, now, path(2), &recorded) {
+                if given == 0 && !transmit.verifies_remote {
+                    given = transmit.datagram.len();
+                    assert_eq!(
+                        now,
+                        START + CONNECT_INTERVAL,
+                        "whoever moves there is asked at once"
+                    );
+                } else {
+                    gone += transmit.datagram.len();
+                }
+            }
+            assert!(gone <= come, "{gone} bytes for {come}");
         }
-        assert!(asked > 0, "whoever moves there is asked, and may stay");
+        assert!(given > 0);
+        let other = another(&mut client, now);
+        let next = sent(&mut server, now, path(3), &other);
+        assert!(next.iter().all(|it| it.verifies_remote), "one for all paths");
+        let later = START + CONNECT_INTERVAL + GIVEN_EVERY;
+        let other = another(&mut client, later);
+        assert_eq!(sent(&mut server, later, path(4), &other).len(), 2, "and another after a while");
+    }
+
+    #[test]
+    fn after_a_restart_a_client_is_asked_at_once() {
+        let (mut server, mut client) = open();
+        server.given = Some(START);
+        server.restart(credentials("s2"), credentials("c2"));
+        client.restart(credentials("c2"), credentials("s2"));
+        let check = another(&mut client, START);
+        assert_eq!(sent(&mut server, START, path(2), &check).len(), 2);
     }
 
     #[test]
@@ -659,7 +698,8 @@ mod tests {
         sent(&mut server, START, path(1), &answer.datagram);
         for port in 2..100 {
             let check = another(&mut client, START);
-            assert_eq!(sent(&mut server, START, path(port), &check).len(), 1);
+            let asks = usize::from(port == 2);
+            assert_eq!(sent(&mut server, START, path(port), &check).len(), 1 + asks);
         }
         assert!(server.routes.len() <= PATHS_MAX);
         assert_eq!(server.destination(), Some(path(1)));

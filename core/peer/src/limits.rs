@@ -36,6 +36,10 @@ pub const PATHS_MAX: usize = 16;
 /// over a minute of two pairs that are checked every 2.5 s, as browsers do.
 pub(crate) const HEARD_MAX: usize = 64;
 
+/// How often a path beside one that is open gets a check of ours for the first of its own, which it has not paid for:
+/// whoever moves is answered in one round trip, and whoever has recorded checks gets a hundred bytes so often.
+pub(crate) const GIVEN_EVERY: Duration = Duration::from_secs(5);
+
 /// Our checks of one path are this far apart, however often it is asked for one.
 pub(crate) const CHECK_SPACING: Duration = Duration::from_millis(20);
 

@@ -31,9 +31,9 @@ pub const NACK_TRIES_MAX: u8 = 6;
 pub const NACK_ITEMS_MAX: usize = (NACK_WINDOW as usize).div_ceil(17);
 /// Packets that one subscription can send again: 1,024 are 1.8 s at 5 Mbit/s.
 pub const RESEND_RING_MAX: usize = 1024;
-/// What a subscription can send again for sure, while its ring has room: a round trip to another
+/// What a subscription can send again for sure, while its ring has room: a round trip to the next
 /// continent. One that is asked later grows.
-pub const RESEND_TIME_MIN: Duration = Duration::from_millis(200);
+pub const RESEND_TIME_MIN: Duration = Duration::from_millis(150);
 /// Resends of one packet to one subscriber; a publisher's own patience is [`NACK_TRIES_MAX`].
 pub const RESEND_TRIES_MAX: u8 = 6;
 

@@ -77,8 +77,8 @@ pub struct ResendRing<T> {
     began: u32,
 }
 
-/// Slots of a new ring: 0.3 s of sound.
-const CAPACITY_MIN: usize = 16;
+/// Slots of a new ring: 160 ms of sound.
+const CAPACITY_MIN: usize = 8;
 
 impl<T: Copy + Default> ResendRing<T> {
     /// May grow to hold the last `capacity_max` packets: rounded up to a power of two, at most
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_ring_grows_for_what_is_young_or_asked_for() {
         let mut ring = ResendRing::new(64);
-        // 50 packets a second: 250 ms are fewer than it begins with.
+        // 50 packets a second: it begins with more than it has to hold.
         for seq in 0..1_000 {
             ring.sent(seq, at(u64::from(seq) * 20), seq);
         }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(ring.resend(999, at(20_000), RTT), Resend::Granted(999), "nothing was lost");
         assert_eq!(ring.resend(700, at(20_000), RTT), Resend::Unknown);
         assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "no ring of 64 would have kept it");
-        // 1,000 packets a second: 250 ms are more than it may hold.
+        // 1,000 packets a second: more than it may hold.
         for seq in 1_000..2_000 {
             ring.sent(seq, at(19_000 + u64::from(seq)), seq);
         }

@@ -50,7 +50,13 @@ impl Acceptor {
     pub(crate) async fn next(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.accept().await {
-                Ok(accepted) => return accepted,
+                Ok(accepted) => {
+                    // Somebody else took it, in the moment that it was given up.
+                    if self.reserve.is_none() {
+                        self.reserve = reserve();
+                    }
+                    return accepted;
+                }
                 Err(error) => {
                     self.metrics.accepts_failed.count();
                     self.say(&error);

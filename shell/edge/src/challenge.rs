@@ -22,7 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::acceptor::Acceptor;
-use crate::limits::{CHALLENGE_TIME_MAX, CHALLENGERS_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX};
+use crate::budget::{Network, Rate, SharedBudget};
+use crate::limits::{
+    CHALLENGE_TIME_MAX, CHALLENGERS_EACH_MAX, CHALLENGERS_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX,
+};
 use crate::listener::{Phase, count_end, note};
 use crate::metrics::Metrics;
 use crate::tls::Shown;
@@ -42,13 +45,21 @@ pub(crate) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     let mut acceptor = Acceptor::new(listeners, "challenges", &[], Arc::clone(&metrics));
+    let most = u64::try_from(CHALLENGERS_EACH_MAX).unwrap_or(u64::MAX);
+    let places = SharedBudget::new(Rate { burst: most, per_second: 0 });
     loop {
         tokio::select! {
-            (stream, _) = acceptor.next() => {
-                if connections.len() < CHALLENGERS_MAX {
-                    connections.spawn(connection(stream, shown.clone(), Arc::clone(&metrics)));
-                } else {
-                    metrics.connections_refused.count();
+            (stream, remote) = acceptor.next() => {
+                let place = places.hold(Network::of(remote.ip()));
+                match place.filter(|_| connections.len() < CHALLENGERS_MAX) {
+                    Some(place) => {
+                        let (shown, metrics) = (shown.clone(), Arc::clone(&metrics));
+                        connections.spawn(async move {
+                            connection(stream, shown, metrics).await;
+                            drop(place);
+                        });
+                    }
+                    None => metrics.connections_refused.count(),
                 }
             }
             Some(ended) = connections.join_next() => note(&metrics, ended),

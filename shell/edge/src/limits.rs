@@ -162,6 +162,9 @@ pub const SCRAPERS_EACH_MAX: usize = SCRAPERS_MAX / 4;
 /// time, once for each name; the others are strangers'.
 pub const CHALLENGERS_MAX: usize = 64;
 
+/// Of these, of one network: an eighth, so that whoever keeps connecting leaves places to the authority.
+pub const CHALLENGERS_EACH_MAX: usize = CHALLENGERS_MAX / 8;
+
 /// How long each of those may last: one request of some hundred bytes, and its answer.
 pub const CHALLENGE_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -201,10 +204,10 @@ pub const HOPS_MAX: usize = 1024;
 /// rests for 5 ms.
 pub const HOPS_MIN: usize = 512;
 
-/// Paths whose owner is another worker: one of each participant and more, some 1.2 MiB when they are all there.
-/// Whoever has a ufrag of ours can fill it with forged addresses; then clients' first packets are lost until their
-/// next check.
-pub const ROUTES_MAX: usize = 16_384;
+/// Paths whose owner is another worker: four of each participant, which is told of every one that is proven; some 3 MiB
+/// when they are all there. Whoever has a ufrag of ours can fill it with forged addresses; then clients' first packets
+/// are lost until their next check.
+pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;
 
 /// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
 /// keeps. Four times [`peer::PATHS_MAX`].

@@ -292,7 +292,13 @@ impl Server {
             drop(task.await);
         }
         let workers = self.workers;
-        drop(tokio::task::spawn_blocking(move || workers.stop()).await);
+        // A thread of its own: those for what may block could all be waiting for a disk.
+        let (done, stopped) = oneshot::channel();
+        std::thread::spawn(move || {
+            workers.stop();
+            done.send(())
+        });
+        drop(stopped.await);
         // The workers let go of them; one whose client does not read may still be writing.
         let mut carrying = self.carrying;
         if timeout(self.config.limits.drain, &mut carrying).await.is_err() {

@@ -85,6 +85,20 @@ export function linkTo({ server = SERVER, token, key, ...options }) {
   return `${server}/call#${fragment.join('&')}`
 }
 
+/** Opens a link, of which nothing is printed: Playwright's own message would have token and key. */
+async function goto(page, link) {
+  for (let left = 3; ; left--) {
+    const failure = await page.goto(link).then(
+      () => undefined,
+      (error) => /net::ERR_\w+/.exec(error.message)?.[0] ?? error.name,
+    )
+    if (failure === undefined) return
+    // Chromium drops what is under way when an interface comes or goes, as those of scenarios do.
+    if (failure !== 'net::ERR_NETWORK_CHANGED' || left === 0)
+      throw new Error(`no page at ${link.split('#')[0]}: ${failure}`)
+  }
+}
+
 export class Person {
   /**
    * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
@@ -116,10 +130,7 @@ export class Person {
         person.consoleErrors.push(`${message.text()} (${message.location().url})`)
     })
     page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
-    // Playwright's own message would print the link, and with it token and key.
-    await page.goto(link).catch(() => {
-      throw new Error(`no page at ${link.split('#')[0]}`)
-    })
+    await goto(page, link)
     await page.getByRole('button', { name: 'Join' }).waitFor()
     if (camera || microphone) await person.consent(camera)
     return person

@@ -19,12 +19,14 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use settings::certificate::UnixTime;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::certificate;
 use crate::trust::Trust;
 
+/// How long one of its addresses may keep us waiting for a connection, so that the next has a turn.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer: a chain has some thousands, a directory fewer.
@@ -67,7 +69,7 @@ impl Client {
         let answering = async {
             let request = origin_form(request)?;
             let address = (host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443));
-            let stream = TcpStream::connect(address).await?;
+            let stream = connect(address).await?;
             let sealed = self.trust.greet(address.0, stream).await?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(sealed)).await?;
             let answer = async {
@@ -101,6 +103,19 @@ impl Client {
             self.held_until.store(until, Ordering::Relaxed);
         }
     }
+}
+
+/// To the first of a name's addresses that answers.
+async fn connect(address: (&str, u16)) -> Result<TcpStream, Failure> {
+    let mut failure: Failure = "its name has no address".into();
+    for address in lookup_host(address).await? {
+        match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error.into(),
+            Err(_) => failure = "does not answer in time".into(),
+        }
+    }
+    Err(failure)
 }
 
 /// As RFC 9110 §10.2.3 has it in its shorter form; a date is not looked at.

@@ -22,6 +22,8 @@ struct Window {
 pub(super) struct Busy {
     before: Window,
     current: Window,
+    /// What was said last.
+    said: Share,
 }
 
 impl Busy {
@@ -34,14 +36,14 @@ impl Busy {
 
     pub(super) const fn new(now: Timestamp) -> Self {
         let empty = Window { from: now, idle: Duration::ZERO };
-        Self { before: empty, current: empty }
+        Self { before: empty, current: empty, said: Share::NOTHING }
     }
 
     /// It meant to sleep for `wanted` at most and did so from `from` to `to`.
     pub(super) fn slept(&mut self, wanted: Duration, from: Timestamp, to: Timestamp) {
         let slept = to.since(from);
         if slept > wanted + Self::HALT {
-            return *self = Self::new(to);
+            return self.begin_again(to);
         }
         self.current.idle += slept.min(wanted + Self::LATE_MAX);
     }
@@ -49,13 +51,17 @@ impl Busy {
     /// A turn went from `from` to `to`.
     pub(super) fn worked(&mut self, from: Timestamp, to: Timestamp) {
         if to.since(from) > Self::HALT {
-            *self = Self::new(to);
+            self.begin_again(to);
         }
     }
 
     /// What share of the last time it was busy: of a second or so, if this is asked twice a second.
     pub(super) fn share(&mut self, now: Timestamp) -> Share {
         let whole = now.since(self.before.from);
+        if whole < Self::HALF {
+            // Too little to say anything new.
+            return self.said;
+        }
         let mut idle = self.before.idle + self.current.idle;
         if self.before.from == self.current.from {
             idle = self.current.idle;
@@ -65,7 +71,13 @@ impl Busy {
             self.before = self.current;
             self.current = Window { from: now, idle: Duration::ZERO };
         }
+        self.said = share;
         share
+    }
+
+    /// What was said last stays until there is something to say.
+    fn begin_again(&mut self, now: Timestamp) {
+        *self = Self { said: self.said, ..Self::new(now) };
     }
 }
 
