@@ -185,7 +185,9 @@ async def act(folder: Path) -> None:
         await call(SIXTH)
         check(True, "IPv6 alone will do")
     rules = f"interfaces: {{includes: [{NEAR}]}}, ips: {{excludes: [{FIRST}]}}"
-    with Server(*serve, settings(folder, rules), address=FIRST):
+    with Server(*serve, settings(folder, rules), address=FIRST) as server:
+        # A moment after it listens for HTTP; and whoever tries a port that is free takes it away meanwhile.
+        await until("it has started", 5, lambda: server.says("edge::server: started"))
         bound = [listens(address, socket.SOCK_DGRAM, UDP_PORT) for address in (SECOND, SIXTH)]
         check(all(bound), "media is received at the interface that is chosen")
         others = [listens(address, socket.SOCK_DGRAM, UDP_PORT) for address in (FIRST, "127.0.0.1")]
