@@ -77,8 +77,9 @@ pub struct ResendRing<T> {
     began: u32,
 }
 
-/// Slots of a new ring: 160 ms of sound.
+/// Slots of a new ring of few, 160 ms of sound, and of one of many, which would grow to them soon.
 const CAPACITY_MIN: usize = 8;
+const CAPACITY_MIN_OF_MANY: usize = 16;
 
 impl<T: Copy + Default> ResendRing<T> {
     /// May grow to hold the last `capacity_max` packets: rounded up to a power of two, at most
@@ -86,7 +87,8 @@ impl<T: Copy + Default> ResendRing<T> {
     #[must_use]
     pub fn new(capacity_max: usize) -> Self {
         let capacity_max = capacity_max.clamp(1, RESEND_RING_MAX).next_power_of_two();
-        let slots = vec![Self::vacant(); CAPACITY_MIN.min(capacity_max)].into_boxed_slice();
+        let begins = (capacity_max / CAPACITY_MIN).clamp(CAPACITY_MIN, CAPACITY_MIN_OF_MANY);
+        let slots = vec![Self::vacant(); begins.min(capacity_max)].into_boxed_slice();
         Self { slots, capacity_max, count: 0, began: 0 }
     }
 
