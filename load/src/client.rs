@@ -13,7 +13,7 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use rtp::packet::Datagram;
 use rtp::srtp::{DtlsRole, SrtpReceiver, SrtpSender};
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 use wire::proto::{
@@ -134,14 +134,23 @@ pub(crate) struct Joined {
 }
 
 impl Joined {
-    /// Joins and offers; returns when the server has answered.
+    /// Joins and offers, from a network of this number if one is given; returns when the server has answered.
     pub(crate) async fn new(
         house: Rc<House>,
         role: Role,
         number: usize,
         room: &str,
+        network: Option<usize>,
     ) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(house.server).await?;
+        let from = network.and_then(|network| in_network(house.server.ip(), network));
+        let stream = match from {
+            Some(from) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                socket.connect(house.server).await?
+            }
+            None => TcpStream::connect(house.server).await?,
+        };
         let local = stream.local_addr()?.ip();
         let identity = format!("{role:?}-{number}");
         // Nobody listens in on a measurement.
@@ -176,19 +185,6 @@ impl Joined {
         let mut signal = Signal::join(stream, house.server, room, &identity, &request).await?;
         let answer = timeout(ANSWER_WITHIN, answer(&mut signal)).await??;
         Ok(Self { house, role, signal, offer, answer, ice, ssrc, local })
-    }
-
-    /// Its media comes from another network than its signalling: the server lets only so many transports a second
-    /// begin from one. Elsewhere than over loopback or the namespace of `cargo xtask load` it stays where it is.
-    pub(crate) fn move_to_network(&mut self, number: usize) {
-        let network = u8::try_from(number % NETWORKS).unwrap_or(0);
-        if let IpAddr::V4(local) = self.local {
-            self.local = match local.octets() {
-                [127, ..] => Ipv4Addr::new(127, 1, network, 1).into(),
-                [198, 18, ..] => Ipv4Addr::new(198, 19, network, 1).into(),
-                [..] => local.into(),
-            };
-        }
     }
 
     /// Begins with the transport.
@@ -481,5 +477,19 @@ fn track(cid: &str, kind: Kind) -> AddTrackRequest {
         width: 1280,
         height: 720,
         ..Default::default()
+    }
+}
+
+/// An address of one of many networks, over loopback or in the namespace of `cargo xtask load`: the server gives one
+/// network half of its connections, and lets only so many transports a second begin from it.
+fn in_network(server: IpAddr, number: usize) -> Option<Ipv4Addr> {
+    let network = u8::try_from(number % NETWORKS).ok()?;
+    match server {
+        IpAddr::V4(server) => match server.octets() {
+            [127, ..] => Some(Ipv4Addr::new(127, 1, network, 1)),
+            [198, 18, ..] => Some(Ipv4Addr::new(198, 19, network, 1)),
+            [..] => None,
+        },
+        IpAddr::V6(_) => None,
     }
 }

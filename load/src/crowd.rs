@@ -64,8 +64,8 @@ impl Crowd {
         for room in 0..size.rooms {
             let name = format!("small-{room}");
             for number in 0..size.sessions {
-                let mut joined = Joined::new(Rc::clone(house), Role::Guest, number, &name).await?;
-                joined.move_to_network(room);
+                let house = Rc::clone(house);
+                let joined = Joined::new(house, Role::Guest, number, &name, Some(room)).await?;
                 let (release, waits) = oneshot::channel();
                 held.push(release);
                 guests.push(tokio::task::spawn_local(async move {

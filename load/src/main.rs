@@ -251,7 +251,8 @@ async fn start(
     number: usize,
     room: &str,
 ) -> Result<Running, Failure> {
-    let client = Joined::new(Rc::clone(house), role, number, room).await?.connect().await?;
+    let joined = Joined::new(Rc::clone(house), role, number, room, None).await?;
+    let client = joined.connect().await?;
     sleep(JOIN_INTERVAL).await;
     Ok(tokio::task::spawn_local(async move {
         Box::pin(client.run()).await.map_err(|failure| format!("{role:?} {number}: {failure}"))
