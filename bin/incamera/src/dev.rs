@@ -78,9 +78,9 @@ pub(crate) struct Options {
     workers: Option<NonZeroU8>,
     /// Participants of one room that share a worker before the room spreads to another.
     ///
-    /// To spread a room copies every track once for each further worker; not to spread it leaves cores
-    /// idle. With one track to a hundred receivers, a core begins to be full at 64. One gives every
-    /// participant to the worker that has the fewest.
+    /// To spread a room copies every track once for each further worker, all of which wake up for it; not to spread
+    /// it leaves cores idle. A worker that is busy takes nobody new in any case. One gives every participant to the
+    /// worker that has the fewest.
     #[arg(long, value_name = "COUNT", default_value_t = process::SPREAD_AT)]
     spread_at: NonZeroU16,
     /// Refuse joins while the media workers are busy for more than this share of their time; 1 for no limit
