@@ -32,7 +32,7 @@ pub(crate) use state::{Kept, State};
 use crate::authority::to_pem;
 use crate::certificate::{self, Ends};
 use crate::trust::Trust;
-use crate::{Failure, harmless};
+use crate::{Failure, harmless, log};
 
 /// How often the clock is looked at, which may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -276,16 +276,9 @@ async fn blocking(
     spawn_blocking(work).await.map_err(|error| error.to_string())?
 }
 
-/// What went wrong, with every reason behind it, as it may stand in a log.
+/// What went wrong, as it may stand in a log.
 fn reason(failure: &dyn std::error::Error) -> String {
-    let mut text = failure.to_string();
-    let mut source = failure.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    harmless::text(&text).chars().take(REASON_MAX).collect()
+    harmless::text(&log::reasons(failure)).chars().take(REASON_MAX).collect()
 }
 
 /// A certificate of nobody's for no name.

@@ -13,14 +13,12 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use edge::listener::TLS_SPOKEN_HERE;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::http::response::Parts;
 use hyper::{Method, Request, Uri, header};
-use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::time::timeout;
@@ -29,6 +27,7 @@ use wire::limits::TOKEN_MAX;
 use wire::token::Claims;
 use zeroize::Zeroizing;
 
+use crate::exchange::exchange;
 use crate::token::Signing;
 use crate::trust::Trust;
 use crate::{Failure, harmless};
@@ -82,12 +81,13 @@ impl BackEnd {
         let token = self.token(grant)?;
         let body = serde_json::to_vec(request)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (status, bytes) = runtime.block_on(async {
+        let (head, bytes) = runtime.block_on(async {
             let request = place.request(method, &token, body)?;
             let asking = place.ask(trust.as_ref(), request);
             timeout(PATIENCE, asking).await.map_err(|_| "the server does not answer in time")?
         })?;
-        let answer = String::from_utf8(bytes).map_err(|_| "the answer is no text")?;
+        let status = head.status.as_u16();
+        let answer = String::from_utf8(bytes.into()).map_err(|_| "the answer is no text")?;
         if status == 200 {
             return Ok(answer);
         }
@@ -193,40 +193,17 @@ impl<'a> Place<'a> {
         &self,
         trust: Option<&Trust>,
         request: Request<Full<Bytes>>,
-    ) -> Result<(u16, Vec<u8>), Failure> {
+    ) -> Result<(Parts, Bytes), Failure> {
         let stream = TcpStream::connect((self.host, self.port)).await;
         let stream = stream.map_err(|error| format!("cannot reach {}: {error}", self.named()))?;
         if let Some(trust) = trust {
-            return exchange(trust.greet(self.host, stream).await?, request).await;
+            return exchange(trust.greet(self.host, stream).await?, request, ANSWER_MAX).await;
         }
         let address = stream.peer_addr()?.ip();
         if !address.is_loopback() {
             warn_of_clear_text(address)?;
         }
-        exchange(stream, request).await
-    }
-}
-
-/// Status and body of the answer.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
-) -> Result<(u16, Vec<u8>), Failure> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let asking = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
-        Ok::<_, Failure>((status, body.to_bytes().to_vec()))
-    };
-    tokio::pin!(asking);
-    tokio::select! {
-        answered = &mut asking => answered,
-        // The answer may be there in full though the connection has ended.
-        ended = connection => match ended {
-            Ok(()) => asking.await,
-            Err(error) => Err(error.into()),
-        },
+        exchange(stream, request, ANSWER_MAX).await
     }
 }
 

@@ -63,14 +63,19 @@ fn say_lost(lines: u64) {
 
 /// Says why a command failed, with every reason behind it.
 pub(crate) fn complain(failure: &dyn Error) {
-    let mut text = format!("incamera: {failure}");
+    lines::flush();
+    // If nobody reads standard error, nobody is there to be told so.
+    writeln!(io::stderr(), "incamera: {}", reasons(failure)).ok();
+}
+
+/// A failure, and every reason behind it.
+pub(crate) fn reasons(failure: &dyn Error) -> String {
+    let mut text = failure.to_string();
     let mut source = failure.source();
     while let Some(cause) = source {
         text.push_str(": ");
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    lines::flush();
-    // If nobody reads standard error, nobody is there to be told so.
-    writeln!(io::stderr(), "{text}").ok();
+    text
 }

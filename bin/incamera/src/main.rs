@@ -10,6 +10,7 @@ mod back_end;
 mod certificate;
 mod dev;
 mod doctor;
+mod exchange;
 mod files;
 mod harmless;
 mod keygen;

@@ -237,9 +237,7 @@ impl Front {
         };
         timeout(ANSWER_TIME_MAX, asking).await.map_err(|_| HUB_LATE)?
     }
-}
 
-impl Front {
     /// Asks the hub for the participants of a room, some at a time: it does other things meanwhile, so that those are
     /// listed who were there throughout.
     async fn list_participants(&self, room: &str) -> Result<wire::room_service::Response, Error> {

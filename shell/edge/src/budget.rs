@@ -91,6 +91,11 @@ impl SharedBudget {
         Self { budget: Arc::new(Mutex::new(Budget::new(rate))), origin: Instant::now() }
     }
 
+    /// So many places for each, which are given back.
+    pub(crate) fn of_places(most: usize) -> Self {
+        Self::new(Rate { burst: u64::try_from(most).unwrap_or(u64::MAX), per_second: 0 })
+    }
+
     /// As [`Budget::take`], now.
     pub(crate) fn take(&self, whose: &impl Hash) -> bool {
         let now = self.now();
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_given_back_when_it_ends_and_not_before() {
-        let budget = SharedBudget::new(Rate { burst: 2, per_second: 0 });
+        let budget = SharedBudget::of_places(2);
         let here = network("192.0.2.1");
         let mut held = vec![budget.hold(here).unwrap(), budget.hold(here).unwrap()];
         assert!(budget.hold(here).is_none() && !budget.has_room(&here));

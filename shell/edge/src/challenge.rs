@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::acceptor::Acceptor;
-use crate::budget::{Network, Rate, SharedBudget};
+use crate::budget::{Network, SharedBudget};
 use crate::limits::{
     CHALLENGE_TIME_MAX, CHALLENGERS_EACH_MAX, CHALLENGERS_MAX, HEAD_MAX, HEAD_TIME_MAX, HEADERS_MAX,
 };
@@ -45,8 +45,7 @@ pub(crate) async fn serve(
 ) {
     let mut connections = JoinSet::new();
     let mut acceptor = Acceptor::new(listeners, "challenges", &[], Arc::clone(&metrics));
-    let most = u64::try_from(CHALLENGERS_EACH_MAX).unwrap_or(u64::MAX);
-    let places = SharedBudget::new(Rate { burst: most, per_second: 0 });
+    let places = SharedBudget::of_places(CHALLENGERS_EACH_MAX);
     loop {
         tokio::select! {
             (stream, remote) = acceptor.next() => {

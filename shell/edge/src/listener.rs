@@ -220,8 +220,8 @@ async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
         return Ok(Greeted::InTheClear(stream));
     }
     let begun = LazyConfigAcceptor::new(server::Acceptor::default(), stream).await?;
-    let caller = tls.shown.borrow().to(&begun.client_hello());
-    match caller {
+    let asker = tls.shown.borrow().to(&begun.client_hello());
+    match asker {
         Asker::Client(config, standing) => {
             let sealed = begun.into_stream(config).await?;
             Ok(Greeted::Sealed(Box::new(sealed), standing))

@@ -44,18 +44,12 @@ impl Networks {
     /// Nothing has been taken.
     #[must_use]
     pub fn new(limits: &Limits, callers: Callers) -> Self {
-        let held = |most: usize| {
-            SharedBudget::new(Rate {
-                burst: u64::try_from(most).unwrap_or(u64::MAX),
-                per_second: 0,
-            })
-        };
         let rate = |burst, per_second| SharedBudget::new(Rate { burst, per_second });
         Self {
             callers,
             arrivals: rate(CONNECTIONS_BURST, CONNECTIONS_PER_SECOND),
-            connections: held(limits.network_connections),
-            handshakes: held(limits.network_handshakes),
+            connections: SharedBudget::of_places(limits.network_connections),
+            handshakes: SharedBudget::of_places(limits.network_handshakes),
             wrong_tokens: rate(limits.network_wrong_tokens, WRONG_TOKENS_PER_SECOND),
         }
     }

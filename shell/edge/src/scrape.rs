@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::acceptor::Acceptor;
-use crate::budget::{Held, Network, Rate, SharedBudget};
+use crate::budget::{Held, Network, SharedBudget};
 use crate::exposition::{self, Figures, Process};
 use crate::http::Front;
 use crate::limits::{
@@ -94,8 +94,7 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     let metrics = Arc::clone(&scrape.front.metrics);
     let mut acceptor = Acceptor::new(vec![listener], "metrics", &[], metrics);
-    let most = u64::try_from(SCRAPERS_EACH_MAX).unwrap_or(u64::MAX);
-    let places = SharedBudget::new(Rate { burst: most, per_second: 0 });
+    let places = SharedBudget::of_places(SCRAPERS_EACH_MAX);
     loop {
         tokio::select! {
             (stream, remote) = acceptor.next() => {

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::acceptor::Acceptor;
-use crate::budget::{Held, Network, Rate, SharedBudget};
+use crate::budget::{Held, Network, SharedBudget};
 use crate::limits::{
     LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FIRST_MAX, TCP_FIRST_TIME_MAX,
     TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX, TCP_SILENCE_MAX, TCP_UNPROVEN_MAX,
@@ -64,8 +64,8 @@ impl Default for Bounds {
         Self {
             all: Arc::new(Semaphore::new(TCP_CONNECTIONS_MAX)),
             unproven: Arc::new(Semaphore::new(TCP_UNPROVEN_MAX)),
-            network: held(TCP_NETWORK_MAX),
-            network_unproven: held(TCP_NETWORK_UNPROVEN_MAX),
+            network: SharedBudget::of_places(TCP_NETWORK_MAX),
+            network_unproven: SharedBudget::of_places(TCP_NETWORK_UNPROVEN_MAX),
             first_time: TCP_FIRST_TIME_MAX,
             write_time: TCP_WRITE_TIME_MAX,
         }
@@ -82,10 +82,6 @@ impl Bounds {
         let (all, network) = (permit(&self.all)?, share(&self.network)?);
         Ok(Place { _all: all, _network: network, unproven: Some(unproven) })
     }
-}
-
-fn held(most: usize) -> SharedBudget {
-    SharedBudget::new(Rate { burst: u64::try_from(most).unwrap_or(u64::MAX), per_second: 0 })
 }
 
 /// Why a connection is closed at once.

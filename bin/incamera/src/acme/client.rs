@@ -4,26 +4,23 @@
 //! believed; no redirection is followed.
 //! Not here: what is asked (`order`), whose certificate is believed (`trust`).
 
-use std::error::Error as StdError;
 use std::pin::Pin;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use settings::certificate::UnixTime;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use crate::certificate;
+use crate::exchange::exchange;
 use crate::trust::Trust;
+use crate::{Failure, certificate};
 
 /// How long one of its addresses may keep us waiting for a connection, so that the next has a turn.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_MAX: usize = 1 << 20;
 /// How long an authority may keep one from asking again.
 const HOLD_S_MAX: u64 = 86_400;
-
-type Failure = Box<dyn StdError + Send + Sync>;
 
 /// Asks an authority.
 #[derive(Clone)]
@@ -71,21 +66,8 @@ impl Client {
             let address = (host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443));
             let stream = connect(address).await?;
             let sealed = self.trust.greet(address.0, stream).await?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(sealed)).await?;
-            let answer = async {
-                let (head, body) = sender.send_request(request).await?.into_parts();
-                let body = Limited::new(body, ANSWER_MAX).collect().await?.to_bytes();
-                Ok::<_, Failure>(BytesResponse { parts: head, body: Box::new(body) })
-            };
-            tokio::pin!(answer);
-            tokio::select! {
-                answered = &mut answer => answered,
-                // The answer may be there in full though the connection has ended.
-                ended = connection => match ended {
-                    Ok(()) => answer.await,
-                    Err(error) => Err(error.into()),
-                },
-            }
+            let (head, body) = exchange(sealed, request, ANSWER_MAX).await?;
+            Ok::<_, Failure>(BytesResponse { parts: head, body: Box::new(body) })
         };
         let answered = timeout(PATIENCE, answering).await;
         let answer =

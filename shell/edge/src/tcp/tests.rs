@@ -247,30 +247,31 @@ fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
         ..Bounds::default()
     };
     let house = house(bounds);
-    let mut caller = Caller::new(&house, 0, 1);
+    is_full_with_two(&house, |metrics| &metrics.tcp_refused);
+    house.stop();
+}
+
+/// Where two may be, one of them unproven: another unproven one is cut, and so is a third.
+fn is_full_with_two(house: &House, cut: impl Fn(&Metrics) -> &Counter) {
+    let mut caller = Caller::new(house, 0, 1);
     house.counts(1, |metrics| &metrics.tcp_accepted);
-    house.cuts(b"", |metrics| &metrics.tcp_refused);
+    house.cuts(b"", &cut);
     caller.until("no channel opens", |caller| caller.line.reliable.is_some());
     let _quiet = house.connect();
     house.counts(2, |metrics| &metrics.tcp_accepted);
-    house.cuts(b"", |metrics| &metrics.tcp_refused);
-    drop(caller);
-    house.stop();
+    house.cuts(b"", &cut);
 }
 
 #[test]
 fn a_network_has_a_share_of_the_connections() {
-    let bounds = Bounds { network: held(2), network_unproven: held(1), ..Bounds::default() };
+    let bounds = Bounds {
+        network: SharedBudget::of_places(2),
+        network_unproven: SharedBudget::of_places(1),
+        ..Bounds::default()
+    };
     let house = house(bounds);
-    let mut caller = Caller::new(&house, 0, 1);
-    house.counts(1, |metrics| &metrics.tcp_accepted);
-    house.cuts(b"", |metrics| &metrics.tcp_over_budget);
-    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
-    let _quiet = house.connect();
-    house.counts(2, |metrics| &metrics.tcp_accepted);
-    house.cuts(b"", |metrics| &metrics.tcp_over_budget);
+    is_full_with_two(&house, |metrics| &metrics.tcp_over_budget);
     assert_eq!(house.node.metrics.tcp_refused.total(), 0, "there is room for other networks");
-    drop(caller);
     house.stop();
 }
 
