@@ -19,10 +19,21 @@ const OPUS_LEN: usize = 80;
 /// With header and tag about 1,100 bytes, eight of which make a frame of 2.1 Mbit/s at 30 Hz.
 const VP8_LEN: usize = 1_072;
 const FRAME_PACKETS: usize = 8;
+/// Of AES-GCM.
+const TAG_LEN: usize = 16;
 /// A key frame each second: a subscriber starts at one.
 const KEYFRAME_EVERY: u16 = 30;
 /// X, then I: a 15-bit picture id follows. S in a frame's first packet.
 const DESCRIPTOR_LEN: usize = 4;
+
+/// How many packets a turn has, and how long one is on the wire.
+pub(crate) const fn turn_shape(kind: Kind) -> (usize, usize) {
+    let (packets, payload) = match kind {
+        Kind::Audio => (1, OPUS_LEN),
+        Kind::Video => (FRAME_PACKETS, VP8_LEN),
+    };
+    (packets, FIXED_HEADER_LEN + payload + TAG_LEN)
+}
 
 /// One track of one publisher.
 pub(crate) struct Source {
@@ -49,9 +60,10 @@ impl Source {
 
     /// Makes and seals the packets of the next turn, one after the other, for `send`.
     pub(crate) fn turn(&mut self, sender: &SrtpSender, mut send: impl FnMut(&[u8])) {
-        let (packets, step) = match self.kind {
-            Kind::Audio => (1, 960),
-            Kind::Video => (FRAME_PACKETS, 3_000),
+        let (packets, _) = turn_shape(self.kind);
+        let step = match self.kind {
+            Kind::Audio => 960,
+            Kind::Video => 3_000,
         };
         for number in 0..packets {
             let mut packet = [0; PACKET_LEN_MAX];

@@ -29,6 +29,18 @@ pub(crate) struct Report {
     pub(crate) bytes_more: u64,
     /// What each subscriber of the last quarter added to it.
     pub(crate) bytes_each: u64,
+    /// How many times the machine of the goals was faster, at least 1.
+    pub(crate) slowness: f64,
+    pub(crate) goals: Option<Goals>,
+}
+
+/// What the costs may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goals {
+    /// Of the server's own time for each datagram, in microseconds, on the machine of the goals.
+    pub(crate) us: f64,
+    /// Of memory for one more participant.
+    pub(crate) kib: f64,
 }
 
 impl fmt::Display for Report {
@@ -46,7 +58,17 @@ impl fmt::Display for Report {
         if self.is_alone {
             self.write_costs(f)?;
         }
-        write!(f, "  {:10} KiB more than an empty server", self.bytes_more / 1024)
+        write!(f, "  {:10} KiB more than an empty server", self.bytes_more / 1024)?;
+        let Some(goals) = self.goals else { return Ok(()) };
+        let verdict = |is_missed| if is_missed { "MISSED" } else { "met" };
+        let (us, kib, slowness) = (self.us_max(goals), goals.kib, self.slowness);
+        write!(
+            f,
+            "\n  {us:10.2} us are the goal ({} on a machine {slowness:.2} times as fast): ",
+            goals.us
+        )?;
+        write!(f, "{}", verdict(self.own_us() > us))?;
+        write!(f, "\n  {kib:10} KiB are the goal: {}", verdict(self.kib_each() > kib))
     }
 }
 
@@ -54,6 +76,25 @@ impl Report {
     /// Microseconds of some time for each datagram.
     fn micros_each(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1e6 / (self.received + self.missing).max(1) as f64
+    }
+
+    fn own_us(&self) -> f64 {
+        self.micros_each(self.busy.user + self.busy.kernel)
+    }
+
+    fn kib_each(&self) -> f64 {
+        self.bytes_each as f64 / 1024.0
+    }
+
+    /// The goal for a datagram on this machine.
+    fn us_max(&self, goals: Goals) -> f64 {
+        goals.us * self.slowness
+    }
+
+    /// Whether a goal is missed.
+    pub(crate) fn is_dear(&self) -> bool {
+        self.goals
+            .is_some_and(|goals| self.own_us() > self.us_max(goals) || self.kib_each() > goals.kib)
     }
 
     /// What is kept of it, by names that begin with the shape's.
@@ -65,9 +106,10 @@ impl Report {
             let with_wire = own + self.wired.unwrap_or_default();
             figures.push((format!("{shape}_with_wire_us"), self.micros_each(with_wire)));
             if self.wired.is_some() {
-                figures.push((format!("{shape}_us"), self.micros_each(own)));
+                figures.push((format!("{shape}_us"), self.own_us()));
             }
-            figures.push((format!("{shape}_kib_each"), self.bytes_each as f64 / 1024.0));
+            figures.push((format!("{shape}_slowness"), self.slowness));
+            figures.push((format!("{shape}_kib_each"), self.kib_each()));
         }
         figures
     }
@@ -78,7 +120,7 @@ impl Report {
         writeln!(
             f,
             "  {:10.2} us of the server's time for each datagram: {:.2} its own, {:.2} the kernel's",
-            self.micros_each(user + kernel),
+            self.own_us(),
             self.micros_each(user),
             self.micros_each(kernel),
         )?;
@@ -92,5 +134,41 @@ impl Report {
         }
         writeln!(f, "  {:10.0} % of a core", (user + kernel).as_secs_f64() / seconds * 100.0)?;
         writeln!(f, "  {:10} KiB for one more participant", self.bytes_each / 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand datagrams that took a microsecond each.
+    fn report(slowness: f64, goals: Goals) -> Report {
+        let busy = Busy { user: Duration::from_micros(400), kernel: Duration::from_micros(600) };
+        Report {
+            wanted: 1_000,
+            received: 1_000,
+            missing: 0,
+            silence_max: Duration::ZERO,
+            joined: 2,
+            took: Duration::from_secs(1),
+            busy,
+            wired: Some(Duration::from_micros(500)),
+            is_alone: true,
+            bytes_more: 1 << 20,
+            bytes_each: 60 << 10,
+            slowness,
+            goals: Some(goals),
+        }
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_is_said_and_counts() {
+        for (slowness, us, kib, missed) in
+            [(1.0, 1.0, 60.0, 0), (1.0, 0.9, 60.0, 1), (1.2, 0.9, 60.0, 0), (1.0, 0.9, 59.0, 2)]
+        {
+            let report = report(slowness, Goals { us, kib });
+            assert_eq!(report.is_dear(), missed > 0);
+            assert_eq!(report.to_string().matches("MISSED").count(), missed);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::command::{Log, cargo, root};
 use crate::sabotage::Depth;
 use crate::scenario::{self, SCENARIOS};
-use crate::{bench, judge, sabotage, server, setup};
+use crate::{bench, fuzz, judge, load, prove, sabotage, server, setup};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--only STEP…] [--list]
@@ -58,11 +58,26 @@ const STEPS: &[Step] = &[
     Step { name: "web", what: "the page: types, lints, tests, build", run: web },
     Step { name: "server", what: "the release build, page embedded", run: build_server },
     Step { name: "bench", what: "what packets cost, see `cargo xtask bench`", run: bench::step },
+    Step {
+        name: "load",
+        what: "what datagrams and participants cost, see `cargo xtask load`",
+        run: load::step,
+    },
     Step { name: "clients", what: "black-box scenarios, see `cargo xtask test`", run: clients },
+    Step {
+        name: "prove",
+        what: "the promises attacked, see `cargo xtask prove`",
+        run: prove::step,
+    },
     Step {
         name: "twins",
         what: "servers without a guard are noticed, see `cargo xtask prove`",
         run: twins,
+    },
+    Step {
+        name: "fuzz",
+        what: "each reader is searched for a moment, see `cargo xtask fuzz`",
+        run: fuzz::step,
     },
 ];
 
@@ -159,9 +174,10 @@ fn build_server(log: &Log) -> Result<Count, Failure> {
 
 fn clients(log: &Log) -> Result<Count, Failure> {
     scenario::build_tools(log)?;
-    let all: Vec<_> = SCENARIOS.iter().collect();
-    scenario::build_fragile(&all, log)?;
-    let count = scenario::run_all(&all);
+    // The proofs are a step of their own.
+    let these: Vec<_> = SCENARIOS.iter().filter(|scenario| !prove::covers(scenario)).collect();
+    scenario::build_fragile(&these, log)?;
+    let count = scenario::run_all(&these);
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }
 }
 

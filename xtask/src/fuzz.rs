@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Failure;
+use crate::ci::Count;
 use crate::command::{Group, Log, answer, cargo, root, target, until};
 
 pub(crate) const HELP: &str = "
@@ -40,6 +41,9 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 /// How long one input may take, in seconds by the clock on the wall, which goes on while others have the processor;
 /// and how much memory the process, in MiB.
 const LIMITS: [&str; 2] = ["-timeout=600", "-rss_limit_mb=1024"];
+
+/// Processor time of each target in CI.
+const STEP_SECONDS: u64 = 2;
 
 /// Lines about what broke.
 const SHOWN_LINES: usize = 20;
@@ -103,7 +107,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if chosen.is_empty() {
         chosen = targets;
     }
-    let program = build()?;
+    println!("building the targets …");
+    let log = Log::create("fuzz.build")?;
+    let program = build(&log).map_err(|failure| format!("{failure}\n{}", log.shown()))?;
     let mut broken = Vec::new();
     for target in chosen {
         match search(&program, &target, minutes * 60) {
@@ -120,6 +126,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         }
     }
     if broken.is_empty() { Ok(()) } else { Err(format!("broken: {}", broken.join(", "))) }
+}
+
+/// A moment for each target.
+pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
+    let program = build(log)?;
+    let mut count = Count::default();
+    for target in targets()? {
+        match search(&program, &target, STEP_SECONDS) {
+            Ok(_) => count.passed += 1,
+            Err(failure) => {
+                println!("{target}: {failure}");
+                count.failed += 1;
+            }
+        }
+    }
+    Ok(count)
 }
 
 impl fmt::Display for Search {
@@ -140,15 +162,13 @@ fn targets() -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn build() -> Result<PathBuf, Failure> {
-    println!("building the targets …");
+fn build(log: &Log) -> Result<PathBuf, Failure> {
     let host = answer("rustc", &["-vV"])
         .and_then(|said| {
             Some(said.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned())
         })
         .ok_or("rustc does not say what it compiles for")?;
     let folder = target().join("fuzz");
-    let log = Log::create("fuzz.build")?;
     // With a target of its own the flags leave build scripts alone.
     log.run(
         cargo()
@@ -156,8 +176,7 @@ fn build() -> Result<PathBuf, Failure> {
             .args(["--target", &host, "--target-dir"])
             .arg(&folder)
             .env("RUSTFLAGS", COVERAGE),
-    )
-    .map_err(|failure| format!("{failure}\n{}", log.shown()))?;
+    )?;
     Ok(folder.join(host).join("release/any"))
 }
 

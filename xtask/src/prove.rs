@@ -10,9 +10,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::ci::Count;
 use crate::command::Log;
 use crate::sabotage::Depth;
-use crate::scenario::{self, Extent, Shown};
+use crate::scenario::{self, Extent, Scenario, Shown};
 use crate::server::{self, Make};
 use crate::{Failure, sabotage, setup};
 
@@ -33,8 +34,8 @@ addresses) and starts what it needs: the server, LiveKit's own clients, a browse
   --cross      with --twins, attacks each of these servers with every proof: the one that belongs to its guard must
                fail and all the others hold; about two minutes for each server
 
-Each proof is a scenario of `cargo xtask test`, so that `cargo xtask ci` runs them all, each once; it runs --twins as
-well, without --cross.
+Each proof is a scenario of `cargo xtask test`. `cargo xtask ci` runs them all (step `prove`), and --twins without
+--cross.
 What the promises mean, and what nobody promises: docs/security.md.
 ";
 
@@ -233,6 +234,29 @@ fn prepare() -> Result<(), Failure> {
         sabotage::is_apart()
     };
     build().map_err(|failure: Failure| format!("{failure}\n{}", log.shown()))
+}
+
+/// Every proof, as one test each.
+pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
+    scenario::build_tools(log)?;
+    sabotage::build(log)?;
+    sabotage::is_apart()?;
+    let began = Instant::now();
+    let mut count = Count::default();
+    everything(Make::Shipped, |verdict| match &verdict.outcome {
+        Ok(_) => count.passed += 1,
+        Err(failure) => {
+            count.failed += 1;
+            println!("{}{failure}", told(verdict));
+        }
+    });
+    println!("  {} promises held, in {:.0} s", count.passed, began.elapsed().as_secs_f32());
+    Ok(count)
+}
+
+/// Whether a proof does all that this scenario does.
+pub(crate) fn covers(scenario: &Scenario) -> bool {
+    !scenario.is_scaled && PROOFS.iter().any(|proof| proof.scenario == scenario.name)
 }
 
 /// What every proof says of a server of this make.

@@ -74,12 +74,15 @@ pub(crate) struct Scenario {
     is_apart: bool,
     /// Whether the server is one in which clients may raise faults.
     is_fragile: bool,
+    /// Whether it does less where less is asked for.
+    pub(crate) is_scaled: bool,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
     let limit = Duration::from_secs(limit_s);
     let (server, options, counted) = (Command::Dev, [].as_slice(), None);
-    Scenario { name, script, limit, server, options, counted, is_apart: false, is_fragile: false }
+    let (is_apart, is_fragile, is_scaled) = (false, false, false);
+    Scenario { name, script, limit, server, options, counted, is_apart, is_fragile, is_scaled }
 }
 
 const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -100,6 +103,11 @@ impl Scenario {
     /// Against a server in which clients may raise faults: not the shipped one.
     const fn fragile(self) -> Self {
         Self { is_fragile: true, ..self }
+    }
+
+    /// Doing as much as is asked for.
+    const fn scaled(self) -> Self {
+        Self { is_scaled: true, ..self }
     }
 
     /// In a network namespace of its own.
@@ -143,7 +151,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
     scenario("panic", "python/panic.py", 90).over(SPREAD_WITH_METRICS, "packets_relayed").fragile(),
     scenario("abuse", "python/abuse.py", 60),
-    scenario("front_door", "python/front_door.py", 360).apart(),
+    scenario("front_door", "python/front_door.py", 360).apart().scaled(),
     scenario("flood", "python/flood.py", 120).apart(),
     scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
