@@ -52,6 +52,9 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(15);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Between the first media everywhere and the measurement: the server finds out what each can take.
 const SETTLE: Duration = Duration::from_secs(5);
+/// For what the server keeps of each track to be as much as it will be: ten seconds, which is what a room costs, and
+/// no participant.
+const FILLED: Duration = Duration::from_secs(11);
 /// For what is under way when the publishers stop.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -174,14 +177,14 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let mut subscribers: Vec<Running> = Vec::new();
     let mut before = empty;
     let first = options.subscribers - options.subscribers / 4;
-    for goal in [first, options.subscribers] {
+    for (goal, settle) in [(first, FILLED), (options.subscribers, SETTLE)] {
         before = server.resident_bytes()?;
         for number in subscribers.len()..goal {
             subscribers.push(start(&house, Role::Subscriber, number, &options.room).await?);
         }
         let streams = options.publishers * goal;
         ready(&house, streams, publishers.iter_mut().chain(&mut subscribers).collect()).await?;
-        sleep(SETTLE).await;
+        sleep(settle).await;
     }
 
     let mut yardstick = Yardstick::new(house.kind);

@@ -133,7 +133,7 @@ impl Report {
             None => writeln!(f, "             (the clients' half of the wire is in it)")?,
         }
         writeln!(f, "  {:10.0} % of a core", (user + kernel).as_secs_f64() / seconds * 100.0)?;
-        writeln!(f, "  {:10} KiB for one more participant", self.bytes_each / 1024)
+        writeln!(f, "  {:10.1} KiB for one more participant", self.kib_each())
     }
 }
 

@@ -16,6 +16,9 @@ use crate::command::find;
 const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
+/// Of the names of our namespaces; the process that made one follows.
+const PREFIX: &str = "incamera-load-";
+
 pub(crate) struct Network {
     name: String,
     near: String,
@@ -25,9 +28,10 @@ pub(crate) struct Network {
 impl Network {
     /// Makes the namespace; it needs root and `ip`.
     pub(crate) fn make() -> Result<Self, Failure> {
+        remove_orphans();
         let id = std::process::id();
         let network = Self {
-            name: format!("incamera-load-{id}"),
+            name: format!("{PREFIX}{id}"),
             near: format!("in{id}n"),
             far: format!("in{id}f"),
         };
@@ -92,6 +96,17 @@ impl Drop for Network {
         // Without the namespace its cable is gone, too; without either there is nothing to undo.
         ip(&["netns", "delete", &self.name]).ok();
         ip(&["link", "delete", &self.near]).ok();
+    }
+}
+
+/// Removes what runs that were killed have left: their addresses are the same as ours.
+fn remove_orphans() {
+    let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let Some(id) = name.strip_prefix(PREFIX) else { continue };
+        if !Path::new("/proc").join(id).exists() {
+            ip(&["netns", "delete", &name]).ok();
+        }
     }
 }
 
