@@ -15,6 +15,7 @@ mod data;
 mod description;
 mod moderation;
 mod news;
+mod receivers;
 mod replay;
 mod request;
 mod room_service;
@@ -101,6 +102,8 @@ enum Timer {
     Hush(PeerId),
     /// A right of the participant's token may end.
     End(PeerId),
+    /// Whom the participant lets receive its tracks, which came too soon after others.
+    Permit(PeerId),
     /// The oldest packets of a room's replay.
     Forget(RoomId),
 }
@@ -355,6 +358,10 @@ impl Hub {
                     self.current = Some(peer);
                     self.apply_ends(peer);
                 }
+                Timer::Permit(peer) => {
+                    self.current = Some(peer);
+                    self.permit_in_time(peer);
+                }
                 Timer::Forget(room) => self.forget_packets(room),
             }
         }
@@ -387,7 +394,8 @@ impl Hub {
         }
         self.timers.retain(|(_, timer)| {
             !matches!(timer,
-            Timer::Refresh(held) | Timer::Hush(held) | Timer::End(held) if *held == peer)
+            Timer::Refresh(held) | Timer::Hush(held) | Timer::End(held) | Timer::Permit(held)
+                if *held == peer)
         });
     }
 

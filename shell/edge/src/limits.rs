@@ -98,6 +98,14 @@ pub const REQUESTS_BURST: u32 = 500;
 /// Signalling requests of one session a second, on end.
 pub const REQUESTS_PER_SECOND: u32 = 50;
 
+/// Pairs of a receiver and a track, or names, that a participant may let receive or keep out for the price of one
+/// request: at 2 us a pair what one session may ask for on end takes a hundredth of the hub's time.
+pub const PERMITS_PER_REQUEST: usize = 64;
+
+/// Answers of one kind that one request or join gets, such as that a track is not there; what is beyond is counted.
+/// Far below [`OUTBOX_MAX`]: who asks for much is no slow reader.
+pub const REFUSALS_MAX: usize = 64;
+
 /// Messages that the hub takes before it tells participants what came of them: enough to put the
 /// joins of a moment into one update, few enough to take under a millisecond.
 pub const HUB_TURN_MAX: usize = 64;

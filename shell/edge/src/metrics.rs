@@ -121,6 +121,8 @@ counters! {
     requests_over_rate,
     /// Signalling requests ignored because they made no sense at that time or are not served.
     requests_ignored,
+    /// Subscriptions that wait since the receiver has a section for as many tracks as it can have.
+    subscriptions_crowded_out,
     /// ICE candidates that clients sent; an ICE-lite end does not need them.
     candidates_received,
     /// Participants put out because of an offer that does not parse or does not continue the session.

@@ -8,6 +8,7 @@
 //! Not here: LiveKit's messages and sessions (`edge`), SDP (`wire`), packets (`forward`).
 //! Source: LiveKit `pkg/rtc/room.go`, `participant.go`, `subscriptionmanager.go`.
 
+mod allowance;
 mod capacity;
 mod census;
 mod dynacast;
@@ -23,10 +24,11 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, AllowanceEntry, Allowed, Receiver, TooManyAllowed, Tracks};
 pub use census::{Census, PerKind};
 pub use participant::{
-    Allowance, AllowanceEntry, Allowed, Arrival, DepartureReason, Join, Participant, Permission,
-    Profile, ProfileChange, Sources, State, Visibility,
+    Arrival, DepartureReason, Join, Participant, Permission, Profile, ProfileChange, Sources,
+    State, Visibility,
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
@@ -331,6 +333,9 @@ pub struct Control {
     tracks: BTreeMap<TrackId, Publication>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     timers: BTreeSet<(Timestamp, Timer)>,
+    /// Tracks of which somebody may want another quality: weighed once when an input has been taken, since all
+    /// receivers of a track together are many.
+    unweighed: BTreeSet<TrackId>,
     outputs: VecDeque<Output>,
     rooms_made: u32,
     peers_made: u32,
@@ -352,6 +357,7 @@ impl Control {
             tracks: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             timers: BTreeSet::new(),
+            unweighed: BTreeSet::new(),
             outputs: VecDeque::new(),
             rooms_made: 0,
             peers_made: 0,
@@ -373,25 +379,30 @@ impl Control {
 
     /// Takes one input. Drain [`Self::poll`] afterwards.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
+        self.take(now, input);
+        self.weigh_dynacast(now);
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input) {
         match input {
             Input::Timeout => self.fire(now),
             Input::Offered(peer) => self.advance(peer, State::Joined),
             Input::Connected(peer) => self.advance(peer, State::Active),
             Input::Depart(peer, reason) => self.depart(now, peer, reason),
-            Input::Started { peer, track, media } => self.start(now, peer, track, media),
+            Input::Started { peer, track, media } => self.start(peer, track, media),
             Input::Ended { peer, track } => {
                 if self.is_publisher(peer, track) {
                     self.unpublish(now, track, false);
                 }
             }
             Input::Mute { peer, track, muted } => self.mute(now, peer, track, muted),
-            Input::Resize { peer, track, size } => self.resize(now, peer, track, size),
+            Input::Resize { peer, track, size } => self.resize(peer, track, size),
             Input::Touch(peer) => self.touch(peer),
-            Input::Wish { peer, track, wanted } => self.wish(now, peer, track, wanted),
-            Input::Settings { peer, track, settings } => self.set(now, peer, track, settings),
-            Input::Allow(peer, allowance) => self.allow(now, peer, allowance),
+            Input::Wish { peer, track, wanted } => self.wish(peer, track, wanted),
+            Input::Settings { peer, track, settings } => self.set(peer, track, settings),
+            Input::Allow(peer, allowance) => self.allow(peer, allowance),
             Input::Permit(peer, permission) => self.permit(now, peer, permission),
-            Input::Show(peer, visibility) => self.show(now, peer, visibility),
+            Input::Show(peer, visibility) => self.show(peer, visibility),
             Input::MuteFor(track) => self.mute_for(now, track),
             Input::Describe(room, metadata) => self.describe(room, metadata),
             Input::Close(room) => self.close(now, room),
@@ -509,7 +520,7 @@ impl Control {
                 Timer::Close(room) => self.check_empty(now, room),
                 Timer::Speakers(room) => self.tell_speakers(now, room),
                 Timer::Quality(room) => self.tell_quality(now, room),
-                Timer::Dynacast(track) => self.weigh_dynacast(now, track),
+                Timer::Dynacast(track) => drop(self.unweighed.insert(track)),
             }
         }
     }

@@ -9,9 +9,10 @@ use std::fmt;
 
 use model::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
-    TrackKind, TrackSid, TrackSource,
+    TrackKind, TrackSource,
 };
 
+use super::allowance::Allowance;
 use super::quality::Score;
 use super::subscription::Settings;
 
@@ -170,58 +171,6 @@ pub enum State {
     Active,
     /// Gone.
     Disconnected,
-}
-
-/// Who may receive a participant's tracks, as it said itself. On the wire: `SubscriptionPermission`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Allowance {
-    /// Everyone.
-    #[default]
-    Everyone,
-    /// These, at most [`crate::limits::ALLOWANCES_MAX`] entries and tracks in all.
-    Only(Vec<AllowanceEntry>),
-}
-
-/// One participant that may receive tracks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowanceEntry {
-    /// Who.
-    pub who: Allowed,
-    /// Which tracks; `None` for all.
-    pub tracks: Option<BTreeSet<TrackSid>>,
-}
-
-/// How a publisher names a participant that it allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowed {
-    /// By presence.
-    Sid(ParticipantSid),
-    /// By name.
-    Identity(Identity),
-}
-
-impl Allowance {
-    pub(super) fn allows(&self, subscriber: &Participant, track: &TrackSid) -> bool {
-        match self {
-            Self::Everyone => true,
-            Self::Only(entries) => entries.iter().any(|entry| {
-                let named = match &entry.who {
-                    Allowed::Sid(sid) => *sid == subscriber.sid,
-                    Allowed::Identity(identity) => *identity == subscriber.identity,
-                };
-                named && entry.tracks.as_ref().is_none_or(|tracks| tracks.contains(track))
-            }),
-        }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Everyone => 0,
-            Self::Only(entries) => {
-                entries.iter().map(|entry| 1 + entry.tracks.as_ref().map_or(0, BTreeSet::len)).sum()
-            }
-        }
-    }
 }
 
 /// Why a participant is gone.

@@ -53,7 +53,9 @@ impl Control {
             Some(room) => room,
             None => self.make_room(join.room.clone(), join.room_participants_max),
         };
-        Ok(self.admit(now, room, join))
+        let peer = self.admit(now, room, join);
+        self.weigh_dynacast(now);
+        Ok(peer)
     }
 
     /// Changes the profile of a participant at its own wish.
@@ -168,7 +170,7 @@ impl Control {
         self.instruct(peer.worker, Instruction::AddPeer { peer, room });
         self.outputs.push_back(Output::ParticipantChanged(peer));
         self.outputs.push_back(Output::RoomChanged(room));
-        self.reconcile_receiver(now, peer);
+        self.reconcile_receiver(peer);
         peer
     }
 
@@ -214,7 +216,7 @@ impl Control {
             participant.subscriptions.values().copied().collect();
         let tracks: Vec<TrackId> = participant.tracks.iter().copied().collect();
         for subscription in subscriptions {
-            self.unsubscribe(now, subscription);
+            self.unsubscribe(subscription);
         }
         for track in tracks {
             self.unpublish(now, track, false);
@@ -291,7 +293,7 @@ impl Control {
     }
 
     /// Others receive a participant's tracks while they know of it.
-    pub(super) fn show(&mut self, now: Timestamp, peer: PeerId, visibility: Visibility) {
+    pub(super) fn show(&mut self, peer: PeerId, visibility: Visibility) {
         let Some(participant) = self.participants.get_mut(&peer) else {
             return;
         };
@@ -316,7 +318,7 @@ impl Control {
             self.outputs.push_back(Output::Hid(Box::new(gone)));
         }
         for track in tracks {
-            self.reconcile_track(now, track);
+            self.reconcile_track(track);
         }
         self.outputs.push_back(Output::RoomChanged(room));
     }
@@ -336,6 +338,6 @@ impl Control {
             }
         }
         self.touch(peer);
-        self.reconcile_receiver(now, peer);
+        self.reconcile_receiver(peer);
     }
 }

@@ -69,7 +69,7 @@ impl Control {
     }
 
     /// The media is negotiated: the room learns of the track and receives it.
-    pub(super) fn start(&mut self, now: Timestamp, peer: PeerId, track: TrackId, media: Media) {
+    pub(super) fn start(&mut self, peer: PeerId, track: TrackId, media: Media) {
         let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
             return;
         };
@@ -98,8 +98,8 @@ impl Control {
         self.touch(peer);
         let room = self.participants.get(&peer).map(|held| held.room);
         self.outputs.extend(room.map(Output::RoomChanged));
-        self.reconcile_track(now, track);
-        self.weigh_dynacast(now, track);
+        self.reconcile_track(track);
+        self.unweighed.insert(track);
     }
 
     /// Ends a publication, pending or live. `tell` the publisher if it was not its wish.
@@ -111,7 +111,7 @@ impl Control {
         let subscriptions: Vec<SubscriptionId> =
             publication.subscribers.values().copied().collect();
         for subscription in subscriptions {
-            self.unsubscribe(now, subscription);
+            self.unsubscribe(subscription);
         }
         let Some(publication) = self.tracks.remove(&track) else {
             return;
@@ -173,7 +173,7 @@ impl Control {
         self.outputs.push_back(Output::Muted(track));
     }
 
-    pub(super) fn resize(&mut self, now: Timestamp, peer: PeerId, track: TrackId, size: Size) {
+    pub(super) fn resize(&mut self, peer: PeerId, track: TrackId, size: Size) {
         let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
             return;
         };
@@ -183,11 +183,11 @@ impl Control {
             self.touch(peer);
         }
         for subscriber in subscribers {
-            self.apply_settings(now, subscriber, track);
+            self.apply_settings(subscriber, track);
         }
     }
 
-    pub(super) fn wish(&mut self, now: Timestamp, peer: PeerId, track: TrackId, wanted: bool) {
+    pub(super) fn wish(&mut self, peer: PeerId, track: TrackId, wanted: bool) {
         let Some(participant) = self.visible_track(peer, track) else {
             return;
         };
@@ -199,15 +199,15 @@ impl Control {
                 .settings
                 .retain(|held, settings| *held != track || settings.want != Want::Nothing);
         }
-        self.reconcile(now, peer, track);
+        self.reconcile(peer, track);
     }
 
-    pub(super) fn set(&mut self, now: Timestamp, peer: PeerId, track: TrackId, settings: Settings) {
+    pub(super) fn set(&mut self, peer: PeerId, track: TrackId, settings: Settings) {
         let Some(participant) = self.visible_track(peer, track) else {
             return;
         };
         participant.settings.insert(track, settings);
-        self.apply_settings(now, peer, track);
+        self.apply_settings(peer, track);
     }
 
     /// The participant, if the track is another's in its room. Keeps its maps as small as the room.
@@ -217,17 +217,14 @@ impl Control {
         (publication.room == participant.room && publication.peer != peer).then_some(participant)
     }
 
-    pub(super) fn allow(&mut self, now: Timestamp, peer: PeerId, allowance: Allowance) {
-        if allowance.size() > limits::ALLOWANCES_MAX {
-            return;
-        }
+    pub(super) fn allow(&mut self, peer: PeerId, allowance: Allowance) {
         let Some(publisher) = self.participants.get_mut(&peer) else {
             return;
         };
         let before = std::mem::replace(&mut publisher.allowance, allowance);
         for (to, track, allowed) in self.allowance_changes(peer, &before) {
             self.outputs.push_back(Output::Allowed { to, track, allowed });
-            self.reconcile(now, to, track);
+            self.reconcile(to, track);
         }
     }
 
@@ -235,12 +232,17 @@ impl Control {
         let Some(publisher) = self.participants.get(&peer) else {
             return Vec::new();
         };
-        let others = || self.participants(publisher.room).filter(|other| other.peer != peer);
+        let tracks: Vec<&Publication> =
+            publisher.tracks.iter().filter_map(|track| self.tracks.get(track)).collect();
         let mut changes = Vec::new();
-        for publication in publisher.tracks.iter().filter_map(|track| self.tracks.get(track)) {
-            for other in others() {
-                let allowed = publisher.allowance.allows(other, &publication.sid);
-                if allowed != before.allows(other, &publication.sid) {
+        for other in self.participants(publisher.room).filter(|other| other.peer != peer) {
+            let (was, is) = (before.of(other), publisher.allowance.of(other));
+            if was == is {
+                continue;
+            }
+            for publication in &tracks {
+                let allowed = is.allows(&publication.sid);
+                if allowed != was.allows(&publication.sid) {
                     changes.push((other.peer, publication.track, allowed));
                 }
             }

@@ -76,34 +76,34 @@ pub struct Subscription {
 
 impl Control {
     /// Brings one pair in line with what should be.
-    pub(super) fn reconcile(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+    pub(super) fn reconcile(&mut self, peer: PeerId, track: TrackId) {
         let held = self
             .participants
             .get(&peer)
             .and_then(|subscriber| subscriber.subscriptions.get(&track))
             .copied();
         match (self.should_receive(peer, track), held) {
-            (true, None) => self.subscribe(now, peer, track),
-            (false, Some(subscription)) => self.unsubscribe(now, subscription),
+            (true, None) => self.subscribe(peer, track),
+            (false, Some(subscription)) => self.unsubscribe(subscription),
             (true, Some(_)) | (false, None) => {}
         }
     }
 
     /// Brings all pairs of one track in line.
-    pub(super) fn reconcile_track(&mut self, now: Timestamp, track: TrackId) {
+    pub(super) fn reconcile_track(&mut self, track: TrackId) {
         let Some(room) = self.tracks.get(&track).and_then(|held| self.rooms.get(&held.room)) else {
             return;
         };
         let peers: Vec<PeerId> = room.participants.values().copied().collect();
         for peer in peers {
-            self.reconcile(now, peer, track);
+            self.reconcile(peer, track);
         }
     }
 
     /// Brings all pairs of one participant, as receiver, in line.
-    pub(super) fn reconcile_receiver(&mut self, now: Timestamp, peer: PeerId) {
+    pub(super) fn reconcile_receiver(&mut self, peer: PeerId) {
         for track in self.tracks_around(peer) {
-            self.reconcile(now, peer, track);
+            self.reconcile(peer, track);
         }
     }
 
@@ -136,10 +136,10 @@ impl Control {
             && publisher.is_visible()
             && subscriber.permission.subscribe
             && subscriber.wishes(track)
-            && publisher.allowance.allows(subscriber, &publication.sid)
+            && publisher.allowance.of(subscriber).allows(&publication.sid)
     }
 
-    fn subscribe(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+    fn subscribe(&mut self, peer: PeerId, track: TrackId) {
         let subscription = SubscriptionId(self.subscriptions_made);
         self.subscriptions_made = self.subscriptions_made.wrapping_add(1);
         let (Some(subscriber), Some(publication)) =
@@ -156,7 +156,7 @@ impl Control {
         if !std::mem::replace(&mut publication.was_subscribed, true) {
             self.outputs.push_back(Output::FirstSubscriber(track));
         }
-        self.weigh_dynacast(now, track);
+        self.unweighed.insert(track);
         self.tell_about(peer, publisher);
     }
 
@@ -168,7 +168,7 @@ impl Control {
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, now: Timestamp, subscription: SubscriptionId) {
+    pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
         self.unplace(subscription);
         let Some(held) = self.subscriptions.remove(&subscription) else {
             return;
@@ -181,7 +181,7 @@ impl Control {
             let sid = publication.sid.clone();
             self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
         }
-        self.weigh_dynacast(now, held.track);
+        self.unweighed.insert(held.track);
     }
 
     /// The receiver's answer has a section for the subscription.
@@ -295,7 +295,7 @@ impl Control {
     }
 
     /// What `peer` wants of `track` may have changed.
-    pub(super) fn apply_settings(&mut self, now: Timestamp, peer: PeerId, track: TrackId) {
+    pub(super) fn apply_settings(&mut self, peer: PeerId, track: TrackId) {
         let (Some(subscriber), Some(publication)) =
             (self.participants.get(&peer), self.tracks.get(&track))
         else {
@@ -311,11 +311,17 @@ impl Control {
             let subscription = held.subscription;
             self.instruct(peer.worker, Instruction::Limit { subscription, layer: limit });
         }
-        self.weigh_dynacast(now, track);
+        self.unweighed.insert(track);
     }
 
-    /// Tells the publisher of the highest quality that anybody wants, when it is time.
-    pub(super) fn weigh_dynacast(&mut self, now: Timestamp, track: TrackId) {
+    /// Tells publishers of the highest quality that anybody wants of their tracks, when it is time.
+    pub(super) fn weigh_dynacast(&mut self, now: Timestamp) {
+        while let Some(track) = self.unweighed.pop_first() {
+            self.weigh(now, track);
+        }
+    }
+
+    fn weigh(&mut self, now: Timestamp, track: TrackId) {
         let Some(publication) = self.tracks.get(&track) else {
             return;
         };

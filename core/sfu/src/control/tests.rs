@@ -571,8 +571,9 @@ fn a_publisher_chooses_its_receivers() {
     let bob = node.active(join("red", "bob"));
     let carol = node.active(join("red", "carol"));
     let track = node.camera(alice, "c");
-    let entry = AllowanceEntry { who: Allowed::Identity(Identity::new("bob")), tracks: None };
-    node.tell(Input::Allow(alice, Allowance::Only(vec![entry])));
+    let entry =
+        AllowanceEntry { who: Receiver::Identity(Identity::new("bob")), tracks: Tracks::All };
+    node.tell(Input::Allow(alice, Allowance::only([entry]).unwrap()));
     assert!(node.subscription(bob, track).is_some());
     assert_eq!(node.subscription(carol, track), None);
     assert!(node.has(|output| matches!(output, Output::Allowed { to, allowed: false, .. }
@@ -583,15 +584,15 @@ fn a_publisher_chooses_its_receivers() {
 }
 
 #[test]
-fn an_allowance_of_too_many_entries_is_ignored() {
+fn a_publisher_who_allows_nobody_is_received_by_nobody() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
     let bob = node.active(join("red", "bob"));
     let track = node.camera(alice, "c");
-    let entry = AllowanceEntry { who: Allowed::Identity(Identity::new("x")), tracks: None };
-    let entries = vec![entry; crate::limits::ALLOWANCES_MAX + 1];
-    node.tell(Input::Allow(alice, Allowance::Only(entries)));
-    assert!(node.subscription(bob, track).is_some());
+    node.tell(Input::Allow(alice, Allowance::nobody()));
+    assert_eq!(node.subscription(bob, track), None);
+    let carol = node.active(join("red", "carol"));
+    assert_eq!(node.subscription(carol, track), None, "who comes later is nobody, too");
 }
 
 #[test]

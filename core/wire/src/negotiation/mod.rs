@@ -19,6 +19,8 @@ pub use choice::{AcceptedCodecs, OpusOptions};
 pub use publishing::{AnnounceError, Announcement, PublicationEnd, PublicationSection};
 pub use subscribing::{Requirement, Subscription, SubscriptionSection};
 
+use std::collections::BTreeSet;
+
 use model::{Codec, TrackKind, TrackSid};
 
 use crate::sdp::{
@@ -39,6 +41,8 @@ pub struct Negotiation {
     announced: Vec<Announcement>,
     /// Subscribed and without a section, oldest first.
     waiting: Vec<Subscription>,
+    /// Of these, those without a place that have been told of.
+    crowded: BTreeSet<TrackSid>,
     /// Sections asked for and not offered yet.
     asked: Requirement,
     /// Subscriptions changed in a way that only another offer brings to the client.
@@ -139,6 +143,7 @@ impl Negotiation {
             slots: Vec::new(),
             announced: Vec::new(),
             waiting: Vec::new(),
+            crowded: BTreeSet::new(),
             asked: Requirement { audios: 0, videos: 0 },
             offer_due: false,
             answers: 0,

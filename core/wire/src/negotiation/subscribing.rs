@@ -1,5 +1,7 @@
 //! What the client receives: subscriptions, the sections that carry them, and those still wanting.
 
+use std::collections::BTreeSet;
+
 use model::{Codec, ParticipantSid, TrackKind, TrackSid};
 
 use super::{AcceptedCodecs, Negotiation, Outcome, choice, media_of};
@@ -141,6 +143,25 @@ impl Negotiation {
         }
         let due = std::mem::take(&mut self.offer_due) || needed != Requirement::default();
         due.then_some(needed)
+    }
+
+    /// Waiting tracks that find no section and for which the client can add none, beside those that an earlier call
+    /// named: the newest, since sections go to the oldest. When another track ends, they come all the same.
+    pub fn crowded_out(&mut self) -> Vec<TrackSid> {
+        let mut spare = limits::SDP_SECTIONS_MAX.saturating_sub(self.slots.len());
+        let mut taken = vec![false; self.slots.len()];
+        let mut crowded = BTreeSet::new();
+        for waiting in &self.waiting {
+            let mut slots = self.slots.iter().zip(&mut taken);
+            match slots.find(|(slot, taken)| !**taken && slot.is_free(waiting.codec)) {
+                Some((_, taken)) => *taken = true,
+                None if spare > 0 => spare -= 1,
+                None => drop(crowded.insert(waiting.track.clone())),
+            }
+        }
+        let new = crowded.difference(&self.crowded).cloned().collect();
+        self.crowded = crowded;
+        new
     }
 
     /// Asks anew for what was asked: the message may have been lost with its signal connection.

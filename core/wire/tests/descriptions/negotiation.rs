@@ -301,6 +301,28 @@ fn ten_and_ten_tracks_need_seven_and_seven_more_sections() {
 }
 
 #[test]
+fn tracks_beyond_the_last_section_are_told_of_once_and_come_when_another_ends() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    // One of 64 is for data, three are for pictures.
+    for n in 0..62 {
+        negotiation.want(subscription(&n.to_string(), Codec::Opus, 100 + n));
+    }
+    assert_eq!(negotiation.crowded_out(), [sid("60"), sid("61")]);
+    assert_eq!(negotiation.crowded_out(), []);
+    assert_eq!(negotiation.requirement(), Some(required(57, 0)));
+    let offer = with_more(CHROMIUM_JOIN, 57, 0);
+    assert_eq!(negotiation.offer(&parse(&offer)).unwrap().placed.len(), 60);
+    assert_eq!(negotiation.crowded_out(), [], "told before");
+    negotiation.unwant(&sid("7"));
+    negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(negotiation.offer(&parse(&offer)).unwrap().placed[0].track, sid("60"));
+    negotiation.unwant(&sid("61"));
+    negotiation.want(subscription("61", Codec::Opus, 900));
+    assert_eq!(negotiation.crowded_out(), [], "it waits as before");
+}
+
+#[test]
 fn free_sections_are_asked_to_be_offered_again() {
     let mut negotiation = negotiation();
     negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();

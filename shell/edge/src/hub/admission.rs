@@ -14,6 +14,7 @@ use wire::token::{TokenKind, VerifiedToken};
 
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
+use crate::limits::REFUSALS_MAX;
 use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId};
 
@@ -101,7 +102,9 @@ impl Hub {
         let response = self.join_response(peer);
         self.send(peer, Message::Join(response));
         self.drain();
-        for request in join.add_track_requests {
+        let beyond = join.add_track_requests.len().saturating_sub(REFUSALS_MAX);
+        self.metrics.requests_ignored.add(beyond as u64);
+        for request in join.add_track_requests.into_iter().take(REFUSALS_MAX) {
             self.add_track(peer, request);
         }
         if let (Some(offer), Some(parsed)) = (offer, parsed) {
@@ -174,6 +177,7 @@ impl Hub {
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
+            permit: None,
             is_synced: false,
             is_moderated: false,
             resume_fault: None,

@@ -12,6 +12,7 @@ use wire::proto;
 use wire::proto::signal_response::Message;
 
 use super::{Hub, seat, translate};
+use crate::limits::REFUSALS_MAX;
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
 
@@ -221,12 +222,23 @@ impl Hub {
         if !seat.is_placed {
             return;
         }
+        let crowded = seat.negotiation.crowded_out();
         if let Some(needed) = seat.negotiation.requirement() {
             let needed = proto::MediaSectionsRequirement {
                 num_audios: needed.audios,
                 num_videos: needed.videos,
             };
             self.send(peer, Message::MediaSectionsRequirement(needed));
+        }
+        self.metrics.subscriptions_crowded_out.add(crowded.len() as u64);
+        for track in crowded.into_iter().take(REFUSALS_MAX) {
+            self.send(
+                peer,
+                Message::SubscriptionResponse(proto::SubscriptionResponse {
+                    track_sid: track.to_string(),
+                    err: proto::SubscriptionError::SeUnknown.into(),
+                }),
+            );
         }
     }
 

@@ -17,7 +17,7 @@ use wire::sdp::CandidateTransport;
 
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
-use crate::limits::{FEATURES_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX};
+use crate::limits::{FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX};
 use crate::session::Outgoing;
 
 /// How loud a simulated speaker is (LiveKit: 0.9).
@@ -40,8 +40,12 @@ impl Hub {
         if let Asked::UpdateMetadata(update) = &asked {
             crate::sabotage::panic_if_asked("hub", update.metadata.as_bytes());
         }
-        // Without pings a client gives up, and nobody else is charged for leaving.
-        let is_free = matches!(asked, Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_));
+        // Without pings a client gives up, and nobody else is charged for leaving. What a permission costs is found
+        // later, and nothing of it may be lost.
+        let is_free = matches!(
+            asked,
+            Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_) | Asked::SubscriptionPermission(_)
+        );
         if !is_free && !seat.bucket.take(now, cost(&asked)) {
             return self.metrics.requests_over_rate.count();
         }
@@ -54,17 +58,14 @@ impl Hub {
             Asked::Offer(offer) => self.offer(peer, &offer),
             Asked::Trickle(_) => self.metrics.candidates_received.count(),
             Asked::AddTrack(request) => self.add_track(peer, request),
-            Asked::Mute(mute) => {
-                if let Some(track) = self.own_track(peer, &mute.sid) {
-                    self.tell(Input::Mute { peer, track, muted: mute.muted });
-                }
-            }
+            Asked::Mute(mute) => match self.own_track(peer, &mute.sid) {
+                Some(track) => self.tell(Input::Mute { peer, track, muted: mute.muted }),
+                None => self.metrics.requests_ignored.count(),
+            },
             Asked::Subscription(update) => self.subscription(peer, &update),
             Asked::TrackSetting(update) => self.track_setting(peer, &update),
             Asked::Leave(_) => self.tell(Input::Depart(peer, DepartureReason::Left)),
-            Asked::SubscriptionPermission(update) => {
-                self.tell(Input::Allow(peer, translate::allowance(&update)));
-            }
+            Asked::SubscriptionPermission(update) => self.permit_receivers(peer, update),
             Asked::SyncState(state) => self.sync(peer, &state),
             Asked::Simulate(scenario) => self.simulate(peer, scenario.scenario),
             Asked::Ping(_) => self.send(peer, Message::Pong(self.unix_ms_wire())),
@@ -99,7 +100,13 @@ impl Hub {
         }
     }
 
-    fn respond(&mut self, peer: PeerId, id: u32, reason: Reason, request: Option<Request>) {
+    pub(super) fn respond(
+        &mut self,
+        peer: PeerId,
+        id: u32,
+        reason: Reason,
+        request: Option<Request>,
+    ) {
         self.send(
             peer,
             Message::RequestResponse(proto::RequestResponse {
@@ -185,10 +192,12 @@ impl Hub {
 
     fn subscription(&mut self, peer: PeerId, update: &proto::UpdateSubscription) {
         let named = update.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
+        let mut refusals = REFUSALS_MAX;
         for sid in update.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
             match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
                 Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
-                None if update.subscribe => {
+                None if update.subscribe && refusals > 0 => {
+                    refusals -= 1;
                     self.send(
                         peer,
                         Message::SubscriptionResponse(proto::SubscriptionResponse {
@@ -197,7 +206,7 @@ impl Hub {
                         }),
                     );
                 }
-                None => {}
+                None => self.metrics.requests_ignored.count(),
             }
         }
     }
@@ -205,8 +214,9 @@ impl Hub {
     fn track_setting(&mut self, peer: PeerId, update: &proto::UpdateTrackSettings) {
         let settings = translate::settings(update);
         for sid in update.track_sids.iter().take(TRACKS_NAMED_MAX) {
-            if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
-                self.tell(Input::Settings { peer, track, settings });
+            match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
+                Some(track) => self.tell(Input::Settings { peer, track, settings }),
+                None => self.metrics.requests_ignored.count(),
             }
         }
     }
@@ -259,17 +269,19 @@ impl Hub {
         }
         let track = self.own_track(peer, &update.track_sid);
         let card = track.and_then(|track| self.seats.get_mut(&peer)?.cards.get_mut(&track));
-        if let Some(card) = card {
-            card.audio_features = update.features;
-            self.tell(Input::Touch(peer));
-        }
+        let Some(card) = card else {
+            return self.metrics.requests_ignored.count();
+        };
+        card.audio_features = update.features;
+        self.tell(Input::Touch(peer));
     }
 
     fn update_video_track(&mut self, peer: PeerId, update: proto::UpdateLocalVideoTrack) {
-        if let Some(track) = self.own_track(peer, &update.track_sid) {
-            let size = Size { width: update.width, height: update.height };
-            self.tell(Input::Resize { peer, track, size });
-        }
+        let Some(track) = self.own_track(peer, &update.track_sid) else {
+            return self.metrics.requests_ignored.count();
+        };
+        let size = Size { width: update.width, height: update.height };
+        self.tell(Input::Resize { peer, track, size });
     }
 
     /// Faults that a client asks for, to see whether it survives them. They hit itself alone.

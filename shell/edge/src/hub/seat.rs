@@ -87,6 +87,8 @@ pub(super) struct Seat {
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
     pub(super) bucket: Bucket,
+    /// Whom it lets receive its tracks, until that is paid for.
+    pub(super) permit: Option<proto::SubscriptionPermission>,
     /// The session has said what it believes, which counts once.
     pub(super) is_synced: bool,
     /// A moderator has changed what its token's claims say of it; a resume does not undo that.
@@ -150,14 +152,21 @@ pub(super) struct Bucket {
     filled: Timestamp,
 }
 
+const MICROS_PER_TOKEN: u64 = 1_000_000 / REQUESTS_PER_SECOND as u64;
+
 impl Bucket {
     pub(super) const fn new(now: Timestamp) -> Self {
         Self { tokens: REQUESTS_BURST, filled: now }
     }
 
+    /// When a request that costs so many would be taken.
+    pub(super) fn affords_at(&self, cost: u32) -> Timestamp {
+        let missing = u64::from(cost.saturating_sub(self.tokens));
+        Timestamp::from_micros(self.filled.as_micros() + missing * MICROS_PER_TOKEN)
+    }
+
     /// Whether a request that costs so many is taken; if not, it costs nothing.
     pub(super) fn take(&mut self, now: Timestamp, cost: u32) -> bool {
-        const MICROS_PER_TOKEN: u64 = 1_000_000 / REQUESTS_PER_SECOND as u64;
         let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
         let earned = elapsed / MICROS_PER_TOKEN;
         if earned > 0 {

@@ -268,6 +268,7 @@ macro_rules! first {
     };
 }
 
+mod receivers;
 mod room_service;
 
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {

@@ -2,12 +2,11 @@
 //!
 //! Source: LiveKit `pkg/rtc/participant.go` (`ToProto`), `mediatrackreceiver.go`, `room.go`.
 
-use std::collections::BTreeSet;
-
 use model::{Codec, Identity, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid};
 use sfu::control::{
-    Allowance, AllowanceEntry, Allowed, Announcement, ConnectionQuality, Departure,
-    DepartureReason, Participant, Publication, Settings, Size, Sources, State, VideoLayer, Want,
+    Allowance, AllowanceEntry, Announcement, ConnectionQuality, Departure, DepartureReason,
+    Participant, Publication, Receiver, Settings, Size, Sources, State, TooManyAllowed, Tracks,
+    VideoLayer, Want,
 };
 use sfu::limits::CID_MAX;
 use sfu::{StreamSpec, control};
@@ -326,21 +325,23 @@ pub(super) fn settings(update: &proto::UpdateTrackSettings) -> Settings {
     Settings { want, fps: update.fps }
 }
 
-pub(super) fn allowance(update: &proto::SubscriptionPermission) -> Allowance {
+pub(super) fn allowance(
+    update: &proto::SubscriptionPermission,
+) -> Result<Allowance, TooManyAllowed> {
     if update.all_participants {
-        return Allowance::Everyone;
+        return Ok(Allowance::Everyone);
     }
     let entry = |entry: &proto::TrackPermission| {
         let sids = entry.track_sids.iter().map(|sid| TrackSid::from_wire(sid));
-        let tracks: Option<BTreeSet<TrackSid>> = (!entry.all_tracks).then(|| sids.collect());
+        let tracks = if entry.all_tracks { Tracks::All } else { Tracks::These(sids.collect()) };
         let who = if entry.participant_identity.is_empty() {
-            Allowed::Sid(ParticipantSid::from_wire(&entry.participant_sid))
+            Receiver::Sid(ParticipantSid::from_wire(&entry.participant_sid))
         } else {
-            Allowed::Identity(Identity::new(&entry.participant_identity))
+            Receiver::Identity(Identity::new(&entry.participant_identity))
         };
         AllowanceEntry { who, tracks }
     };
-    Allowance::Only(update.track_permissions.iter().map(entry).collect())
+    Allowance::only(update.track_permissions.iter().map(entry))
 }
 
 /// Which qualities of a track anybody wants.

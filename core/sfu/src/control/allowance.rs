@@ -1,0 +1,184 @@
+//! Who may receive a participant's tracks, as it said itself. On the wire: `SubscriptionPermission`.
+//!
+//! Guarantees: finding what one receiver may have costs two lookups however many are named; what names too many
+//! allows nobody, since it was sent to keep somebody out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Identity, ParticipantSid, TrackSid};
+
+use super::Participant;
+use crate::limits::ALLOWANCES_MAX;
+
+/// Who may receive a participant's tracks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Allowance {
+    /// Everyone.
+    #[default]
+    Everyone,
+    /// These.
+    Only(Allowed),
+}
+
+/// Those who may receive something, by presence or by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    sids: BTreeMap<ParticipantSid, Tracks>,
+    identities: BTreeMap<Identity, Tracks>,
+}
+
+/// One participant that may receive tracks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowanceEntry {
+    /// Who.
+    pub who: Receiver,
+    /// What.
+    pub tracks: Tracks,
+}
+
+/// How a publisher names a participant that it allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receiver {
+    /// By presence.
+    Sid(ParticipantSid),
+    /// By name.
+    Identity(Identity),
+}
+
+/// Which tracks of a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracks {
+    /// All, those to come as well.
+    All,
+    /// These.
+    These(BTreeSet<TrackSid>),
+}
+
+/// More than [`ALLOWANCES_MAX`] participants and tracks are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the permission names too many")]
+pub struct TooManyAllowed;
+
+impl Allowance {
+    /// Nobody.
+    #[must_use]
+    pub const fn nobody() -> Self {
+        Self::Only(Allowed { sids: BTreeMap::new(), identities: BTreeMap::new() })
+    }
+
+    /// Those of these entries; whoever is named more than once may have all of it.
+    ///
+    /// # Errors
+    /// If they name more than [`ALLOWANCES_MAX`] participants and tracks.
+    pub fn only(entries: impl IntoIterator<Item = AllowanceEntry>) -> Result<Self, TooManyAllowed> {
+        let mut allowed = Allowed::default();
+        let mut left = ALLOWANCES_MAX;
+        for AllowanceEntry { who, tracks } in entries {
+            left = left.checked_sub(1 + tracks.len()).ok_or(TooManyAllowed)?;
+            let held = match who {
+                Receiver::Sid(sid) => allowed.sids.entry(sid).or_insert_with(Tracks::none),
+                Receiver::Identity(name) => {
+                    allowed.identities.entry(name).or_insert_with(Tracks::none)
+                }
+            };
+            held.add(tracks);
+        }
+        Ok(Self::Only(allowed))
+    }
+
+    /// How many participants and tracks it names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Everyone => 0,
+            Self::Only(Allowed { sids, identities }) => {
+                sids.values().chain(identities.values()).map(|tracks| 1 + tracks.len()).sum()
+            }
+        }
+    }
+
+    /// Whether it names nobody: it allows everyone, or no one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it allows one participant.
+    pub(super) fn of<'a>(&'a self, receiver: &Participant) -> Entitlement<'a> {
+        match self {
+            Self::Everyone => Entitlement { by_sid: Some(&Tracks::All), by_identity: None },
+            Self::Only(Allowed { sids, identities }) => Entitlement {
+                by_sid: sids.get(&receiver.sid),
+                by_identity: identities.get(&receiver.identity),
+            },
+        }
+    }
+}
+
+/// What one participant may receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entitlement<'a> {
+    by_sid: Option<&'a Tracks>,
+    by_identity: Option<&'a Tracks>,
+}
+
+impl Entitlement<'_> {
+    pub(super) fn allows(self, track: &TrackSid) -> bool {
+        [self.by_sid, self.by_identity].into_iter().flatten().any(|tracks| match tracks {
+            Tracks::All => true,
+            Tracks::These(these) => these.contains(track),
+        })
+    }
+}
+
+impl Tracks {
+    const fn none() -> Self {
+        Self::These(BTreeSet::new())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::These(these) => these.len(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (Self::All, _) => {}
+            (Self::These(these), Self::These(others)) => these.extend(others),
+            (Self::These(_), Self::All) => *self = Self::All,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, tracks: Tracks) -> AllowanceEntry {
+        AllowanceEntry { who: Receiver::Identity(Identity::new(name)), tracks }
+    }
+
+    fn these(sids: &[&str]) -> Tracks {
+        Tracks::These(sids.iter().map(|sid| TrackSid::from_wire(sid)).collect())
+    }
+
+    #[test]
+    fn what_is_said_of_one_participant_twice_is_added() {
+        let said = [entry("bob", these(&["TR_1"])), entry("bob", these(&["TR_2"]))];
+        let held = Allowance::only(said).unwrap();
+        assert_eq!(held, Allowance::only([entry("bob", these(&["TR_1", "TR_2"]))]).unwrap());
+        let all = [entry("bob", these(&["TR_1"])), entry("bob", Tracks::All)];
+        assert_eq!(Allowance::only(all), Allowance::only([entry("bob", Tracks::All)]));
+    }
+
+    #[test]
+    fn so_many_may_be_named_and_no_more() {
+        let named = |count| (0..count).map(|number| entry(&number.to_string(), Tracks::All));
+        assert_eq!(Allowance::only(named(4096)).unwrap().len(), 4096);
+        assert_eq!(Allowance::only(named(4097)), Err(TooManyAllowed));
+        let twice = (0..4097).map(|_| entry("bob", Tracks::All));
+        assert_eq!(Allowance::only(twice), Err(TooManyAllowed), "saying it again costs, too");
+    }
+}
