@@ -28,14 +28,15 @@ its memory for each participant; fails if anything was lost or a goal is missed.
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50, which have goals: 1.8 us for a datagram of audio, 1.3 us
 of video, 64 KiB for a participant. On a machine whose kernel takes longer to send and read bare datagrams than that
-of the goals (a core of an AMD EPYC, Zen 5), they grow by as much. Subscribers report what came ten times a second,
-as LiveKit's own load test does. Server and clients share the machine: what the clients need is missing
+of the goals (a core of an AMD EPYC, Zen 5), the first two grow by as much. Subscribers report what came ten times
+a second, as LiveKit's own load test does. Server and clients share the machine: what the clients need is missing
 to the server, and a busy machine shows.
 
 Over a virtual wire the kernel carries a datagram to the receiving socket, and wakes its reader, within
 the sender's time; on a real one that is the work of a network card and of another machine. With root and
 `ethtool` a thread of the kernel's does this half, and both figures are printed, the server's own, to which the
-goals apply, and the one with it. The second, and that over loopback, compare with LiveKit's 19 to 28 us, which were measured so.
+goals apply, and the one with it. The second, and that over loopback, compare with LiveKit's 19 to 28 us, which were
+measured so.
 ";
 
 /// The shapes that the goals are set for.
