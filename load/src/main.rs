@@ -242,14 +242,18 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         println!("  {:10} bytes were sent to ask for it", received.asked_bytes);
         println!("  {:10} bytes of media and of what was asked for came", received.received_bytes);
     }
+    Ok(verdict(&report, is_light))
+}
+
+fn verdict(report: &Report, is_light: bool) -> ExitCode {
     // Sequence numbers do not show what was lost at the very end, nor what the server held back because it
     // believed that a subscriber could not take it: the figure is printed, and must not be a large one.
     let is_whole = report.missing == 0 && report.received >= report.wanted / 100 * 90;
-    Ok(match (is_whole, is_light) {
+    match (is_whole, is_light) {
         (true, true) => ExitCode::SUCCESS,
         (false, _) => ExitCode::from(LOSSY),
         (true, false) => ExitCode::from(HEAVY),
-    })
+    }
 }
 
 async fn start(
