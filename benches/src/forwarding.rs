@@ -159,7 +159,7 @@ impl Call {
             forward.instruct(now, subscription, &mut outside);
         }
         let slot = forward.slot(publisher).expect("it was added");
-        let sender = SrtpSender::new(&keys(0), DtlsRole::Client).expect("good keys");
+        let sender = SrtpSender::new(&keys(0), DtlsRole::Client);
         let mut call =
             Self { kind, forward, outside, publisher: slot, sender, now, index: 1000, frame: 0 };
         call.warm_up();
@@ -292,7 +292,7 @@ pub(crate) fn protect(profile: Profile, len: usize) -> Figure {
     const HEADER: usize = 12;
     let exported = vec![7; profile.keying_material_len()];
     let material = KeyingMaterial::new(profile, &exported).expect("as many bytes as it wants");
-    let sender = SrtpSender::new(&material, DtlsRole::Server).expect("good keys");
+    let sender = SrtpSender::new(&material, DtlsRole::Server);
     let fixed = FixedHeader {
         marker: false,
         has_padding: false,

@@ -304,9 +304,9 @@ impl Client {
                     self.socket.try_send_to(&transmit.datagram, transmit.path.remote).ok();
                 }
                 Output::Event(Event::Keys(keys)) => {
-                    self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client)?);
+                    self.sender = Some(SrtpSender::new(&keys, DtlsRole::Client));
                     if self.house.abuse && self.role == Role::Publisher {
-                        self.receiver = Some(SrtpReceiver::new(&keys, DtlsRole::Client)?);
+                        self.receiver = Some(SrtpReceiver::new(&keys, DtlsRole::Client));
                     }
                     if self.role == Role::Guest {
                         let guests = &self.house.reception.guests;

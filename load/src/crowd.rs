@@ -2,7 +2,7 @@
 //!
 //! Owns: joining them, first over signalling alone, then with their transports, and the server's memory at each
 //! step. Guarantees: a figure is what the server's process grew by, divided by sessions that were all there
-//! when it was read.
+//! when it was read; above [`EACH_BYTES_MAX`] it is said to be too much.
 //! Not here: what the measured room loses meanwhile (`tally`).
 
 use std::fmt;
@@ -23,6 +23,10 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// Sessions that get a transport, at most: as many as begin one, with all else, within the half minute after the join
 /// for which the server waits for a client's first check.
 const TRANSPORTS_MAX: usize = 2_500;
+/// What a session may cost with all that it has, while it does nothing.
+const EACH_BYTES_MAX: u64 = 24 << 10;
+/// Of fewer that have a transport, what the rooms and the tables cost is too large a part to judge by.
+const JUDGED_FROM: usize = 1_000;
 /// Until what a join leaves behind for a moment is freed.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -101,6 +105,11 @@ impl Crowd {
 }
 
 impl Crowd {
+    /// Whether each may cost what it does; `None` of too few to tell.
+    pub(crate) fn is_light(&self) -> Option<bool> {
+        (self.connected >= JUDGED_FROM).then_some(self.each_connected <= EACH_BYTES_MAX)
+    }
+
     /// What is kept of it.
     pub(crate) fn figures(&self) -> [(String, f64); 2] {
         let Size { rooms, sessions, .. } = self.size;
@@ -150,10 +159,18 @@ impl fmt::Display for Crowd {
         writeln!(f, "  beside {rooms} rooms of {sessions} sessions, joined in {seconds:.1} s")?;
         writeln!(f, "  {:10.1} KiB for each over signalling alone", kib(self.each_joined))?;
         let each = kib(self.each_connected);
-        write!(
+        writeln!(
             f,
             "  {each:10.1} KiB for each with its transport, of {} that had one",
             self.connected
-        )
+        )?;
+        let aim = EACH_BYTES_MAX / 1024;
+        match self.is_light() {
+            Some(true) => write!(f, "  {aim:10} KiB is the aim: met"),
+            Some(false) => write!(f, "  {aim:10} KiB is the aim: missed"),
+            None => {
+                write!(f, "  {aim:10} KiB is the aim, judged of {JUDGED_FROM} transports or more")
+            }
+        }
     }
 }

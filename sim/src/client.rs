@@ -119,8 +119,8 @@ impl Client {
             room,
             tracks: BTreeMap::new(),
             wanted: Vec::new(),
-            sender: SrtpSender::new(&keys, DtlsRole::Client).expect("good keys"),
-            receiver: SrtpReceiver::new(&keys, DtlsRole::Client).expect("good keys"),
+            sender: SrtpSender::new(&keys, DtlsRole::Client),
+            receiver: SrtpReceiver::new(&keys, DtlsRole::Client),
             missing: BTreeMap::new(),
             transport: 0,
         }

@@ -104,9 +104,10 @@ impl Witness {
     /// A publisher sends a packet of its own.
     pub(crate) fn publishes(&mut self, peer: PeerId, datagram: &[u8]) {
         let seed = self.seed;
-        let opener = self.publishers.entry(peer).or_insert_with(|| {
-            SrtpReceiver::new(&keys(seed, peer), DtlsRole::Server).expect("good keys")
-        });
+        let opener = self
+            .publishers
+            .entry(peer)
+            .or_insert_with(|| SrtpReceiver::new(&keys(seed, peer), DtlsRole::Server));
         let mut bytes = datagram.to_vec();
         let opened = opener.unprotect_rtp(&mut bytes).expect("it was sealed with these keys");
         bytes.truncate(opened.packet_len());
@@ -166,9 +167,10 @@ impl Witness {
             return Err(format!("{peer:?}: number {sequence} of {ssrc} sealed two packets"));
         }
         let seed = self.seed;
-        let opener = self.subscribers.entry(peer).or_insert_with(|| {
-            SrtpReceiver::new(&keys(seed, peer), DtlsRole::Client).expect("good keys")
-        });
+        let opener = self
+            .subscribers
+            .entry(peer)
+            .or_insert_with(|| SrtpReceiver::new(&keys(seed, peer), DtlsRole::Client));
         let mut bytes = datagram.to_vec();
         let opened = match opener.unprotect_rtp(&mut bytes) {
             Ok(opened) => opened,

@@ -21,7 +21,8 @@ its memory for each participant; fails if anything was lost or a goal is missed.
   --audio PxS   20 ms of Opus at 32 kbit/s
   --video PxS   720p at 30 Hz in frames of eight packets
   --rooms RxN   R rooms of N participants who do nothing, beside video 5x50 that must lose nothing: what
-                memory each costs, first over signalling alone, then with its transport (of 2,500)
+                memory each costs, first over signalling alone, then with its transport (of 2,500), which
+                may be 24 KiB; judged from 1,000 transports
   --seconds N   how long to measure each (default 10; --rooms as long as they take to come)
   --saturate    repeat the shapes with twice the publishers until something is lost
   --keep        append the figures and this machine to benches/history.ndjson

@@ -1,5 +1,7 @@
 //! The DTLS of one transport: 1.2, with the other end's certificate pinned to its fingerprint.
 //!
+//! Owns: the handshakes of a transport, and the step from the one that counts to its records: once the other end has
+//! sent data, and so has all it needs, dimpl's machine is dropped and its ciphers go on in `records`, decision 0021.
 //! Guarantees: data that was handed out does not stay; keys, data and the end of the handshake are handed
 //! out only after the certificate matched. Before keys exist anybody can forge a record: a forged hello gets
 //! a handshake of its own, and the first that ends with the right certificate is the one that counts.
@@ -15,45 +17,10 @@ use dimpl::{Config, Dtls as Machine, DtlsCertificate, Output, SrtpProfile};
 use ring::digest;
 use rtp::srtp::{KeyingMaterial, Profile};
 
-use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX};
+use crate::records::Records;
 use crate::sieve::Sieve;
-use crate::{Fingerprint, PeerFactoryError};
-
-/// What dimpl takes from one datagram.
-const RINSE_RECORDS: usize = 8;
-/// Of a record's header (RFC 6347 §4.1).
-const HEADER_LEN: usize = 13;
-const APPLICATION_DATA: u8 = 23;
-
-/// Plaintext alerts of nothing but zeros, of `len` bytes each. Once connected dimpl reads them, all at once, into
-/// the buffers of its pool, and drops them, since anybody can send such: that is the only way to overwrite what
-/// it received before and keeps there. More than it takes from one datagram are no use, and fewer would
-/// leave some that a client can make it fill. Buffers never shrink, so longer ones would only cost memory.
-fn rinse(len: usize, to: &mut [u8; RINSE_RECORDS * RECORD_BYTES_MAX]) -> &[u8] {
-    let len = len.clamp(HEADER_LEN, RECORD_BYTES_MAX);
-    let [.., high, low] = (len - HEADER_LEN).to_be_bytes();
-    for record in to.chunks_exact_mut(len).take(RINSE_RECORDS) {
-        // Alert, DTLS 1.2, epoch and number 0, length.
-        let header = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, high, low];
-        if let Some(place) = record.first_chunk_mut() {
-            *place = header;
-        }
-    }
-    to.get(..RINSE_RECORDS * len).unwrap_or_default()
-}
-
-/// Bytes of the longest record of application data in a datagram.
-fn longest_data(mut datagram: &[u8]) -> usize {
-    let mut longest = 0;
-    while let Some(&[kind, .., high, low]) = datagram.first_chunk::<HEADER_LEN>() {
-        let len = HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
-        if kind == APPLICATION_DATA {
-            longest = longest.max(len);
-        }
-        datagram = datagram.get(len..).unwrap_or_default();
-    }
-    longest
-}
+use crate::{Fingerprint, PeerFactoryError, suites};
 
 /// What every handshake of a process is made of.
 pub(crate) struct Identity {
@@ -65,7 +32,10 @@ impl Identity {
     pub(crate) fn new() -> Result<Self, PeerFactoryError> {
         // No server cookie: DTLS is heard only on a path that a binding request proved, and answered
         // only on one that a binding response proved (`ice`).
-        let config = Config::builder().use_server_cookie(false).build();
+        let config = Config::builder()
+            .use_server_cookie(false)
+            .with_crypto_provider(suites::provider())
+            .build();
         let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|_| PeerFactoryError::Certificate)?;
@@ -118,14 +88,13 @@ struct Handshake {
 pub(crate) struct Dtls {
     identity: Arc<Identity>,
     expected: Fingerprint,
-    /// Those under way, oldest first; once connected, that one alone.
+    /// Those under way, oldest first; once connected, that one alone, until `records` follows it.
     handshakes: Vec<Handshake>,
     is_connected: bool,
-    /// Bytes of the longest record of data that came since the machine's buffers were rinsed.
-    longest: usize,
-    /// Data was handed out, and the machine's buffers hold it still.
-    is_soiled: bool,
+    /// Data was handed out: the other end knows that the handshake is over.
+    has_data: bool,
     begun: u8,
+    records: Option<Box<Records>>,
 }
 
 impl Dtls {
@@ -136,9 +105,9 @@ impl Dtls {
             expected,
             handshakes: Vec::new(),
             is_connected: false,
-            longest: 0,
-            is_soiled: false,
+            has_data: false,
             begun: 0,
+            records: None,
         }
     }
 
@@ -161,7 +130,10 @@ impl Dtls {
     /// Takes a datagram. A hello is for its own handshake, or begins one; the rest is for all, since
     /// nothing in it says for which.
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Broken> {
-        self.longest = self.longest.max(longest_data(datagram));
+        if let Some(records) = &mut self.records {
+            records.handle(datagram);
+            return Ok(());
+        }
         let hello = client_random(datagram);
         if let Some(random) = hello {
             self.welcome(now, random);
@@ -197,18 +169,27 @@ impl Dtls {
 
     /// Queues a message, which is one record.
     pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), Broken> {
+        if let Some(records) = &mut self.records {
+            return records.send(message);
+        }
         let handshake = self.handshakes.first_mut().filter(|_| self.is_connected).ok_or(Broken)?;
         handshake.machine.send_application_data(message).map(drop).map_err(|_| Broken)
     }
 
     /// Says goodbye, if there is a connection to take leave of.
     pub(crate) fn close(&mut self) -> Result<(), Broken> {
+        if let Some(records) = &mut self.records {
+            return records.close();
+        }
         let handshake = self.handshakes.first_mut().filter(|_| self.is_connected).ok_or(Broken)?;
         handshake.machine.close().map_err(|_| Broken)
     }
 
     /// What is wanted; `buffer` is lent for records and data.
     pub(crate) fn poll<'a>(&mut self, buffer: &'a mut [u8]) -> Result<Step<'a>, Broken> {
+        if let Some(records) = &mut self.records {
+            return records.poll(buffer);
+        }
         let mut wake = None::<Instant>;
         let mut place = 0;
         while let Some(handshake) = self.handshakes.get_mut(place) {
@@ -221,7 +202,7 @@ impl Dtls {
                     return buffer.get(..len).map(Step::Record).ok_or(Broken);
                 }
                 Ok(Yield::Data(len)) => {
-                    self.is_soiled = true;
+                    self.has_data = true;
                     return buffer.get(..len).map(Step::Data).ok_or(Broken);
                 }
                 Ok(Yield::Keys(keys)) => {
@@ -243,20 +224,20 @@ impl Dtls {
                 }
             }
         }
-        self.rinse();
+        if self.has_data {
+            self.follow()?;
+            return Ok(Step::Wait(None));
+        }
         Ok(Step::Wait(wake))
     }
 
-    /// Once all data was handed out, none of it stays.
-    fn rinse(&mut self) {
-        if let Some(handshake) = self.handshakes.first_mut()
-            && std::mem::take(&mut self.is_soiled)
-        {
-            // What it thinks of them does not matter.
-            let mut zeros = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
-            let alerts = rinse(std::mem::take(&mut self.longest), &mut zeros);
-            let _ignored = handshake.machine.handle_packet(alerts);
-        }
+    /// The handshake's machine, which has nothing left to say, makes room for its records. The data that it handed out
+    /// goes with it.
+    fn follow(&mut self) -> Result<(), Broken> {
+        let handshake = std::mem::take(&mut self.handshakes).pop().ok_or(Broken)?;
+        let pair = suites::take_over(handshake.machine).ok_or(Broken)?;
+        self.records = Some(Box::new(Records::new(pair).ok_or(Broken)?));
+        Ok(())
     }
 
     /// Begins the handshake of a hello that was not seen before.
@@ -375,43 +356,32 @@ pub(crate) fn is_hello(datagram: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-impl Dtls {
-    pub(crate) const fn under_way(&self) -> usize {
-        self.handshakes.len()
+impl Identity {
+    /// Of which the handshakes know one suite alone.
+    pub(crate) fn with_suite(
+        suite: dimpl::crypto::Dtls12CipherSuite,
+    ) -> Result<Self, PeerFactoryError> {
+        let config = Config::builder()
+            .use_server_cookie(false)
+            .with_crypto_provider(suites::provider())
+            .dtls12_cipher_suites(&[suite])
+            .build();
+        let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
+        Ok(Self { config, ..Self::new()? })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(kind: u8, len: usize) -> Vec<u8> {
-        let [.., high, low] = (len - HEADER_LEN).to_be_bytes();
-        let mut bytes = vec![7; len];
-        bytes[..HEADER_LEN].copy_from_slice(&[kind, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, high, low]);
-        bytes
+impl Dtls {
+    pub(crate) const fn has_records(&self) -> bool {
+        self.records.is_some()
     }
 
-    #[test]
-    fn buffers_are_rinsed_as_far_as_data_reached() {
-        let datagram = [record(22, 300), record(23, 90), record(23, 200), record(23, 40)].concat();
-        assert_eq!(longest_data(&datagram), 200);
-        assert_eq!(longest_data(&datagram[..395]), 90, "half a header says nothing");
-        assert_eq!(longest_data(&record(22, 300)), 0);
-        assert_eq!(longest_data(&[23; 12]), 0);
+    pub(crate) fn records(&mut self) -> &mut Records {
+        self.records.as_mut().unwrap()
+    }
 
-        let mut zeros = [0; RINSE_RECORDS * RECORD_BYTES_MAX];
-        for (len, expect) in [(200, 200), (0, HEADER_LEN), (70_000, RECORD_BYTES_MAX)] {
-            zeros.fill(0);
-            let alerts = rinse(len, &mut zeros);
-            assert_eq!(alerts.len(), RINSE_RECORDS * expect);
-            for alert in alerts.chunks(expect) {
-                let mut empty = record(21, expect);
-                empty[4] = 0;
-                empty[10] = 0;
-                empty[HEADER_LEN..].fill(0);
-                assert_eq!(alert, empty);
-            }
-        }
+    pub(crate) const fn under_way(&self) -> usize {
+        self.handshakes.len()
     }
 }

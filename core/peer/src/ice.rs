@@ -322,6 +322,8 @@ impl Ice {
             unused.and_then(|at| self.routes.remove(at));
         }
         self.routes_made = self.routes_made.wrapping_add(1);
+        // Most clients have one.
+        self.routes.reserve_exact(1);
         self.routes.push_back(Route {
             path,
             asked: None,

@@ -3,10 +3,12 @@
 //! Owns: [`Peer`], the state machine of one transport, [`Door`], which recognises a peer by its
 //! ICE user name before any state is touched, and [`framing`], which puts datagrams into TCP.
 //! ICE is ours (`ice`, `stun`): a server's end of it is small, and it decides whom we send to. dimpl
-//! does DTLS (`dtls`), sctp-proto does SCTP (`channels`); no other crate names them.
+//! does DTLS's handshakes (`dtls`), whose records are then ours (`records`), sctp-proto does SCTP (`channels`); no
+//! other crate names them.
 //! Not here: SRTP and RTP (`rtp`), sockets (`edge`).
-//! The one exception to core's purity: dimpl, sctp-proto and the factory draw their own randomness,
-//! and time reaches the first two as an `Instant` that is reckoned from the caller's origin.
+//! The exceptions to core's purity: dimpl, sctp-proto and the factory draw their own randomness, time reaches
+//! the first two as an `Instant` that is reckoned from the caller's origin, and ciphers leave dimpl's machine
+//! through a place of the thread (`suites`).
 #![forbid(unsafe_code)]
 
 mod channels;
@@ -18,10 +20,12 @@ pub mod framing;
 mod ice;
 mod limits;
 mod peer;
+mod records;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod sieve;
 mod stun;
+mod suites;
 
 pub use channels::ChannelId;
 pub use credentials::{Fingerprint, IceCredentials};

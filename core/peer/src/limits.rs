@@ -49,6 +49,9 @@ pub(crate) const CONSENT_TIME: Duration = Duration::from_secs(30);
 /// Datagrams that wait for a path to open: a DTLS flight is under ten.
 pub(crate) const HELD_MAX: usize = 16;
 
+/// Datagrams that wait to be opened, of 2 KiB: a worker opens each before it takes the next, others a burst at once.
+pub(crate) const COME_MAX: usize = 64;
+
 /// Bytes of a certificate at most: what the records that a handshake may have waiting can hold.
 pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
 

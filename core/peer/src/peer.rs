@@ -286,6 +286,10 @@ impl Peer {
                 return None;
             }
             channels::Step::Wait(at) => {
+                // Most peers have nothing to say most of the time, and what is held may wait for a path.
+                if self.ready.is_empty() && self.held.is_empty() {
+                    (self.ready, self.held) = (VecDeque::new(), VecDeque::new());
+                }
                 let at = at.map_or(Timestamp::MAX, |at| self.timestamp(at));
                 let wake = at.min(self.dtls_wake).min(self.ice.next_timeout());
                 return Some(Output::Wait(wake));

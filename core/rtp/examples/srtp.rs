@@ -23,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let profile = PROFILES.into_iter().find(|it| Some(u64::from(it.dtls_id())) == number);
     let exported = bytes(&first, "exported").ok_or("no keying material")?;
     let material = KeyingMaterial::new(profile.ok_or("no such profile")?, &exported)?;
-    let mut sender = SrtpSender::new(&material, DtlsRole::Server)?;
-    let mut receiver = SrtpReceiver::new(&material, DtlsRole::Server)?;
+    let mut sender = SrtpSender::new(&material, DtlsRole::Server);
+    let mut receiver = SrtpReceiver::new(&material, DtlsRole::Server);
     let mut out = std::io::stdout().lock();
     for line in lines {
         let reply = match serve(&mut sender, &mut receiver, &serde_json::from_str(&line?)?) {

@@ -1,15 +1,17 @@
 //! SRTP and SRTCP: what leaves is sealed in place, what arrives is opened in place or refused.
 //!
 //! Owns: deriving session keys from the DTLS exporter's bytes, the three profiles, replay windows.
-//! Guarantees: keys are scheduled once per session; no allocation per packet; a replayed packet is refused; a stream
-//! costs memory only after one of its packets was authentic. Keying material is wiped when dropped and has no printable
-//! content (the key schedules inside `ring` are freed, not wiped: it offers no way).
+//! Guarantees: keys are scheduled once per session, when the first packet of their kind comes, and no other packet
+//! allocates; a replayed packet is refused; a stream costs memory only after one of its packets was authentic. Keying
+//! material is wiped when dropped and has no printable content (the key schedules inside `ring` are freed, not wiped:
+//! it offers no way).
 //! Not here: the handshake (`peer`), the rollover counter of outgoing streams (the caller extends its own numbers).
 //! Not supported: MKIs, key derivation rates, unencrypted SRTCP: WebRTC has none of them.
 //! Source: RFC 3711, RFC 7714; RFC 5764 §4.2 for the layout of the exporter's bytes.
 
 mod authentication;
 mod cipher;
+mod direction;
 mod key;
 mod receiver;
 mod replay;

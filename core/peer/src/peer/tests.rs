@@ -111,10 +111,7 @@ fn deliver(to: &mut Peer, now: Timestamp, path: Path, datagram: &[u8]) {
 /// A packet under the client's keys.
 fn sealed(keys: &KeyingMaterial) -> [u8; 64] {
     let mut packet = [0x80; 64];
-    SrtpSender::new(keys, DtlsRole::Client)
-        .unwrap()
-        .protect_rtp(&mut packet, 12, 20, 0x8080)
-        .unwrap();
+    SrtpSender::new(keys, DtlsRole::Client).protect_rtp(&mut packet, 12, 20, 0x8080).unwrap();
     packet
 }
 
@@ -150,6 +147,10 @@ fn both_ends_agree_on_keys_and_channels() {
             };
             assert!(heard.iter().any(is_open), "{label}");
         }
+    }
+    for peer in [&wire.client, &wire.server] {
+        assert!(peer.dtls.has_records() && peer.dtls.under_way() == 0, "its handshake is no more");
+        assert_eq!((peer.ready.capacity(), peer.held.capacity()), (0, 0), "nor what waited");
     }
 }
 

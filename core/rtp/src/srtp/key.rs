@@ -63,7 +63,7 @@ impl Profile {
         }
     }
 
-    const fn salt_len(self) -> usize {
+    pub(super) const fn salt_len(self) -> usize {
         match self {
             Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
             Self::AesCm128HmacSha1_80 => 14,
@@ -80,6 +80,9 @@ pub enum DtlsRole {
     Client,
 }
 
+/// Bytes of the longest master key, and of the longest salt, which no one profile has both of.
+pub(super) const KEY_LEN_MAX: usize = 32;
+pub(super) const SALT_LEN_MAX: usize = 14;
 const KEYING_MATERIAL_MAX: usize = 2 * (32 + 12);
 
 /// What DTLS exports for one session: client key, server key, client salt, server salt. Wiped when dropped.

@@ -2,16 +2,14 @@
 
 use std::fmt;
 
-use super::cipher::{Cipher, Kind};
+use super::direction::Direction;
 use super::replay::ReplayTable;
 use super::{DtlsRole, KeyingMaterial, Profile, SrtpError};
 use crate::packet::RtpHeader;
 
 /// The receiving half of a session, with a replay window per stream.
 pub struct SrtpReceiver {
-    profile: Profile,
-    rtp: Cipher,
-    rtcp: Cipher,
+    keys: Direction,
     rtp_streams: ReplayTable,
     rtcp_streams: ReplayTable,
 }
@@ -37,29 +35,24 @@ impl Unprotected {
 }
 
 impl SrtpReceiver {
-    /// Derives the keys under which the peer writes; `role` is our side of the handshake.
-    ///
-    /// # Errors
-    /// None for a [`KeyingMaterial`] that was built; the type cannot say so.
-    pub fn new(material: &KeyingMaterial, role: DtlsRole) -> Result<Self, SrtpError> {
+    /// Takes the key under which the peer writes; `role` is our side of the handshake.
+    #[must_use]
+    pub fn new(material: &KeyingMaterial, role: DtlsRole) -> Self {
         let peer = match role {
             DtlsRole::Server => DtlsRole::Client,
             DtlsRole::Client => DtlsRole::Server,
         };
-        let (profile, master) = (material.profile(), material.master(peer));
-        Ok(Self {
-            profile,
-            rtp: Cipher::new(profile, master, Kind::Rtp)?,
-            rtcp: Cipher::new(profile, master, Kind::Rtcp)?,
+        Self {
+            keys: Direction::new(material, peer),
             rtp_streams: ReplayTable::default(),
             rtcp_streams: ReplayTable::default(),
-        })
+        }
     }
 
     /// What was negotiated.
     #[must_use]
     pub const fn profile(&self) -> Profile {
-        self.profile
+        self.keys.profile()
     }
 
     /// Opens an SRTP packet in place.
@@ -73,7 +66,8 @@ impl SrtpReceiver {
         let slot = self.rtp_streams.find(header.ssrc);
         let index = self.rtp_streams.estimate(slot, header.sequence);
         self.rtp_streams.check(slot, index)?;
-        let plaintext_len = self.rtp.open_rtp(datagram, header.header_len, header.ssrc, index)?;
+        let plaintext_len =
+            self.keys.rtp()?.open_rtp(datagram, header.header_len, header.ssrc, index)?;
         self.rtp_streams.accept(slot, header.ssrc, index);
         Ok(Unprotected { header, plaintext_len, index })
     }
@@ -87,10 +81,10 @@ impl SrtpReceiver {
             return Err(SrtpError::Truncated(datagram.len()));
         };
         let ssrc = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
-        let index = self.rtcp.rtcp_index(datagram)?;
+        let index = self.keys.rtcp()?.rtcp_index(datagram)?;
         let slot = self.rtcp_streams.find(ssrc);
         self.rtcp_streams.check(slot, index.into())?;
-        let len = self.rtcp.open_rtcp(datagram, ssrc, index)?;
+        let len = self.keys.rtcp()?.open_rtcp(datagram, ssrc, index)?;
         self.rtcp_streams.accept(slot, ssrc, index.into());
         Ok(len)
     }
@@ -98,6 +92,6 @@ impl SrtpReceiver {
 
 impl fmt::Debug for SrtpReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SrtpReceiver").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("SrtpReceiver").field("profile", &self.profile()).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::cipher::{Cipher, Kind};
+use super::direction::Direction;
 use super::{DtlsRole, KeyingMaterial, Profile, SrtpError};
 use crate::sequence::low_bits;
 
@@ -11,33 +11,23 @@ const RTCP_INDEX_MAX: u32 = (1 << 31) - 1;
 
 /// The sending half of a session. Holds nothing per stream.
 pub struct SrtpSender {
-    profile: Profile,
-    rtp: Cipher,
-    rtcp: Cipher,
+    keys: Direction,
     /// Of the next SRTCP packet; one count over all senders keeps it rising for each.
     rtcp_index: u32,
 }
 
 impl SrtpSender {
-    /// Derives the keys under which `role`, our side of the handshake, writes.
-    ///
-    /// # Errors
-    /// None for a [`KeyingMaterial`] that was built; the type cannot say so.
-    pub fn new(material: &KeyingMaterial, role: DtlsRole) -> Result<Self, SrtpError> {
-        let (profile, master) = (material.profile(), material.master(role));
-        Ok(Self {
-            profile,
-            rtp: Cipher::new(profile, master, Kind::Rtp)?,
-            rtcp: Cipher::new(profile, master, Kind::Rtcp)?,
-            rtcp_index: 0,
-        })
+    /// Takes the key under which `role`, our side of the handshake, writes.
+    #[must_use]
+    pub fn new(material: &KeyingMaterial, role: DtlsRole) -> Self {
+        Self { keys: Direction::new(material, role), rtcp_index: 0 }
     }
 
     /// What was negotiated; [`Profile::rtp_overhead`] says how much room a packet needs behind it.
     #[inline]
     #[must_use]
     pub const fn profile(&self) -> Profile {
-        self.profile
+        self.keys.profile()
     }
 
     /// Seals, in place, the packet of `header_len + plaintext_len` bytes at the front of `buffer`.
@@ -64,7 +54,7 @@ impl SrtpSender {
         }
         let ssrc = u32::from_be_bytes([*s0, *s1, *s2, *s3]);
         let len = header_len.checked_add(plaintext_len).ok_or(SrtpError::NoRoom)?;
-        self.rtp.seal_rtp(buffer, header_len, len, ssrc, index)
+        self.keys.rtp()?.seal_rtp(buffer, header_len, len, ssrc, index)
     }
 
     /// Seals, in place, the compound packet in the first `len` bytes of `buffer`. Returns the protected length.
@@ -79,7 +69,7 @@ impl SrtpSender {
         if index > RTCP_INDEX_MAX {
             return Err(SrtpError::Exhausted);
         }
-        let protected = self.rtcp.seal_rtcp(buffer, len, ssrc, index)?;
+        let protected = self.keys.rtcp()?.seal_rtcp(buffer, len, ssrc, index)?;
         self.rtcp_index = index + 1;
         Ok(protected)
     }
@@ -87,7 +77,7 @@ impl SrtpSender {
 
 impl fmt::Debug for SrtpSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SrtpSender").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("SrtpSender").field("profile", &self.profile()).finish_non_exhaustive()
     }
 }
 
@@ -98,7 +88,7 @@ mod tests {
     #[test]
     fn the_last_srtcp_index_is_used_and_none_after_it() {
         let material = KeyingMaterial::new(Profile::AeadAes128Gcm, &[7; 56]).unwrap();
-        let mut sender = SrtpSender::new(&material, DtlsRole::Server).unwrap();
+        let mut sender = SrtpSender::new(&material, DtlsRole::Server);
         sender.rtcp_index = RTCP_INDEX_MAX;
         let mut buffer = [0; 64];
         assert_eq!(sender.protect_rtcp(&mut buffer, 8), Ok(28));

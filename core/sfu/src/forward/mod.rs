@@ -178,7 +178,7 @@ impl<M: Memory> Forward<M> {
     pub fn set_keys(&mut self, peer: PeerId, keys: &KeyingMaterial) {
         let receiver = SrtpReceiver::new(keys, DtlsRole::Server);
         let sender = SrtpSender::new(keys, DtlsRole::Server);
-        if let (Some(peer), Ok(receiver), Ok(sender)) = (self.peer_mut(peer), receiver, sender) {
+        if let Some(peer) = self.peer_mut(peer) {
             peer.keys = Some((Box::new(receiver), Box::new(sender)));
         }
     }

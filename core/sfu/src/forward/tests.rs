@@ -89,8 +89,8 @@ impl Client {
         Self {
             id,
             port: index,
-            sender: SrtpSender::new(&keys, DtlsRole::Client).unwrap(),
-            receiver: SrtpReceiver::new(&keys, DtlsRole::Client).unwrap(),
+            sender: SrtpSender::new(&keys, DtlsRole::Client),
+            receiver: SrtpReceiver::new(&keys, DtlsRole::Client),
         }
     }
 

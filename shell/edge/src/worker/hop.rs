@@ -248,7 +248,7 @@ mod tests {
             ssrc: SSRC,
         };
         let mut datagram = [&fixed.to_bytes()[..], SOUND, &[0; 16]].concat();
-        let sender = SrtpSender::new(&keys, DtlsRole::Client).unwrap();
+        let sender = SrtpSender::new(&keys, DtlsRole::Client);
         sender.protect_rtp(&mut datagram, 12, SOUND.len(), 5).unwrap();
         let slot = forward.slot(peer).unwrap();
         forward.ingest(now, slot, &datagram, &mut relays);

@@ -70,6 +70,8 @@ impl Seat {
             return None;
         }
         self.proven += 1;
+        // Most clients have one.
+        self.paths.reserve_exact(1);
         self.paths.push_back(path);
         if self.paths.len() <= PATHS_MAX {
             return None;
