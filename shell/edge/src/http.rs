@@ -113,6 +113,7 @@ enum Door {
 /// Somebody whose token opens the door.
 struct Visitor {
     token: VerifiedToken,
+    admission: join::Admission,
     join: Option<JoinRequest>,
 }
 
@@ -145,8 +146,8 @@ impl Front {
             "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Door::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Door::V1, &mut parts).await,
-            "rtc/validate" => self.validate(Door::Unversioned, &parts),
-            "rtc/v1/validate" => self.validate(Door::V1, &parts),
+            "rtc/validate" => self.validate(Door::Unversioned, &parts).await,
+            "rtc/v1/validate" => self.validate(Door::V1, &parts).await,
             _ => Err(Refused::NoPath),
         };
         Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
@@ -202,16 +203,31 @@ impl Front {
         }
     }
 
-    /// Everything that a join is judged by without the hub: clients ask it after a failed join, to
-    /// learn why. Without a `join_request`, token and room alone are judged.
-    fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
+    /// Everything that a join is judged by without the hub, and whether it is busy for this one: clients ask it after a
+    /// failed join, to learn why. Without a `join_request`, token and room alone are judged.
+    async fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
         let visitor = self.admit(door, parts)?;
-        if self.pulse.is_busy() && visitor.token.kind == TokenKind::Original {
+        if self.pulse.is_busy() && !self.is_coming_back(visitor).await? {
             return Err(Refused::Busy);
         }
         Ok("success".into_response())
+    }
+
+    /// Whether the hub would not refuse somebody for being busy.
+    async fn is_coming_back(&self, visitor: Visitor) -> Result<bool, Refused> {
+        let resumes = visitor.join.is_some_and(|join| join.reconnect);
+        if resumes || visitor.token.kind == TokenKind::Refresh {
+            return Ok(true);
+        }
+        // With the token of before, which a page that is loaded again still has.
+        let stopping = || Refused::Unavailable("node is stopping");
+        let (reply, answer) = oneshot::channel();
+        let join::Admission { room, identity } = visitor.admission;
+        let asked = self.hub.send(ToHub::IsHere { room, identity, reply }).await;
+        asked.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
     }
 
     async fn join(&self, door: Door, parts: &mut Parts) -> Result<Response<Body>, Refused> {
@@ -283,13 +299,13 @@ impl Front {
             Disbelief::Wrong(error) => Refused::Token(error),
             Disbelief::Unheard => Refused::TooManyWrong,
         })?;
-        join::admission(&token.claims).map_err(Refused::Join)?;
+        let admission = join::admission(&token.claims).map_err(Refused::Join)?;
         let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
         let join = join.map_err(Refused::Join)?;
         if let Some(join) = &join {
             Profile::of_join(&token.claims, join).map_err(Refused::Join)?;
         }
-        Ok(Visitor { token, join })
+        Ok(Visitor { token, admission, join })
     }
 }
 

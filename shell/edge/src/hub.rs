@@ -262,9 +262,17 @@ impl Hub {
                 // The back end may have hung up; what it asked for is done all the same.
                 drop(reply.send(self.room_service(*request)));
             }
-            ToHub::Page { room, after, reply } => {
+            ToHub::ParticipantPage { room, after, reply } => {
                 // As above.
-                drop(reply.send(self.page(&room, after.as_ref())));
+                drop(reply.send(self.participant_page(&room, after.as_ref())));
+            }
+            ToHub::RoomPage { names, after, reply } => {
+                // As above.
+                drop(reply.send(self.room_page(&names, after)));
+            }
+            ToHub::IsHere { room, identity, reply } => {
+                // The client may have hung up.
+                let _ = reply.send(self.control.find(&room, &identity).is_some());
             }
             ToHub::Census(reply) => {
                 // Whoever asked may have given up.

@@ -35,6 +35,7 @@ pub use speaker::Speaker;
 pub use subscription::{Placement, Settings, Subscription, Want};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use model::{
@@ -426,9 +427,10 @@ impl Control {
         self.names.get(name).and_then(|room| self.rooms.get(room))
     }
 
-    /// Every room, oldest first.
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.values()
+    /// Every room that was made after this one, oldest first; all if there is none.
+    pub fn rooms(&self, after: Option<RoomId>) -> impl Iterator<Item = &Room> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rooms.range((from, Bound::Unbounded)).map(|(_, room)| room)
     }
 
     /// A participant by its peer.
