@@ -25,7 +25,7 @@ mod tests;
 
 pub use census::{Census, PerKind};
 pub use participant::{
-    Allowance, AllowanceEntry, Allowed, Arrival, DepartureReason, Join, Participant, Permission,
+    Allowance, AllowanceEntry, Allowed, Coming, DepartureReason, Join, Participant, Permission,
     Profile, ProfileChange, Sources, State, Visibility,
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};

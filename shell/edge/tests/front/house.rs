@@ -10,7 +10,7 @@ use edge::http::Front;
 use edge::limits::ANSWER_MAX;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
-use edge::networks::{Callers, Networks};
+use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
 use edge::session::{Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
 use edge::tls::Tls;
@@ -102,7 +102,7 @@ impl House {
             phase: watched.clone(),
             api: Api::default(),
             pulse: Arc::clone(&pulse),
-            networks: Networks::new(&limits, Callers::Clients),
+            networks: Networks::new(&limits, AddressesOf::Clients),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
