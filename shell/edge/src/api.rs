@@ -66,7 +66,8 @@ pub struct Api {
     /// Of requests, by token and by key.
     of_token: SharedBudget,
     of_key: SharedBudget,
-    /// By token, and none that has none: of two that fell on one row of a [`SharedBudget`] one could keep the other out.
+    /// By token, and none that has none: of two that fell on one row of a [`SharedBudget`] one could keep the other
+    /// out.
     taken: Mutex<BTreeMap<TokenId, usize>>,
     /// By method, and by why it was refused; none if it was answered.
     counts: BTreeMap<(Method, Option<Code>), Counter>,

@@ -2,8 +2,8 @@
 //!
 //! Owns: the folder of one directory: account, certificate with its key, attempts that failed, and for how long the
 //! authority wants to be left alone.
-//! Guarantees: others than the server's user read none of it, and see nothing of it; each file is there in whole or not at all; what was got
-//! from one authority is not taken for another's, so that one can try a test authority first.
+//! Guarantees: others than the server's user read none of it, and see nothing of it; each file is there in whole or not
+//! at all; what was got from one authority is not taken for another's, so that one can try a test authority first.
 //! Not here: what goes into it (`order`), when (`acme`).
 
 use std::fs::{self, DirBuilder};
