@@ -10,8 +10,8 @@ use model::{
 };
 use rtp::srtp::{DtlsRole, SrtpReceiver};
 use sfu::control::{
-    Announcement, Arrival, Config, DepartureReason, Input, Join, Media, Output, Permission,
-    Profile, Settings, Size, Sources, VideoLayer, Visibility, Want,
+    Announcement, Coming, Config, DepartureReason, Input, Join, Media, Output, Permission, Profile,
+    Settings, Size, Sources, VideoLayer, Visibility, Want,
 };
 use sfu::forward::{Egress, Outside, RelayedPacket};
 use sfu::{Control, Forward, Instruction};
@@ -393,7 +393,7 @@ impl World {
             auto_subscribe: true,
             adaptive_stream: false,
             may_create_room: true,
-            arrival: Arrival::New,
+            coming: Coming::New,
             room_participants_max: None,
         };
         self.trace.note(self.now, format_args!("join {identity}"));

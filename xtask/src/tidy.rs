@@ -506,6 +506,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/own_server.py",
     "python/page.py",
     "python/pebble.py",
+    "web/busy_picture.mjs",
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",

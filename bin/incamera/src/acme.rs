@@ -19,7 +19,7 @@ use model::LogData;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use settings::certificate::UnixTime;
-use settings::renewal::{Failures, renew_at};
+use settings::renewal::{Failures, Hold, renew_at};
 use settings::{Acme, Fault};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -52,6 +52,7 @@ pub(crate) struct Certification {
     state: State,
     kept: Option<Kept>,
     failures: Failures,
+    hold: Hold,
 }
 
 /// The running task.
@@ -72,9 +73,10 @@ impl Certification {
         state.prepare().map_err(fault)?;
         let kept = state.certificate().map_err(fault)?;
         let failures = state.failures().map_err(fault)?;
+        let hold = state.hold().map_err(fault)?;
         // Used when the authority is asked; better to hear now that it cannot be.
         state.account().map_err(fault)?;
-        Ok(Self { settings, client: Client::new(trust), state, kept, failures })
+        Ok(Self { settings, client: Client::new(trust), state, kept, failures, hold })
     }
 
     /// What is shown to clients at first.
@@ -95,7 +97,7 @@ impl Certification {
         let mut chance = [0];
         SystemRandom::new().fill(&mut chance).map_err(|_| "the system gives no randomness")?;
         let [chance] = chance;
-        let Self { settings, client, state, kept, failures } = self;
+        let Self { settings, client, state, kept, failures, hold } = self;
         let wake = Arc::new(Notify::new());
         let keeping = Keeping {
             settings,
@@ -104,6 +106,7 @@ impl Certification {
             showing,
             kept,
             failures,
+            hold,
             chance,
             unkept: None,
             ends: Ends::default(),
@@ -134,6 +137,7 @@ struct Keeping {
     showing: Showing,
     kept: Option<Kept>,
     failures: Failures,
+    hold: Hold,
     /// Of 256: what part of a wait this server adds, so that not all ask at once.
     chance: u8,
     /// A certificate that is shown and could not be kept, and when to try again.
@@ -150,15 +154,19 @@ impl Keeping {
         loop {
             let now = certificate::now();
             if self.is_wanted(now) {
-                let (held, allowed) = (self.client.held_until(), self.failures.allowed_at(now));
-                let next = if is_asked { allowed } else { self.retry_at(now) }.max(held);
+                if self.hold.settle(now) {
+                    self.keep_hold().await;
+                }
+                let allowed = self.failures.allowed_at(now);
+                let next = if is_asked { allowed } else { self.retry_at(now) };
+                let next = next.max(self.hold.until());
                 if next <= now {
                     self.attempt().await;
                 } else if is_asked {
                     let next = LogData(next);
                     edge::log!(
                         WARN,
-                        "the authority has refused too often to be asked now",
+                        "the authority is not asked now: it has refused too often, or wants to be left alone",
                         next = next
                     );
                 }
@@ -195,6 +203,10 @@ impl Keeping {
         self.keep_failures().await;
         let obtaining = order::obtain(&self.settings, &self.client, &self.state, &self.showing);
         let obtained = timeout(ATTEMPT_MAX, obtaining).await;
+        if let Some(seconds) = self.client.take_wish() {
+            self.hold = Hold::new(certificate::now(), seconds);
+            self.keep_hold().await;
+        }
         match obtained.map_err(|_| "it takes too long".into()).flatten() {
             Ok(given) => self.take(given).await,
             Err(failure) => self.fail(failure.as_ref()),
@@ -225,7 +237,7 @@ impl Keeping {
         let now = certificate::now();
         self.showing.metrics().certificates_failed.count();
         let reason = LogData(reason(failure));
-        let next = LogData(self.retry_at(now).max(self.client.held_until()));
+        let next = LogData(self.retry_at(now).max(self.hold.until()));
         let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
         if serves {
             edge::log!(
@@ -250,6 +262,17 @@ impl Keeping {
             edge::log!(
                 WARN,
                 "attempts at the authority cannot be kept",
+                failure = LogData(failure)
+            );
+        }
+    }
+
+    async fn keep_hold(&self) {
+        let (state, hold) = (self.state.clone(), self.hold);
+        if let Err(failure) = blocking(move || state.keep_hold(hold)).await {
+            edge::log!(
+                WARN,
+                "for how long the authority wants to be left alone cannot be kept",
                 failure = LogData(failure)
             );
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use edge::Server;
 use edge::config::{Config, Limits, MetricsAt};
-use edge::networks::Callers;
+use edge::networks::AddressesOf;
 use edge::tls::Shown;
 use model::Share;
 use wire::access::Access;
@@ -116,7 +116,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
         busy_max: options.cpu_load_limit,
-        callers: if bind.is_loopback() { Callers::Proxy } else { Callers::Clients },
+        addresses_of: if bind.is_loopback() { AddressesOf::Proxy } else { AddressesOf::Clients },
         limits: Limits::STANDARD,
         metrics: options.metrics_port.map(|port| {
             let address = SocketAddr::from((options.bind, port));

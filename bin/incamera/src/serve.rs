@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use edge::config::{Config, Limits, MetricsAt};
 use edge::limits::BUSY_MAX;
-use edge::networks::Callers;
+use edge::networks::AddressesOf;
 use edge::scrape::Login;
 use edge::tls::Shown;
 use edge::{Server, machine};
@@ -173,7 +173,8 @@ impl Written {
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
         let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
         let is_local = http.iter().all(|address| address.ip().is_loopback());
-        let callers = if behind_proxy || is_local { Callers::Proxy } else { Callers::Clients };
+        let addresses_of =
+            if behind_proxy || is_local { AddressesOf::Proxy } else { AddressesOf::Clients };
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
             challenges: challenged(&http, acme.as_ref()),
@@ -187,7 +188,7 @@ impl Written {
             workers: process::cores(),
             spread_at: process::SPREAD_AT,
             busy_max: busy_max.unwrap_or(BUSY_MAX),
-            callers,
+            addresses_of,
             limits: Limits::STANDARD,
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),
@@ -238,7 +239,7 @@ struct Fixed {
     advertised: Vec<IpAddr>,
     metrics: Option<MetricsAt>,
     busy_max: Share,
-    callers: Callers,
+    addresses_of: AddressesOf,
 }
 
 impl Fixed {
@@ -248,7 +249,7 @@ impl Fixed {
             advertised: config.advertised.clone(),
             metrics: config.metrics,
             busy_max: config.busy_max,
-            callers: config.callers,
+            addresses_of: config.addresses_of,
         }
     }
 }

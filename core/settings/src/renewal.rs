@@ -20,6 +20,8 @@ const HOUR_S: u64 = 3_600;
 const WAIT_S: u64 = 60;
 /// And after many.
 const WAIT_S_MAX: u64 = 6 * HOUR_S;
+/// How long an authority may keep one from asking again, and how long a clock that was set back can make of it.
+const HOLD_S_MAX: u64 = 24 * HOUR_S;
 /// What part of a certificate's life the renewals of many servers spread over.
 const SPREAD: u64 = 30;
 
@@ -104,6 +106,59 @@ impl Failures {
     }
 }
 
+/// For how long an authority wants to be left alone, as it said when it was asked too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    since: UnixTime,
+    /// A day after `since` at the latest.
+    until: UnixTime,
+}
+
+impl Hold {
+    /// It may be asked.
+    pub const NONE: Self = Self { since: UnixTime(0), until: UnixTime(0) };
+
+    /// It says now that it wants so many seconds.
+    #[must_use]
+    pub fn new(now: UnixTime, seconds: u64) -> Self {
+        Self { since: now, until: UnixTime(now.0.saturating_add(seconds.min(HOLD_S_MAX))) }
+    }
+
+    /// Reads what [`Self::text`] wrote; what is no hold is none.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let mut times = text.lines().map(|line| line.trim().parse().ok());
+        match (times.next().flatten(), times.next().flatten()) {
+            (Some(since), Some(until)) => {
+                Self::new(UnixTime(since), u64::saturating_sub(until, since))
+            }
+            _ => Self::NONE,
+        }
+    }
+
+    /// As it is kept: two seconds of Unix time, each in a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n", self.since.0, self.until.0)
+    }
+
+    /// The first moment at which it may be asked.
+    #[must_use]
+    pub const fn until(&self) -> UnixTime {
+        self.until
+    }
+
+    /// Looks whether the clock has been set back since. If so, nobody knows how much has passed: the hold begins again,
+    /// and lasts no longer than the authority said. True if that has changed it.
+    pub fn settle(&mut self, now: UnixTime) -> bool {
+        let is_back = now < self.since;
+        if is_back {
+            *self = Self::new(now, self.until.0.saturating_sub(self.since.0));
+        }
+        is_back
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +231,34 @@ mod tests {
         (0..1_000).for_each(|second| failures.add(UnixTime(second)));
         assert_eq!(failures.text().lines().count(), FAILURES_MAX);
         assert!(Failures::read("").is_empty());
+    }
+
+    #[test]
+    fn an_authority_is_left_alone_for_as_long_as_it_says_and_a_day_at_most() {
+        let now = UnixTime(1_000_000);
+        let hold = Hold::new(now, 3_600);
+        assert_eq!(hold.until(), UnixTime(now.0 + 3_600));
+        assert_eq!(Hold::read(&hold.text()), hold);
+        assert_eq!(Hold::new(now, u64::MAX).until(), UnixTime(now.0 + HOLD_S_MAX));
+        assert_eq!(Hold::read("1000000\n9000000\n").until(), UnixTime(now.0 + HOLD_S_MAX));
+        for broken in ["", "5", "\n5\n", "5\nx\n", "-1\n5\n", "99999999999999999999\n5\n"] {
+            assert_eq!(Hold::read(broken), Hold::NONE, "{broken}");
+        }
+        assert_eq!(Hold::read("9\n5\n").until(), UnixTime(9), "one that ends before it begins");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_hold_longer_than_the_authority_said() {
+        let said = UnixTime(2_000_000);
+        let mut hold = Hold::new(said, 600);
+        assert!(!hold.settle(said) && !hold.settle(UnixTime(said.0 + 9_999)));
+        let mut back = UnixTime(1_000_000);
+        assert!(hold.settle(back));
+        for _ in 0..600 {
+            assert!(hold.until() > back);
+            back = UnixTime(back.0 + 1);
+            assert!(!hold.settle(back), "it does not begin again and again");
+        }
+        assert_eq!(hold.until(), back);
     }
 }

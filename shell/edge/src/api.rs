@@ -9,8 +9,8 @@
 //! Source: LiveKit `pkg/service/server.go`, `pkg/service/auth.go`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wire::frame::Encoding;
 use wire::limits::API_BODY_MAX;
-use wire::room_service::{DENIED, Method, Request};
+use wire::room_service::{DENIED, Method, Request, Response as Answer};
 use wire::token::{TokenId, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
@@ -36,7 +36,7 @@ use crate::limits::{
 };
 use crate::listener::Phase;
 use crate::metrics::Counter;
-use crate::session::ToHub;
+use crate::session::{Page, ToHub};
 
 const NO_METHOD: Error = Error::new(Code::BadRoute, "no such method");
 const NOT_POSTED: Error = Error::new(Code::BadRoute, "methods are asked for by POST");
@@ -66,7 +66,8 @@ pub struct Api {
     /// Of requests, by token and by key.
     of_token: SharedBudget,
     of_key: SharedBudget,
-    /// By token; none that has none.
+    /// By token, and none that has none: of two that fell on one row of a [`SharedBudget`] one could keep the other
+    /// out.
     taken: Mutex<BTreeMap<TokenId, usize>>,
     /// By method, and by why it was refused; none if it was answered.
     counts: BTreeMap<(Method, Option<Code>), Counter>,
@@ -224,10 +225,13 @@ impl Front {
         })
     }
 
-    async fn ask_hub(&self, request: Request) -> Result<wire::room_service::Response, Error> {
+    async fn ask_hub(&self, request: Request) -> Result<Answer, Error> {
         let asking = async {
             if let Request::ListParticipants(request) = &request {
                 return self.list_participants(&request.room).await;
+            }
+            if let Request::ListRooms(request) = &request {
+                return self.list_rooms(&request.names).await;
             }
             let (reply, answer) = oneshot::channel();
             let message = ToHub::RoomService(Box::new(request), reply);
@@ -238,34 +242,45 @@ impl Front {
         timeout(ANSWER_TIME_MAX, asking).await.map_err(|_| HUB_LATE)?
     }
 
-    /// Asks the hub for the participants of a room, some at a time: it does other things meanwhile, so that those are
-    /// listed who were there throughout.
-    async fn list_participants(&self, room: &str) -> Result<wire::room_service::Response, Error> {
+    async fn list_participants(&self, room: &str) -> Result<Answer, Error> {
         let room = RoomName::new(room);
-        let (mut participants, mut len, mut after) = (Vec::new(), 0, None);
+        let ask = |after, reply| ToHub::ParticipantPage { room: room.clone(), after, reply };
+        self.list(ask).await.map(Answer::Participants)
+    }
+
+    /// Of all rooms, or those that are named.
+    async fn list_rooms(&self, names: &[String]) -> Result<Answer, Error> {
+        let names: Arc<BTreeSet<String>> = Arc::new(names.iter().cloned().collect());
+        let ask = |after, reply| ToHub::RoomPage { names: Arc::clone(&names), after, reply };
+        self.list(ask).await.map(Answer::Rooms)
+    }
+
+    /// Asks the hub for a list, some of it at a time: it does other things meanwhile, so that what was there throughout
+    /// is listed.
+    async fn list<T, K>(
+        &self,
+        ask: impl Fn(Option<K>, oneshot::Sender<Page<T, K>>) -> ToHub,
+    ) -> Result<Vec<T>, Error> {
+        let (mut items, mut len, mut after) = (Vec::new(), 0, None);
         loop {
             let (reply, answer) = oneshot::channel();
-            let message = ToHub::Page { room: room.clone(), after, reply };
-            self.hub.send(message).await.map_err(|_| STOPPING)?;
+            self.hub.send(ask(after, reply)).await.map_err(|_| STOPPING)?;
             let page = answer.await.map_err(|_| FAILED)?;
             len += page.len;
             if len > ANSWER_MAX {
                 return Err(ANSWER_TOO_LONG);
             }
-            participants.extend(page.participants);
+            items.extend(page.items);
             after = page.last;
             if after.is_none() {
-                return Ok(wire::room_service::Response::Participants(participants));
+                return Ok(items);
             }
         }
     }
 }
 
 /// Puts an answer into its form; a large one where it keeps no signalling waiting.
-async fn encode(
-    response: wire::room_service::Response,
-    encoding: Encoding,
-) -> Result<Vec<u8>, Error> {
+async fn encode(response: Answer, encoding: Encoding) -> Result<Vec<u8>, Error> {
     if response.encoded_len() < LARGE_ANSWER_BYTES {
         return response.encode(encoding);
     }

@@ -12,7 +12,7 @@ use model::Share;
 use wire::access::Access;
 
 use crate::limits;
-use crate::networks::Callers;
+use crate::networks::AddressesOf;
 use crate::scrape::Login;
 use crate::tls::Shown;
 
@@ -34,7 +34,7 @@ pub struct Config {
     pub tcp: Vec<SocketAddr>,
     /// Where clients are told to send media: none unspecified, at least one.
     pub advertised: Vec<IpAddr>,
-    /// Whose tokens open the doors; [`crate::Server::admit_by`] changes it.
+    /// Whose tokens let in; [`crate::Server::admit_by`] changes it.
     pub access: Arc<Access>,
     /// Media workers: one for each core is the use of the machine.
     pub workers: NonZeroU8,
@@ -44,7 +44,7 @@ pub struct Config {
     /// Of its time that a worker may be busy and still take newcomers; all of it is no bound.
     pub busy_max: Share,
     /// Whose addresses HTTP's connections come from.
-    pub callers: Callers,
+    pub addresses_of: AddressesOf,
     /// What clients may cost.
     pub limits: Limits,
     /// Where the node's figures are served, if anywhere.
@@ -197,7 +197,7 @@ mod tests {
             workers: NonZeroU8::MIN,
             spread_at: NonZeroU16::MIN,
             busy_max: Share::ALL,
-            callers: Callers::Clients,
+            addresses_of: AddressesOf::Clients,
             limits: Limits::STANDARD,
             metrics: None,
         }

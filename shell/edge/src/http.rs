@@ -1,4 +1,4 @@
-//! Answers HTTP: health, the doors of signalling, the server API, the call page.
+//! Answers HTTP: health, the two paths of signalling, the server API, the call page.
 //!
 //! Owns: which path is which, what a refusal looks like to an HTTP client, CORS.
 //! Guarantees: nothing is parsed of a request line that is too long; a refusal says its reason and
@@ -30,7 +30,7 @@ use crate::config::Limits;
 use crate::limits::OUTBOX_MAX;
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
-use crate::networks::{Caller, Networks};
+use crate::networks::{Networks, Whereabouts};
 use crate::page;
 use crate::pulse::Pulse;
 use crate::session::{Knock, Refusal, ToHub};
@@ -46,7 +46,7 @@ const RETRY_AFTER_S: u16 = 5;
 /// What every connection needs to answer.
 #[derive(Debug)]
 pub struct Front {
-    /// Whose tokens open the doors.
+    /// Whose tokens let in.
     pub access: watch::Receiver<Arc<Access>>,
     /// Who decides about joins.
     pub hub: mpsc::Sender<ToHub>,
@@ -100,9 +100,9 @@ enum Refused {
     NoMethod,
 }
 
-/// Which of LiveKit's two signalling doors was knocked at.
+/// Which of LiveKit's two signalling paths was asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum Version {
     /// `/rtc`: with a `join_request` the same as the other; without one it is the older protocol,
     /// which is not spoken here, and 404 is how its clients hear of that.
     Unversioned,
@@ -110,9 +110,10 @@ enum Door {
     V1,
 }
 
-/// Somebody whose token opens the door.
+/// Somebody whose token lets in.
 struct Visitor {
     token: VerifiedToken,
+    admission: join::Admission,
     join: Option<JoinRequest>,
 }
 
@@ -143,10 +144,10 @@ impl Front {
             "" => must_be_get(&parts.method).map(|()| self.health()),
             "livez" => must_be_get(&parts.method).map(|()| "alive\n".into_response()),
             "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
-            "rtc" => self.join(Door::Unversioned, &mut parts).await,
-            "rtc/v1" => self.join(Door::V1, &mut parts).await,
-            "rtc/validate" => self.validate(Door::Unversioned, &parts),
-            "rtc/v1/validate" => self.validate(Door::V1, &parts),
+            "rtc" => self.join(Version::Unversioned, &mut parts).await,
+            "rtc/v1" => self.join(Version::V1, &mut parts).await,
+            "rtc/validate" => self.validate(Version::Unversioned, &parts).await,
+            "rtc/v1/validate" => self.validate(Version::V1, &parts).await,
             _ => Err(Refused::NoPath),
         };
         Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
@@ -202,19 +203,34 @@ impl Front {
         }
     }
 
-    /// Everything that a join is judged by without the hub: clients ask it after a failed join, to
-    /// learn why. Without a `join_request`, token and room alone are judged.
-    fn validate(&self, door: Door, parts: &Parts) -> Result<Response<Body>, Refused> {
+    /// Everything that a join is judged by without the hub, and whether it is busy for this one: clients ask it after a
+    /// failed join, to learn why. Without a `join_request`, token and room alone are judged.
+    async fn validate(&self, version: Version, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
-        let visitor = self.admit(door, parts)?;
-        if self.pulse.is_busy() && visitor.token.kind == TokenKind::Original {
+        let visitor = self.admit(version, parts)?;
+        if self.pulse.is_busy() && !self.is_coming_back(visitor).await? {
             return Err(Refused::Busy);
         }
         Ok("success".into_response())
     }
 
-    async fn join(&self, door: Door, parts: &mut Parts) -> Result<Response<Body>, Refused> {
+    /// Whether the hub would not refuse somebody for being busy.
+    async fn is_coming_back(&self, visitor: Visitor) -> Result<bool, Refused> {
+        let resumes = visitor.join.is_some_and(|join| join.reconnect);
+        if resumes || visitor.token.kind == TokenKind::Refresh {
+            return Ok(true);
+        }
+        // With the token of before, which a page that is loaded again still has.
+        let stopping = || Refused::Unavailable("node is stopping");
+        let (reply, answer) = oneshot::channel();
+        let join::Admission { room, identity } = visitor.admission;
+        let asked = self.hub.send(ToHub::IsHere { room, identity, reply }).await;
+        asked.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn join(&self, version: Version, parts: &mut Parts) -> Result<Response<Body>, Refused> {
         let accept = match Handshake::read(&parts.method, &parts.headers) {
             Handshake::Accept(accept) => accept,
             Handshake::Wrong(reason) => return Err(Refused::Handshake(reason)),
@@ -225,7 +241,7 @@ impl Front {
         else {
             return Err(Refused::Handshake("this connection cannot become a WebSocket"));
         };
-        let outcome = self.seat(door, parts, upgrade).await;
+        let outcome = self.seat(version, parts, upgrade).await;
         match outcome {
             Ok(seat) => {
                 self.metrics.joins_admitted.count();
@@ -240,9 +256,14 @@ impl Front {
         }
     }
 
-    async fn seat(&self, door: Door, parts: &Parts, upgrade: OnUpgrade) -> Result<Seat, Refused> {
+    async fn seat(
+        &self,
+        version: Version,
+        parts: &Parts,
+        upgrade: OnUpgrade,
+    ) -> Result<Seat, Refused> {
         self.must_be_open()?;
-        let visitor = self.admit(door, parts)?;
+        let visitor = self.admit(version, parts)?;
         let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let knock = Box::new(Knock { token: visitor.token, join, outbox });
@@ -271,10 +292,10 @@ impl Front {
         }
     }
 
-    fn admit(&self, door: Door, parts: &Parts) -> Result<Visitor, Refused> {
+    fn admit(&self, version: Version, parts: &Parts) -> Result<Visitor, Refused> {
         let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
         let query = query.map_err(Refused::Join)?;
-        if door == Door::Unversioned && query.join_request.is_none() {
+        if version == Version::Unversioned && query.join_request.is_none() {
             return Err(Refused::NoPath);
         }
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
@@ -283,29 +304,29 @@ impl Front {
             Disbelief::Wrong(error) => Refused::Token(error),
             Disbelief::Unheard => Refused::TooManyWrong,
         })?;
-        join::admission(&token.claims).map_err(Refused::Join)?;
+        let admission = join::admission(&token.claims).map_err(Refused::Join)?;
         let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
         let join = join.map_err(Refused::Join)?;
         if let Some(join) = &join {
             Profile::of_join(&token.claims, join).map_err(Refused::Join)?;
         }
-        Ok(Visitor { token, join })
+        Ok(Visitor { token, admission, join })
     }
 }
 
 impl Front {
     /// Judges a token, unless too many wrong ones have come from its network.
     pub(crate) fn believe(&self, parts: &Parts, token: &str) -> Result<VerifiedToken, Disbelief> {
-        let caller = parts.extensions.get::<Caller>().copied();
-        if caller.is_some_and(|caller| !self.networks.may_show_token(caller)) {
+        let whereabouts = parts.extensions.get::<Whereabouts>().copied();
+        if whereabouts.is_some_and(|whereabouts| !self.networks.may_show_token(whereabouts)) {
             self.metrics.tokens_over_budget.count();
             return Err(Disbelief::Unheard);
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let access = Arc::clone(&self.access.borrow());
         let believed = access.verify(token, now.as_secs());
-        if let (Err(_), Some(caller)) = (&believed, caller) {
-            self.networks.showed_wrong_token(caller);
+        if let (Err(_), Some(whereabouts)) = (&believed, whereabouts) {
+            self.networks.showed_wrong_token(whereabouts);
         }
         believed.map_err(Disbelief::Wrong)
     }

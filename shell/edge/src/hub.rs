@@ -226,16 +226,16 @@ impl Hub {
     /// Does `work`; if it panics, the participant that it was for is put out.
     fn guard(&mut self, work: impl FnOnce(&mut Self)) {
         self.current = None;
-        let Err(fault) = contain(|| work(self)) else { return };
+        let Err(panic) = contain(|| work(self)) else { return };
         self.metrics.hub_panics.count();
         let Some(peer) = self.current.take() else {
-            return crate::log!(ERROR, "the hub panicked over nobody", at = fault);
+            return crate::log!(ERROR, "the hub panicked over nobody", at = panic);
         };
-        crate::log!(ERROR, "the hub panicked over a participant: put out", peer = peer, at = fault);
+        crate::log!(ERROR, "the hub panicked over a participant: put out", peer = peer, at = panic);
         let removal = contain(|| self.tell(Input::Depart(peer, DepartureReason::Mismatch)));
-        if let Err(fault) = removal {
+        if let Err(panic) = removal {
             self.metrics.hub_panics.count();
-            crate::log!(ERROR, "the hub panicked over its departure", peer = peer, at = fault);
+            crate::log!(ERROR, "the hub panicked over its departure", peer = peer, at = panic);
             // What is left of it must not be found again.
             self.forget(peer);
         }
@@ -265,9 +265,17 @@ impl Hub {
                 // The back end may have hung up; what it asked for is done all the same.
                 drop(reply.send(self.room_service(*request)));
             }
-            ToHub::Page { room, after, reply } => {
+            ToHub::ParticipantPage { room, after, reply } => {
                 // As above.
-                drop(reply.send(self.page(&room, after.as_ref())));
+                drop(reply.send(self.participant_page(&room, after.as_ref())));
+            }
+            ToHub::RoomPage { names, after, reply } => {
+                // As above.
+                drop(reply.send(self.room_page(&names, after)));
+            }
+            ToHub::IsHere { room, identity, reply } => {
+                // The client may have hung up.
+                let _ = reply.send(self.control.find(&room, &identity).is_some());
             }
             ToHub::Census(reply) => {
                 // Whoever asked may have given up.

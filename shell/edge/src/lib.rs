@@ -16,9 +16,9 @@
 mod acceptor;
 pub mod api;
 mod budget;
-#[cfg(test)]
-mod caller;
 pub mod challenge;
+#[cfg(test)]
+mod client;
 pub mod config;
 mod exposition;
 pub mod http;

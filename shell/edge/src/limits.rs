@@ -149,6 +149,12 @@ pub const API_KEY_PER_SECOND: u64 = 500;
 /// with all that it may have: 0.2 ms.
 pub const PAGE_BYTES: usize = 256 << 10;
 
+/// What the hub looks at for one page of rooms, before it looks at anything else: a room that is not wanted or a
+/// participant counts one, 0.2 us.
+pub const PAGE_LOOKS: usize = 1024;
+/// What a room that is listed counts beside its participants: it takes 1 us to describe.
+pub const ROOM_LOOKS: usize = 4;
+
 /// Bytes from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON.
 pub const LARGE_ANSWER_BYTES: usize = 256 << 10;
 

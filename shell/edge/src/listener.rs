@@ -37,7 +37,7 @@ use crate::acceptor::Acceptor;
 use crate::http::Front;
 use crate::limits::{CLOSE_TIME_MAX, DISCARD_MAX, HEAD_MAX, HEADERS_MAX};
 use crate::metrics::Metrics;
-use crate::networks::{Caller, Place};
+use crate::networks::{Place, Whereabouts};
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
 use crate::tls::{Asker, Standing, Tls};
@@ -98,15 +98,15 @@ pub async fn serve(
     loop {
         tokio::select! {
             (stream, remote) = acceptor.next() => {
-                let caller = front.networks.caller(remote.ip());
+                let whereabouts = front.networks.whereabouts(remote.ip());
                 if connections.len() >= front.limits.connections {
                     front.metrics.connections_refused.count();
                     // Best effort: an empty socket buffer takes it whole.
                     stream.try_write(farewell(FULL)).ok();
-                } else if let Some(place) = front.networks.connect(caller) {
+                } else if let Some(place) = front.networks.connect(whereabouts) {
                     front.metrics.connections_accepted.count();
                     let (front, phase) = (Arc::clone(&front), phase.clone());
-                    connections.spawn(carry(stream, (caller, place), tls.clone(), front, phase));
+                    connections.spawn(carry(stream, (whereabouts, place), tls.clone(), front, phase));
                 } else {
                     front.metrics.connections_over_budget.count();
                     stream.try_write(farewell(TOO_MANY)).ok();
@@ -160,7 +160,7 @@ pub(crate) fn note(metrics: &Metrics, ended: Result<(), JoinError>) {
 /// The session that it became, with its network's place, which the network has less until this is dropped.
 async fn carry(
     stream: TcpStream,
-    (caller, place): (Caller, Place),
+    (whereabouts, place): (Whereabouts, Place),
     tls: Option<Tls>,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
@@ -168,10 +168,10 @@ async fn carry(
     // Signalling messages are small and wait for nothing.
     stream.set_nodelay(true).ok();
     let Some(tls) = tls else {
-        let seat = connection(Stream::Clear(stream), caller, front, phase).await?;
+        let seat = connection(Stream::Clear(stream), whereabouts, front, phase).await?;
         return Some((seat, place));
     };
-    let Some(shaking) = front.networks.shake(caller) else {
+    let Some(shaking) = front.networks.shake(whereabouts) else {
         front.metrics.tls_over_budget.count();
         return None;
     };
@@ -182,7 +182,7 @@ async fn carry(
     drop(shaking);
     match greeted {
         Ok(Ok(Greeted::Sealed(stream, Standing::Vouched))) => {
-            let seat = connection(Stream::Sealed(stream), caller, front, phase).await?;
+            let seat = connection(Stream::Sealed(stream), whereabouts, front, phase).await?;
             return Some((seat, place));
         }
         Ok(Ok(Greeted::Sealed(stream, Standing::Awaiting))) => {
@@ -287,7 +287,7 @@ fn http(front: &Front) -> http1::Builder {
 /// The session that the connection became, if it did.
 async fn connection(
     stream: Stream,
-    caller: Caller,
+    whereabouts: Whereabouts,
     front: Arc<Front>,
     mut phase: watch::Receiver<Phase>,
 ) -> Option<Seat> {
@@ -295,7 +295,7 @@ async fn connection(
     {
         let answer = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(Seats(seats.clone()));
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(whereabouts);
             Arc::clone(&front).answer(request)
         });
         let stream = Unread::new(stream, front.limits.unread_time);

@@ -13,7 +13,7 @@ use crate::limits::{CONNECTIONS_BURST, CONNECTIONS_PER_SECOND, WRONG_TOKENS_PER_
 
 /// Whose the addresses are that connections come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Callers {
+pub enum AddressesOf {
     /// The clients' own.
     Clients,
     /// A proxy's, or this machine's: they say nothing of clients.
@@ -23,8 +23,8 @@ pub enum Callers {
 /// The budgets.
 #[derive(Debug)]
 pub struct Networks {
-    callers: Callers,
-    arrivals: SharedBudget,
+    addresses_of: AddressesOf,
+    openings: SharedBudget,
     connections: SharedBudget,
     handshakes: SharedBudget,
     wrong_tokens: SharedBudget,
@@ -32,7 +32,7 @@ pub struct Networks {
 
 /// Where a request comes from, as far as that says something.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller(Option<Network>);
+pub(crate) struct Whereabouts(Option<Network>);
 
 /// A place that is a network's, until this is dropped.
 #[derive(Debug)]
@@ -43,46 +43,46 @@ pub(crate) struct Place {
 impl Networks {
     /// Nothing has been taken.
     #[must_use]
-    pub fn new(limits: &Limits, callers: Callers) -> Self {
+    pub fn new(limits: &Limits, addresses_of: AddressesOf) -> Self {
         let rate = |burst, per_second| SharedBudget::new(Rate { burst, per_second });
         Self {
-            callers,
-            arrivals: rate(CONNECTIONS_BURST, CONNECTIONS_PER_SECOND),
+            addresses_of,
+            openings: rate(CONNECTIONS_BURST, CONNECTIONS_PER_SECOND),
             connections: SharedBudget::of_places(limits.network_connections),
             handshakes: SharedBudget::of_places(limits.network_handshakes),
             wrong_tokens: rate(limits.network_wrong_tokens, WRONG_TOKENS_PER_SECOND),
         }
     }
 
-    pub(crate) fn caller(&self, from: IpAddr) -> Caller {
-        Caller(match self.callers {
-            Callers::Clients => Some(Network::of(from)),
-            Callers::Proxy => None,
+    pub(crate) fn whereabouts(&self, from: IpAddr) -> Whereabouts {
+        Whereabouts(match self.addresses_of {
+            AddressesOf::Clients => Some(Network::of(from)),
+            AddressesOf::Proxy => None,
         })
     }
 
     /// One more connection, as long as the place lives. `None`: the network has as many as it may.
-    pub(crate) fn connect(&self, caller: Caller) -> Option<Place> {
-        match caller.0 {
-            Some(network) if self.arrivals.take(&network) => hold(&self.connections, network),
+    pub(crate) fn connect(&self, whereabouts: Whereabouts) -> Option<Place> {
+        match whereabouts.0 {
+            Some(network) if self.openings.take(&network) => hold(&self.connections, network),
             Some(_) => None,
             None => Some(Place { _held: None }),
         }
     }
 
     /// One more TLS handshake, as long as the place lives.
-    pub(crate) fn shake(&self, caller: Caller) -> Option<Place> {
-        caller.0.map_or(Some(Place { _held: None }), |network| hold(&self.handshakes, network))
+    pub(crate) fn shake(&self, whereabouts: Whereabouts) -> Option<Place> {
+        whereabouts.0.map_or(Some(Place { _held: None }), |network| hold(&self.handshakes, network))
     }
 
     /// Whether a token from there is looked at.
-    pub(crate) fn may_show_token(&self, caller: Caller) -> bool {
-        caller.0.is_none_or(|network| self.wrong_tokens.has_room(&network))
+    pub(crate) fn may_show_token(&self, whereabouts: Whereabouts) -> bool {
+        whereabouts.0.is_none_or(|network| self.wrong_tokens.has_room(&network))
     }
 
     /// A token from there was wrong.
-    pub(crate) fn showed_wrong_token(&self, caller: Caller) {
-        if let Some(network) = caller.0 {
+    pub(crate) fn showed_wrong_token(&self, whereabouts: Whereabouts) {
+        if let Some(network) = whereabouts.0 {
             // Whether it was the last is asked before the next.
             let _has_room = self.wrong_tokens.take(&network);
         }
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn one_network_has_its_share_and_another_its_own() {
-        let networks = Networks::new(&SMALL, Callers::Clients);
-        let one = networks.caller("192.0.2.7".parse().unwrap());
-        let neighbor = networks.caller("192.0.2.8".parse().unwrap());
+        let networks = Networks::new(&SMALL, AddressesOf::Clients);
+        let one = networks.whereabouts("192.0.2.7".parse().unwrap());
+        let neighbor = networks.whereabouts("192.0.2.8".parse().unwrap());
         let places = [networks.connect(one), networks.connect(neighbor)];
         assert!(places.iter().all(Option::is_some));
         assert!(networks.connect(one).is_none());
@@ -120,7 +120,8 @@ mod tests {
         }
         assert!(!networks.may_show_token(one));
         // Two may share a row, eight do not.
-        let others = || (1..9).map(|net| networks.caller(IpAddr::from([198, 51, 100 + net, 7])));
+        let others =
+            || (1..9).map(|net| networks.whereabouts(IpAddr::from([198, 51, 100 + net, 7])));
         assert!(others().filter_map(|other| networks.connect(other)).count() >= 7);
         assert!(others().filter(|other| networks.may_show_token(*other)).count() >= 7);
         drop((places, shaking));
@@ -129,8 +130,8 @@ mod tests {
 
     #[test]
     fn a_proxy_is_nobodys_network() {
-        let networks = Networks::new(&SMALL, Callers::Proxy);
-        let proxy = networks.caller("192.0.2.7".parse().unwrap());
+        let networks = Networks::new(&SMALL, AddressesOf::Proxy);
+        let proxy = networks.whereabouts("192.0.2.7".parse().unwrap());
         let places: Vec<_> =
             (0..9).map(|_| (networks.connect(proxy), networks.shake(proxy))).collect();
         assert!(places.iter().all(|(connected, shaken)| connected.is_some() && shaken.is_some()));

@@ -16,18 +16,18 @@ thread_local! {
     /// Whether a panic on this thread now is one that `contain` returns.
     static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
     /// The last one that the hook left to `contain`.
-    static LAST: RefCell<Option<Fault>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
 }
 
 /// A panic, without what was said of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct Panic {
     /// File, line and column; empty where no hook noted it.
     place: String,
     message: Option<&'static str>,
 }
 
-impl Fault {
+impl Panic {
     fn of(info: &PanicHookInfo<'_>) -> Self {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         // What is formatted is a `String`.
@@ -35,11 +35,11 @@ impl Fault {
     }
 }
 
-impl Classified for Fault {
+impl Classified for Panic {
     const CLASS: DataClass = DataClass::Log;
 }
 
-impl Loggable for Fault {
+impl Loggable for Panic {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message {
             Some(message) => write!(f, "{}: {message}", self.place),
@@ -51,23 +51,23 @@ impl Loggable for Fault {
 /// From now on panics are logged by place, in the format of the log, instead of printed with all that they say.
 pub fn log_by_place() {
     set_hook(Box::new(|info| {
-        let fault = Fault::of(info);
+        let panic = Panic::of(info);
         let is_contained = IS_CONTAINED.try_with(Cell::get).unwrap_or(false);
         if !is_contained {
-            return crate::log!(ERROR, "a task or a thread panicked", at = fault);
+            return crate::log!(ERROR, "a task or a thread panicked", at = panic);
         }
         // A thread that is at its end contains nothing more.
-        drop(LAST.try_with(|last| last.replace(Some(fault))));
+        drop(LAST.try_with(|last| last.replace(Some(panic))));
     }));
 }
 
 /// Does `work`. Whoever is told of a panic says whom it was about, and logs it.
-pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
+pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     let was = IS_CONTAINED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
     IS_CONTAINED.set(was);
     outcome
-        .map_err(|_| LAST.take().unwrap_or_else(|| Fault { place: String::new(), message: None }))
+        .map_err(|_| LAST.take().unwrap_or_else(|| Panic { place: String::new(), message: None }))
 }
 
 #[cfg(test)]
@@ -84,12 +84,12 @@ mod tests {
         log_by_place();
         assert_eq!(contain(|| 5), Ok(5));
         let name = "ada";
-        let fault = contain(|| panic!("no room for {name}")).unwrap_err();
-        let line = Line(&fault).to_string();
+        let panic = contain(|| panic!("no room for {name}")).unwrap_err();
+        let line = Line(&panic).to_string();
         assert!(line.starts_with("shell/edge/src/panics.rs:"), "{line}");
         assert!(!line.contains("room") && !line.contains("ada"), "{line}");
-        let fault = contain(|| panic!("a constant")).unwrap_err();
-        assert!(Line(&fault).to_string().ends_with(": a constant"));
+        let panic = contain(|| panic!("a constant")).unwrap_err();
+        assert!(Line(&panic).to_string().ends_with(": a constant"));
         let inner = contain(|| {
             let inner = contain(|| panic!("the inner")).unwrap_err();
             (inner, IS_CONTAINED.get())

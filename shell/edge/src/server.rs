@@ -186,7 +186,7 @@ impl Server {
             phase: watched.clone(),
             api: Api::default(),
             pulse,
-            networks: Networks::new(&config.limits, config.callers),
+            networks: Networks::new(&config.limits, config.addresses_of),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         });
         let scrape = Scrape {

@@ -3,10 +3,11 @@
 //! A session is one participant's signalling connection. It is admitted by the hub before the
 //! WebSocket upgrade, so that every refusal is an HTTP status; it ends with [`ToHub::Closed`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use model::{Identity, RoomName};
+use model::{Identity, RoomId, RoomName};
 use sfu::control::Census;
 use tokio::sync::{mpsc, oneshot};
 use wire::room_service::{Request, Response};
@@ -58,13 +59,31 @@ pub enum ToHub {
     /// A back end asks over the server API; its token has been judged.
     RoomService(Box<Request>, oneshot::Sender<Result<Response, twirp::Error>>),
     /// A back end lists a room's participants, some at a time.
-    Page {
+    ParticipantPage {
         /// Of which room.
         room: RoomName,
         /// Those behind this one.
         after: Option<Identity>,
         /// The answer.
-        reply: oneshot::Sender<Page>,
+        reply: oneshot::Sender<ParticipantPage>,
+    },
+    /// A back end lists rooms, some at a time.
+    RoomPage {
+        /// Which; all if none is named.
+        names: Arc<BTreeSet<String>>,
+        /// Those made after this one.
+        after: Option<RoomId>,
+        /// The answer.
+        reply: oneshot::Sender<RoomPage>,
+    },
+    /// Whether somebody is in a room.
+    IsHere {
+        /// In which.
+        room: RoomName,
+        /// Who.
+        identity: Identity,
+        /// The answer.
+        reply: oneshot::Sender<bool>,
     },
     /// How much there is on the node.
     Census(oneshot::Sender<Census>),
@@ -75,18 +94,29 @@ pub enum ToHub {
 }
 
 /// Some participants of a room, in the order of their identities; of a room that is not there, none.
-#[derive(Default)]
-pub struct Page {
-    /// They.
-    pub participants: Vec<proto::ParticipantInfo>,
+pub type ParticipantPage = Page<proto::ParticipantInfo, Identity>;
+
+/// Some rooms, in the order in which they were made.
+pub type RoomPage = Page<proto::Room, RoomId>;
+
+/// A part of a list.
+pub struct Page<T, K> {
+    /// What is listed: none may be, and more follow.
+    pub items: Vec<T>,
     /// Their bytes in protobuf.
     pub len: usize,
-    /// The last of them, if there are more behind it.
-    pub last: Option<Identity>,
+    /// The last that was looked at, if there are more behind it.
+    pub last: Option<K>,
 }
 
-impl fmt::Debug for Page {
-    /// Prints nothing of them: all is about people.
+impl<T, K> Default for Page<T, K> {
+    fn default() -> Self {
+        Self { items: Vec::new(), len: 0, last: None }
+    }
+}
+
+impl<T, K> fmt::Debug for Page<T, K> {
+    /// Prints nothing of it: all is about people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Page(…)")
     }

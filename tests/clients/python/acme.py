@@ -1,13 +1,15 @@
 """`serve` with a certificate by ACME, against Let's Encrypt's own test authority, which validates over the network.
 
-The first certificate, restarts, renewal during a call, an authority that is gone or has forgotten everything, a name
-that is not this server's, a folder in which nothing can be kept; over TLS-ALPN-01 and HTTP-01.
+The first certificate, restarts, renewal during a call, an authority that is gone, has forgotten everything, or wants to
+be left alone, a name that is not this server's, a folder in which nothing can be kept or others can look; over
+TLS-ALPN-01 and HTTP-01.
 """
 
 from __future__ import annotations
 
 import asyncio
 import http.client
+import http.server
 import json
 import os
 import secrets
@@ -17,6 +19,7 @@ import ssl
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -47,6 +50,8 @@ from client import API_SECRET, check, expects, fresh_room, join, mark_sensitive,
 from livekit import rtc  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
+#: What an authority says that is asked too much.
+HOLD_S = 3_600
 #: A few requests to an authority on the same machine, and it is asked every half second whether it is done.
 GIVEN_WITHIN_S = 30
 
@@ -126,6 +131,29 @@ async def hears(ada: rtc.Room, ben: rtc.Room, words: bytes) -> None:
     await until("ada hears ben", 10, lambda: words in said)
 
 
+class Weary(http.server.BaseHTTPRequestHandler):
+    """An authority that has been asked too much, whatever it is asked."""
+
+    asked = 0
+
+    def do_GET(self) -> None:  # noqa: N802
+        Weary.asked += 1
+        self.send_response(429)
+        self.send_header("Retry-After", str(HOLD_S))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def open_to_others() -> Path:
+    path = FOLDER / "wide"
+    path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+    return path
+
+
 def refuses_what_cannot_work() -> None:
     good = of(PEBBLE, "refused")
     unaccepted = {key: value for key, value in good.items() if key != "accept_terms"}
@@ -133,6 +161,7 @@ def refuses_what_cannot_work() -> None:
     for acme, reason in [
         (unaccepted, "read the terms of service that https://localhost"),
         ({**good, "state_dir": str(FOLDER / "file" / "in")}, "each start would ask for new ones"),
+        ({**good, "state_dir": str(open_to_others())}, "is open to others than its owner (mode 0755)"),
         ({**good, "directory_ca_file": str(FOLDER / "file")}, "holds no certificate in PEM"),
         ({**good, "domains": ["*.example"]}, "give each name"),
     ]:
@@ -164,6 +193,40 @@ async def waits_for_an_authority() -> None:
     with started({**of(PEBBLE, "gone"), "directory_url": url}) as server:
         await until("it fails", 10, lambda: server.says("no certificate was given: nobody can join"))
         check(server.says("Connection refused"), "an authority that is not there is named as such")
+
+
+async def leaves_alone_who_wants_it() -> None:
+    authority = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Weary)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(FOLDER / "pebble.pem", FOLDER / "pebble.key")
+    authority.socket = context.wrap_socket(authority.socket, server_side=True)
+    threading.Thread(target=authority.serve_forever, daemon=True).start()
+    acme = {**of(PEBBLE, "weary"), "directory_url": f"https://localhost:{authority.server_port}/dir"}
+    refusal, patience = "no certificate was given: nobody can join", "or wants to be left alone"
+    try:
+        with started(acme) as server:
+            await until("it is refused", 10, lambda: server.says(refusal))
+        hold = kept_in("weary") / "hold"
+        since, ends = map(int, hold.read_text().split())
+        mode = stat.S_IMODE(hold.stat().st_mode)
+        check(ends - since == HOLD_S and mode == 0o600, "for how long an authority wants to be left alone is kept")
+        asked = Weary.asked
+        # The second time the clock says that it was set back, by far.
+        for ahead in [0, 400 * 86_400]:
+            hold.write_text(f"{since + ahead}\n{ends + ahead}\n")
+            with started(acme) as server:
+                await until("it waits", 10, lambda: server.says(patience))
+                await asyncio.sleep(2)
+            begun, _ = map(int, hold.read_text().split())
+            check(Weary.asked == asked, "a restart leaves it alone as well")
+            check(abs(begun - time.time()) < 60, "and no longer than it said, whatever the clock does")
+        hold.unlink()
+        with started(acme) as server:
+            await until("it asks", 10, lambda: Weary.asked > asked)
+        check(True, "without a hold it would be asked")
+    finally:
+        authority.shutdown()
+        authority.server_close()
 
 
 async def gets_the_first(state: str) -> int:
@@ -238,6 +301,7 @@ def examines_it() -> None:
         ({"directory_ca_file": str(FOLDER / "file")}, "holds no certificate in PEM", "ca-certificates"),
         ({"domains": ["nowhere.invalid"]}, "nowhere.invalid does not resolve", "A or AAAA"),
         ({"state_dir": str(FOLDER / "file" / "in")}, "cannot be written to by this user", "install -d"),
+        ({"state_dir": str(open_to_others())}, "is open to others than its owner (mode 0755)", "chmod 0700"),
     ]:
         code, findings = doctor({**of(PEBBLE, "kept"), **acme})
         wrong = [finding for finding in findings if finding["level"] == "wrong"]
@@ -306,6 +370,7 @@ async def main() -> None:
     try:
         await asyncio.to_thread(refuses_what_cannot_work)
         await waits_for_an_authority()
+        await leaves_alone_who_wants_it()
         serial = await gets_the_first("kept")
         await keeps_it("kept", serial)
         await answers_over_http()

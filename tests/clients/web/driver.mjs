@@ -192,7 +192,7 @@ export class Person {
     }
   }
 
-  /** The layers this person sends of a source: `rid` and size of those that encode. */
+  /** The layers this person sends of a source: `rid`, size, and what they have sent, of those that encode. */
   async sends(source) {
     const tracks = await this.tracks()
     const track = tracks.find((candidate) => candidate.isMine && candidate.source === source)
@@ -202,6 +202,7 @@ export class Person {
         rid: entry.rid ?? '',
         width: entry.frameWidth ?? 0,
         frames: entry.framesEncoded ?? 0,
+        bytes: entry.bytesSent ?? 0,
       }))
   }
 
@@ -248,10 +249,13 @@ export function measured(condition, what) {
   console.log(`  measured: ${what}`)
 }
 
-/** Runs one scenario: prints a verdict, sets the exit code, always closes the browser. */
-export async function scenario(name, act) {
+/**
+ * Runs one scenario: prints a verdict, sets the exit code, always closes the browser, which is started with `flags`
+ * beside those of every scenario.
+ */
+export async function scenario(name, act, { flags = [] } = {}) {
   console.log(`${name} against ${SERVER}`)
-  const browser = await launch()
+  const browser = await launch({ flags })
   const people = []
   const noted = (person) => {
     people.push(person)

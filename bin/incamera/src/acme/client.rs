@@ -14,13 +14,12 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode, Uri};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use settings::certificate::UnixTime;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use crate::Failure;
 use crate::exchange::exchange;
 use crate::trust::Trust;
-use crate::{Failure, certificate};
 
 /// How long one of its addresses may keep us waiting for a connection, so that the next has a turn.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,20 +27,18 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer: a chain has some thousands, a directory fewer.
 const ANSWER_MAX: usize = 1 << 20;
-/// How long an authority may keep one from asking again.
-const HOLD_S_MAX: u64 = 86_400;
 
 /// Asks an authority.
 #[derive(Clone)]
 pub(crate) struct Client {
     trust: Trust,
-    /// The second of Unix time before which the authority wants to be left alone.
-    held_until: Arc<AtomicU64>,
+    /// The seconds for which the authority wants to be left alone, as it said last; zero if it did not.
+    wish: Arc<AtomicU64>,
 }
 
 impl Client {
     pub(crate) fn new(trust: Trust) -> Self {
-        Self { trust, held_until: Arc::new(AtomicU64::new(0)) }
+        Self { trust, wish: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Reads what is at an address: status and body.
@@ -51,9 +48,9 @@ impl Client {
         Ok((answer.parts.status, answer.body.into_bytes().await?))
     }
 
-    /// When the authority may be asked again, as it said when it was asked too much.
-    pub(crate) fn held_until(&self) -> UnixTime {
-        UnixTime(self.held_until.load(Ordering::Relaxed))
+    /// For how many seconds the authority wants to be left alone, if it has said so since this was last asked.
+    pub(crate) fn take_wish(&self) -> Option<u64> {
+        Some(self.wish.swap(0, Ordering::Relaxed)).filter(|seconds| *seconds > 0)
     }
 
     async fn ask(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Failure> {
@@ -76,13 +73,14 @@ impl Client {
         Ok(answer)
     }
 
-    /// Remembers until when the authority wants to be left alone.
+    /// Remembers for how long the authority wants to be left alone.
     fn note(&self, answer: &BytesResponse) {
         let status = answer.parts.status;
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = answer.parts.headers.get(RETRY_AFTER).and_then(seconds).unwrap_or(0);
-            let until = certificate::now().0.saturating_add(seconds.min(HOLD_S_MAX));
-            self.held_until.store(until, Ordering::Relaxed);
+            let seconds = answer.parts.headers.get(RETRY_AFTER).and_then(seconds);
+            if let Some(seconds) = seconds {
+                self.wish.store(seconds, Ordering::Relaxed);
+            }
         }
     }
 }

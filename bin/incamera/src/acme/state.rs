@@ -1,22 +1,26 @@
 //! What is kept between two starts of a server that asks an authority for its certificate.
 //!
-//! Owns: the folder of one directory: account, certificate with its key, and attempts that failed.
-//! Guarantees: others than the server's user read none of it; each file is there in whole or not at all; what was got
-//! from one authority is not taken for another's, so that one can try a test authority first.
+//! Owns: the folder of one directory: account, certificate with its key, attempts that failed, and for how long the
+//! authority wants to be left alone.
+//! Guarantees: others than the server's user read none of it, and see nothing of it; each file is there in whole or not
+//! at all; what was got from one authority is not taken for another's, so that one can try a test authority first.
 //! Not here: what goes into it (`order`), when (`acme`).
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use edge::tls::CertifiedKey;
 use instant_acme::AccountCredentials;
 use settings::certificate::{Chain, UnixTime};
-use settings::renewal::Failures;
+use settings::renewal::{Failures, Hold};
 use zeroize::Zeroizing;
 
 use crate::{certificate, files};
+
+/// Rights of others than the owner: with one of them a folder is no place for keys.
+const OTHERS: u32 = 0o077;
 
 /// Letters of a folder's name; the system takes 255.
 const NAME_MAX: usize = 200;
@@ -55,13 +59,35 @@ impl Kept {
     }
 }
 
+/// A folder in which others than its owner have rights.
+pub(crate) struct Wide {
+    folder: PathBuf,
+    mode: u32,
+}
+
+impl Wide {
+    /// What is wrong.
+    pub(crate) fn fault(&self) -> String {
+        let (folder, mode) = (self.folder.display(), self.mode);
+        format!("{folder} is open to others than its owner (mode {mode:04o}), and holds keys")
+    }
+
+    /// What mends it: whoever cannot change the mode, as of a volume in some clusters, can have a folder made below.
+    pub(crate) fn remedy(&self) -> String {
+        let folder = self.folder.display();
+        format!(
+            "`chmod 0700 {folder}`, or name a folder within it as `state_dir`, which the server makes"
+        )
+    }
+}
+
 impl State {
     /// Where what belongs to a directory is kept; nothing is touched.
     pub(crate) fn of(state_dir: &Path, directory_url: &str) -> Self {
         Self { folder: state_dir.join(name(directory_url)) }
     }
 
-    /// Makes the folder, and makes sure that something can be kept there.
+    /// Makes the folder, and makes sure that something can be kept there, and by nobody else read.
     pub(crate) fn prepare(&self) -> Result<(), String> {
         let lost = |reason: String| {
             format!(
@@ -70,9 +96,30 @@ impl State {
         };
         let within = |error: io::Error| lost(format!("{}: {error}", self.folder.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(within)?;
+        if let Some(wide) = self.wide().map_err(within)? {
+            return Err(format!("{}: {}", wide.fault(), wide.remedy()));
+        }
         let probe = self.folder.join("probe");
         files::replace_secret(&probe, "probe\n").map_err(lost)?;
         fs::remove_file(probe).map_err(within)
+    }
+
+    /// The first of the folders, that of the settings and that of the directory within, that is there and is not its
+    /// owner's alone.
+    pub(crate) fn wide(&self) -> io::Result<Option<Wide>> {
+        for folder in self.folder.parent().into_iter().chain([self.folder()]) {
+            match fs::metadata(folder) {
+                Ok(metadata) => {
+                    let mode = metadata.permissions().mode() & 0o777;
+                    if mode & OTHERS != 0 {
+                        return Ok(Some(Wide { folder: folder.to_owned(), mode }));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// The certificate that is kept, if one is.
@@ -132,6 +179,21 @@ impl State {
     fn failures_path(&self) -> PathBuf {
         self.folder.join("failures")
     }
+
+    /// For how long the authority wants to be left alone.
+    pub(crate) fn hold(&self) -> Result<Hold, String> {
+        let text = read_if_there(&self.hold_path())?;
+        Ok(text.map_or(Hold::NONE, |text| Hold::read(&text)))
+    }
+
+    /// Keeps it: a server that is started again leaves the authority alone as well.
+    pub(crate) fn keep_hold(&self, hold: Hold) -> Result<(), String> {
+        files::replace_secret(&self.hold_path(), &hold.text())
+    }
+
+    fn hold_path(&self) -> PathBuf {
+        self.folder.join("hold")
+    }
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Zeroizing<String>>, String> {
@@ -156,7 +218,7 @@ fn name(directory_url: &str) -> String {
 mod tests {
     use super::*;
     use crate::authority::tests::pair;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs::Permissions;
     use std::time::Duration;
 
     fn folder(of: &str) -> PathBuf {
@@ -188,6 +250,10 @@ mod tests {
         failures.add(UnixTime(7));
         state.keep_failures(&failures).unwrap();
         assert_eq!(state.failures().unwrap(), failures);
+        assert_eq!(state.hold().unwrap(), Hold::NONE);
+        let hold = Hold::new(UnixTime(7), 600);
+        state.keep_hold(hold).unwrap();
+        assert_eq!((state.hold().unwrap(), mode(&state.hold_path())), (hold, 0o600));
         // Of another directory nothing is there.
         let other = State::of(&folder, "https://ca.example:9000/acme/staging");
         assert!(other.certificate().unwrap().is_none() && other.failures().unwrap().is_empty());
@@ -217,6 +283,32 @@ mod tests {
         let said = state.prepare().unwrap_err();
         assert!(said.contains("each start would ask for new ones"), "{said}");
         fs::remove_file(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_can_look_into_is_refused_with_what_mends_it() {
+        let folder = folder("wide");
+        let state = State::of(&folder, "https://ca.example/dir");
+        assert!(
+            state.wide().unwrap().is_none(),
+            "one that is not there is made with the right mode"
+        );
+        state.prepare().unwrap();
+        for path in [folder.as_path(), state.folder()] {
+            for wide in [0o755, 0o750, 0o710, 0o770, 0o701, 0o702] {
+                fs::set_permissions(path, Permissions::from_mode(wide)).unwrap();
+                let said = state.prepare().unwrap_err();
+                let fault = format!(
+                    "{} is open to others than its owner (mode {wide:04o})",
+                    path.display()
+                );
+                assert!(said.starts_with(&fault), "{said}");
+                assert!(said.contains(&format!("`chmod 0700 {}`", path.display())), "{said}");
+            }
+            fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+            state.prepare().unwrap();
+        }
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

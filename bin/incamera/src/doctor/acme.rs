@@ -36,8 +36,9 @@ pub(super) fn check(
 ) {
     check_directory(acme, folder, report);
     let state_dir = folder.join(&acme.state_dir);
-    if check_folder(&state_dir, report) {
-        check_kept(acme, &State::of(&state_dir, &acme.directory_url), report);
+    let state = State::of(&state_dir, &acme.directory_url);
+    if check_folder(&state_dir, &state, report) {
+        check_kept(acme, &state, report);
     }
     for address in &settings.http {
         if let Some(port) = acme.http_port {
@@ -119,9 +120,13 @@ fn ask(client: &Client, url: &str) -> Result<Directory, Failure> {
 }
 
 /// Whether account and certificate could be kept.
-fn check_folder(state_dir: &Path, report: &mut Report) -> bool {
+fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
     let there = state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let name = state_dir.display();
+    if let Ok(Some(wide)) = state.wide() {
+        let why = "the server does not start: whoever can look there may get the account, or the certificate's key";
+        report.add(Finding::wrong(CHECK, wide.fault(), why, wide.remedy()));
+    }
     let judged = if there.is_dir() {
         machine::may_write(there)
     } else {
@@ -170,11 +175,13 @@ fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
         report.add(wrong(reason));
     }
     check_secrecy(CHECK, &state.certificate_path(), report);
-    if let Ok(failures) = state.failures()
+    if let (Ok(failures), Ok(mut hold)) = (state.failures(), state.hold())
         && !failures.is_empty()
     {
         let now = certificate::now();
-        let next = failures.allowed_at(now).max(now);
+        // As a server that starts now would.
+        hold.settle(now);
+        let next = failures.allowed_at(now).max(hold.until()).max(now);
         report.add(Finding::warning(
             CHECK,
             format!("the last attempts to get a certificate have failed; SIGHUP may try again from {next}"),

@@ -27,8 +27,8 @@ mod tests;
 pub use allowance::{Allowance, AllowanceEntry, Allowed, Receiver, TooManyAllowed, Tracks};
 pub use census::{Census, PerKind};
 pub use participant::{
-    Arrival, DepartureReason, Join, Participant, Permission, Profile, ProfileChange, Sources,
-    State, Visibility,
+    Coming, DepartureReason, Join, Participant, Permission, Profile, ProfileChange, Sources, State,
+    Visibility,
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
@@ -37,6 +37,7 @@ pub use speaker::Speaker;
 pub use subscription::{Placement, Settings, Subscription, Want};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use model::{
@@ -437,9 +438,10 @@ impl Control {
         self.names.get(name).and_then(|room| self.rooms.get(room))
     }
 
-    /// Every room, oldest first.
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.values()
+    /// Every room that was made after this one, oldest first; all if there is none.
+    pub fn rooms(&self, after: Option<RoomId>) -> impl Iterator<Item = &Room> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rooms.range((from, Bound::Unbounded)).map(|(_, room)| room)
     }
 
     /// A participant by its peer.

@@ -18,7 +18,7 @@ use super::subscription::Settings;
 
 /// Whether somebody has been let in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum Coming {
     /// For all that is known it has not.
     New,
     /// It comes back, and is not refused because the workers are busy: it was part of what they had to do.
@@ -45,7 +45,7 @@ pub struct Join {
     /// The token or the configuration lets this join make the room.
     pub may_create_room: bool,
     /// Whether it has been let in before.
-    pub arrival: Arrival,
+    pub coming: Coming,
     /// Participants that the room holds at most, if the room is made by this join.
     pub room_participants_max: Option<usize>,
 }

@@ -9,7 +9,7 @@ use model::{
 
 use super::speaker::Speakers;
 use super::{
-    Allowance, Arrival, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening,
+    Allowance, Coming, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening,
     Output, Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
     Visibility,
 };
@@ -42,7 +42,7 @@ impl Control {
         if full {
             return Err(JoinError::RoomFull);
         }
-        let is_new = duplicate.is_none() && join.arrival == Arrival::New;
+        let is_new = duplicate.is_none() && join.coming == Coming::New;
         if is_new && self.is_busy() {
             return Err(JoinError::NodeBusy);
         }

@@ -42,7 +42,7 @@ fn join(room: &str, identity: &str) -> Join {
         auto_subscribe: true,
         adaptive_stream: false,
         may_create_room: true,
-        arrival: Arrival::New,
+        coming: Coming::New,
         room_participants_max: None,
     }
 }
@@ -228,7 +228,7 @@ fn a_busy_worker_takes_no_newcomers_and_a_busy_node_only_those_who_come_back() {
     assert_eq!(node.control.participants_len(), 2);
     let again = node.try_join(join("red", "alice")).expect("she is here");
     assert_eq!(again.worker, WorkerId(1), "it has the most time");
-    assert!(node.try_join(Join { arrival: Arrival::Returning, ..join("red", "dave") }).is_ok());
+    assert!(node.try_join(Join { coming: Coming::Returning, ..join("red", "dave") }).is_ok());
     node.tell(Input::Busy(WorkerId(0), busy(700)));
     assert_eq!(node.active(join("red", "carol")).worker, WorkerId(0));
 }

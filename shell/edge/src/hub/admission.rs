@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{ParticipantSid, PeerId, RoomId};
-use sfu::control::{self, Arrival, DepartureReason, Join, JoinError, Visibility};
+use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::mpsc;
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
@@ -87,9 +87,9 @@ impl Hub {
             adaptive_stream: settings.adaptive_stream,
             may_create_room: true,
             // Only whoever was let in has a token of ours.
-            arrival: match token.kind {
-                TokenKind::Original => Arrival::New,
-                TokenKind::Refresh => Arrival::Returning,
+            coming: match token.kind {
+                TokenKind::Original => Coming::New,
+                TokenKind::Refresh => Coming::Returning,
             },
             room_participants_max: None,
         };
@@ -113,12 +113,12 @@ impl Hub {
         self.refresh_token(peer);
         self.apply_ends(peer);
         self.metrics.participants_joined.count();
-        self.log_arrival(peer);
+        self.log_join(peer);
         Ok(session)
     }
 
     /// Lines about a participant name its peer; this one says which person's and which room's it is.
-    fn log_arrival(&mut self, peer: PeerId) {
+    fn log_join(&mut self, peer: PeerId) {
         if self.pseudonyms.is_stale(self.unix_ms) {
             self.pseudonyms = Pseudonyms::new(self.unix_ms, &self.random());
         }

@@ -1,7 +1,7 @@
 //! What back ends ask of rooms over the server API.
 //!
 //! Guarantees: a request that is refused has changed nothing; an answer shows what came of the request, and
-//! whoever it concerns has been told by the end of the turn; an answer is bounded by [`ANSWER_MAX`].
+//! whoever it concerns has been told by the end of the turn; a page keeps nobody waiting.
 //! Not here: HTTP, tokens, and which right a method needs (`http`, `wire::room_service`).
 //! Source: LiveKit `pkg/service/roomservice.go`, `pkg/service/roommanager.go`.
 
@@ -21,8 +21,8 @@ use wire::room_service::{Request, Response};
 use wire::twirp::{Code, Error};
 
 use super::{Hub, translate};
-use crate::limits::{ANSWER_MAX, PAGE_BYTES, REFRESH_PROFILE_MAX, TRACKS_NAMED_MAX};
-use crate::session::Page;
+use crate::limits::{PAGE_BYTES, PAGE_LOOKS, REFRESH_PROFILE_MAX, ROOM_LOOKS, TRACKS_NAMED_MAX};
+use crate::session::{ParticipantPage, RoomPage};
 
 const NO_ROOM: Error = Error::new(Code::NotFound, "requested room does not exist");
 const TOO_MANY_ROOMS: Error =
@@ -37,23 +37,20 @@ const TOO_LARGE: Error = Error::new(
 );
 const PACKET_TOO_LONG: Error =
     Error::new(Code::InvalidArgument, "the data is longer than a data packet holds");
-const UNPAGED: Error = Error::new(Code::Internal, "participants are listed in pages");
-const ANSWER_TOO_LONG: Error =
-    Error::new(Code::ResourceExhausted, "the answer is longer than the server gives: ask for less");
+const UNPAGED: Error = Error::new(Code::Internal, "lists are given in pages");
 
 impl Hub {
     /// Does what is asked.
     pub(super) fn room_service(&mut self, request: Request) -> Result<Response, Error> {
         match request {
             Request::CreateRoom(request) => self.create_room(*request),
-            Request::ListRooms(request) => self.list_rooms(&request.names),
             Request::DeleteRoom(request) => {
                 let room = self.room_of(&request.room)?;
                 self.tell(Input::Close(room));
                 Ok(Response::Done)
             }
-            // It is asked for in pages.
-            Request::ListParticipants(_) => Err(UNPAGED),
+            // They are asked for in pages.
+            Request::ListRooms(_) | Request::ListParticipants(_) => Err(UNPAGED),
             Request::GetParticipant(request) => {
                 let peer = self.participant_of(&request.room, &request.identity)?;
                 self.shown(peer)
@@ -117,29 +114,37 @@ impl Hub {
         self.room_info(room).map(Response::Room).ok_or(NO_ROOM)
     }
 
-    /// All rooms, or those that are named.
-    fn list_rooms(&self, names: &[String]) -> Result<Response, Error> {
-        let mut left = ANSWER_MAX;
-        let mut rooms = Vec::new();
-        let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-        for room in self.control.rooms() {
-            if names.is_empty() || wanted.contains(room.name.expose()) {
-                rooms.extend(self.room_info(room.room));
-                let len = rooms.last().map_or(0, encoded_len);
-                left = left.checked_sub(len).ok_or(ANSWER_TOO_LONG)?;
+    /// All rooms, or those that are named, behind one.
+    pub(super) fn room_page(&self, names: &BTreeSet<String>, after: Option<RoomId>) -> RoomPage {
+        let mut page = RoomPage::default();
+        let mut looks = 0;
+        for room in self.control.rooms(after) {
+            looks += 1;
+            if names.is_empty() || names.contains(room.name.expose()) {
+                page.items.extend(self.room_info(room.room));
+                page.len += page.items.last().map_or(0, encoded_len);
+                looks += ROOM_LOOKS + room.participants.len();
+            }
+            if page.len >= PAGE_BYTES || looks >= PAGE_LOOKS {
+                page.last = Some(room.room);
+                return page;
             }
         }
-        Ok(Response::Rooms(rooms))
+        page
     }
 
     /// Hidden ones too: they hide from participants. A room that does not exist holds nobody, as at LiveKit.
-    pub(super) fn page(&self, room: &RoomName, after: Option<&Identity>) -> Page {
-        let mut page = Page::default();
+    pub(super) fn participant_page(
+        &self,
+        room: &RoomName,
+        after: Option<&Identity>,
+    ) -> ParticipantPage {
+        let mut page = ParticipantPage::default();
         let Some(room) = self.control.room_named(room) else { return page };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (identity, peer) in room.participants.range((from, Bound::Unbounded)) {
-            page.participants.extend(self.participant_info(*peer));
-            page.len += page.participants.last().map_or(0, encoded_len);
+            page.items.extend(self.participant_info(*peer));
+            page.len += page.items.last().map_or(0, encoded_len);
             if page.len >= PAGE_BYTES {
                 page.last = Some(identity.clone());
                 return page;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use model::{SubscriptionId, TrackKind};
+use model::{RoomName, SubscriptionId, TrackKind};
 use prost::Message as _;
 use sfu::Instruction;
 use tokio::sync::oneshot;
@@ -704,6 +704,13 @@ fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     node.tell(ToHub::Closed(alice.session));
     let resumed = node.knock(token("alice", "red"), resuming(&sid)).map(|mut it| it.told());
     assert!(matches!(resumed.unwrap()[0], Told::Reconnect(_)));
+    let mut is_here = |identity: &str, room: &str| {
+        let (reply, mut answer) = oneshot::channel();
+        let (room, identity) = (RoomName::new(room), Identity::new(identity));
+        node.tell(ToHub::IsHere { room, identity, reply });
+        answer.try_recv().unwrap()
+    };
+    assert!(is_here("bob", "red") && !is_here("carol", "red") && !is_here("bob", "blue"));
     node.join("bob");
     node.tell(ToHub::Closed(bob.session));
     // A full reconnect by whoever has said goodbye: the server's own token says that he was here.

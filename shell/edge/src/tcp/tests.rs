@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::caller::{Line, Node, binding_request};
+use crate::client::{Client, Node, binding_request};
 use crate::limits::{TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
 use crate::session::ToHub;
 use crate::worker::{Channel, FromWorker, ToWorker};
@@ -98,13 +98,13 @@ impl House {
 }
 
 /// A client over TCP.
-struct Caller {
-    line: Line,
+struct Guest {
+    client: Client,
     socket: Socket,
     kept: Vec<u8>,
 }
 
-impl Caller {
+impl Guest {
     fn new(house: &House, worker: u8, index: u32) -> Self {
         Self::over(house, worker, index, house.connect())
     }
@@ -113,7 +113,7 @@ impl Caller {
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let path = Path::udp(socket.local_addr().unwrap(), house.address);
         let id = PeerId { worker: WorkerId(worker), index };
-        Self { line: Line::new(&house.node, id, path), socket, kept: Vec::new() }
+        Self { client: Client::new(&house.node, id, path), socket, kept: Vec::new() }
     }
 
     /// Reads what has come, does what is due, sends what follows.
@@ -123,19 +123,19 @@ impl Caller {
             self.kept.extend_from_slice(&buffer[..length]);
             let mut frames = Frames::new(&self.kept);
             for datagram in frames.by_ref().map(Result::unwrap) {
-                self.line.take(datagram);
+                self.client.take(datagram);
             }
             let taken = frames.taken();
             self.kept.drain(..taken);
             self.drain();
         }
-        self.line.fire();
+        self.client.fire();
         self.drain();
     }
 
     fn drain(&mut self) {
         // One that was cut finds out when it reads.
-        self.line.drain(|datagram| {
+        self.client.drain(|datagram| {
             self.socket.write_all(&frame(datagram, datagram.len())).ok();
         });
     }
@@ -153,24 +153,24 @@ impl Caller {
 fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
     let mut house = house(Bounds::default());
     for worker in [0, 1] {
-        let mut caller = Caller::new(&house, worker, 1);
-        let id = caller.line.id;
-        caller.until("no channel opens", |caller| caller.line.reliable.is_some());
-        assert!(caller.line.say(b"up"));
+        let mut guest = Guest::new(&house, worker, 1);
+        let id = guest.client.id;
+        guest.until("no channel opens", |guest| guest.client.reliable.is_some());
+        assert!(guest.client.say(b"up"));
         let hub = &mut house.node.hub;
-        caller.until("the server hears nothing", |_| {
+        guest.until("the server hears nothing", |_| {
             matches!(hub.try_recv(), Ok(ToHub::Worker(FromWorker::Message(from, _, said)))
                 if from == id && said.expose() == b"up")
         });
         let message = CallContent::new(b"down".as_slice().into());
         let channel = Channel::Reliable;
         house.node.workers.send(id.worker, ToWorker::Send { peer: id, channel, message });
-        caller.until("the client hears nothing", |caller| caller.line.heard == [b"down"]);
+        guest.until("the client hears nothing", |guest| guest.client.heard == [b"down"]);
         house.node.workers.send(id.worker, ToWorker::RemovePeer(id));
-        caller.until("no goodbye", |caller| caller.line.is_closed);
-        caller.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        guest.until("no goodbye", |guest| guest.client.is_closed);
+        guest.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut rest = Vec::new();
-        caller.socket.read_to_end(&mut rest).unwrap();
+        guest.socket.read_to_end(&mut rest).unwrap();
     }
     assert_eq!(house.node.metrics.tcp_accepted.total(), 2);
     assert_eq!(house.node.metrics.hops_made.total(), 0, "a connection goes to its worker at once");
@@ -210,9 +210,9 @@ fn who_says_nothing_or_proves_nothing_is_cut_in_time() {
     house.cuts(b"\0", |metrics| &metrics.tcp_late);
     assert!(begin.elapsed() >= SHORT * 2, "each had its time");
     // It knows the user name, which is no secret, and not the password.
-    let caller = Caller::new(&house, 0, 1);
-    caller.socket.shutdown(Shutdown::Both).unwrap();
-    let mut forger = house.node.client(caller.line.id, &"guess".repeat(5), caller.line.path);
+    let guest = Guest::new(&house, 0, 1);
+    guest.socket.shutdown(Shutdown::Both).unwrap();
+    let mut forger = house.node.client(guest.client.id, &"guess".repeat(5), guest.client.path);
     forger.handle_timeout(house.node.now());
     let Output::Transmit(check) = forger.poll() else { panic!("it asks nothing") };
     house.cuts(&frame(&check.datagram, check.datagram.len()), |metrics| &metrics.tcp_late);
@@ -225,17 +225,17 @@ fn who_says_nothing_or_proves_nothing_is_cut_in_time() {
 #[test]
 fn another_peer_cannot_come_in_over_a_connection_that_is_taken() {
     let house = house(Bounds::default());
-    let mut caller = Caller::new(&house, 0, 1);
-    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
-    let mut other = Caller::new(&house, 0, 2);
+    let mut guest = Guest::new(&house, 0, 1);
+    guest.until("no channel opens", |guest| guest.client.reliable.is_some());
+    let mut other = Guest::new(&house, 0, 2);
     let taken = other.socket.try_clone().unwrap();
-    other.socket = caller.socket.try_clone().unwrap();
+    other.socket = guest.socket.try_clone().unwrap();
     taken.shutdown(Shutdown::Both).unwrap();
-    other.line.peer.handle_timeout(house.node.now());
+    other.client.peer.handle_timeout(house.node.now());
     other.drain();
     house.counts(1, |metrics| &metrics.knocks_foreign);
-    caller.until("no channel any more", |caller| caller.line.say(b"still here"));
-    assert!(!caller.line.is_closed);
+    guest.until("no channel any more", |guest| guest.client.say(b"still here"));
+    assert!(!guest.client.is_closed);
     house.stop();
 }
 
@@ -253,10 +253,10 @@ fn connections_beyond_what_may_be_are_closed_and_proof_makes_room() {
 
 /// Where two may be, one of them unproven: another unproven one is cut, and so is a third.
 fn is_full_with_two(house: &House, cut: impl Fn(&Metrics) -> &Counter) {
-    let mut caller = Caller::new(house, 0, 1);
+    let mut guest = Guest::new(house, 0, 1);
     house.counts(1, |metrics| &metrics.tcp_accepted);
     house.cuts(b"", &cut);
-    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
+    guest.until("no channel opens", |guest| guest.client.reliable.is_some());
     let _quiet = house.connect();
     house.counts(2, |metrics| &metrics.tcp_accepted);
     house.cuts(b"", &cut);
@@ -278,13 +278,13 @@ fn a_network_has_a_share_of_the_connections() {
 #[test]
 fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
     let house = house(Bounds { write_time: SHORT, ..Bounds::default() });
-    let mut caller = Caller::over(&house, 0, 1, house.connect_narrowly());
-    caller.until("no channel opens", |caller| caller.line.reliable.is_some());
+    let mut guest = Guest::over(&house, 0, 1, house.connect_narrowly());
+    guest.until("no channel opens", |guest| guest.client.reliable.is_some());
     // Checks that hold, each of which is answered; nobody reads the answers.
-    caller.line.peer.handle_timeout(caller.line.wake + Duration::from_secs(3));
+    guest.client.peer.handle_timeout(guest.client.wake + Duration::from_secs(3));
     let mut check = Vec::new();
     loop {
-        match caller.line.peer.poll() {
+        match guest.client.peer.poll() {
             Output::Transmit(it) if Datagram::classify(&it.datagram) == Datagram::Stun => {
                 check = frame(&it.datagram, it.datagram.len());
             }
@@ -293,11 +293,11 @@ fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
         }
     }
     assert!(!check.is_empty());
-    caller.socket.set_write_timeout(Some(SHORT)).unwrap();
+    guest.socket.set_write_timeout(Some(SHORT)).unwrap();
     let many = check.repeat(100);
     let patience = Instant::now() + PATIENCE;
     let mut checks = 0;
-    while house.node.metrics.tcp_slow.total() == 0 && caller.socket.write_all(&many).is_ok() {
+    while house.node.metrics.tcp_slow.total() == 0 && guest.socket.write_all(&many).is_ok() {
         assert!(Instant::now() < patience, "{checks} checks, and it is still there");
         checks += 100;
     }

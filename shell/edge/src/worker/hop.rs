@@ -102,20 +102,20 @@ impl Hops {
         metrics: &Arc<Metrics>,
     ) -> Vec<(Self, Vec<Consumer<Hop>>)> {
         let capacity = (HOPS_TOTAL / bells.len().pow(2).max(1)).clamp(HOPS_MIN, HOPS_MAX);
-        let mut arrivals: Vec<Vec<Consumer<Hop>>> = bells.iter().map(|_| Vec::new()).collect();
+        let mut inbound: Vec<Vec<Consumer<Hop>>> = bells.iter().map(|_| Vec::new()).collect();
         let mut all = Vec::new();
         for from in 0..bells.len() {
             let mut lanes = Vec::new();
-            for (to, (bell, arrivals)) in bells.iter().zip(&mut arrivals).enumerate() {
+            for (to, (bell, inbound)) in bells.iter().zip(&mut inbound).enumerate() {
                 lanes.push((from != to).then(|| {
                     let (ring, consumer) = RingBuffer::new(capacity);
-                    arrivals.push(consumer);
+                    inbound.push(consumer);
                     Lane { ring, bell: Arc::clone(bell), is_waiting: false }
                 }));
             }
             all.push(Self { lanes, metrics: Arc::clone(metrics) });
         }
-        all.into_iter().zip(arrivals).collect()
+        all.into_iter().zip(inbound).collect()
     }
 
     /// Puts `hop` in the ring and `bytes` into it there: they lie nowhere else meanwhile, no stack

@@ -113,7 +113,7 @@ impl Workers {
             udp_port,
             metrics: Arc::clone(&config.metrics),
         };
-        for ((id, bell), (hops, arrivals)) in (0..config.count).zip(bells).zip(hops) {
+        for ((id, bell), (hops, inbound)) in (0..config.count).zip(bells).zip(hops) {
             let (queue, inbox) = channel();
             let (frames, tcp) = mpsc::channel(TCP_INBOX_MAX);
             let load = Arc::new(Load::default());
@@ -130,7 +130,7 @@ impl Workers {
                 received: Mapping::new(sys::RECEIVE_BYTES)?,
                 steering: Arc::clone(&steering),
                 hops,
-                arrivals,
+                inbound,
                 door: Arc::clone(&config.door),
                 factory: Arc::clone(&config.factory),
                 origin: config.origin,

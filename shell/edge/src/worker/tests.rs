@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::{Path, PeerId};
 
 use super::*;
-use crate::caller::{Line, Node, binding_request};
+use crate::client::{Client, Node, binding_request};
 use crate::limits::DATA_MESSAGES_BURST;
 use crate::metrics::Counter;
 
@@ -38,12 +38,12 @@ impl House {
 }
 
 /// A client over UDP.
-struct Caller {
-    line: Line,
+struct Guest {
+    client: Client,
     socket: UdpSocket,
 }
 
-impl Caller {
+impl Guest {
     fn new(house: &House, index: u32) -> Self {
         Self::at(house, PeerId { worker: WorkerId(0), index })
     }
@@ -54,22 +54,22 @@ impl Caller {
         socket.connect(remote).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let path = Path::udp(socket.local_addr().unwrap(), remote);
-        Self { line: Line::new(&house.node, id, path), socket }
+        Self { client: Client::new(&house.node, id, path), socket }
     }
 
     /// Reads what has come, does what is due, sends what follows.
     fn turn(&mut self) {
         let mut buffer = [0; 2048];
         while let Ok(len) = self.socket.recv(&mut buffer) {
-            self.line.take(&buffer[..len]);
+            self.client.take(&buffer[..len]);
             self.drain();
         }
-        self.line.fire();
+        self.client.fire();
         self.drain();
     }
 
     fn drain(&mut self) {
-        self.line.drain(|datagram| {
+        self.client.drain(|datagram| {
             self.socket.send(datagram).ok();
         });
     }
@@ -94,19 +94,19 @@ fn strangers_get_no_answer_and_are_counted() {
 #[test]
 fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
     let mut house = house();
-    let mut callers = [Caller::new(&house, 1), Caller::new(&house, 2)];
-    let [flooder, other] = [callers[0].line.id, callers[1].line.id];
+    let mut guests = [Guest::new(&house, 1), Guest::new(&house, 2)];
+    let [flooder, other] = [guests[0].client.id, guests[1].client.id];
     let (mut from_flooder, mut from_other, mut put_out) = (0u64, 0, Vec::new());
     let mut said_since = 0;
     let patience = Instant::now() + Duration::from_secs(60);
     while said_since < 20 {
         assert!(Instant::now() < patience, "{from_flooder} came, {put_out:?} put out");
-        let [first, second] = &mut callers;
-        if first.line.reliable.is_some() && second.line.reliable.is_some() {
+        let [first, second] = &mut guests;
+        if first.client.reliable.is_some() && second.client.reliable.is_some() {
             for _ in 0..50 {
-                first.line.say(&[1]);
+                first.client.say(&[1]);
             }
-            second.line.say(&[1]);
+            second.client.say(&[1]);
         }
         first.turn();
         second.turn();
@@ -125,7 +125,7 @@ fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
     assert!(from_flooder >= DATA_MESSAGES_BURST, "{from_flooder} are within the burst");
     assert!(from_other > 20);
     assert_eq!(house.node.metrics.data_senders_cut.total(), 1);
-    assert!(callers[0].line.is_closed && !callers[1].line.is_closed);
+    assert!(guests[0].client.is_closed && !guests[1].client.is_closed);
     house.node.workers.stop();
 }
 
@@ -142,20 +142,20 @@ fn a_datagram_at_the_wrong_socket_reaches_its_owner() {
 }
 
 /// Until all of them have their reliable channel.
-fn connect(callers: &mut [Caller]) {
+fn connect(guests: &mut [Guest]) {
     let patience = Instant::now() + Duration::from_secs(60);
-    while callers.iter().any(|caller| caller.line.reliable.is_none()) {
+    while guests.iter().any(|guest| guest.client.reliable.is_none()) {
         assert!(Instant::now() < patience, "nobody answers");
-        callers.iter_mut().for_each(Caller::turn);
+        guests.iter_mut().for_each(Guest::turn);
     }
 }
 
 #[test]
 fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
     let mut house = house();
-    let mut callers: Vec<Caller> = (1..=12).map(|index| Caller::new(&house, index)).collect();
-    connect(&mut callers);
-    let paths = u64::try_from(callers.len()).unwrap();
+    let mut guests: Vec<Guest> = (1..=12).map(|index| Guest::new(&house, index)).collect();
+    connect(&mut guests);
+    let paths = u64::try_from(guests.len()).unwrap();
     assert_eq!(
         house.node.metrics.hops_made.total(),
         paths,
@@ -163,19 +163,19 @@ fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
     );
 
     // From now on the kernel divides them among both.
-    callers.push(Caller::at(&house, PeerId { worker: WorkerId(1), index: 99 }));
-    connect(&mut callers);
+    guests.push(Guest::at(&house, PeerId { worker: WorkerId(1), index: 99 }));
+    connect(&mut guests);
     let (mut said, mut came) = (0, 0);
     let patience = Instant::now() + Duration::from_secs(60);
     while came < 200 {
         assert!(Instant::now() < patience, "{came} of {said} came");
         if said < 200 {
-            for caller in &mut callers {
-                caller.line.say(&[1]);
+            for guest in &mut guests {
+                guest.client.say(&[1]);
             }
-            said += callers.len();
+            said += guests.len();
         }
-        callers.iter_mut().for_each(Caller::turn);
+        guests.iter_mut().for_each(Guest::turn);
         while let Ok(message) = house.node.hub.try_recv() {
             came += usize::from(matches!(message, ToHub::Worker(FromWorker::Message(..))));
         }

@@ -77,7 +77,7 @@ pub(super) struct Parts {
     pub(super) steering: Arc<Steering>,
     pub(super) hops: Hops,
     /// From the other workers.
-    pub(super) arrivals: Vec<Consumer<Hop>>,
+    pub(super) inbound: Vec<Consumer<Hop>>,
     pub(super) door: Arc<Door>,
     pub(super) factory: Arc<PeerFactory>,
     pub(super) origin: Instant,
@@ -97,7 +97,7 @@ pub(super) struct Worker {
     batch: Option<ReceiveBatch>,
     outlet: Outlet,
     steering: Arc<Steering>,
-    arrivals: Vec<Consumer<Hop>>,
+    inbound: Vec<Consumer<Hop>>,
     door: Arc<Door>,
     factory: Arc<PeerFactory>,
     origin: Instant,
@@ -144,7 +144,7 @@ impl Worker {
             batch: Some(ReceiveBatch::new(parts.received)),
             outlet: Outlet::new(parts.sockets, parts.hops, Arc::clone(&parts.metrics)),
             steering: parts.steering,
-            arrivals: parts.arrivals,
+            inbound: parts.inbound,
             door: parts.door,
             factory: parts.factory,
             origin: parts.origin,
@@ -232,16 +232,16 @@ impl Worker {
             work(self);
             return true;
         }
-        let Err(fault) = contain(|| work(self)) else { return true };
+        let Err(panic) = contain(|| work(self)) else { return true };
         self.metrics.worker_panics.count();
         self.forward.abandon();
         match self.current.take() {
             Some(peer) => {
-                crate::log!(ERROR, "a worker panicked over a peer: ended", peer = peer, at = fault);
+                crate::log!(ERROR, "a worker panicked over a peer: ended", peer = peer, at = panic);
                 self.forget(peer);
                 self.upward.tell(FromWorker::Closed(peer));
             }
-            None => crate::log!(ERROR, "a worker panicked over nobody", at = fault),
+            None => crate::log!(ERROR, "a worker panicked over nobody", at = panic),
         }
         false
     }
@@ -325,8 +325,8 @@ impl Worker {
     fn hear_workers(&mut self) {
         let now = self.now();
         // Taken, so that hops are read where they lie.
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        for ring in &mut arrivals {
+        let mut inbound = std::mem::take(&mut self.inbound);
+        for ring in &mut inbound {
             for _ in 0..HOPS_MAX {
                 let is_taken = hop::take(ring, |hop| {
                     self.guard(|worker| worker.land(now, hop));
@@ -336,7 +336,7 @@ impl Worker {
                 }
             }
         }
-        self.arrivals = arrivals;
+        self.inbound = inbound;
     }
 
     fn land(&mut self, now: Timestamp, hop: &Hop) {
@@ -715,7 +715,7 @@ mod tests {
     fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
         let metrics = Arc::new(Metrics::default());
         let bell = Arc::new(Bell::new().unwrap());
-        let (hops, arrivals) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
+        let (hops, inbound) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
         let (_queue, inbox) = channel();
         let (to_hub, hub) = mpsc::channel(16);
         let origin = Instant::now();
@@ -729,7 +729,7 @@ mod tests {
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
             steering: Arc::new(Steering::new(5)),
             hops,
-            arrivals,
+            inbound,
             door: Arc::new(Door::new(&[7; 32])),
             factory: Arc::new(PeerFactory::new(origin).unwrap()),
             origin,

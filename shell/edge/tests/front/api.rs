@@ -43,12 +43,18 @@ async fn a_method_is_answered_in_the_encoding_that_it_was_asked_in() {
     let house = House::open().await;
     let admin = bearer(|_| {});
     let answer = house.post(LIST, &format!("{admin}{JSON}"), b"{}").await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"rooms":[{"name":"red"}]}"#));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, r#"{"rooms":[{"name":"red"},{"name":"blue"}]}"#)
+    );
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let protobuf = format!("{admin}content-type: application/protobuf\r\n");
     let answer = house.post(LIST, &protobuf, b"").await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, "\n\u{5}\u{12}\u{3}red"));
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "\n\u{5}\u{12}\u{3}red\n\u{6}\u{12}\u{4}blue")
+    );
     assert_eq!(answer.header("content-type"), Some("application/protobuf"));
 }
 
@@ -95,6 +101,9 @@ async fn an_answer_that_would_be_too_long_is_not_gathered() {
     let admin = format!("{}{JSON}", bearer(|_| {}));
     let list = "/twirp/livekit.RoomService/ListParticipants";
     let endless = house.post(list, &admin, br#"{"room":"red"}"#).await;
+    assert_eq!(code(&endless), (429, "resource_exhausted"));
+    assert!(endless.body.contains("ask for less"), "{}", endless.body);
+    let endless = house.post(LIST, &admin, br#"{"names":["endless"]}"#).await;
     assert_eq!(code(&endless), (429, "resource_exhausted"));
     assert!(endless.body.contains("ask for less"), "{}", endless.body);
 }

@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use wire::token::Claims;
 
+/// A join request that says `reconnect`.
+const RESUME_REQUEST: &str = "EgI4AQ==";
+
 #[tokio::test]
 async fn health_answers_get_and_head_to_any_origin() {
     let house = House::open().await;
@@ -238,6 +241,30 @@ async fn a_busy_node_says_so_and_when_to_come_back() {
     let ready = house.ask("GET", "/readyz").await;
     assert!(ready.status == 503 && ready.body.starts_with("busy"), "{}", ready.body);
     assert_eq!(house.ask("GET", "/").await.status, 200, "whoever is in it is well");
+}
+
+#[tokio::test]
+async fn a_busy_node_is_not_busy_for_who_is_here_or_resumes() {
+    let house = House::open().await;
+    house.pulse.answer_hub(7, true, Instant::now());
+    let check = async |target: String, status: u16| {
+        assert_eq!(house.ask("GET", &target).await.status, status, "{target}");
+    };
+    let validate = |identity: &str, room: &str, more: &str| {
+        let token = token(|claims| {
+            claims.identity = identity.to_owned();
+            claims.video.as_mut().unwrap().room = room.to_owned();
+        });
+        format!("/rtc/v1/validate?access_token={token}{more}")
+    };
+    let joins = format!("&join_request={JOIN_REQUEST}");
+    let resumes = format!("&join_request={RESUME_REQUEST}");
+    check(validate("ada", "den", &joins), 503).await;
+    check(validate("eve", "den", ""), 200).await;
+    check(validate("eve", "den", &joins), 200).await;
+    check(validate("eve", "attic", &joins), 503).await;
+    // As the join would be: it is told to come afresh, not that the node is busy.
+    check(validate("ada", "den", &resumes), 200).await;
 }
 
 #[tokio::test]

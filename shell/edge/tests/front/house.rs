@@ -10,12 +10,12 @@ use edge::http::Front;
 use edge::limits::ANSWER_MAX;
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
-use edge::networks::{Callers, Networks};
+use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
-use edge::session::{Outgoing, Page, Refusal, SessionId, ToHub};
+use edge::session::{Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
 use edge::tls::Tls;
 use futures_util::StreamExt as _;
-use model::Identity;
+use model::{Identity, RoomId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,7 +27,6 @@ use wire::access::Access;
 use wire::grant::VideoGrant;
 use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
 use wire::proto::{self, SignalRequest, SignalResponse};
-use wire::room_service::{Request, Response};
 use wire::token::{Claims, mint};
 use wire::twirp;
 
@@ -103,7 +102,7 @@ impl House {
             phase: watched.clone(),
             api: Api::default(),
             pulse: Arc::clone(&pulse),
-            networks: Networks::new(&limits, Callers::Clients),
+            networks: Networks::new(&limits, AddressesOf::Clients),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
@@ -204,21 +203,32 @@ async fn answer(
             ToHub::Request(_, request) => Heard::Request(request),
             ToHub::Closed(session) => Heard::Closed(session),
             ToHub::RoomService(request, reply) => {
-                let room = proto::Room { name: "red".into(), ..Default::default() };
-                let answer = if matches!(*request, Request::ListRooms(_)) {
-                    Ok(Response::Rooms(vec![room]))
-                } else {
-                    Err(twirp::Error::new(twirp::Code::NotFound, "nobody is here"))
-                };
+                drop(request);
+                let nobody = twirp::Error::new(twirp::Code::NotFound, "nobody is here");
                 // Fails when the client has hung up meanwhile.
-                drop(reply.send(answer));
+                drop(reply.send(Err(nobody)));
                 continue;
             }
-            ToHub::Page { reply, .. } => {
+            ToHub::ParticipantPage { reply, .. } => {
                 // Endless: there is always somebody more.
                 let len = ANSWER_MAX / 4;
-                let page = Page { len, last: Some(Identity::new("ada")), ..Page::default() };
-                drop(reply.send(page));
+                let last = Some(Identity::new("ada"));
+                drop(reply.send(ParticipantPage { len, last, ..Default::default() }));
+                continue;
+            }
+            ToHub::RoomPage { names, after, reply } => {
+                // Two, one a page; endless for who names what no page can hold.
+                let is_endless = names.contains("endless");
+                let len = if is_endless { ANSWER_MAX / 4 } else { 5 };
+                let name = if after.is_none() { "red" } else { "blue" };
+                let room = proto::Room { name: name.into(), ..Default::default() };
+                let last = (after.is_none() || is_endless).then_some(RoomId(7));
+                drop(reply.send(RoomPage { items: vec![room], len, last }));
+                continue;
+            }
+            ToHub::IsHere { room, identity, reply } => {
+                let is_here = (room.expose(), identity.expose()) == ("den", "eve");
+                reply.send(is_here).expect("somebody waits");
                 continue;
             }
             ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,

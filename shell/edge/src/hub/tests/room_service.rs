@@ -1,13 +1,13 @@
 //! What back ends ask: what they are answered, and what clients are told of it.
 
-use model::{Identity, RoomName};
+use model::{Identity, RoomId, RoomName};
 use wire::proto::leave_request::Action;
 use wire::room_service::{Request, Response};
 use wire::twirp::{Code, Error};
 
 use super::*;
-use crate::limits::{NONCES_MAX, PAGE_BYTES, REFRESH_PROFILE_MAX};
-use crate::session::Page;
+use crate::limits::{NONCES_MAX, PAGE_BYTES, PAGE_LOOKS, REFRESH_PROFILE_MAX, ROOM_LOOKS};
+use crate::session::{ParticipantPage, RoomPage};
 
 impl Node {
     fn serve(&mut self, request: Request) -> Result<Response, Error> {
@@ -16,10 +16,23 @@ impl Node {
         answer.try_recv().unwrap_or(Err(Error::new(Code::Internal, "no answer in its turn")))
     }
 
-    fn page(&mut self, room: &str, after: Option<Identity>) -> Page {
+    fn page(&mut self, room: &str, after: Option<Identity>) -> ParticipantPage {
         let (reply, mut answer) = oneshot::channel();
-        self.tell(ToHub::Page { room: RoomName::new(room), after, reply });
+        self.tell(ToHub::ParticipantPage { room: RoomName::new(room), after, reply });
         answer.try_recv().expect("an answer in its turn")
+    }
+
+    fn room_page(&mut self, names: &[&str], after: Option<RoomId>) -> RoomPage {
+        let (reply, mut answer) = oneshot::channel();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.tell(ToHub::RoomPage { names: Arc::new(names), after, reply });
+        answer.try_recv().expect("an answer in its turn")
+    }
+
+    fn open(&mut self, name: &str, metadata: &str) {
+        let (name, metadata) = (name.to_owned(), metadata.to_owned());
+        let request = proto::CreateRoomRequest { name, metadata, ..Default::default() };
+        self.serve(Request::CreateRoom(Box::new(request))).unwrap();
     }
 
     fn refused(&mut self, request: Request) -> Code {
@@ -75,26 +88,22 @@ fn rooms_and_participants_are_listed_as_clients_see_them() {
     node.knock(ghost, joining(CHROMIUM_JOIN)).unwrap();
     node.knock(token("bob", "blue"), joining(CHROMIUM_JOIN)).unwrap();
 
-    let list = |names: &[&str]| {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Request::ListRooms(proto::ListRoomsRequest { names })
+    let RoomPage { items: all, last: None, .. } = node.room_page(&[], None) else {
+        panic!("more than a page")
     };
-    let Ok(Response::Rooms(all)) = node.serve(list(&[])) else { panic!("no rooms") };
     let found: Vec<_> =
         all.iter().map(|room| (room.name.as_str(), room.num_participants)).collect();
     assert_eq!(found, [("red", 1), ("blue", 1)]);
     assert_eq!(all[0].num_publishers, 1);
-    let Ok(Response::Rooms(some)) = node.serve(list(&["blue", "green"])) else {
-        panic!("no rooms")
-    };
+    let some = node.room_page(&["blue", "green"], None).items;
     assert_eq!(some.iter().map(|room| room.name.as_str()).collect::<Vec<_>>(), ["blue"]);
 
-    let red = node.page("red", None).participants;
+    let red = node.page("red", None).items;
     let identities: Vec<_> = red.iter().map(|info| info.identity.as_str()).collect();
     assert_eq!(identities, ["alice", "ghost"], "whoever moderates sees hidden ones too");
     assert!(red[1].permission.as_ref().unwrap().hidden);
     assert_eq!(red[0].tracks.len(), 2);
-    assert!(node.page("green", None).participants.is_empty());
+    assert!(node.page("green", None).items.is_empty());
 
     let info = participant(node.serve(Request::GetParticipant(named("blue", "bob"))));
     assert_eq!(info.identity, "bob");
@@ -115,7 +124,7 @@ fn a_large_room_is_listed_in_pages_that_keep_nobody_waiting() {
     loop {
         let page = node.page("red", after);
         assert!(page.len < PAGE_BYTES + metadata.len() + 1000, "{}", page.len);
-        listed.extend(page.participants.into_iter().map(|info| info.identity));
+        listed.extend(page.items.into_iter().map(|info| info.identity));
         pages += 1;
         after = page.last;
         if after.is_none() {
@@ -130,6 +139,43 @@ fn a_large_room_is_listed_in_pages_that_keep_nobody_waiting() {
     assert_eq!(pages, 3);
     let expect: Vec<String> = (0..9).map(|number| format!("person-{number}")).collect();
     assert_eq!(listed, expect);
+}
+
+#[test]
+fn many_rooms_are_listed_in_pages_that_keep_nobody_waiting() {
+    let mut node = Node::new();
+    let metadata = "x".repeat(PAGE_BYTES / 4);
+    for number in 0..10 {
+        node.open(&format!("large-{number}"), &metadata);
+    }
+    let small = PAGE_LOOKS / (ROOM_LOOKS + 1);
+    for number in 0..small {
+        node.open(&format!("small-{number}"), "");
+    }
+    let (mut listed, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = node.room_page(&[], after);
+        assert!(page.len < PAGE_BYTES + metadata.len() + 1000, "{}", page.len);
+        assert!(page.items.len() <= small + 1, "{}", page.items.len());
+        listed.extend(page.items.into_iter().map(|info| info.name));
+        pages += 1;
+        after = page.last;
+        if after.is_none() {
+            break;
+        }
+        // One behind the page ends.
+        if pages == 1 {
+            let room = "large-9".to_owned();
+            node.serve(Request::DeleteRoom(proto::DeleteRoomRequest { room })).unwrap();
+        }
+    }
+    assert_eq!(pages, 4, "two of the large, one with the last of them, and what is left");
+    let expect = (0..9).map(|number| format!("large-{number}"));
+    let expect = expect.chain((0..small).map(|number| format!("small-{number}")));
+    assert_eq!(listed, expect.collect::<Vec<_>>());
+    // Those that nobody asked for are passed over, and still bounded.
+    let last = format!("small-{}", small - 1);
+    assert_eq!(node.room_page(&[&last], None).items[0].name, last);
 }
 
 #[test]

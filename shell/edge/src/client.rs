@@ -65,7 +65,7 @@ impl Node {
 }
 
 /// A client's transport.
-pub(crate) struct Line {
+pub(crate) struct Client {
     pub(crate) id: PeerId,
     pub(crate) path: Path,
     pub(crate) peer: Peer,
@@ -76,7 +76,7 @@ pub(crate) struct Line {
     origin: Instant,
 }
 
-impl Line {
+impl Client {
     /// Has a worker expect somebody, who begins to come.
     pub(crate) fn new(node: &Node, id: PeerId, path: Path) -> Self {
         let pwd = "p".repeat(22);
