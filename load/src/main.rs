@@ -154,6 +154,9 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let server = Server::new(options.pid);
     let wire = options.wire.map(Server::new);
     let empty = server.resident_bytes()?;
+    // While nobody is there: clients that stand still for a moment are another measurement.
+    let mut yardstick = Yardstick::new(options.kind);
+    yardstick.take()?;
     let (phase, watched) = watch::channel(Phase::Settling);
     let origin = Instant::now();
     let house = Rc::new(client::House {
@@ -187,8 +190,6 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         sleep(settle).await;
     }
 
-    let mut yardstick = Yardstick::new(house.kind);
-    yardstick.take()?;
     phase.send(Phase::Measuring)?;
     let (began, busy) = (Instant::now(), server.busy()?);
     let wired = wire.as_ref().map(Server::busy).transpose()?;
@@ -210,9 +211,9 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     phase.send(Phase::Draining)?;
     sleep(DRAIN).await;
     phase.send(Phase::Over)?;
-    yardstick.take()?;
 
     let (sent, received) = (total(publishers).await?, total(subscribers).await?);
+    yardstick.take()?;
     let report = Report {
         wanted: sent.sent * options.subscribers as u64,
         received: received.received,
