@@ -1,8 +1,7 @@
 //! Searches what the stack was used for by calls that are over: nothing of a person is left there.
 #![cfg(target_os = "linux")]
 #![expect(clippy::disallowed_types, reason = "a test looks at the process from outside")]
-#![expect(clippy::disallowed_methods, reason = "its tokens are made on another thread's stack")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
 use std::hint::black_box;

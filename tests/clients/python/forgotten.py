@@ -117,6 +117,13 @@ async def stopped(talking: asyncio.Task[None]) -> None:
     await asyncio.gather(talking, return_exceptions=True)
 
 
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """Clients of which some were put out may have given up by themselves."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
 def nothing_of(watch: Watch, scan: Scan, person: str, how: str) -> None:
     """Two seconds after the end of its session: it talked until then, and others talk on."""
     vanished(scan, person, (*PERSONAL, "token", *SPOKEN))
@@ -155,8 +162,7 @@ async def put_out(watch: Watch) -> None:
     measured(True, f"cameras that were removed from a call that goes on: 0 copies {MEDIA_GONE_S:g} s after")
     await stopped(hals)
     await hal.disconnect()
-    process.kill()
-    await process.wait()
+    await ended(process)
 
 
 async def deleted_room(watch: Watch) -> None:
@@ -181,9 +187,7 @@ async def deleted_room(watch: Watch) -> None:
     measured(
         True, f"a deleted room: 0 copies of its sound {MEDIA_GONE_S:g} s, of its name {PERSON_GONE_S:g} s after"
     )
-    # Both ends of the sound were put out with the rest.
-    process.kill()
-    await process.wait()
+    await ended(process)
 
 
 async def killed_client(watch: Watch) -> None:

@@ -109,8 +109,8 @@ impl Replay {
         [oldest, gone].into_iter().flatten().min()
     }
 
-    /// Drops what is too much or too old, and what is left of those who left long enough ago. `back`: since when another
-    /// has that identity here.
+    /// Drops what is too much or too old, and what is left of those who left long enough ago. `back`: since when
+    /// another has that identity here.
     pub(super) fn forget(&mut self, now: Timestamp, back: impl Fn(&Identity) -> Option<Timestamp>) {
         self.trim(now);
         let is_due = |gone: &mut Gone| now.since(gone.at) >= REPLAY_GONE_TIME_MAX;
