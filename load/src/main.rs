@@ -85,7 +85,7 @@ struct Options {
     /// Fill payloads with this text and the time of sending, for those who search the server's memory
     #[arg(long, value_name = "TEXT")]
     stamp: Option<String>,
-    /// Seal stamped sound end to end under this text
+    /// Seal what is stamped end to end under this text
     #[arg(long, value_name = "TEXT", requires = "stamp")]
     passphrase: Option<String>,
     /// Let subscribers ask again for every packet and for key frames, as fast as they can; for the proof that
@@ -140,9 +140,6 @@ const DEAR: u8 = 3;
 
 fn main() -> Result<ExitCode, Failure> {
     let options = Options::parse();
-    if options.passphrase.is_some() && options.kind == Kind::Video {
-        return Err("only sound is sealed end to end".into());
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(measure(options)))

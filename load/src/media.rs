@@ -12,7 +12,7 @@ use crate::offer::{OPUS, VP8};
 use crate::stamp::Stamp;
 
 /// Room for the largest sealed packet.
-pub(crate) const PACKET_LEN_MAX: usize = 1_300;
+const PACKET_LEN_MAX: usize = 1_300;
 
 /// 20 ms at 32 kbit/s.
 const OPUS_LEN: usize = 80;
@@ -24,7 +24,13 @@ const TAG_LEN: usize = 16;
 /// A key frame each second: a subscriber starts at one.
 const KEYFRAME_EVERY: u16 = 30;
 /// X, then I: a 15-bit picture id follows. S in a frame's first packet.
-const DESCRIPTOR_LEN: usize = 4;
+pub(crate) const DESCRIPTOR_LEN: usize = 4;
+
+/// A packet in the clear.
+pub(crate) struct Packet {
+    pub(crate) bytes: [u8; PACKET_LEN_MAX],
+    pub(crate) len: usize,
+}
 
 /// How many packets a turn has, and how long one is on the wire.
 pub(crate) const fn turn_shape(kind: Kind) -> (usize, usize) {
@@ -60,22 +66,18 @@ impl Source {
 
     /// Makes and seals the packets of the next turn, one after the other, for `send`.
     pub(crate) fn turn(&mut self, sender: &SrtpSender, mut send: impl FnMut(&[u8])) {
-        let (packets, _) = turn_shape(self.kind);
         let step = match self.kind {
             Kind::Audio => 960,
             Kind::Video => 3_000,
         };
-        for number in 0..packets {
-            let mut packet = [0; PACKET_LEN_MAX];
-            let len = self.write(number, number + 1 == packets, &mut packet);
-            let len = match &mut self.stamp {
-                Some(stamp) => stamp.put(self.kind, self.ssrc, self.timestamp, &mut packet, len),
-                None => len,
-            };
-            let payload = len - FIXED_HEADER_LEN;
-            if let Ok(len) = sender.protect_rtp(&mut packet, FIXED_HEADER_LEN, payload, self.index)
-            {
-                send(packet.get(..len).unwrap_or_default());
+        let mut frame = self.frame();
+        if let Some(stamp) = &mut self.stamp {
+            stamp.put(self.kind, self.ssrc, self.timestamp, &mut frame);
+        }
+        for Packet { bytes, len } in &mut frame {
+            let payload = *len - FIXED_HEADER_LEN;
+            if let Ok(len) = sender.protect_rtp(bytes, FIXED_HEADER_LEN, payload, self.index) {
+                send(bytes.get(..len).unwrap_or_default());
             }
             self.index += 1;
         }
@@ -83,8 +85,13 @@ impl Source {
         self.frame = (self.frame + 1) & 0x7fff;
     }
 
-    /// Writes one packet in the clear; its length.
-    fn write(&self, number: usize, is_last: bool, packet: &mut [u8; PACKET_LEN_MAX]) -> usize {
+    /// The packets of one frame, in the clear and without a stamp.
+    pub(crate) fn frame(&self) -> Vec<Packet> {
+        let (packets, _) = turn_shape(self.kind);
+        (0..packets).map(|number| self.write(number, number + 1 == packets)).collect()
+    }
+
+    fn write(&self, number: usize, is_last: bool) -> Packet {
         let header = FixedHeader {
             marker: is_last && self.kind == Kind::Video,
             has_padding: false,
@@ -93,14 +100,15 @@ impl Source {
                 Kind::Audio => OPUS,
                 Kind::Video => VP8,
             },
-            sequence: u16::try_from(self.index & 0xffff).unwrap_or(0),
+            sequence: u16::try_from((self.index + number as u64) & 0xffff).unwrap_or(0),
             timestamp: self.timestamp,
             ssrc: self.ssrc,
         };
+        let mut packet = [0; PACKET_LEN_MAX];
         if let Some(place) = packet.first_chunk_mut() {
             *place = header.to_bytes();
         }
-        match self.kind {
+        let len = match self.kind {
             Kind::Audio => FIXED_HEADER_LEN + OPUS_LEN,
             Kind::Video => {
                 let [high, low] = (self.frame | 0x8000).to_be_bytes();
@@ -114,7 +122,8 @@ impl Source {
                 }
                 FIXED_HEADER_LEN + DESCRIPTOR_LEN + VP8_LEN
             }
-        }
+        };
+        Packet { bytes: packet, len }
     }
 }
 
@@ -127,9 +136,8 @@ mod tests {
     #[test]
     fn a_camera_starts_with_a_key_frame_of_720p() {
         let source = Source::new(Kind::Video, 7, None);
-        let mut packet = [0; PACKET_LEN_MAX];
-        let len = source.write(0, false, &mut packet);
-        let packet = &packet[..len];
+        let Packet { bytes, len } = source.write(0, false);
+        let packet = &bytes[..len];
         let header = RtpHeader::parse(packet).unwrap();
         let payload = &packet[header.payload_range(packet).unwrap()];
         let descriptor = Descriptor::parse(payload).unwrap();

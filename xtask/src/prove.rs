@@ -55,11 +55,14 @@ pub(crate) struct Proof {
 const PROOFS: &[Proof] = &[
     Proof {
         name: "forgotten",
-        claim: "What was said is forgotten after ten seconds, and a person two seconds after the goodbye.",
-        done: "People talk, send data and leave; one is killed. Meanwhile all memory of the server is searched, ten \
-               times a second, for what they said and who they are. Encryption between the clients is off, so that \
-               there is something to find.",
-        not_shown: "The kernel's own buffers, swap, and what the other participants keep.",
+        claim: "What was said is forgotten after ten seconds, and a person two seconds after the goodbye or the \
+                removal, though the others talk on.",
+        done: "People talk, send data and leave; some talk until they say goodbye, are removed, or their room is \
+               deleted; one is killed. Meanwhile all memory of the server is searched, ten times a second, for what \
+               they said, what they sent and who they are. Encryption between the clients is off, so that there is \
+               something to find.",
+        not_shown: "The kernel's own buffers, swap, and what the other participants keep, or have been sent and do not \
+                    take.",
         scenario: "forgotten",
         is_alone: false,
     },
@@ -76,9 +79,9 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "blind",
         claim: "With end-to-end encryption the server never has the content or the key, and the wire shows nothing.",
-        done: "Two people talk, chat and send sound under a channel key. What they say and the key, as typed and as \
-               derived, are searched for in the server's memory, in its log and its metrics, and in every packet to \
-               and from it.",
+        done: "Two people talk and chat under a channel key, and others send sound and pictures under it. What they \
+               say and the key, as typed and as derived, are searched for in the server's memory, in its log and its \
+               metrics, and in every packet to and from it.",
         not_shown: "Who is in which room, when, and how much they send: the server sees that.",
         scenario: "blind",
         is_alone: false,

@@ -198,12 +198,15 @@ fn no_server_has_a_switch_that_was_not_asked_for() {
         "core/peer/src/lib.rs",
         "core/rtp/src/lib.rs",
         "core/rtp/src/srtp/replay.rs",
+        "core/sfu/src/forward/arena.rs",
+        "core/sfu/src/lib.rs",
         "core/wire/src/lib.rs",
         "core/wire/src/revocation.rs",
         "shell/edge/src/hub/request.rs",
         "shell/edge/src/lib.rs",
         "shell/edge/src/memory.rs",
         "shell/edge/src/socket.rs",
+        "shell/edge/src/worker/hop.rs",
         "shell/edge/src/worker/turn.rs",
     ];
     let features = |more: &[&str]| {

@@ -9,6 +9,8 @@ pub mod control;
 pub mod forward;
 pub mod limits;
 mod message;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 
 pub use control::Control;
 pub use forward::Forward;

@@ -187,7 +187,7 @@ pub enum Report {
     HistoryReleased {
         /// Which room.
         room: RoomId,
-        /// Bytes of packets that were still held, zeroed now.
+        /// Bytes of packets that it had for its last seconds, all zeroed by now.
         bytes: usize,
     },
 }

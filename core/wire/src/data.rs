@@ -98,6 +98,8 @@ pub struct Packet {
     pub sequence: u32,
     /// The mark by which a sender lets repeats be dropped; empty if it sets none.
     pub nonce: Vec<u8>,
+    /// Whose words they are, when an agent sends another's.
+    pub on_behalf_of: Option<Identity>,
 }
 
 impl std::fmt::Debug for Packet {
@@ -121,9 +123,21 @@ impl Audience {
     /// Whether it is for that participant: no names at all mean everybody.
     #[must_use]
     pub fn includes(&self, identity: &Identity, sid: &ParticipantSid) -> bool {
-        self.identities.is_empty() && self.sids.is_empty()
-            || self.identities.contains(identity)
-            || self.sids.contains(sid)
+        self.identities.is_empty() && self.sids.is_empty() || self.names(identity, sid)
+    }
+
+    /// Whether that participant is one of those who are named.
+    #[must_use]
+    pub fn names(&self, identity: &Identity, sid: &ParticipantSid) -> bool {
+        self.identities.contains(identity) || self.sids.contains(sid)
+    }
+
+    /// Takes one who is named out. Whether somebody is left: without names it would be for everybody.
+    #[must_use]
+    pub fn remove(&mut self, identity: &Identity, sid: &ParticipantSid) -> bool {
+        self.identities.retain(|named| named != identity);
+        self.sids.retain(|named| named != sid);
+        !self.identities.is_empty() || !self.sids.is_empty()
     }
 }
 
@@ -172,12 +186,14 @@ pub fn receive(bytes: &[u8], delivery: Delivery, sender: Sender<'_>) -> Result<P
         Some(Value::User(user)) => std::mem::take(&mut user.nonce),
         _ => Vec::new(),
     };
-    let bytes = if speaks_for_another(&packet, sender) {
-        on_behalf(packet, delivery, sender)
+    let (bytes, on_behalf_of) = if speaks_for_another(&packet, sender) {
+        let other = Identity::new(&packet.participant_identity);
+        (on_behalf(packet, delivery, sender), Some(other))
     } else {
-        attribute(bytes, delivery, sender, &audience).ok_or(DataError::Undecodable)?
+        let attributed = attribute(bytes, delivery, sender, &audience);
+        (attributed.ok_or(DataError::Undecodable)?, transcribed(&packet))
     };
-    Ok(Packet { bytes, route, audience, sequence, nonce })
+    Ok(Packet { bytes, route, audience, sequence, nonce, on_behalf_of })
 }
 
 /// The packet of a back end, which is nobody's: it bears no name and no sequence. With it comes its delivery.
@@ -209,8 +225,38 @@ pub fn announce(request: SendDataRequest) -> Result<(Delivery, Packet), DataErro
     }
     let audience = audience(&packet)?;
     let bytes = packet.encode_to_vec();
-    let nonce = request.nonce;
-    Ok((delivery, Packet { bytes, route: Route::Audience, audience, sequence: 0, nonce }))
+    let (route, nonce) = (Route::Audience, request.nonce);
+    let packet = Packet { bytes, route, audience, sequence: 0, nonce, on_behalf_of: None };
+    Ok((delivery, packet))
+}
+
+/// A packet that passed, without one of those whom it names as its receivers. None if the bytes are no message.
+#[must_use]
+pub fn unaddressed(bytes: &[u8], identity: &Identity, sid: &ParticipantSid) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for field in Fields(bytes) {
+        let field = field?;
+        match field.number {
+            field::DESTINATION_IDENTITIES if field.payload()? == identity.expose().as_bytes() => {}
+            field::USER => {
+                let mut rest = Vec::with_capacity(field.raw.len());
+                for inner in Fields(field.payload()?) {
+                    let inner = inner?;
+                    let name = match inner.number {
+                        field::user::DESTINATION_IDENTITIES => identity.expose(),
+                        field::user::DESTINATION_SIDS => sid.as_str(),
+                        _ => "",
+                    };
+                    if name.is_empty() || inner.payload()? != name.as_bytes() {
+                        rest.extend_from_slice(inner.raw);
+                    }
+                }
+                put_bytes(field::USER, &rest, &mut out);
+            }
+            _ => out.extend_from_slice(field.raw),
+        }
+    }
+    Some(out)
 }
 
 fn route(packet: &DataPacket, sender: Sender<'_>) -> Result<Route, DataError> {
@@ -270,6 +316,16 @@ fn speaks_for_another(packet: &DataPacket, sender: Sender<'_>) -> bool {
         _ => false,
     };
     sender.agent && names_another && may
+}
+
+/// Whose words a transcription says they are.
+fn transcribed(packet: &DataPacket) -> Option<Identity> {
+    match &packet.value {
+        Some(Value::Transcription(words)) => {
+            Some(Identity::new(&words.transcribed_participant_identity))
+        }
+        _ => None,
+    }
 }
 
 /// Keeps the name that an agent put in, and marks the text as generated.

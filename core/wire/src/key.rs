@@ -23,6 +23,7 @@ pub use pair::KeyPair;
 pub use public::{PublicKey, PublicKeys};
 
 use crate::limits::{JWKS_KEYS_MAX, JWKS_MAX, KEY_NAME_MAX, PEM_MAX, SECRET_LEN_MIN};
+use crate::rinse;
 
 /// What no project's name begins with, so that the server's own issuers collide with none.
 pub const RESERVED_PREFIX: &str = "incamera:";
@@ -214,7 +215,7 @@ impl App {
         };
         let key = under(&issued.to_le_bytes(), &self.certificate.0);
         let key = under(&salt.to_le_bytes(), &key);
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), message, signature).is_ok()
+        rinse::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), message, signature)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod key;
 pub mod limits;
 pub mod negotiation;
 pub mod revocation;
+pub mod rinse;
 pub mod room_service;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;

@@ -23,6 +23,7 @@ use crate::claims::Date;
 use crate::grant::{Ends, Permission};
 use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, REFRESH_ISSUER};
 use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
+use crate::rinse;
 use crate::shape::{self, ShapeError};
 
 /// A token that is not believed. Each is the sender's fault and means the HTTP status 401.
@@ -81,18 +82,15 @@ impl TokenId {
     /// The id of the tokens that `issuer` named `jti`.
     #[must_use]
     pub fn of_jti(issuer: &str, jti: &str) -> Self {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"jti\0");
-        context.update(&u64::try_from(issuer.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(issuer.as_bytes());
-        context.update(jti.as_bytes());
-        Self::from_digest(&context.finish())
+        let len = u64::try_from(issuer.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let parts = [b"jti\0", len.as_slice(), issuer.as_bytes(), jti.as_bytes()];
+        Self::from_digest(&rinse::sha256(&parts))
     }
 
     /// `signed` is what the signature covers: some algorithms allow several signatures, and compression
     /// several forms.
     pub(crate) fn of_signed(signed: &[u8]) -> Self {
-        Self::from_digest(&digest::digest(&digest::SHA256, signed))
+        Self::from_digest(&rinse::sha256(&[signed]))
     }
 
     fn from_digest(digest: &digest::Digest) -> Self {

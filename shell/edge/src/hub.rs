@@ -85,6 +85,8 @@ struct Gathering {
     /// Milliseconds of Unix time.
     created_at_ms: i64,
     replay: Replay,
+    /// When the hub is woken for it.
+    replay_at: Option<Timestamp>,
     /// Marks of back ends' last messages, oldest first: at most [`crate::limits::NONCES_MAX`].
     nonces: VecDeque<Vec<u8>>,
     /// What participants are called here: of this room alone and the same as long as it lives, since nothing of a
@@ -104,7 +106,7 @@ enum Timer {
     End(PeerId),
     /// Whom the participant lets receive its tracks, which came too soon after others.
     Permit(PeerId),
-    /// The oldest packets of a room's replay.
+    /// Of a room's replay, the oldest packets or those of who left first.
     Forget(RoomId),
 }
 

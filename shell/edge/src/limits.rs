@@ -120,6 +120,14 @@ pub const REPLAY_PACKETS_MAX: usize = 1024;
 /// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
 pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
 
+/// How long it keeps those of a participant that left: enough for a resume that is under way, and half of the 2 s after
+/// which nothing of the participant is left.
+pub const REPLAY_GONE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Participants that left a room and whose packets it still keeps: a large room that empties at once. When there are
+/// more, the first ones' packets go sooner.
+pub const REPLAY_GONE_MAX: usize = 1024;
+
 /// Marks of back ends' messages that a room remembers: the retries of one come within seconds.
 pub const NONCES_MAX: usize = 256;
 

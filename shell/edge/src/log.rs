@@ -9,6 +9,7 @@ use std::fmt;
 
 use model::{Classified, DataClass, Loggable};
 use ring::hmac;
+use wire::rinse;
 
 #[doc(hidden)]
 pub use tracing;
@@ -89,13 +90,11 @@ impl Pseudonyms {
     }
 
     pub(crate) fn of(&self, kind: Kind, name: &str) -> Pseudonym {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(match kind {
+        let kind: &[u8] = match kind {
             Kind::Identity => b"identity\0",
             Kind::Room => b"room\0",
-        });
-        context.update(name.as_bytes());
-        let tag = context.sign();
+        };
+        let tag = rinse::sign(&self.key, &[kind, name.as_bytes()]);
         let mut bytes = [0; PSEUDONYM_LEN];
         for (to, from) in bytes.iter_mut().zip(tag.as_ref()) {
             *to = *from;

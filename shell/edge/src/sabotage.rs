@@ -4,8 +4,9 @@
 //! Owns: reading which guard is to go; raising a panic when a client asks for it.
 //! Guarantees: it compiles only with the feature and with `INCAMERA_SABOTAGE_IS_MEANT` in the environment of the
 //! build, so that `--all-features` does not bring it in by mistake; a server that runs with it says so as an error.
-//! Not here: the guards. They are in `memory` (zeroing), `wire::revocation`, `rtp::srtp` (the replay
-//! window), `peer::ice` (integrity at the front door) and `worker` (containment of panics). Panics are raised in
+//! Not here: the guards. They are in `memory` (zeroing), `sfu::forward` (eviction from a room's history), `worker` (the
+//! rings between workers, containment of panics), `wire::revocation`, `rtp::srtp` (the replay window) and `peer::ice`
+//! (integrity at the front door). Panics are raised in
 //! `socket`, `hub::request` and `worker`. Decision 0015.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +25,17 @@ const VARIABLE: &str = "INCAMERA_SABOTAGE";
 const PANIC_WISH: &str = "incamera-sabotage: panic in the ";
 
 static ZEROING_IS_OFF: AtomicBool = AtomicBool::new(false);
+static WIPING_IS_OFF: AtomicBool = AtomicBool::new(false);
 static CONTAINMENT_IS_OFF: AtomicBool = AtomicBool::new(false);
 
 /// Whether freed memory keeps what was in it.
 pub(crate) fn is_zeroing_off() -> bool {
     ZEROING_IS_OFF.load(Ordering::Relaxed)
+}
+
+/// Whether what one worker gave another stays in the ring between them.
+pub(crate) fn is_wiping_off() -> bool {
+    WIPING_IS_OFF.load(Ordering::Relaxed)
 }
 
 /// Whether a panic over one peer ends the worker.
@@ -51,6 +58,8 @@ pub fn begin() {
     let named = std::env::var(VARIABLE).unwrap_or_default();
     let switch = match named.as_str() {
         "zeroing" => &ZEROING_IS_OFF,
+        "eviction" => &sfu::sabotage::EVICTION_IS_OFF,
+        "rings" => &WIPING_IS_OFF,
         "revocation" => &wire::sabotage::REVOCATION_IS_OFF,
         "replay-window" => &rtp::sabotage::REPLAY_WINDOW_IS_OFF,
         "containment" => &CONTAINMENT_IS_OFF,

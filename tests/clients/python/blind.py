@@ -1,6 +1,6 @@
 """What the server and the wire know of a call that is encrypted end to end: neither what was said nor the key.
 
-Marks go in as data packets, chat and sound, and so does the channel key, which is a mark, too. They are searched for in
+Marks go in as data packets, chat, sound and pictures, and so does the channel key, which is a mark, too. They are searched for in
 `/proc/PID/mem`, in the server's log, in its metrics, and in every packet from and to the server. Each place has its
 positive control: something of the same kind that must be found there. That names are forgotten: `forgotten`. Needs root.
 
@@ -25,6 +25,7 @@ from marked import SPOKEN, arrive, found, load, talk, token
 from memory import Memory, Watch, mark
 
 TALK_S = 5.0
+MEDIA = ("audio", "video")
 UDP_PORT = int(os.environ["INCAMERA_UDP_PORT"])
 HTTP_PORT = urlsplit(SERVER).port or 80
 #: The salt of LiveKit's clients, for the key that is derived from the text.
@@ -43,16 +44,14 @@ async def act() -> None:
     heard: list[rtc.DataPacket] = []
     grace.on("data_received", heard.append)
     # The same without a channel key, so that there is something to find.
-    calls = [
-        await load("sealed_audio", "audio", 4, "--passphrase", key),
-        await load("open_audio", "audio", 4),
-    ]
+    calls = [await load(f"sealed_{kind}", kind, 4, "--passphrase", key) for kind in MEDIA]
+    calls += [await load(f"open_{kind}", kind, 4) for kind in MEDIA]
     await talk(eve, "eve", TALK_S)
     check(heard and mark("eve_reliable").encode() in heard[0].data, "grace reads what eve says")
     for call in calls:
-        check(await call.wait() == 0, "the sound of both calls arrived whole")
+        check(await call.wait() == 0, "the media of all calls arrived whole")
     hidden = {f"eve_{kind}": mark(f"eve_{kind}").encode() for kind in SPOKEN}
-    hidden |= {"sealed_audio": mark("sealed_audio").encode()}
+    hidden |= {f"sealed_{kind}": mark(f"sealed_{kind}").encode() for kind in MEDIA}
     hidden |= {"the channel key": key.encode(), "the derived key": derived}
 
     in_memory("sealed", watch)
@@ -64,12 +63,13 @@ async def act() -> None:
 
 
 def in_memory(what: str, watch: Watch) -> None:
-    names = (*(f"eve_{kind}" for kind in SPOKEN), f"{what}_audio", f"{what}_key", f"{what}_derived")
+    names = [f"eve_{kind}" for kind in SPOKEN]
+    names += [f"{what}_{kind}" for kind in (*MEDIA, "key", "derived")]
     copies = {name: watch.most(name) for name in names}
     looks, size = len(watch.scans), watch.scans[-1].bytes >> 20
     check(not any(copies.values()), f"nothing sealed is in memory: {copies}")
     measured(looks > 10, f"memory: 0 copies of what was said and of the key in {looks} looks at {size} MiB")
-    found(watch, "eve_identity", "open_audio")
+    found(watch, "eve_identity", *(f"open_{kind}" for kind in MEDIA))
 
 
 def in_log(hidden: dict[str, bytes]) -> None:
@@ -104,8 +104,9 @@ async def on_the_wire(tap: Tap, hidden: dict[str, bytes]) -> None:
     content = streams(seen)
     for name, secret in hidden.items():
         check(secret not in content, f"{name} is not on the wire")
-    open_audio = content.count(mark("open_audio").encode() + b"1")
-    check(open_audio == 0, "nor is the sound that is not encrypted end to end")
+    for kind in MEDIA:
+        shown = content.count(mark(f"open_{kind}").encode() + b"1")
+        check(shown == 0, f"nor is the {kind} that is not encrypted end to end")
     kinds = Counter(it.kind for it in seen if it.protocol == "udp")
     check(kinds["rtp"] > 500 and kinds["dtls"] > 50, f"media and data were seen: {dict(kinds)}")
     measured(

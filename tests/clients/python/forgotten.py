@@ -32,9 +32,9 @@ from marked import (
     token,
     vanished,
 )
-from memory import Memory, Watch, mark
+from memory import Memory, Scan, Watch, mark
 
-#: From the last goodbye of a call to the end of its media.
+#: From the last goodbye of a call, or from its sender's removal, to the end of its media.
 MEDIA_GONE_S = 1.0
 #: A client that was killed says nothing: after 30 s without a check it is put out.
 KILLED_GONE_S = 30.0 + PERSON_GONE_S
@@ -100,6 +100,96 @@ async def quiet_call(watch: Watch) -> None:
     measured(gone <= ROOM_GONE_S, f"the room's name is gone {gone:.1f} s after the last one left")
 
 
+async def talkers(watch: Watch, room: str, *people: str) -> tuple[list[rtc.Room], list[asyncio.Task[None]]]:
+    """People who talk until they are stopped, and whose tokens are looked for."""
+    rooms = []
+    for person in people:
+        jwt = token(person, room)
+        watch.memory.secrets[f"{person}_token"] = jwt.encode()
+        rooms.append(await arrive(jwt))
+    talking = [asyncio.create_task(talk(it, person, 600)) for it, person in zip(rooms, people, strict=True)]
+    return rooms, talking
+
+
+async def stopped(talking: asyncio.Task[None]) -> None:
+    """Whoever is put out may be in the middle of a word, which then fails."""
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """Clients of which some were put out may have given up by themselves."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def nothing_of(watch: Watch, scan: Scan, person: str, how: str) -> None:
+    """Two seconds after the end of its session: it talked until then, and others talk on."""
+    vanished(scan, person, (*PERSONAL, "token", *SPOKEN))
+    found(watch, *(f"{person}_{kind}" for kind in (*KEPT, *PERSONAL)))
+    measured(True, f"{person}, who talked until {how}: 0 copies of words, names and token {PERSON_GONE_S:g} s after")
+
+
+async def put_out(watch: Watch) -> None:
+    """One leaves in the middle of a word, one is removed so, and so are cameras; one talks on with those who see them."""
+    room = mark("put_room")
+    process = await load("put_video", "video", 90, room=room)
+    await until("their media are found", 20, lambda: watch.most("put_video") > 0)
+    (fay, gus, hal), (fays, guss, hals) = await talkers(watch, room, "fay", "gus", "hal")
+    await asyncio.sleep(TALK_S)
+    await stopped(fays)
+    await fay.disconnect()
+    nothing_of(watch, await watch.after(time.monotonic() + PERSON_GONE_S), "fay", "her goodbye")
+    async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
+
+        async def remove(identity: str) -> None:
+            await back_end.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=identity))
+
+        await remove(mark("gus_identity"))
+        removed = time.monotonic()
+        await stopped(guss)
+        nothing_of(watch, await watch.after(removed + PERSON_GONE_S), "gus", "he was removed")
+        await until("gus is told", 5, lambda: not gus.isconnected())
+        for number in range(2):
+            await remove(f"Publisher-{number}")
+        removed = time.monotonic()
+        vanished(await watch.after(removed + MEDIA_GONE_S), "put", ("video",))
+        people = (await back_end.room.list_participants(api.ListParticipantsRequest(room=room))).participants
+    check(len(people) == 3 and hal.isconnected(), "those who saw them, and hal, are still there")
+    found(watch, "put_video")
+    aged(watch, "put_video", *(f"hal_{kind}" for kind in KEPT))
+    measured(True, f"cameras that were removed from a call that goes on: 0 copies {MEDIA_GONE_S:g} s after")
+    await stopped(hals)
+    await hal.disconnect()
+    await ended(process)
+
+
+async def deleted_room(watch: Watch) -> None:
+    """A back end deletes a room in which two people talk and others send sound."""
+    room = mark("deleted_room")
+    process = await load("deleted_audio", "audio", 90, room=room)
+    await until("their media are found", 20, lambda: watch.most("deleted_audio") > 0)
+    people = ("ivy", "jim")
+    _, talking = await talkers(watch, room, *people)
+    await asyncio.sleep(TALK_S)
+    async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
+        await back_end.room.delete_room(api.DeleteRoomRequest(room=room))
+    deleted = time.monotonic()
+    for task in talking:
+        await stopped(task)
+    vanished(await watch.after(deleted + MEDIA_GONE_S), "deleted", ("audio",))
+    scan = await watch.after(deleted + PERSON_GONE_S)
+    for person in people:
+        nothing_of(watch, scan, person, "the room was deleted")
+    vanished(scan, "deleted", ("room",))
+    found(watch, "deleted_audio", "deleted_room")
+    measured(
+        True, f"a deleted room: 0 copies of its sound {MEDIA_GONE_S:g} s, of its name {PERSON_GONE_S:g} s after"
+    )
+    await ended(process)
+
+
 async def killed_client(watch: Watch) -> None:
     """A person whose process is killed in the middle of a word, beside one who stays."""
     room = mark("killed_room")
@@ -151,9 +241,10 @@ async def act() -> None:
     parts = (
         *(quiet_call(watch), killed_client(watch)),
         *(media(watch, "audio"), media(watch, "video"), killed_media(watch)),
+        *(put_out(watch), deleted_room(watch)),
     )
-    for part in [asyncio.create_task(part) for part in parts]:
-        await part
+    # The first that fails ends all: one is enough.
+    await asyncio.gather(*parts)
     scan = await watch.after(time.monotonic())
     check(scan.found["token"] == 0, f"no token at all is left {dict(scan.where.get('token', {}))}")
     looks = len(watch.scans)

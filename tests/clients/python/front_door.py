@@ -36,6 +36,9 @@ RATE = 250_000
 #: A request's head may take this long; so may a reader that does not read.
 HEAD_S, LATE_S = 10.0, 2.5
 HEADS, READERS = 200, 50
+#: What is told is kept once for all who do not read it; beside that each has one message under way, as it is encoded
+#: and as it is written. Twice that is allowed.
+TOLD_BYTES = 30_000
 
 
 def resident_kib() -> int:
@@ -178,7 +181,7 @@ async def slow_readers() -> None:
     told: list[asyncio.Task[None]] = []
     while time.monotonic() < end:
         # Not awaited: the SDK sometimes misses the echo that it waits for, which came too soon, for 5 s.
-        metadata = f"{len(told)} " + "m" * 30_000
+        metadata = f"{len(told)} " + "m" * TOLD_BYTES
         told.append(asyncio.create_task(ada.local_participant.set_metadata(metadata)))
         await asyncio.sleep(0.1)
         peak = max(peak, resident_kib())
@@ -188,6 +191,12 @@ async def slow_readers() -> None:
         f"{cut} of {READERS} participants who read nothing of {len(told) * 30} KB were cut within {HEAD_S + LATE_S:g} s",
     )
     control(peak > before, f"by the same measure, memory did grow while they waited: by {peak - before} KiB")
+    bound = 2 * (len(told) + 2 * READERS) * TOLD_BYTES >> 10
+    measured(
+        peak - before <= bound,
+        f"what waited for them took {peak - before} KiB at most ({bound} are allowed; a copy for each would be "
+        f"{len(told) * READERS * TOLD_BYTES >> 10})",
+    )
     control(ada.isconnected(), "ada, who reads, is still there")
     for task in told:
         task.cancel()

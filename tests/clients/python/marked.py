@@ -32,7 +32,8 @@ def token(person: str, room: str) -> str:
         .with_grants(api.VideoGrants(room_join=True, room=room))
         .to_jwt()
     )
-    mark_sensitive(jwt)
+    for sensitive in (jwt, *(mark(f"{person}_{kind}") for kind in PERSONAL)):
+        mark_sensitive(sensitive)
     return jwt
 
 
@@ -57,10 +58,12 @@ async def talk(room: rtc.Room, person: str, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
-async def load(stamp: str, kind: str, seconds: int, *more: str) -> asyncio.subprocess.Process:
+async def load(
+    stamp: str, kind: str, seconds: int, *more: str, room: str | None = None
+) -> asyncio.subprocess.Process:
     arguments = [
         *("--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", stamp, "--kind", kind, "--publishers", "2", "--subscribers", "2"),
+        *("--room", room or stamp, "--kind", kind, "--publishers", "2", "--subscribers", "2"),
         *("--seconds", str(seconds), "--stamp", mark(stamp), *more),
     ]
     return await asyncio.create_subprocess_exec(os.environ["INCAMERA_LOAD"], *arguments)

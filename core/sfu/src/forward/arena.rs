@@ -4,7 +4,7 @@
 //! newest. The ring starts small; each time its end is reached while its oldest packet is younger than
 //! the horizon, it grows instead of beginning again at the front.
 //! Guarantees: a packet is zeroed when it leaves, at the latest when it is [`limits::HISTORY_AGE_MAX`]
-//! old; all of it is unmapped with the room. No allocation once the index has its size.
+//! old or its track ends; all of it is unmapped with the room. No allocation once the index has its size.
 //! Source: DESIGN §3; media-path report §7.
 
 use std::collections::VecDeque;
@@ -26,6 +26,8 @@ pub(super) struct EntryId(u64);
 struct Entry {
     start: u32,
     len: u32,
+    /// The row of the track that it is of: none before that is known, and once the track is gone.
+    track: Option<u32>,
     at: Timestamp,
 }
 
@@ -83,6 +85,7 @@ impl<M: Memory> Arena<M> {
         self.entries.push_back(Entry {
             start: u32::try_from(start).ok()?,
             len: u32::try_from(len).ok()?,
+            track: None,
             at: now,
         });
         Some((id, self.memory.as_mut().get_mut(start..stop)?))
@@ -97,10 +100,25 @@ impl<M: Memory> Arena<M> {
         }
     }
 
+    /// The packet that was pushed last is one of this track's.
+    pub(super) fn keep(&mut self, track: u32) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.track = Some(track);
+        }
+    }
+
+    /// Zeroes the packets of a track that ends. O(packets that there are).
+    pub(super) fn erase(&mut self, track: u32) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.track == Some(track)) {
+            entry.track = None;
+            zero(self.memory.as_mut(), entry.start as usize, entry.len as usize);
+        }
+    }
+
     /// The bytes of a packet, while they are there.
     pub(super) fn get(&self, id: EntryId) -> Option<&[u8]> {
         let index = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
-        let entry = self.entries.get(index)?;
+        let entry = self.entries.get(index).filter(|entry| entry.track.is_some())?;
         let start = entry.start as usize;
         self.memory.as_ref().get(start..start + entry.len as usize)
     }
@@ -157,6 +175,10 @@ impl<M: Memory> Arena<M> {
 }
 
 fn zero(memory: &mut [u8], start: usize, len: usize) {
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::is_off() {
+        return;
+    }
     if let Some(bytes) = memory.get_mut(start..start + len) {
         bytes.fill(0);
     }
@@ -172,8 +194,19 @@ mod tests {
     }
 
     fn push(arena: &mut Arena<Vec<u8>>, now: Timestamp, len: usize, fill: u8) -> EntryId {
+        push_of(arena, 1, now, len, fill)
+    }
+
+    fn push_of(
+        arena: &mut Arena<Vec<u8>>,
+        track: u32,
+        now: Timestamp,
+        len: usize,
+        fill: u8,
+    ) -> EntryId {
         let (id, bytes) = arena.push(now, len).unwrap();
         bytes.fill(fill);
+        arena.keep(track);
         id
     }
 
@@ -195,6 +228,24 @@ mod tests {
         arena.retract();
         assert!(arena.get(id).is_none());
         assert!(arena.memory.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_track_that_ends_leaves_nothing_and_the_others_stay() {
+        let mut arena = Arena::new(vec![0; limits::ARENA_STEP_BYTES]);
+        let ids: Vec<_> = (1..=4)
+            .map(|n| push_of(&mut arena, n % 2, at(0), 10, u8::try_from(n).unwrap()))
+            .collect();
+        arena.erase(1);
+        let left: Vec<_> = ids.iter().map(|id| arena.get(*id).map(|bytes| bytes[0])).collect();
+        assert_eq!(left, [None, Some(2), None, Some(4)]);
+        let zeros = arena.memory.iter().take(40).filter(|&&byte| byte == 0).count();
+        assert_eq!(zeros, 20);
+        // The row belongs to another now.
+        let id = push_of(&mut arena, 1, at(0), 10, 5);
+        assert_eq!(arena.get(id).unwrap(), [5; 10]);
+        arena.expire(at(0) + limits::HISTORY_AGE_MAX);
+        assert!(arena.is_zero());
     }
 
     #[test]

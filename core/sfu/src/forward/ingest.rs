@@ -79,6 +79,7 @@ impl<M: Memory> Forward<M> {
             room.arena.retract();
             return;
         };
+        room.arena.keep(packet.track);
         self.tell_live(now, &packet);
         self.relay(entry, &packet, outside);
         self.fresh.push(packet);
@@ -101,6 +102,7 @@ impl<M: Memory> Forward<M> {
         let entry = match room.arena.push(now, payload.len()) {
             Some((entry, bytes)) => {
                 bytes.copy_from_slice(payload);
+                room.arena.keep(row);
                 entry
             }
             None if payload.is_empty() => EntryId::default(),

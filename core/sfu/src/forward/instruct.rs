@@ -159,6 +159,9 @@ impl<M: Memory> Forward<M> {
         let Some(track) = self.tracks.remove(row) else {
             return;
         };
+        if let Some(room) = self.rooms.get_mut(&track.room) {
+            room.arena.erase(row);
+        }
         // Packets of this batch that were not flushed would name a row that may be used again.
         self.fresh.retain(|packet| packet.track != row);
         for subscription in track.subscriptions {

@@ -648,6 +648,32 @@ fn a_removed_peer_takes_its_tracks_and_the_history_with_it() {
 }
 
 #[test]
+fn who_leaves_takes_what_it_sent_out_of_the_history_that_goes_on() {
+    let (mut forward, mut wire, ada, ben) = sound_call();
+    let relay = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
+    forward.instruct(at(0), relay, &mut wire);
+    let mut other = worker(1);
+    let add = Instruction::AddRelayedTrack {
+        track: TRACK,
+        room: ROOM,
+        kind: TrackKind::Audio,
+        from: WorkerId(0),
+    };
+    other.instruct(at(0), Instruction::AddPeer { peer: ben.id, room: ROOM }, &mut wire);
+    other.instruct(at(0), add, &mut wire);
+    let bytes = ada.seal(&sound(1000, &[9; 80]));
+    ada.send(&mut forward, &mut wire, at(1), &bytes);
+    for (packet, payload) in &wire.relayed {
+        other.relayed(at(1), packet, payload);
+    }
+    let holds = |forward: &Forward<Vec<u8>>| !forward.rooms[&ROOM].arena.is_zero();
+    assert!(holds(&forward) && holds(&other));
+    forward.instruct(at(2), Instruction::RemovePeer { peer: ada.id }, &mut wire);
+    other.instruct(at(2), Instruction::RemoveTrack { track: TRACK }, &mut wire);
+    assert!(!holds(&forward) && !holds(&other), "though ben is still there");
+}
+
+#[test]
 fn a_quiet_call_forgets_in_time() {
     let (mut forward, mut wire, ada, _) = sound_call();
     let bytes = ada.seal(&sound(1000, &[9; 80]));

@@ -274,3 +274,53 @@ fn a_back_end_speaks_in_nobodys_name() {
     let refused = announce(request(vec![0; DATA_PACKET_MAX]));
     assert!(matches!(refused, Err(DataError::TooLong { .. })));
 }
+
+#[test]
+#[expect(deprecated, reason = "the older fields are named, too")]
+fn one_of_those_whom_a_packet_is_for_is_taken_off_and_the_rest_stays() {
+    let (sid, identity) = alice();
+    let sender = Sender { sid: &sid, identity: &identity, hidden: false, agent: false };
+    let bob = (Identity::new("bob"), ParticipantSid::from_wire("PA_bob"));
+    let addressed = |identities: &[&str], sids: &[&str]| {
+        let all = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let user = UserPacket {
+            destination_identities: all(identities),
+            destination_sids: all(sids),
+            ..user()
+        };
+        let packet =
+            DataPacket { destination_identities: all(identities), ..of(Value::User(user)) };
+        receive(&packet.encode_to_vec(), Delivery::Reliable, sender).unwrap()
+    };
+    let both = addressed(&["bob", "cy"], &["PA_bob", "PA_cy"]);
+    let rest = unaddressed(&both.bytes, &bob.0, &bob.1).unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains("bob"));
+    let (rest, expect) = (DataPacket::decode(&*rest), addressed(&["cy"], &["PA_cy"]));
+    assert_eq!(rest, DataPacket::decode(&*expect.bytes));
+
+    let mut audience = both.audience;
+    assert!(audience.names(&bob.0, &bob.1) && audience.remove(&bob.0, &bob.1));
+    assert_eq!(audience, expect.audience);
+    let mut alone = addressed(&["bob"], &["PA_bob"]).audience;
+    assert!(!alone.remove(&bob.0, &bob.1), "nobody is left, which is not everybody");
+}
+
+#[test]
+fn an_agents_packet_says_whose_words_it_holds() {
+    let (sid, identity) = alice();
+    let sender = Sender { sid: &sid, identity: &identity, hidden: false, agent: true };
+    let transcription = proto::Transcription {
+        transcribed_participant_identity: "bob".into(),
+        ..Default::default()
+    };
+    let values = [
+        (Value::ChatMessage(proto::ChatMessage::default()), Some("mallory")),
+        (Value::Transcription(transcription), Some("bob")),
+        (Value::User(user()), None),
+    ];
+    for (value, expect) in values {
+        let bytes = of(value).encode_to_vec();
+        let packet = receive(&bytes, Delivery::Reliable, sender).unwrap();
+        assert_eq!(packet.on_behalf_of, expect.map(Identity::new));
+    }
+}

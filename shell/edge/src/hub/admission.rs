@@ -209,6 +209,7 @@ impl Hub {
         self.gatherings.entry(room).or_insert_with(|| super::Gathering {
             created_at_ms,
             replay: Default::default(),
+            replay_at: None,
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{CallContent, ParticipantSid, PeerId, RoomId, Sid as _};
+use model::{CallContent, Identity, ParticipantSid, PeerId, RoomId, Sid as _};
 use wire::data::{self, Delivery, Packet, Route, Sender};
 
 use super::replay::Sent;
 use super::{Hub, Timer};
-use crate::limits::{NONCES_MAX, REPLAY_TIME_MAX, SYNC_SENDERS_MAX};
+use crate::limits::{NONCES_MAX, SYNC_SENDERS_MAX};
 use crate::worker::{Channel, ToWorker};
 
 impl Hub {
@@ -45,6 +45,7 @@ impl Hub {
             at: self.now,
             from: participant.sid.clone(),
             sequence: packet.sequence,
+            on_behalf_of: packet.on_behalf_of,
             audience: packet.audience,
             content: CallContent::new(packet.bytes.into()),
         };
@@ -71,18 +72,22 @@ impl Hub {
             at: self.now,
             from: ParticipantSid::from_wire(""),
             sequence: packet.sequence,
+            on_behalf_of: None,
             audience: packet.audience,
             content: CallContent::new(packet.bytes.into()),
         };
         self.deliver(room, delivery, packet.route, sent);
     }
 
-    /// Sends a packet to those in the room that it is for, and keeps it for those who come back.
+    /// Sends a packet to those in the room that it is for, and keeps it for them in case they come back.
     fn deliver(&mut self, room: RoomId, delivery: Delivery, route: Route, sent: Sent) {
         let channel = match delivery {
             Delivery::Reliable => Channel::Reliable,
             Delivery::Lossy => Channel::Lossy,
         };
+        // What is for nobody here, or in the name of nobody here, would keep the name of somebody who left.
+        let mut is_for_somebody = false;
+        let mut is_of_somebody = sent.on_behalf_of.is_none();
         for other in self.control.participants(room) {
             let Some(seat) = self.seats.get(&other.peer) else {
                 continue;
@@ -91,6 +96,8 @@ impl Hub {
                 Route::Audience => sent.is_for(&other.identity, &other.sid),
                 Route::Metrics => seat.permission.subscribe_metrics,
             };
+            is_for_somebody |= receives;
+            is_of_somebody |= sent.on_behalf_of.as_ref() == Some(&other.identity);
             // Whoever's channel is not open yet gets it from the replay when it is.
             if receives && (delivery == Delivery::Lossy || seat.is_reliable) {
                 self.metrics.data_forwarded.count();
@@ -101,22 +108,48 @@ impl Hub {
         }
         if delivery == Delivery::Reliable
             && route == Route::Audience
+            && is_for_somebody
+            && is_of_somebody
             && let Some(gathering) = self.gatherings.get_mut(&room)
         {
-            if gathering.replay.due().is_none() {
-                self.timers.insert((self.now + REPLAY_TIME_MAX, Timer::Forget(room)));
-            }
             gathering.replay.push(sent);
+            self.time_replay(room);
         }
     }
 
-    /// The oldest packets of a room's replay are old enough, whether or not anything happens there.
+    /// A participant left the room: what it said there goes soon.
+    pub(super) fn forget_words(&mut self, room: RoomId, sid: ParticipantSid, identity: Identity) {
+        if let Some(gathering) = self.gatherings.get_mut(&room) {
+            gathering.replay.see_off(self.now, sid, identity);
+            self.time_replay(room);
+        }
+    }
+
+    /// Something in a room's replay has been kept long enough, whether or not anything happens there.
     pub(super) fn forget_packets(&mut self, room: RoomId) {
         let Some(gathering) = self.gatherings.get_mut(&room) else {
             return;
         };
-        gathering.replay.forget(self.now);
-        if let Some(due) = gathering.replay.due() {
+        gathering.replay_at = None;
+        let (control, seats) = (&self.control, &self.seats);
+        gathering.replay.forget(self.now, |identity| {
+            let back = control.participants(room).find(|held| held.identity == *identity)?;
+            seats.get(&back.peer).map(|seat| seat.joined)
+        });
+        self.time_replay(room);
+    }
+
+    /// Wakes the hub when something in a room's replay is due, which may be sooner than it was.
+    fn time_replay(&mut self, room: RoomId) {
+        let Some(gathering) = self.gatherings.get_mut(&room) else {
+            return;
+        };
+        let due = gathering.replay.due();
+        let is_sooner = due.is_some_and(|due| gathering.replay_at.is_none_or(|at| due < at));
+        if let Some(due) = due.filter(|_| is_sooner) {
+            if let Some(at) = gathering.replay_at.replace(due) {
+                self.timers.remove(&(at, Timer::Forget(room)));
+            }
             self.timers.insert((due, Timer::Forget(room)));
         }
     }

@@ -104,6 +104,7 @@ impl Hub {
         let code = if departure.reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
         self.push(peer, Outgoing::Close(code, "left"));
         self.forget(peer);
+        self.forget_words(departure.room, departure.sid.clone(), departure.identity.clone());
         self.news.asking.remove(&peer);
         if let Some(changed) = self.news.changed.get_mut(&departure.room) {
             changed.remove(&peer);

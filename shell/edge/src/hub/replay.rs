@@ -1,22 +1,27 @@
 //! A room's last reliable data packets, for those who could not receive them when they were sent.
 //!
 //! Guarantees: at most [`REPLAY_PACKETS_MAX`] and [`REPLAY_BYTES_MAX`] of them, none after
-//! [`REPLAY_TIME_MAX`] if [`Replay::forget`] is called when [`Replay::due`] says.
+//! [`REPLAY_TIME_MAX`], and nothing of who left [`REPLAY_GONE_TIME_MAX`] after that (neither what it sent nor its
+//! name in others' packets), if [`Replay::forget`] is called when [`Replay::due`] says.
 //! Source: LiveKit `pkg/rtc/room.go` (`dataMessageCache`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use model::{CallContent, Identity, ParticipantSid, Timestamp};
-use wire::data::Audience;
+use wire::data::{self, Audience};
 
-use crate::limits::{REPLAY_BYTES_MAX, REPLAY_PACKETS_MAX, REPLAY_TIME_MAX};
+use crate::limits::{
+    REPLAY_BYTES_MAX, REPLAY_GONE_MAX, REPLAY_GONE_TIME_MAX, REPLAY_PACKETS_MAX, REPLAY_TIME_MAX,
+};
 
 /// A packet as it was sent.
 pub(super) struct Sent {
     pub(super) at: Timestamp,
     pub(super) from: ParticipantSid,
     pub(super) sequence: u32,
+    /// In whose name an agent sent it.
+    pub(super) on_behalf_of: Option<Identity>,
     pub(super) audience: Audience,
     pub(super) content: CallContent<Arc<[u8]>>,
 }
@@ -35,10 +40,37 @@ impl Sent {
     }
 }
 
+/// A participant that left, of which there is something here.
+#[derive(Debug)]
+struct Gone {
+    at: Timestamp,
+    sid: ParticipantSid,
+    identity: Identity,
+}
+
+impl Gone {
+    /// Whether it said this, or an agent did in its name. `back`: since when another has its identity.
+    fn said(&self, sent: &Sent, back: Option<Timestamp>) -> bool {
+        sent.from == self.sid
+            || is_before(sent, back) && sent.on_behalf_of.as_ref() == Some(&self.identity)
+    }
+
+    /// Whether it is named as one that this is for.
+    fn is_named(&self, sent: &Sent, back: Option<Timestamp>) -> bool {
+        is_before(sent, back) && sent.audience.names(&self.identity, &self.sid)
+    }
+}
+
+fn is_before(sent: &Sent, at: Option<Timestamp>) -> bool {
+    at.is_none_or(|at| sent.at < at)
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     sent: VecDeque<Sent>,
     bytes: usize,
+    /// Whoever left since [`REPLAY_GONE_TIME_MAX`], in that order: at most [`REPLAY_GONE_MAX`].
+    gone: VecDeque<Gone>,
 }
 
 impl Replay {
@@ -46,12 +78,12 @@ impl Replay {
         self.bytes += sent.content.expose().len();
         let now = sent.at;
         self.sent.push_back(sent);
-        self.forget(now);
+        self.trim(now);
     }
 
     /// In the order in which they were sent.
     pub(super) fn iter(&mut self, now: Timestamp) -> impl Iterator<Item = &Sent> {
-        self.forget(now);
+        self.trim(now);
         self.sent.iter()
     }
 
@@ -60,13 +92,35 @@ impl Replay {
         self.sent.len()
     }
 
-    /// When the oldest packet has been kept long enough.
+    /// The participant left. What it said is kept for a moment, for those who are just coming back.
+    pub(super) fn see_off(&mut self, at: Timestamp, sid: ParticipantSid, identity: Identity) {
+        self.gone.push_back(Gone { at, sid, identity });
+        if self.gone.len() > REPLAY_GONE_MAX
+            && let Some(first) = self.gone.pop_front()
+        {
+            self.erase(&first, None);
+        }
+    }
+
+    /// When the oldest packet, or what is left of who left first, has been kept long enough.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.sent.front().map(|oldest| oldest.at + REPLAY_TIME_MAX)
+        let oldest = self.sent.front().map(|oldest| oldest.at + REPLAY_TIME_MAX);
+        let gone = self.gone.front().map(|gone| gone.at + REPLAY_GONE_TIME_MAX);
+        [oldest, gone].into_iter().flatten().min()
+    }
+
+    /// Drops what is too much or too old, and what is left of those who left long enough ago. `back`: since when
+    /// another has that identity here.
+    pub(super) fn forget(&mut self, now: Timestamp, back: impl Fn(&Identity) -> Option<Timestamp>) {
+        self.trim(now);
+        let is_due = |gone: &mut Gone| now.since(gone.at) >= REPLAY_GONE_TIME_MAX;
+        while let Some(gone) = self.gone.pop_front_if(is_due) {
+            self.erase(&gone, back(&gone.identity));
+        }
     }
 
     /// Drops what is too much or too old.
-    pub(super) fn forget(&mut self, now: Timestamp) {
+    fn trim(&mut self, now: Timestamp) {
         while let Some(oldest) = self.sent.front() {
             if self.sent.len() <= REPLAY_PACKETS_MAX
                 && self.bytes <= REPLAY_BYTES_MAX
@@ -77,6 +131,27 @@ impl Replay {
             self.bytes -= oldest.content.expose().len();
             self.sent.pop_front();
         }
+    }
+
+    /// Drops what it said, and takes its name off what others said to it and to more.
+    fn erase(&mut self, gone: &Gone, back: Option<Timestamp>) {
+        self.sent.retain_mut(|sent| {
+            if gone.said(sent, back) {
+                return false;
+            }
+            if !gone.is_named(sent, back) {
+                return true;
+            }
+            // For nobody else: an audience without names would be everybody.
+            if !sent.audience.remove(&gone.identity, &gone.sid) {
+                return false;
+            }
+            let rest = data::unaddressed(sent.content.expose(), &gone.identity, &gone.sid);
+            let is_whole = rest.is_some();
+            sent.content = CallContent::new(rest.unwrap_or_default().into());
+            is_whole
+        });
+        self.bytes = self.sent.iter().map(|sent| sent.content.expose().len()).sum();
     }
 }
 
@@ -89,6 +164,7 @@ mod tests {
             at: Timestamp::from_millis(at),
             from: ParticipantSid::from_wire("PA_x"),
             sequence,
+            on_behalf_of: None,
             audience: Audience::default(),
             content: CallContent::new(vec![0; len].into()),
         }
@@ -118,5 +194,21 @@ mod tests {
         assert_eq!(held(&mut replay, 9500), [2]);
         replay.push(sent(9600, 3, REPLAY_BYTES_MAX));
         assert_eq!(held(&mut replay, 9600), [3]);
+    }
+
+    #[test]
+    fn who_leaves_in_a_crowd_is_forgotten_sooner_and_never_later() {
+        let mut replay = Replay::default();
+        let sid = |number: usize| ParticipantSid::from_wire(&format!("PA_{number}"));
+        for number in 0..=REPLAY_GONE_MAX {
+            replay.push(Sent { from: sid(number), ..sent(0, 1, 1) });
+        }
+        for number in 0..=REPLAY_GONE_MAX {
+            replay.see_off(Timestamp::from_millis(5), sid(number), Identity::new("ada"));
+            assert!(replay.gone.len() <= REPLAY_GONE_MAX);
+        }
+        assert_eq!(replay.due(), Some(Timestamp::from_millis(5) + REPLAY_GONE_TIME_MAX));
+        replay.forget(replay.due().unwrap(), |_| None);
+        assert_eq!((replay.len(), replay.bytes, replay.due()), (0, 0, None));
     }
 }

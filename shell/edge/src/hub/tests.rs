@@ -16,7 +16,7 @@ use wire::sdp::CandidateTransport;
 use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
-use crate::limits::{OUTBOX_MAX, REPLAY_TIME_MAX};
+use crate::limits::{OUTBOX_MAX, REPLAY_GONE_TIME_MAX, REPLAY_TIME_MAX};
 use crate::session::{Knock, Refusal};
 
 const CHROMIUM_JOIN: &str = include_str!("../../../../core/wire/tests/offers/chromium_join.sdp");
@@ -251,6 +251,20 @@ impl Node {
             if let ToWorker::Instruct(instruction) = message { Some(instruction) } else { None }
         });
         all.collect()
+    }
+
+    /// A participant sends a reliable packet to those who are named, or to all.
+    fn say(&mut self, from: PeerId, sequence: u32, to: &[&str]) {
+        let mut sent = proto::DataPacket::decode(&*packet(b"x")).unwrap();
+        sent.sequence = sequence;
+        sent.destination_identities = to.iter().map(|&identity| identity.to_owned()).collect();
+        let sent = sent.encode_to_vec();
+        self.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent.into())));
+    }
+
+    /// Packets that the only room keeps.
+    fn kept(&self) -> usize {
+        self.hub.gatherings.values().next().unwrap().replay.len()
     }
 
     fn messages_for(&self, peer: PeerId) -> Vec<Arc<[u8]>> {
@@ -1071,28 +1085,98 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
 #[test]
 fn reliable_packets_are_forgotten_in_time_though_nothing_happens() {
     let mut node = Node::new();
-    let alice = node.active("alice");
+    let (alice, _bob) = (node.active("alice"), node.active("bob"));
     let from = node.peer(&alice);
-    let send = |sequence| {
-        let mut sent = proto::DataPacket::decode(&*packet(b"x")).unwrap();
-        sent.sequence = sequence;
-        let sent = sent.encode_to_vec();
-        ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent.into()))
-    };
-    node.tell(send(1));
+    node.say(from, 1, &[]);
     let first = node.now;
     node.now += REPLAY_TIME_MAX / 2;
-    node.tell(send(2));
-    let held = |node: &Node| node.hub.gatherings.values().next().unwrap().replay.len();
-    for (at, expect) in [(first, 2), (first + REPLAY_TIME_MAX, 1), (node.now + REPLAY_TIME_MAX, 0)]
-    {
+    node.say(from, 2, &[]);
+    let second = node.now;
+    for (at, expect) in [(first, 2), (first + REPLAY_TIME_MAX, 1), (second + REPLAY_TIME_MAX, 0)] {
         // Nobody speaks: the hub wakes when it asked to.
-        while let Some(wake) = node.hub.next_timeout().filter(|wake| *wake <= at) {
-            node.now = wake;
-            node.hub.turn(wake, unix_ms(wake), std::iter::empty());
-        }
-        assert_eq!(held(&node), expect, "at {at:?}");
+        node.wait(at.since(node.now));
+        assert_eq!(node.kept(), expect, "at {at:?}");
     }
+}
+
+#[test]
+fn who_left_is_forgotten_within_a_second_with_all_that_names_it() {
+    let mut node = Node::new();
+    let (alice, bob, cy) = (node.active("alice"), node.active("bob"), node.active("cy"));
+    let (from, other) = (node.peer(&alice), node.peer(&bob));
+    node.say(from, 1, &[]);
+    node.say(from, 2, &["bob"]);
+    node.say(other, 1, &[]);
+    node.say(other, 2, &["alice"]);
+    node.say(other, 3, &["alice", "cy"]);
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    let left = node.now;
+    // It was on its way.
+    node.say(other, 4, &["alice", "cy"]);
+    assert_eq!(node.kept(), 6, "whoever is just coming back gets them");
+    node.wait((left + REPLAY_GONE_TIME_MAX).since(node.now));
+    node.say(other, 5, &["alice"]);
+    let replay = &mut node.hub.gatherings.values_mut().next().unwrap().replay;
+    let kept: Vec<_> = replay.iter(node.now).map(|sent| sent.content.expose()).collect();
+    assert!(kept.iter().all(|sent| !sent.windows(5).any(|part| part == b"alice")), "{kept:?}");
+    let kept: Vec<_> = kept.iter().map(|sent| proto::DataPacket::decode(&***sent)).collect();
+    let names = |sent: &proto::DataPacket| (sent.sequence, sent.destination_identities.len());
+    let kept: Vec<_> = kept.iter().map(|sent| names(sent.as_ref().unwrap())).collect();
+    assert_eq!(kept, [(1, 0), (3, 1), (4, 1)], "what bob said to all and to cy stays");
+    node.sent();
+    let sid = node.hub.control.participant(other).unwrap().sid.to_string();
+    let missed = proto::DataChannelReceiveState { publisher_sid: sid, last_seq: 0 };
+    let state = vec![missed];
+    let sync = proto::SyncState { datachannel_receive_states: state, ..Default::default() };
+    node.ask(&cy, Asked::SyncState(sync));
+    assert_eq!(node.messages_for(node.peer(&cy)).len(), 3);
+}
+
+#[test]
+fn whoever_comes_again_under_a_name_keeps_what_is_said_to_it() {
+    let mut node = Node::new();
+    let (_alice, bob) = (node.active("alice"), node.active("bob"));
+    let other = node.peer(&bob);
+    node.say(other, 1, &["alice"]);
+    // The second alice replaces the first.
+    let alice = node.join("alice");
+    node.say(other, 2, &["alice"]);
+    node.wait(REPLAY_GONE_TIME_MAX);
+    node.sent();
+    let to = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::ChannelOpen(to, Channel::Reliable)));
+    let got = node.messages_for(to);
+    let got: Vec<u32> =
+        got.iter().map(|sent| proto::DataPacket::decode(&**sent).unwrap().sequence).collect();
+    assert_eq!(got, [2]);
+    assert_eq!(node.kept(), 1);
+}
+
+#[test]
+fn what_an_agent_says_in_somebodys_name_goes_with_it() {
+    let mut node = Node::new();
+    let mut agent = token("agent", "red");
+    agent.claims.video.as_mut().unwrap().agent = true;
+    let agent = node.knock(agent, joining(CHROMIUM_JOIN)).unwrap();
+    let (alice, _bob) = (node.active("alice"), node.active("bob"));
+    let words = proto::ChatMessage { message: "hello".into(), ..Default::default() };
+    let sent = proto::DataPacket {
+        participant_identity: "alice".into(),
+        value: Some(proto::data_packet::Value::ChatMessage(words)),
+        ..Default::default()
+    };
+    let say = |node: &mut Node| {
+        let from = node.peer(&agent);
+        let sent = sent.encode_to_vec().into();
+        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent)));
+    };
+    say(&mut node);
+    assert_eq!(node.kept(), 1);
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    node.wait(REPLAY_GONE_TIME_MAX);
+    assert_eq!(node.kept(), 0);
+    say(&mut node);
+    assert_eq!(node.kept(), 0, "nor is kept what is said in the name of nobody here");
 }
 
 #[test]
