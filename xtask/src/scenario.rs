@@ -130,6 +130,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
+    own("revoked", "python/revoked.py", 90),
     own("tls", "python/tls.py", 180),
     own("acme", "python/acme.py", 240),
     own("deployment", "python/deployment.py", 90),

@@ -226,7 +226,7 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
     let files = [
         ("app", format!("{app} {certificate}\n")),
         ("certificate", format!("{certificate}\n")),
-        ("revoked.yaml", String::new()),
+        ("revoked.yaml", "tokens: []\n".to_owned()),
         (
             "settings.yaml",
             format!(

@@ -141,7 +141,7 @@ fn check_files(settings: &Settings, path: &Path, folder: &Path, report: &mut Rep
                 "revocations",
                 failure,
                 "the server does not start, and a running one revokes nothing new",
-                "mend that line; an empty file revokes nothing",
+                "mend that line; that nothing is revoked is written as `tokens: []`",
             ),
         });
     }

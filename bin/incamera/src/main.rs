@@ -18,6 +18,8 @@ mod lan;
 mod lines;
 mod log;
 mod process;
+mod reading;
+mod reload;
 mod rights;
 mod room;
 mod serve;

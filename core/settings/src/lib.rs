@@ -1,7 +1,7 @@
 //! What an operator writes: the settings of a server, and what is revoked.
 //!
-//! Owns: the two files and the certificate, from their text to values that make sense; when a certificate is
-//! renewed.
+//! Owns: the two files and the certificate, from their text to values that make sense; what stands revoked while a
+//! file changes; when a certificate is renewed.
 //! Guarantees: what is refused is refused with the line and the reason, and neither holds a secret; what is not
 //! known, or has no effect here, is named; the texts that are read into are overwritten when dropped.
 //! Not here: opening files, which the caller does when it is given a path; what a value causes (`edge`).
@@ -18,12 +18,14 @@ mod metrics;
 pub mod renewal;
 mod revocations;
 mod server;
+mod standing;
 mod yaml;
 
 pub use acme::Acme;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use server::{CertificateFiles, Settings, Tls, read_settings};
+pub use standing::{Heard, Standing};
 
 use zeroize::Zeroizing;
 

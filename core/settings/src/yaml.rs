@@ -243,6 +243,19 @@ impl Map {
         Some(self.entries.remove(at).node).filter(|node| !node.is_null())
     }
 
+    /// A list, and no more of it in the map; one that is there and has no value is refused.
+    pub(crate) fn take_list(&mut self, name: &'static str) -> Result<Option<Vec<Node>>, Fault> {
+        let Some(at) = self.entries.iter().position(|entry| entry.name == name) else {
+            return Ok(None);
+        };
+        let Entry { line, node, .. } = self.entries.remove(at);
+        if node.is_null() {
+            let reason = format!("nothing is in it: an empty list is written as `{name}: []`");
+            return Err(Fault::new(line, reason));
+        }
+        node.list().map(Some)
+    }
+
     /// As [`Self::take`], where a value must be.
     pub(crate) fn need(&mut self, name: &str) -> Result<Node, Fault> {
         self.take(name).ok_or_else(|| Fault::new(self.line, format!("`{name}` is missing")))

@@ -126,7 +126,7 @@ class Patient:
             f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: {node_ip}}}\n"
             f"keys: {{operator: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
         )
-        (self.folder / "revoked.yaml").write_text("")
+        (self.folder / "revoked.yaml").write_text("tokens: []\n")
         os.chmod(path, 0o640)
 
 
