@@ -219,7 +219,7 @@ mod tests {
         write(&one);
         let text =
             "keys: {k: 0123456789abcdef0123456789abcdef}\ntls: {cert_file: c.pem, key_file: k.pem}";
-        let settings = settings::read_settings(text, &mut |name| {
+        let settings = settings::read_settings(text, &mut |name, _| {
             files::read(&folder.join(name), files::SECRET_FILE_MAX)
         });
         let now = now();

@@ -3,7 +3,7 @@
 //! Guarantees: what is read is bounded and overwritten when dropped; a secret that is written can be read by
 //! its owner alone; what replaces a file is there in whole or not at all, whenever the machine stops.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,6 +20,16 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<Zeroizing<String>, S
         .and_then(|file| bytes(file, bytes_max))
         .and_then(text)
         .map_err(within(path))
+}
+
+/// The same with what the system says of the file. The error does not name it.
+pub(crate) fn read_with(
+    path: &Path,
+    bytes_max: usize,
+) -> Result<(Zeroizing<String>, Metadata), String> {
+    let file = opened(path, Kind::Regular)?;
+    let found = file.metadata().map_err(|error| error.to_string())?;
+    Ok((text(bytes(file, bytes_max)?)?, found))
 }
 
 /// The text of what somebody at a command line names, which may be a pipe: it is waited for. The error names it.

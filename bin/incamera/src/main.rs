@@ -22,6 +22,7 @@ mod reading;
 mod reload;
 mod rights;
 mod room;
+mod secrecy;
 mod serve;
 mod token;
 mod trust;

@@ -8,7 +8,7 @@
 //! Not here: what files say (`settings`), waiting for them (`reading`), what a change causes (`edge`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,17 +33,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long all files together are waited for: some may be on a network.
 const ALL_WITHIN: Duration = READ_WITHIN.saturating_mul(5);
 
-/// Says what the settings have in vain, unless it has been `said` before.
-pub(crate) fn say_warnings(written: &Written, said: &[Fault]) {
-    for warning in fresh(&written.warnings, said) {
+/// Says what the settings have in vain, and who may do too much with files, unless it `was` so before.
+pub(crate) fn say_warnings(written: &Written, was: Option<&Written>) {
+    for warning in fresh(&written.warnings, was.map_or(&[], |was| &was.warnings)) {
         let file = LogData(written.path.display());
         edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
     }
+    let said = was.map_or([].as_slice(), |was| &was.exposed);
+    for exposed in written.exposed.iter().filter(|exposed| !said.contains(exposed)) {
+        let (file, warning) = (LogData(exposed.path.display()), LogData(exposed.how.what()));
+        let fix = LogData(exposed.fix());
+        edge::log!(WARN, "about the rights of a file", file = file, warning = warning, fix = fix);
+    }
 }
 
-/// Those of `all` that are not among those that were `said`, wherever these stood.
-fn fresh<'a>(all: &'a [Fault], said: &'a [Fault]) -> impl Iterator<Item = &'a Fault> {
-    all.iter().filter(|fault| said.iter().all(|before| before.reason != fault.reason))
+/// Those of `all` that are not among those that were `said`, wherever these stood: of two with the same words both are
+/// said, once each.
+fn fresh<'a>(all: &'a [Fault], said: &[Fault]) -> Vec<&'a Fault> {
+    let mut said: Vec<&str> = said.iter().map(|fault| fault.reason.as_str()).collect();
+    let is_fresh = |fault: &&Fault| match said.iter().position(|said| *said == fault.reason) {
+        Some(at) => {
+            said.swap_remove(at);
+            false
+        }
+        None => true,
+    };
+    all.iter().filter(is_fresh).collect()
 }
 
 /// What of the settings takes effect when the server starts, and at no other time.
@@ -150,6 +165,10 @@ impl Unread {
 impl RevocationFile {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { watched: Watched::new(path), failure: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.watched.path()
     }
 
     pub(crate) fn read(&self) -> Result<Revocations, Unread> {
@@ -305,7 +324,7 @@ impl Reload {
     fn begin_anew(&mut self, mut again: Written, server: &Server) {
         let was = &self.written;
         self.started.say_what_waits(was, &again);
-        say_warnings(&again, &was.warnings);
+        say_warnings(&again, Some(was));
         let stood = self.standing.all();
         if again.revocations.is_none() && !stood.is_empty() {
             // So does a file that lost its end read, and who takes everything back can say so.
@@ -346,7 +365,7 @@ impl Reload {
             }
             Outcome::Lost => {
                 server.metrics().files_failed.count();
-                let file = LogData(held.watched.path().display());
+                let file = LogData(held.path().display());
                 edge::log!(
                     ERROR,
                     "the revocation file does not answer: what was revoked stays revoked, and nothing else is",
@@ -448,10 +467,14 @@ mod tests {
         let fault = |line, reason: &str| Fault { line, reason: reason.to_owned() };
         let before = [fault(3, "`webhook` has no effect here")];
         let now = [fault(7, "`webhook` has no effect here"), fault(8, "`turn` has no effect here")];
-        let said: Vec<_> = fresh(&now, &before).map(|fault| fault.line).collect();
+        let said: Vec<_> = fresh(&now, &before).iter().map(|fault| fault.line).collect();
         assert_eq!(said, [8]);
-        assert_eq!(fresh(&before, &now).count(), 0);
-        assert_eq!(fresh(&now, &[]).count(), 2);
+        assert_eq!(fresh(&before, &now).len(), 0);
+        assert_eq!(fresh(&now, &[]).len(), 2);
+        let unknown = |lines: &[usize]| -> Vec<_> {
+            lines.iter().map(|line| fault(*line, "this key is not known")).collect()
+        };
+        assert_eq!(fresh(&unknown(&[3, 5]), &unknown(&[3])).len(), 1, "another of the same words");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use edge::{Server, machine};
 use settings::address::OwnAddress;
 use settings::certificate::Chain;
 use settings::limits::SETTINGS_MAX;
-use settings::{Acme, Settings, Tls};
+use settings::{Acme, Holds, Settings, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
@@ -27,6 +27,7 @@ use crate::acme::Certification;
 use crate::certificate::{self, Certificate};
 use crate::process::{self, Ending};
 use crate::reload::{Reload, RevocationFile, Unread, Wake, say_warnings};
+use crate::secrecy::{Exposed, Manner, Opener};
 use crate::{Failure, files, log};
 
 pub(crate) const ABOUT: &str = "\
@@ -38,8 +39,8 @@ ACME; else they are plain: on this machine only, or behind a proxy that speaks T
 
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second; to take a
-revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells every client to leave and ends within seconds; a
-second one ends at once.
+revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells every
+client to leave and ends within seconds; a second one ends at once.
 
 A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
 there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
@@ -111,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     process::begin(&options.log)?;
     let mut written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     let certification = written.certification()?;
-    say_warnings(&written, &[]);
+    say_warnings(&written, None);
     let runtime = process::runtime()?;
     let served = runtime.block_on(serve(written, certification));
     // Not waiting for whoever still reads a file.
@@ -125,6 +126,7 @@ pub(crate) struct Written {
     /// The key of refresh tokens if the files give none.
     pub(crate) fallback: RefreshKey,
     pub(crate) warnings: Vec<settings::Fault>,
+    pub(crate) exposed: Vec<Exposed>,
     pub(crate) config: Config,
     pub(crate) certificate: Option<Certificate>,
     /// How the certificate is got, if not from files.
@@ -142,7 +144,8 @@ impl Written {
         let within = |reason: String| format!("{}: {reason}", path.display());
         let text = files::read(&path, SETTINGS_MAX)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut open = |name: &str| files::read(&folder.join(name), files::SECRET_FILE_MAX);
+        let mut opener = Opener::new(folder.clone(), Manner::Refuse);
+        let mut open = |name: &str, holds| opener.open(name, holds);
         let Settings {
             http,
             behind_proxy,
@@ -153,12 +156,15 @@ impl Written {
             revocations,
             busy_max,
             metrics,
+            holds_secret,
             warnings,
         } = settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
         let revocations = revocations.map(|name| RevocationFile::new(folder.join(name)));
+        opener.look_at(&path, if holds_secret { Holds::TokenSecret } else { Holds::NoSecret });
         if let Some(file) = &revocations {
+            opener.look_at(file.path(), Holds::NoSecret);
             access.revocations = file.read().map_err(Unread::into_reason)?;
         }
         let now = certificate::now();
@@ -193,7 +199,8 @@ impl Written {
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
         };
-        Ok(Self { path, fallback, warnings, config, certificate, acme, revocations })
+        let exposed = opener.exposed;
+        Ok(Self { path, fallback, warnings, exposed, config, certificate, acme, revocations })
     }
 
     /// Opens what is kept of an authority, if one is to be asked, and shows it at first.

@@ -340,6 +340,10 @@ mod tests {
                 &std::fs::metadata(&private).unwrap().permissions(),
             );
             assert_eq!(mode & 0o777, 0o600);
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&out).unwrap().permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o700, "the folder that it made");
             let words = "--api-key mine --join --room demo --identity ada --private-key-file";
             let create = create(&format!("{words} {}", private.display())).unwrap();
             let token = create.mint(SystemTime::UNIX_EPOCH + NOW).unwrap();

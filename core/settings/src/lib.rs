@@ -12,6 +12,7 @@ mod acme;
 pub mod address;
 pub mod certificate;
 mod keys;
+mod known;
 pub mod limits;
 mod load;
 mod metrics;
@@ -35,7 +36,7 @@ use zeroize::Zeroizing;
 pub struct Fault {
     /// Counted from 1.
     pub line: usize,
-    /// A sentence without full stop, that holds no value of the file but names.
+    /// A sentence without full stop. It repeats nothing of the file but paths that could be opened.
     pub reason: String,
 }
 
@@ -45,5 +46,17 @@ impl Fault {
     }
 }
 
-/// Reads the file of a path that a settings file names; what is wrong with it otherwise.
-pub type ReadFile<'a> = dyn FnMut(&str) -> Result<Zeroizing<String>, String> + 'a;
+/// Reads the file of a path that a settings file names; what is wrong with it otherwise, without the path: what could
+/// not be opened may be no path.
+pub type ReadFile<'a> = dyn FnMut(&str, Holds) -> Result<Zeroizing<String>, String> + 'a;
+
+/// What a file holds, and so what others may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Whoever reads it can mint tokens.
+    TokenSecret,
+    /// Whoever reads it can pass for the server.
+    CertificateKey,
+    /// Everybody may read it.
+    NoSecret,
+}

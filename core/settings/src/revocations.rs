@@ -91,8 +91,13 @@ mod tests {
         let check = |text: &str, line: usize| {
             let fault = read_revocations(text).unwrap_err();
             assert_eq!(fault.line, line, "{text}: {fault}");
-            assert!(!fault.reason.contains("secretive"), "{fault}");
+            assert!(!fault.reason.contains("secret") && !fault.reason.contains("ada"), "{fault}");
         };
+        check("ada.lovelace@clinic.example: x\n", 1);
+        check("tokens: []\nada: x\n", 2);
+        check("tokens: []\ntokens: []\n", 2);
+        check("identities:\n  - {ada: 9}\n", 2);
+        check("identities:\n  - {identity: ada, identity: ada}\n", 2);
         check("tokens:\n  - secretive\n", 2);
         check("tokens: secretive\n", 1);
         check("tokens:\n  - {key: mine}\n", 2);
