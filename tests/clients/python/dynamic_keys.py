@@ -1,7 +1,7 @@
 """Every kind of key by the builders that back ends use; rights that end in a call; revocation; rotation.
 
 Beside what `client` reads: `INCAMERA_SETTINGS` (the folder of the server's settings and keys, which this may
-change) and `INCAMERA_PID` (the server).
+change) and `INCAMERA_PID` (the server). Needs root, to look into the server's memory.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from client import SERVER, SIGNAL, check, control, fresh_room, mark_sensitive, m
 from livekit import api, rtc
 from livekit.protocol import rtc as wire
 from media import publish_audio, publish_video
+from memory import Memory, Watch
 
 FOLDER = Path(os.environ["INCAMERA_SETTINGS"])
 PID = int(os.environ["INCAMERA_PID"])
@@ -36,6 +37,8 @@ NODE_BUILDERS = Path(__file__).parents[1] / "web" / "mint.mjs"
 ROOM = fresh_room("keys")
 #: What an operator revokes, and what has ended by its own time, must be gone after this.
 WITHIN_S = 1.0
+#: The promise of `forgotten`.
+FORGOTTEN_WITHIN_S = 2.0
 
 
 def read(name: str) -> str:
@@ -475,6 +478,29 @@ async def ends() -> None:
     await ben.disconnect()
 
 
+async def forgotten() -> None:
+    """An AccessToken2 is gone from the server's memory when it has been answered, as any token."""
+    # Longer than anything of what came before is kept.
+    await asyncio.sleep(FORGOTTEN_WITHIN_S)
+    watch = Watch(Memory(PID))
+    address = SERVER.removeprefix("http://")
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    head = f"GET /rtc/v1/validate?join_request={join_request()} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
+    writer.write(f"{head}Authorization: Bearer {Agora('').mint()}\r\n".encode())
+    await writer.drain()
+    await asyncio.sleep(0.5)
+    held = (await watch.after(time.monotonic())).found["token2"]
+    control(held > 0, f"an AccessToken2 is found in the server's memory while it is being sent ({held} times)")
+    writer.write(b"\r\n")
+    answer = await reader.read()
+    writer.close()
+    check(answer.startswith(b"HTTP/1.1 200"), f"it is a good one: {answer[:60]!r}")
+    answered = time.monotonic()
+    after = await watch.gone("token2", FORGOTTEN_WITHIN_S) - answered
+    measured(after <= FORGOTTEN_WITHIN_S, f"no copy of it is there {after:.1f} s after the answer")
+    watch.stop()
+
+
 async def live_revocation() -> None:
     """Revocation ends what lives, whatever the client was refreshed to, and by identity and time."""
     private = KINDS[2]
@@ -570,6 +596,7 @@ async def act() -> None:
     await back_end()
     await names()
     await ends()
+    await forgotten()
     await live_revocation()
     await rotation()
 
