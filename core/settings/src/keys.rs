@@ -7,6 +7,9 @@ use crate::limits::SETTINGS_MAX;
 use crate::yaml::{self, Entry, Map, Node};
 use crate::{Fault, Holds, ReadFile};
 
+/// What names of files end with, and neither secrets nor names of people do.
+const ENDINGS: [&str; 8] = [".pem", ".crt", ".cer", ".key", ".yaml", ".yml", ".json", ".jwks"];
+
 /// `keys`: a name and its secret, or a map that says where the public half is.
 pub(crate) fn keys(node: Node, read: &mut ReadFile<'_>) -> Result<Vec<(usize, Project)>, Fault> {
     node.map()?.rest().into_iter().map(|entry| key(entry, read)).collect()
@@ -100,7 +103,10 @@ pub(crate) fn open(
     read: &mut ReadFile<'_>,
 ) -> Result<Zeroizing<String>, Fault> {
     let path = node.text()?;
-    read(path, holds).map_err(|reason| node.fault(format!("the file that is named here: {reason}")))
+    let is_file_name = ENDINGS.iter().any(|ending| path.ends_with(ending));
+    // Else it may be the secret itself, where the name of its file belongs.
+    let shown = if is_file_name { path } else { "the file that is named here" };
+    read(path, holds).map_err(|reason| node.fault(format!("{shown}: {reason}")))
 }
 
 fn text_or_file(

@@ -36,7 +36,8 @@ use zeroize::Zeroizing;
 pub struct Fault {
     /// Counted from 1.
     pub line: usize,
-    /// A sentence without full stop. It repeats nothing of the file but paths that could be opened.
+    /// A sentence without full stop. It repeats nothing of the file but paths that end as files' names do, or could be
+    /// opened.
     pub reason: String,
 }
 

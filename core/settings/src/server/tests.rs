@@ -238,7 +238,12 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check("keys:\n  mine: secretive\n", 2, "at least 32 bytes");
     check("keys:\n  mine: [secretive]\n", 2, "wants a secret");
     check("key_file: short.yaml\n", 1, "in that file, line 1: the secret of an API key");
-    check("keys:\n  mine: {public_key: nowhere.pem}\n", 2, "no such file");
+    check("keys:\n  mine: {public_key: nowhere.pem}\n", 2, "nowhere.pem: no such file");
+    check(
+        "keys:\n  mine: {public_key: secretive}\n",
+        2,
+        "the file that is named here: no such file",
+    );
     check("keys:\n  mine: {public_key: keys.yaml}\n", 2, "not PEM");
     check(
         &format!("keys:\n  mine:\n    public_key: |\n      {pem_private}\n"),
