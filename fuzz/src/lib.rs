@@ -88,7 +88,7 @@ fn certificate(data: &[u8]) {
 /// Every file that the settings name holds the settings themselves.
 fn settings(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        drop(settings::read_settings(text, &mut |_| Ok(text.to_owned().into())));
+        drop(settings::read_settings(text, &mut |_, _| Ok(text.to_owned().into())));
     }
 }
 

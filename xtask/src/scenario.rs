@@ -131,13 +131,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("server_sdk", "web/server_sdk.mjs", 60),
     scenario("join", "python/join.py", 60),
     scenario("room_service", "python/room_service.py", 180),
-    scenario("observed", "python/observed.py", 120),
+    own("observed", "python/observed.py", 120),
     scenario("data", "python/data.py", 90),
     scenario("publish", "python/publish.py", 90),
     scenario("h264", "python/h264.py", 90),
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
     served("dynamic_keys", "python/dynamic_keys.py", 180),
+    own("revoked", "python/revoked.py", 90),
     own("tls", "python/tls.py", 180),
     own("acme", "python/acme.py", 240),
     own("deployment", "python/deployment.py", 90),
@@ -391,11 +392,15 @@ fn examine(
         text.lines().count(),
         named.len()
     ));
-    let planted = format!("{text}INFO planted {}\n", named.last().unwrap_or(&API_SECRET));
-    if scan::findings(&planted, address, ports, &named).is_empty() {
-        return Err("the search of the log finds nothing that is planted".into());
+    for plant in [*named.last().unwrap_or(&API_SECRET), "007eJxTYBBbsMM", "127.0.0.1", "::1"] {
+        let planted = format!("{text}INFO planted {plant}\n");
+        if scan::findings(&planted, address, ports, &named).is_empty() {
+            return Err("the search of the log does not find what is planted".into());
+        }
     }
-    shown.controls.push("one of them, planted in a copy of the log, is found there".into());
+    shown.controls.push(
+        "one of them, a token and two addresses, each planted in a copy of the log, are found there".into(),
+    );
     for expected in
         scenario.counted.map(|it| format!("{it} 1")).into_iter().chain(printed("  expects: "))
     {

@@ -4,9 +4,10 @@
 //! Guarantees: a server that does not end by itself after SIGTERM is a failure, never a leftover.
 //! Not here: what its log may say (`scan`).
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -226,7 +227,7 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
     let files = [
         ("app", format!("{app} {certificate}\n")),
         ("certificate", format!("{certificate}\n")),
-        ("revoked.yaml", String::new()),
+        ("revoked.yaml", "tokens: []\n".to_owned()),
         (
             "settings.yaml",
             format!(
@@ -249,7 +250,11 @@ revocations: revoked.yaml
     ];
     files
         .into_iter()
-        .try_for_each(|(name, text)| fs::write(folder.join(name), text))
+        .try_for_each(|(name, text)| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).mode(0o600).open(folder.join(name))?;
+            file.write_all(text.as_bytes())
+        })
         .map_err(within)
 }
 

@@ -23,11 +23,20 @@ pub(crate) const WARN_DAYS: u64 = 14;
 pub(crate) struct Certificate {
     pub(crate) certified: CertifiedKey,
     pub(crate) chain: Chain,
+    watch: Watch,
+    ends: Ends,
+}
+
+/// Its files, looked at again and again.
+#[derive(Clone)]
+pub(crate) struct Watch {
     source: Source,
     /// The files have changed, and not rested since.
     is_changing: bool,
-    ends: Ends,
 }
+
+/// What its files hold.
+pub(crate) type Pair = (Chain, CertifiedKey);
 
 /// What has been said of a certificate's end.
 #[derive(Default)]
@@ -36,6 +45,7 @@ pub(crate) struct Ends {
 }
 
 /// Where it comes from.
+#[derive(Clone)]
 struct Source {
     /// Of the settings, which name it, and under what names.
     line: usize,
@@ -65,7 +75,7 @@ enum End {
 impl Source {
     /// Reads and judges both files. A chain that is `shown` already is not judged by the clock: that it has ended
     /// keeps nothing else from being read again.
-    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<(Chain, CertifiedKey), Fault> {
+    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Fault> {
         let fault = |reason: String| Fault { line: self.line, reason };
         let open = |file: &Watched| files::read(file.path(), files::SECRET_FILE_MAX).map_err(fault);
         let (text, key) = (open(&self.cert_file)?, open(&self.key_file)?);
@@ -101,25 +111,35 @@ impl Certificate {
             key_name: tls.key_file,
         };
         let (chain, certified) = source.read(now, shown)?;
-        Ok(Self { certified, chain, source, is_changing: false, ends: Ends::default() })
+        let watch = Watch { source, is_changing: false };
+        Ok(Self { certified, chain, watch, ends: Ends::default() })
     }
 
-    /// What the files hold now, if they have changed and rested since.
-    pub(crate) fn look(&mut self, now: UnixTime) -> Option<Result<(), Fault>> {
-        let has_changed = self.source.has_changed();
-        let was_changing = std::mem::replace(&mut self.is_changing, has_changed);
-        if !was_changing || has_changed {
-            return None;
-        }
-        let read = self.source.read(now, None);
-        Some(read.map(|(chain, certified)| {
+    /// To be looked at elsewhere, and [given back](Self::looked).
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Its files were looked at; what they hold, if that has been read, is what is served with from now on.
+    pub(crate) fn looked(&mut self, watch: Watch, read: Option<Pair>) {
+        self.watch = watch;
+        if let Some((chain, certified)) = read {
             (self.chain, self.certified, self.ends) = (chain, certified, Ends::default());
-        }))
+        }
     }
 
     /// Says in the log that it ends, if that is to be said.
     pub(crate) fn say_if_it_ends(&mut self) {
         self.ends.say(self.chain.valid_to(), now());
+    }
+}
+
+impl Watch {
+    /// What the files hold now, if they have changed and rested since.
+    pub(crate) fn look(&mut self, now: UnixTime) -> Option<Result<Pair, Fault>> {
+        let has_changed = self.source.has_changed();
+        let was_changing = std::mem::replace(&mut self.is_changing, has_changed);
+        (was_changing && !has_changed).then(|| self.source.read(now, None))
     }
 }
 
@@ -199,21 +219,31 @@ mod tests {
         write(&one);
         let text =
             "keys: {k: 0123456789abcdef0123456789abcdef}\ntls: {cert_file: c.pem, key_file: k.pem}";
-        let settings = settings::read_settings(text, &mut |name| {
+        let settings = settings::read_settings(text, &mut |name, _| {
             files::read(&folder.join(name), files::SECRET_FILE_MAX)
         });
         let now = now();
         let Some(settings::Tls::Files(tls)) = settings.unwrap().tls else { panic!("no files") };
         let mut shown = Certificate::new(tls, &folder, now, None).unwrap();
         let end = |shown: &mut Certificate, now| shown.ends.next(shown.chain.valid_to(), now);
-        assert!(shown.look(now).is_none() && end(&mut shown, now).is_none());
+        let look = |shown: &mut Certificate, now| {
+            let mut watch = shown.watch();
+            let (pair, news) = match watch.look(now) {
+                None => (None, None),
+                Some(Ok(pair)) => (Some(pair), Some(Ok(()))),
+                Some(Err(fault)) => (None, Some(Err(fault))),
+            };
+            shown.looked(watch, pair);
+            news
+        };
+        assert!(look(&mut shown, now).is_none() && end(&mut shown, now).is_none());
 
         // One after the other, as renewing does.
         fs::write(folder.join("c.pem"), &other.0).unwrap();
-        assert!(shown.look(now).is_none());
+        assert!(look(&mut shown, now).is_none());
         fs::write(folder.join("k.pem"), &other.1).unwrap();
-        assert!(shown.look(now).is_none());
-        assert!(shown.look(now).unwrap().is_ok());
+        assert!(look(&mut shown, now).is_none());
+        assert!(look(&mut shown, now).unwrap().is_ok());
         assert!(matches!(end(&mut shown, now), Some(End::Soon(0 | 1))));
         assert!(end(&mut shown, now).is_none());
         let later = UnixTime(now.0 + 86_400 * 2);
@@ -221,11 +251,11 @@ mod tests {
         assert!(end(&mut shown, later).is_none());
 
         fs::write(folder.join("k.pem"), &one.1).unwrap();
-        assert!(shown.look(now).is_none());
+        assert!(look(&mut shown, now).is_none());
         let chain = shown.chain.clone();
-        let fault = shown.look(now).unwrap().unwrap_err();
+        let fault = look(&mut shown, now).unwrap().unwrap_err();
         assert!(fault.line == 2 && fault.reason.contains("k.pem is not the key"), "{fault}");
-        assert!(shown.chain == chain && shown.look(now).is_none());
+        assert!(shown.chain == chain && look(&mut shown, now).is_none());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

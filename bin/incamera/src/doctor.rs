@@ -19,10 +19,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
-use settings::{Settings, Tls};
+use settings::{Holds, Settings, Tls};
 
-use wire::key::Project;
-
+use crate::secrecy::{Manner, Opener};
 use crate::{Failure, authority, files};
 use finding::{Finding, Report};
 
@@ -66,17 +65,19 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut report = Report::default();
     if let Some(path) = &options.config {
-        if let Some(settings) = read(path, &mut report) {
-            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut opener = Opener::new(folder.clone(), Manner::Tell);
+        if let Some(settings) = read(path, &mut opener, &mut report) {
             let own = crate::serve::own_addresses()?;
             network::check(&settings, &own, options.stun.as_deref(), &mut report);
             match &settings.tls {
-                Some(Tls::Files(files)) => certificates::check(files, &folder, &mut report),
+                Some(Tls::Files(files)) => certificates::check(files, &mut report),
                 Some(Tls::Acme(acme)) => acme::check(acme, &settings, &folder, &own, &mut report),
                 None => {}
             }
-            check_files(&settings, path, &folder, &mut report);
+            check_files(&settings, path, &folder, &mut opener, &mut report);
         }
+        check_rights(&opener, &mut report);
     } else if let Some(server) = &options.stun {
         network::ask_stun(server, None, &[], &mut report);
     }
@@ -90,10 +91,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 /// What the settings say, unless a server would not start with them.
-fn read(path: &Path, report: &mut Report) -> Option<Settings> {
+fn read(path: &Path, opener: &mut Opener, report: &mut Report) -> Option<Settings> {
     let name = path.display();
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut open = |file: &str| files::read(&folder.join(file), files::SECRET_FILE_MAX);
+    let mut open = |file: &str, holds| opener.open(file, holds);
     let read = files::read(path, SETTINGS_MAX).and_then(|text| {
         let settings = settings::read_settings(&text, &mut open);
         settings.map_err(|fault| format!("{name}: {fault}"))
@@ -124,13 +124,18 @@ fn read(path: &Path, report: &mut Report) -> Option<Settings> {
 }
 
 /// The files beside the certificate.
-fn check_files(settings: &Settings, path: &Path, folder: &Path, report: &mut Report) {
-    let is_shared = |project: &Project| matches!(project, Project::Shared(_) | Project::App(_));
-    if settings.projects.iter().any(is_shared) {
-        certificates::check_secrecy("settings", path, report);
-    }
+fn check_files(
+    settings: &Settings,
+    path: &Path,
+    folder: &Path,
+    opener: &mut Opener,
+    report: &mut Report,
+) {
+    let holds = if settings.holds_secret { Holds::TokenSecret } else { Holds::NoSecret };
+    opener.look_at(path, holds);
     if let Some(name) = &settings.revocations {
         let file = folder.join(name);
+        opener.look_at(&file, Holds::NoSecret);
         let read = files::read(&file, REVOCATION_FILE_MAX).and_then(|text| {
             let read = settings::read_revocations(&text);
             read.map_err(|fault| format!("{}: {fault}", file.display()))
@@ -141,7 +146,7 @@ fn check_files(settings: &Settings, path: &Path, folder: &Path, report: &mut Rep
                 "revocations",
                 failure,
                 "the server does not start, and a running one revokes nothing new",
-                "mend that line; an empty file revokes nothing",
+                "mend that line; that nothing is revoked is written as `tokens: []`",
             ),
         });
     }
@@ -152,5 +157,18 @@ fn check_files(settings: &Settings, path: &Path, folder: &Path, report: &mut Rep
             "clients that are in a call when the server is started again must fetch a new token to come back",
             "head -c 32 /dev/urandom | base64 > refresh; chmod 600 refresh; and `refresh_secret_file: refresh`",
         ));
+    }
+}
+
+/// What others may do with the files that were opened.
+fn check_rights(opener: &Opener, report: &mut Report) {
+    for exposed in &opener.exposed {
+        let what = format!("{}: {}", exposed.path.display(), exposed.how.what());
+        let (why, fix) = (exposed.how.why(), exposed.fix());
+        report.add(if exposed.is_refused {
+            Finding::wrong("rights", what, format!("{why}; no server starts with it"), fix)
+        } else {
+            Finding::warning("rights", what, why, fix)
+        });
     }
 }

@@ -1,8 +1,9 @@
 //! `incamera token keygen`: keys to sign tokens with.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::DirBuilder;
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -78,7 +79,9 @@ fn written(
     pair: &KeyPair,
     secret: &str,
 ) -> Result<Zeroizing<String>, Failure> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // As its files; one that is there already stays as it is.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| format!("{}: {error}", folder.display()))?;
     let at = |file: &str| folder.join(file);
     files::write_secret(&at("private.pem"), &pair.to_pem())?;
     files::write_secret(&at("public.pem"), &pair.public().to_pem())?;

@@ -21,8 +21,9 @@ pub(crate) const SPREAD_AT: NonZeroU16 = NonZeroU16::new(256).unwrap();
 
 /// Threads for HTTP, signalling and the hub; media has its own.
 const CONTROL_THREADS: usize = 2;
-/// Threads for what would block those: files that are read again, large answers to back ends, and names that are
-/// looked up, each of which may hang on a disk or a network. They are there when there is work for them.
+/// Threads for what would block those: an authority's state, large answers to back ends, and names that are looked up,
+/// each of which may hang on a disk or a network. They are there when there is work for them. Files that are read again
+/// have threads of their own.
 const BLOCKING_THREADS: usize = 8;
 
 /// What signals say beside their number (POSIX): 128 and the number.

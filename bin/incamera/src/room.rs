@@ -381,7 +381,7 @@ impl Update {
 impl Send {
     fn run(&self) -> Result<(), Failure> {
         let data = match (&self.file, &self.text) {
-            (Some(path), _) => std::mem::take(&mut *files::read_bytes(path, DATA_PACKET_MAX)?),
+            (Some(path), _) => std::mem::take(&mut *files::read_any_bytes(path, DATA_PACKET_MAX)?),
             (None, text) => text.clone().unwrap_or_default().into_bytes(),
         };
         let kind = if self.lossy {

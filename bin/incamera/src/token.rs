@@ -148,7 +148,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Keygen(options) => keygen::run(options)?,
         Command::Id { file } => {
             let text = match file {
-                Some(path) => files::read(path, TOKEN_MAX)?,
+                Some(path) => files::read_any(path, TOKEN_MAX)?,
                 None => {
                     let mut text = String::new();
                     let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
@@ -179,7 +179,7 @@ impl Signing {
             return Ok(mint(&self.key(&name)?, claims));
         };
         let random = SystemRandom::new();
-        let pair = KeyPair::from_pem(&files::read(path, files::SECRET_FILE_MAX)?, &random);
+        let pair = KeyPair::from_pem(&files::read_any(path, files::SECRET_FILE_MAX)?, &random);
         let pair = pair.map_err(|error| format!("{}: {error}", path.display()))?;
         let token = mint_with(&pair, &name, claims, &random);
         Ok(token.map_err(|_| "the system gives no randomness")?)
@@ -187,7 +187,7 @@ impl Signing {
 
     fn key(&self, name: &str) -> Result<ProjectKey, Failure> {
         let secret = match &self.api_secret_file {
-            Some(path) => Some(files::read(path, files::SECRET_FILE_MAX)?),
+            Some(path) => Some(files::read_any(path, files::SECRET_FILE_MAX)?),
             None => {
                 let secret = self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok());
                 secret.map(Into::into)
@@ -340,6 +340,10 @@ mod tests {
                 &std::fs::metadata(&private).unwrap().permissions(),
             );
             assert_eq!(mode & 0o777, 0o600);
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &std::fs::metadata(&out).unwrap().permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o700, "the folder that it made");
             let words = "--api-key mine --join --room demo --identity ada --private-key-file";
             let create = create(&format!("{words} {}", private.display())).unwrap();
             let token = create.mint(SystemTime::UNIX_EPOCH + NOW).unwrap();

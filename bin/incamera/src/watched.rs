@@ -11,13 +11,14 @@ pub(crate) struct Watched {
     stamp: Option<Stamp>,
 }
 
-/// Which file, when it was changed, and how long it is. Two changes within a clock tick that leave the length
-/// look like one.
+/// Which file, when it, its rights and its name were changed, and how long it is. Two changes within a clock tick
+/// that leave the length look like one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
+    device: u64,
     inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
     len: u64,
 }
 
@@ -42,9 +43,10 @@ impl Watched {
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
     Some(Stamp {
+        device: found.dev(),
         inode: found.ino(),
-        seconds: found.mtime(),
-        nanoseconds: found.mtime_nsec(),
+        modified: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
         len: found.len(),
     })
 }

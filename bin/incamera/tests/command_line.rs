@@ -141,7 +141,7 @@ fn serve_refuses_settings_with_file_line_and_reason_and_no_secret() {
     let path = folder.join("server.yaml");
     let good = "mine: 0123456789abcdef0123456789abcdef";
     for (text, reason) in [
-        ("port: 7880\nkeys:\n  mine: hushhush\n".to_owned(), "line 3: key `mine`"),
+        ("port: 7880\nkeys:\n  mine: hushhush\n".to_owned(), "line 3: the secret of an API key"),
         (format!("keys: {{{good}}}\nbind_addresses: ['0.0.0.0']\n"), "line 2: this would serve"),
         (format!("keys: {{{good}}}\nrevocations: nowhere.yaml\n"), "nowhere.yaml"),
     ] {

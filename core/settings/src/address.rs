@@ -123,7 +123,7 @@ impl<T> Rule<T> {
         let Some(node) = node else { return Ok((None, Self::default())) };
         let line = node.line;
         let mut map = node.map()?;
-        let mut list = |name: &str| -> Result<Vec<T>, Fault> {
+        let mut list = |name: &'static str| -> Result<Vec<T>, Fault> {
             let nodes = map.take(name).map(Node::list).transpose()?.unwrap_or_default();
             nodes.iter().map(&each).collect()
         };
@@ -174,7 +174,7 @@ impl Media {
         tcp_port: Option<u16>,
         local: Option<IpAddr>,
     ) -> Result<Self, Fault> {
-        let mut within = |name: &str| rtc.as_mut().and_then(|rtc| rtc.take(name));
+        let mut within = |name: &'static str| rtc.as_mut().and_then(|rtc| rtc.take(name));
         let (node_ip, external_ip) = (within("node_ip"), within("use_external_ip"));
         let choice = Choice::read(rtc)?;
         let asks = external_ip.as_ref().map_or(Ok(false), Node::boolean)?;
@@ -376,7 +376,7 @@ mod tests {
             ("node_ip: here", "an IP address"),
             ("ips: {includes: [10.0.0.0/33]}", "a network"),
             ("ips: {includes: [10.0.0.0/x]}", "a network"),
-            ("ips: {only: []}", "`only` is not known"),
+            ("ips: {only: []}", "not known here: `includes`, `excludes` are"),
             ("interfaces: [eth0]", "a map"),
             ("use_external_ip: true", "rtc.node_ip"),
         ] {

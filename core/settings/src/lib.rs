@@ -1,7 +1,7 @@
 //! What an operator writes: the settings of a server, and what is revoked.
 //!
-//! Owns: the two files and the certificate, from their text to values that make sense; when a certificate is
-//! renewed.
+//! Owns: the two files and the certificate, from their text to values that make sense; what stands revoked while a
+//! file changes; when a certificate is renewed.
 //! Guarantees: what is refused is refused with the line and the reason, and neither holds a secret; what is not
 //! known, or has no effect here, is named; the texts that are read into are overwritten when dropped.
 //! Not here: opening files, which the caller does when it is given a path; what a value causes (`edge`).
@@ -12,18 +12,21 @@ mod acme;
 pub mod address;
 pub mod certificate;
 mod keys;
+mod known;
 pub mod limits;
 mod load;
 mod metrics;
 pub mod renewal;
 mod revocations;
 mod server;
+mod standing;
 mod yaml;
 
 pub use acme::Acme;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use server::{CertificateFiles, Settings, Tls, read_settings};
+pub use standing::{Heard, Standing};
 
 use zeroize::Zeroizing;
 
@@ -33,7 +36,8 @@ use zeroize::Zeroizing;
 pub struct Fault {
     /// Counted from 1.
     pub line: usize,
-    /// A sentence without full stop, that holds no value of the file but names.
+    /// A sentence without full stop. It repeats nothing of the file but paths that end as files' names do, or could be
+    /// opened.
     pub reason: String,
 }
 
@@ -43,5 +47,17 @@ impl Fault {
     }
 }
 
-/// Reads the file of a path that a settings file names; what is wrong with it otherwise.
-pub type ReadFile<'a> = dyn FnMut(&str) -> Result<Zeroizing<String>, String> + 'a;
+/// Reads the file of a path that a settings file names; what is wrong with it otherwise, without the path: what could
+/// not be opened may be no path.
+pub type ReadFile<'a> = dyn FnMut(&str, Holds) -> Result<Zeroizing<String>, String> + 'a;
+
+/// What a file holds, and so what others may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Whoever reads it can mint tokens.
+    TokenSecret,
+    /// Whoever reads it can pass for the server.
+    CertificateKey,
+    /// Everybody may read it.
+    NoSecret,
+}

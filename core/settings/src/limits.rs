@@ -8,6 +8,9 @@ pub const SETTINGS_MAX: usize = 1 << 20;
 pub const REVOCATION_FILE_MAX: usize = REVOCATIONS_MAX * 128;
 /// Values of a file: a revocation has up to five. In memory each takes 100 bytes.
 pub const NODES_MAX: usize = 6 * REVOCATIONS_MAX;
+/// Revocations that stand though the file says them no more: as many as a file has, so that what it said last is held
+/// in whole. With a file that is full they take 20 MiB more.
+pub const GONE_MAX: usize = REVOCATIONS_MAX;
 /// Depth of lists and maps. A `livekit.yaml` has four.
 pub const DEPTH_MAX: usize = 8;
 /// Certificates of a chain: the server's, and more between it and the root than any authority has.

@@ -10,17 +10,22 @@ use crate::yaml::{self, Node};
 /// Reads the text of a revocation file.
 ///
 /// # Errors
-/// The first line that is wrong: half a list of revocations is none.
+/// The first line that is wrong. So is a file that says nothing, which is what is left of one that could not be
+/// written: that nothing is revoked has to be said.
 pub fn read_revocations(text: &str) -> Result<Revocations, Fault> {
     let mut map = yaml::read(text, REVOCATION_FILE_MAX)?.map()?;
-    let (tokens, identities) = (map.take("tokens"), map.take("identities"));
+    let (tokens, identities) = (map.take_list("tokens")?, map.take_list("identities")?);
     map.end()?;
+    if tokens.is_none() && identities.is_none() {
+        let reason = "the file says nothing: if nothing is revoked, write `tokens: []`";
+        return Err(Fault::new(1, reason));
+    }
     let mut all = Revocations::default();
-    for node in tokens.map(Node::list).transpose()?.unwrap_or_default() {
+    for node in tokens.unwrap_or_default() {
         let line = node.line;
         all.revoke_token(token(node)?).map_err(|error| refused(line, error))?;
     }
-    for node in identities.map(Node::list).transpose()?.unwrap_or_default() {
+    for node in identities.unwrap_or_default() {
         let line = node.line;
         let mut map = node.map()?;
         let (identity, before) = (map.need("identity")?, map.need("issued_before")?);
@@ -60,9 +65,25 @@ mod tests {
             "tokens:\n  - {ID}\n  - {{key: mine, jti: t-1}}\nidentities:\n  - {{identity: ada, issued_before: 9}}\n"
         );
         assert_eq!(read_revocations(&text).unwrap().len(), 3);
-        for empty in ["", "# nothing yet\n", "tokens:\nidentities: []\n"] {
+        for empty in
+            ["tokens: []", "identities: []\n", "# nothing yet\ntokens: []\nidentities: []\n"]
+        {
             assert!(read_revocations(empty).unwrap().is_empty(), "{empty}");
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_file_that_could_not_be_written_is_wrong() {
+        let check = |text: &str, line: usize| {
+            let fault = read_revocations(text).unwrap_err();
+            assert!(fault.line == line && fault.reason.contains("[]"), "{text}: {fault}");
+        };
+        for nothing in ["", "\n", "# revoked\n", "---\n", "{}\n"] {
+            check(nothing, 1);
+        }
+        check("tokens:\n", 1);
+        check("# revoked\ntokens: ~\n", 2);
+        check("tokens: []\nidentities:\n", 2);
     }
 
     #[test]
@@ -70,8 +91,13 @@ mod tests {
         let check = |text: &str, line: usize| {
             let fault = read_revocations(text).unwrap_err();
             assert_eq!(fault.line, line, "{text}: {fault}");
-            assert!(!fault.reason.contains("secretive"), "{fault}");
+            assert!(!fault.reason.contains("secret") && !fault.reason.contains("ada"), "{fault}");
         };
+        check("ada.lovelace@clinic.example: x\n", 1);
+        check("tokens: []\nada: x\n", 2);
+        check("tokens: []\ntokens: []\n", 2);
+        check("identities:\n  - {ada: 9}\n", 2);
+        check("identities:\n  - {identity: ada, identity: ada}\n", 2);
         check("tokens:\n  - secretive\n", 2);
         check("tokens: secretive\n", 1);
         check("tokens:\n  - {key: mine}\n", 2);

@@ -16,7 +16,7 @@ use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
-use crate::{Fault, Metrics, ReadFile, keys, load, metrics};
+use crate::{Fault, Holds, Metrics, ReadFile, keys, known, load, metrics};
 
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
@@ -96,6 +96,8 @@ pub struct Settings {
     pub busy_max: Option<Share>,
     /// Where the node's figures are served, if anywhere.
     pub metrics: Option<Metrics>,
+    /// Whether there is a secret in the file itself.
+    pub holds_secret: bool,
     /// What is not as it looks, in the order of the file.
     pub warnings: Vec<Fault>,
 }
@@ -145,7 +147,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let tcp_node = rtc.as_mut().and_then(|rtc| rtc.take("tcp_port"));
     let tcp_port = tcp_node.as_ref().map_or(Ok(Some(TCP_PORT)), tcp_port)?;
 
-    let projects = projects(&mut map, read)?;
+    let (projects, mut holds_secret) = projects(&mut map, read)?;
     let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
     let revocations = map.take("revocations");
     let revocations = revocations.map(|node| node.text().map(str::to_owned)).transpose()?;
@@ -166,6 +168,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let (busy_max, selector) = load::busy_max(&mut map)?;
     let mut cautions = Vec::new();
     let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
+    holds_secret |= metrics.as_ref().is_some_and(|metrics| metrics.login.is_some());
     if let Some(Tls::Acme(acme)) = &tls {
         let metrics = metrics.as_ref().map(|metrics| metrics.port);
         check_acme(acme, &http, [tcp_port, metrics], &mut cautions)?;
@@ -189,20 +192,26 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
         revocations,
         busy_max,
         metrics,
+        holds_secret,
         warnings,
     })
 }
 
-fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Fault> {
+/// Whose tokens are taken, and whether the file itself holds a secret of them.
+fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<(Vec<Project>, bool), Fault> {
     let mut all = Vec::new();
+    let mut holds_secret = false;
     if let Some(node) = map.take("keys") {
         all.extend(keys::keys(node, read)?);
+        holds_secret = all.iter().any(|(_, project)| matches!(project, Project::Shared(_)));
     }
     if let Some(node) = map.take("key_file") {
         all.extend(keys::key_file(&node, read)?);
     }
     if let Some(node) = map.take("agora") {
-        all.extend(keys::agora(node, read)?);
+        let (apps, is_within) = keys::agora(node, read)?;
+        all.extend(apps);
+        holds_secret |= is_within;
     }
     if all.is_empty() {
         return Err(Fault::new(1, "nobody could come in: give `keys`, `key_file` or `agora`"));
@@ -210,14 +219,14 @@ fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<Vec<Project>, Faul
     let mut names: Vec<_> = all.iter().map(|(line, project)| (project.name(), *line)).collect();
     names.sort_unstable();
     let mut pairs = names.iter().zip(names.iter().skip(1));
-    if let Some((_, (name, line))) = pairs.find(|((one, _), (next, _))| one == next) {
-        return Err(Fault::new(*line, format!("key `{name}`: {}", KeyError::NameTaken)));
+    if let Some((_, (_, line))) = pairs.find(|((one, _), (next, _))| one == next) {
+        return Err(Fault::new(*line, KeyError::NameTaken.to_string()));
     }
-    Ok(all.into_iter().map(|(_, project)| project).collect())
+    Ok((all.into_iter().map(|(_, project)| project).collect(), holds_secret))
 }
 
 fn refresh(node: &Node, read: &mut ReadFile<'_>) -> Result<RefreshKey, Fault> {
-    let secret = keys::open(node, read)?;
+    let secret = keys::open(node, Holds::TokenSecret, read)?;
     RefreshKey::shared(secret.trim().as_bytes()).map_err(|error| node.fault(error.to_string()))
 }
 
@@ -234,10 +243,10 @@ fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {
     }
     let (cert_file, key_file) = (map.need("cert_file")?, map.need("key_file")?);
     map.end()?;
-    let text = keys::open(&cert_file, read)?;
+    let text = keys::open(&cert_file, Holds::NoSecret, read)?;
     let name = cert_file.text()?.to_owned();
     let chain = Chain::read(&text).map_err(|error| cert_file.fault(format!("{name} {error}")))?;
-    let key = keys::open(&key_file, read)?;
+    let key = keys::open(&key_file, Holds::CertificateKey, read)?;
     Ok(Tls::Files(CertificateFiles {
         line: cert_file.line,
         cert_file: name,
@@ -325,14 +334,18 @@ fn tcp_port(node: &Node) -> Result<Option<u16>, Fault> {
     Ok((port != 0).then_some(port))
 }
 
-/// What is left of a map once everything that has an effect has been taken.
+/// What is left of a map once everything that has an effect has been taken. A word that nobody knows is not repeated.
 fn warnings(prefix: &str, map: Map) -> Vec<Fault> {
+    let known: Vec<String> = map.known().iter().map(|name| format!("{prefix}{name}")).collect();
     let each = map.rest().into_iter().map(|entry| {
         let path = format!("{prefix}{}", entry.name);
-        let reason = if INERT.contains(&path.as_str()) {
-            format!("`{path}` has no effect here")
-        } else {
-            format!("`{path}` is not known")
+        if let Some(inert) = INERT.iter().find(|inert| **inert == path) {
+            return Fault::new(entry.line, format!("`{inert}` has no effect here"));
+        }
+        let all = known.iter().map(String::as_str).chain(INERT.iter().copied());
+        let reason = match known::meant(&path, all) {
+            Some(meant) => format!("this key is not known: is `{meant}` meant?"),
+            None => "this key is not known, and has no effect".to_owned(),
         };
         Fault::new(entry.line, reason)
     });

@@ -1,7 +1,8 @@
 //! A file's text as a tree of which each value knows its line.
 //!
 //! Guarantees: size, depth and number of values are bounded; a key that is there twice, an alias, a second
-//! document and a key that is not text are refused; values do not print and are overwritten when dropped.
+//! document and a key that is not text are refused; values do not print and are overwritten when dropped; no error
+//! repeats a key or a value, since whoever takes the one for the other writes a secret or a person where a key is.
 //! Not here: what values mean. The tree is walked by taking keys out of a map; what is left is not known.
 //! Source: YAML 1.2.
 
@@ -43,6 +44,8 @@ pub(crate) struct Entry {
 pub(crate) struct Map {
     pub(crate) line: usize,
     entries: Vec<Entry>,
+    /// Which keys were asked for: those that are known.
+    known: Vec<&'static str>,
 }
 
 /// The only document of `text`, of at most `bytes_max` bytes; an empty one is null.
@@ -149,7 +152,7 @@ fn no_key_twice(entries: Vec<Entry>) -> Result<Vec<Entry>, Fault> {
     let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
     match pairs.find(|(one, next)| one.name == next.name) {
         Some((one, next)) => {
-            let reason = format!("`{}` is there already, on line {}", next.name, one.line);
+            let reason = format!("this key is there already, on line {}", one.line);
             Err(Fault::new(next.line, reason))
         }
         None => Ok(entries),
@@ -229,8 +232,8 @@ impl Node {
     /// Nothing is an empty map.
     pub(crate) fn map(self) -> Result<Map, Fault> {
         match self.value {
-            Value::Map(entries) => Ok(Map { line: self.line, entries }),
-            Value::Null => Ok(Map { line: self.line, entries: Vec::new() }),
+            Value::Map(entries) => Ok(Map { line: self.line, entries, known: Vec::new() }),
+            Value::Null => Ok(Map { line: self.line, entries: Vec::new(), known: Vec::new() }),
             Value::Text(..) | Value::List(_) => Err(Fault::new(self.line, "a map is wanted here")),
         }
     }
@@ -238,13 +241,28 @@ impl Node {
 
 impl Map {
     /// The value of `name`, unless it is null, and no more of it in the map.
-    pub(crate) fn take(&mut self, name: &str) -> Option<Node> {
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Node> {
+        self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         Some(self.entries.remove(at).node).filter(|node| !node.is_null())
     }
 
+    /// A list, and no more of it in the map; one that is there and has no value is refused.
+    pub(crate) fn take_list(&mut self, name: &'static str) -> Result<Option<Vec<Node>>, Fault> {
+        self.known.push(name);
+        let Some(at) = self.entries.iter().position(|entry| entry.name == name) else {
+            return Ok(None);
+        };
+        let Entry { line, node, .. } = self.entries.remove(at);
+        if node.is_null() {
+            let reason = format!("nothing is in it: an empty list is written as `{name}: []`");
+            return Err(Fault::new(line, reason));
+        }
+        node.list().map(Some)
+    }
+
     /// As [`Self::take`], where a value must be.
-    pub(crate) fn need(&mut self, name: &str) -> Result<Node, Fault> {
+    pub(crate) fn need(&mut self, name: &'static str) -> Result<Node, Fault> {
         self.take(name).ok_or_else(|| Fault::new(self.line, format!("`{name}` is missing")))
     }
 
@@ -253,13 +271,16 @@ impl Map {
         self.entries
     }
 
-    /// Refuses what has not been taken.
+    /// What was asked for.
+    pub(crate) fn known(&self) -> &[&'static str] {
+        &self.known
+    }
+
+    /// Refuses what has not been taken; what could have been is named, never what is there.
     pub(crate) fn end(self) -> Result<(), Fault> {
-        match self.entries.first() {
-            Some(entry) => {
-                Err(Fault::new(entry.line, format!("`{}` is not known here", entry.name)))
-            }
-            None => Ok(()),
-        }
+        let Some(entry) = self.entries.first() else { return Ok(()) };
+        let known: Vec<String> = self.known.iter().map(|name| format!("`{name}`")).collect();
+        let reason = format!("this key is not known here: {} are", known.join(", "));
+        Err(Fault::new(entry.line, reason))
     }
 }

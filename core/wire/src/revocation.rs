@@ -81,7 +81,29 @@ impl Revocations {
         is_early || self.tokens.contains(&token.id)
     }
 
-    /// Entries, at most [`REVOCATIONS_MAX`].
+    /// What of this `other` does not revoke: tokens that it has not, and identities that it has not or with an
+    /// earlier time.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let tokens = self.tokens.difference(&other.tokens).copied().collect();
+        let is_beyond = |(identity, before): &(&Identity, &u64)| {
+            other.identities.get(*identity).is_none_or(|other| other < *before)
+        };
+        let identities = self.identities.iter().filter(is_beyond);
+        let identities = identities.map(|(identity, before)| (identity.clone(), *before)).collect();
+        Self { tokens, identities }
+    }
+
+    /// Revokes what `other` revokes, too. The sum is not bounded here: it has no more than both have.
+    pub fn join(&mut self, other: &Self) {
+        self.tokens.extend(&other.tokens);
+        for (identity, before) in &other.identities {
+            let held = self.identities.entry(identity.clone()).or_default();
+            *held = (*before).max(*held);
+        }
+    }
+
+    /// Entries, at most [`REVOCATIONS_MAX`] that were not joined.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tokens.len() + self.identities.len()
@@ -181,6 +203,29 @@ mod tests {
         let long = "i".repeat(NAME_MAX + 1);
         assert_eq!(list.revoke_identity(&long, NOW), Err(RevocationError::IdentityLength));
         assert_eq!(format!("{list:?}"), format!("Revocations({REVOCATIONS_MAX})"));
+    }
+
+    #[test]
+    fn what_one_list_has_beyond_another_is_what_joining_gives_it() {
+        let list = |tokens: &[&str], identities: &[(&str, u64)]| {
+            let mut list = Revocations::default();
+            for jti in tokens {
+                list.revoke_token(TokenId::of_jti("project", jti)).unwrap();
+            }
+            for (identity, before) in identities {
+                list.revoke_identity(identity, *before).unwrap();
+            }
+            list
+        };
+        let one = list(&["a", "b"], &[("ada", 5), ("ben", 5), ("cy", 5)]);
+        let mut other = list(&["b", "c"], &[("ada", 4), ("ben", 5), ("eve", 5)]);
+        assert_eq!(one.beyond(&other).len(), 3, "a, ada and cy");
+        assert_eq!(other.beyond(&one).len(), 2, "c and eve");
+        other.join(&one);
+        assert!(one.beyond(&other).is_empty());
+        assert_eq!(other.len(), 7);
+        other.join(&one);
+        assert_eq!(other.len(), 7);
     }
 
     #[test]

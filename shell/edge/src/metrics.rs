@@ -76,6 +76,8 @@ counters! {
     certificates_obtained,
     /// Attempts to get a certificate from an authority that failed.
     certificates_failed,
+    /// Times that files which are read again were wrong, gone, or did not answer; what they said before stays in force.
+    files_failed,
     /// TCP connections ended because a request's head did not arrive in time, was too long or was no HTTP.
     connections_malformed,
     /// TCP connections ended because the client took nothing of an answer for too long.

@@ -15,7 +15,6 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 os.environ["INCAMERA_KEY"] = "operator"
@@ -107,24 +106,6 @@ async def holds_a_call(folder: Path) -> None:
         await ben.disconnect()
 
 
-def ends_while_a_file_keeps_it_waiting(folder: Path) -> None:
-    """A pipe stands for a file on a disk that is gone: whoever opens it waits for ever."""
-    revoked, config = folder / "revoked.yaml", folder / "server.yaml"
-    revoked.write_text("")
-    config.write_text(
-        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
-        f"revocations: {revoked.name}\n"
-    )
-    with Server("serve", "--config", str(config)):
-        revoked.unlink()
-        os.mkfifo(revoked)
-        # It looks four times a second.
-        time.sleep(1)
-        began = time.monotonic()
-    seconds = time.monotonic() - began
-    check(seconds < 6, f"SIGTERM ends it within {seconds:.1f} s, whatever a file does")
-
-
 async def says_what_a_reload_does_not_do(folder: Path) -> None:
     config = folder / "server.yaml"
     read, odd, waits = "read again", "about the settings", "take effect when the server is started again"
@@ -169,7 +150,6 @@ async def main() -> None:
         await asyncio.to_thread(judge_the_unit, folder)
         await holds_a_call(folder)
         await says_what_a_reload_does_not_do(folder)
-        await asyncio.to_thread(ends_while_a_file_keeps_it_waiting, folder)
 
 
 scenario("deployment", main, timeout_s=80)

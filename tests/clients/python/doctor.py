@@ -21,7 +21,7 @@ from pathlib import Path
 
 from authority import Authority
 from client import check, mark_sensitive, scenario
-from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server
+from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused
 
 SECRET = secrets.token_urlsafe(32)
 #: An address of nobody's (RFC 5737).
@@ -126,7 +126,7 @@ class Patient:
             f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: {node_ip}}}\n"
             f"keys: {{operator: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
         )
-        (self.folder / "revoked.yaml").write_text("")
+        (self.folder / "revoked.yaml").write_text("tokens: []\n")
         os.chmod(path, 0o640)
 
 
@@ -186,7 +186,7 @@ def plant(patient: Patient) -> None:
         examined = examine(folder, "--stun", f"127.0.0.1:{silent.getsockname()[1]}")
         names("a STUN server that is silent", examined, "no answer", "let UDP out")
     patient.write(more="bind_adresses: []\nport: 1\n")
-    names("settings that are wrong", examine(folder), "line 8: `port` is there already", "mend")
+    names("settings that are wrong", examine(folder), "line 8: this key is there already", "mend")
     patient.heal()
 
 
@@ -194,7 +194,8 @@ def warns(folder: Path, patient: Patient) -> None:
     (folder / "server.key").chmod(0o644)
     code, findings, _ = examine(folder)
     said = [finding["what"] for finding in findings if finding["level"] == "warning"]
-    check(code == 0 and any("can be read by every user" in what for what in said), "a key in the open is a warning")
+    in_the_open = any("server.key: every user of this machine can read it" in what for what in said)
+    check(code == 0 and in_the_open, "a key in the open is a warning")
     patient.heal()
     (folder / "server.key").chmod(0o600)
 
@@ -203,6 +204,33 @@ def warns(folder: Path, patient: Patient) -> None:
         check(code == 0, "a warning is no fault")
         said = [it for it in findings if it["level"] == "warning" and it["check"] == check_]
         return [" ".join(finding.values()) for finding in said]
+
+    def rights() -> list[tuple[str, str, str]]:
+        """Level, file and command of each."""
+        _, findings, _ = examine(folder)
+        said = [it for it in findings if it["check"] == "rights"]
+        return [(it["level"], it["what"].split(":")[0].rsplit("/")[-1], it["fix"].rsplit(" ", 1)[0]) for it in said]
+
+    check(not rights(), "as it is, others may do nothing that they should not")
+    (folder / "server.yaml").chmod(0o644)
+    check(rights() == [("warning", "server.yaml", "chmod o=")], "settings with a secret in the open are a warning")
+    (folder / "revoked.yaml").chmod(0o666)
+    expected = [("warning", "server.yaml", "chmod o="), ("warning", "revoked.yaml", "chmod o-w")]
+    check(rights() == expected, "and so is a revocation file that others write")
+    (folder / "revoked.yaml").chmod(0o644)
+    keys, text = folder / "keys.yaml", (folder / "server.yaml").read_text()
+    keys.write_text(f"operator: {SECRET}\n")
+    (folder / "server.yaml").write_text(text.replace(f"keys: {{operator: {SECRET}}}", "key_file: keys.yaml"))
+    for mode, said_, fix in ((0o644, "wrong", "chmod o="), (0o662, "wrong", "chmod o-w")):
+        keys.chmod(mode)
+        what = f"a key file of {mode:o} is {said_}, and settings without a secret are not"
+        check(rights() == [(said_, "keys.yaml", fix)], what)
+        refusal = refused("serve", "--config", str(folder / "server.yaml"))
+        check(f"{fix} " in refusal and "line 5" in refusal, "and no server starts with it, which says what mends that")
+    keys.chmod(0o640)
+    check(not rights(), "with the rights that it should have nothing is said")
+    patient.heal()
+    (folder / "server.key").chmod(0o600)
 
     check(not any("CA:TRUE" in said for said in warned("certificate")), "a server's certificate is one")
     patient.authority.certify(folder, ["localhost"], is_authority=True)

@@ -48,6 +48,7 @@ FILES = 72
 def settings() -> str:
     path = FOLDER / "server.yaml"
     if not path.exists():
+        (FOLDER / "refresh").touch(0o600)
         (FOLDER / "refresh").write_text(secrets.token_urlsafe(32))
         path.write_text(
             f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\n"

@@ -18,6 +18,8 @@ RUN = os.environ.setdefault("INCAMERA_MARK", f"mark{secrets.token_hex(6)}")
 _MARK = re.compile(rb"%s-([a-z0-9_]+)-(\d{13})?" % RUN.encode())
 #: Anybody's token: the server makes some of its own, to refresh those that it was given.
 _TOKEN = re.compile(rb"eyJ[\w-]{10,}\.eyJ[\w-]{40,}\.[\w-]{20,}")
+#: AccessToken2: its version, and zlib in base64.
+_TOKEN2 = re.compile(rb"007e[JNAF][\w+/]{80,}")
 
 
 def mark(name: str) -> str:
@@ -83,6 +85,8 @@ class Memory:
                 scan.oldest[name] = max(age, scan.oldest.get(name, age))
         for _ in _TOKEN.finditer(content):
             scan.add("token", mapping)
+        for _ in _TOKEN2.finditer(content):
+            scan.add("token2", mapping)
         for name, secret in list(self.secrets.items()):
             for _ in range(content.count(secret)):
                 scan.add(name, mapping)
@@ -100,6 +104,9 @@ class Watch:
         while True:
             self.scans.append(await asyncio.to_thread(self.memory.scan))
             await asyncio.sleep(0.1)
+
+    def stop(self) -> None:
+        self._task.cancel()
 
     async def after(self, moment: float) -> Scan:
         """The first look that began at `moment` (monotonic) or later."""

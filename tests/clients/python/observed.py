@@ -1,7 +1,7 @@
 """What an operator sees of a node: its figures as Prometheus reads them, its health, its log, `incamera room`.
 
-Beside what `client` reads: `INCAMERA_BIN`. It starts a server of its own, whose port of metrics it knows and whose
-log is JSON, since both are the operator's to choose.
+Beside what `client` and `own_server` read: nothing. It starts a server of its own, whose port of metrics it knows and
+whose log is JSON, since both are the operator's to choose; the log is searched like any other's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 
 import aiohttp
-from client import API_KEY, check, fresh_room, mint, scenario, until
+from client import API_KEY, check, fresh_room, mark_sensitive, mint, scenario, until
 from livekit import rtc
 from media import publish_audio, publish_video
+from own_server import BINARY, HTTP_PORT, LOG, TCP_PORT, UDP_PORT
 from prometheus_client.parser import text_string_to_metric_families
 
-INCAMERA = os.environ["INCAMERA_BIN"]
 PASSWORD = "a password that no log may hold"
 METADATA = "metadata that no log may hold"
 
@@ -38,19 +38,19 @@ class Node:
     """`incamera serve` with metrics behind a password and a log in JSON."""
 
     def __init__(self, folder: Path) -> None:
-        self.http, self.metrics = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.http}"
+        self.metrics = free_port()
+        self.url = f"http://127.0.0.1:{HTTP_PORT}"
         self.secret = "x" * 43
         settings = folder / "settings.yaml"
         settings.write_text(
-            f"port: {self.http}\nrtc: {{udp_port: {free_port()}}}\nkeys: {{{API_KEY}: {self.secret}}}\n"
+            f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\n"
+            f"keys: {{{API_KEY}: {self.secret}}}\n"
             f"prometheus: {{port: {self.metrics}, username: monitor, password: {PASSWORD}}}\n"
         )
-        self.log = folder / "log"
+        settings.chmod(0o600)
+        words = ["serve", "--config", str(settings), "--log", "info,edge=debug", "--log-format", "json"]
         self.process = subprocess.Popen(
-            [INCAMERA, "serve", "--config", str(settings), "--log-format", "json"],
-            stdout=subprocess.DEVNULL,
-            stderr=self.log.open("w"),
+            [BINARY, *words], stdout=subprocess.DEVNULL, stderr=LOG.open("ab")
         )
 
     async def ask(self, path: str) -> int:
@@ -93,7 +93,7 @@ class Node:
     def room(self, *words: str) -> str:
         """`incamera room`, as an operator types it."""
         printed = subprocess.run(
-            [INCAMERA, "room", *words, "--url", self.url],
+            [BINARY, "room", *words, "--url", self.url],
             env={**os.environ, "INCAMERA_API_KEY": API_KEY, "INCAMERA_API_SECRET": self.secret},
             capture_output=True,
             text=True,
@@ -207,7 +207,7 @@ async def health(node: Node) -> None:
 
 
 def log(node: Node) -> None:
-    lines = node.log.read_text().splitlines()
+    lines = LOG.read_text().splitlines()
     entries = [json.loads(line) for line in lines]
     check(len(entries) > 20, f"each of {len(entries)} lines of the log is JSON")
     for entry in entries:
@@ -220,7 +220,7 @@ def log(node: Node) -> None:
     check(all(len(fields["token"]) == 64 for fields in asked), "with the id of their token")
     check("stopped" in messages, "the log ends in order")
     text = "\n".join(lines)
-    check("eyJ" not in text, "no token is in it")
+    check("eyJ" not in text and "007eJ" not in text, "no token is in it")
     for value in ["ada", "ben", "observed-", "agenda", METADATA, PASSWORD, node.secret]:
         word = rf"(?<![A-Za-z]){re.escape(value)}(?![A-Za-z])"
         check(not re.search(word, text), f"{value[:12]}… is not in it")
@@ -230,6 +230,8 @@ async def act() -> None:
     with tempfile.TemporaryDirectory() as folder:
         node = Node(Path(folder))
         try:
+            for value in ("observed-", "agenda", METADATA, PASSWORD, node.secret):
+                mark_sensitive(value)
             await node.ready()
             await figures(node)
             await health(node)

@@ -14,7 +14,7 @@ use crate::certificate::{self, WARN_DAYS};
 const CHECK: &str = "certificate";
 
 /// Judges what `tls` of the settings names.
-pub(super) fn check(tls: &CertificateFiles, folder: &Path, report: &mut Report) {
+pub(super) fn check(tls: &CertificateFiles, report: &mut Report) {
     let name = &tls.cert_file;
     let now = certificate::now();
     let valid_to = tls.chain.valid_to();
@@ -53,7 +53,6 @@ pub(super) fn check(tls: &CertificateFiles, folder: &Path, report: &mut Report) 
         ));
     }
     check_names(tls, report);
-    check_secrecy(CHECK, &folder.join(&tls.key_file), report);
 }
 
 fn check_names(tls: &CertificateFiles, report: &mut Report) {

@@ -29,8 +29,8 @@ fn settings(text: &str) -> Result<Settings, Fault> {
         ("leaf.pem", LEAF.to_owned()),
         ("key.pem", "-----BEGIN PRIVATE KEY-----".to_owned()),
     ]);
-    read_settings(text, &mut |path| {
-        files.get(path).cloned().map(Zeroizing::new).ok_or_else(|| format!("{path}: no such file"))
+    read_settings(text, &mut |path, _| {
+        files.get(path).cloned().map(Zeroizing::new).ok_or_else(|| "no such file".to_owned())
     })
 }
 
@@ -109,10 +109,10 @@ colour: red
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
-        "line 9: `rtc.pli_throttl` is not known",
+        "line 9: this key is not known: is `rtc.pli_throttle` meant?",
         "line 12: `turn` has no effect here",
         "line 14: `logging` has no effect here",
-        "line 15: `colour` is not known",
+        "line 15: this key is not known, and has no effect",
     ];
     assert_eq!(said, expect);
 }
@@ -146,7 +146,10 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
     check("prometheus: {port: 6789, password: hush}", "or neither");
     check("prometheus: {port: 6789, username: a:b, password: hush}", "colon");
     check("prometheus: {port: 6789, username: a, password: ''}", "a password");
-    check("prometheus: {port: 6789, path: /}", "`path` is not known");
+    check(
+        "prometheus: {port: 6789, path: /}",
+        "this key is not known here: `port`, `username`, `password` are",
+    );
     check("prometheus: {port: 6789}\nprometheus_port: 6789", "not both");
 }
 
@@ -160,7 +163,7 @@ fn newcomers_are_let_in_up_to_a_share_of_the_workers_time() {
     let warned: Vec<String> = said.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 3: `node_selector.kind` has no effect here",
-        "line 5: `node_selector.sorted` is not known",
+        "line 5: this key is not known, and has no effect",
     ];
     assert_eq!(warned, expect);
     for wrong in ["0", "1.5", "-1", "90%", "[1]"] {
@@ -234,8 +237,13 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check("keys:\n", 1, "nobody");
     check("keys:\n  mine: secretive\n", 2, "at least 32 bytes");
     check("keys:\n  mine: [secretive]\n", 2, "wants a secret");
-    check("key_file: short.yaml\n", 1, "line 1: key `filed`");
-    check("keys:\n  mine: {public_key: nowhere.pem}\n", 2, "no such file");
+    check("key_file: short.yaml\n", 1, "in that file, line 1: the secret of an API key");
+    check("keys:\n  mine: {public_key: nowhere.pem}\n", 2, "nowhere.pem: no such file");
+    check(
+        "keys:\n  mine: {public_key: secretive}\n",
+        2,
+        "the file that is named here: no such file",
+    );
     check("keys:\n  mine: {public_key: keys.yaml}\n", 2, "not PEM");
     check(
         &format!("keys:\n  mine:\n    public_key: |\n      {pem_private}\n"),
@@ -243,7 +251,7 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
         "public half only",
     );
     check("keys:\n  mine: {public_key: public.pem, jwks: set.json}\n", 2, "either");
-    check("keys:\n  mine: {public: public.pem}\n", 2, "`public` is not known");
+    check("keys:\n  mine: {public: public.pem}\n", 2, "not known here: `public_key`, `jwks` are");
     check(&format!("keys:\n  'incamera:x': {SECRET}\n"), 2, "server's own");
     check(&format!("keys:\n  filed: {SECRET}\nkey_file: keys.yaml\n"), 3, "same name");
     check(&format!("keys:\n  mine: {SECRET}\n  mine: {SECRET}\n"), 3, "on line 2");
@@ -353,7 +361,7 @@ fn an_authority_that_could_not_be_asked_is_refused_with_the_reason() {
     check(&with("http_port: 7880"), "", "one of its own");
     check(&with("http_port: 7881"), "", "one of its own");
     check(&with("http_port: 80"), "prometheus_port: 80", "one of its own");
-    check(&with("challenge: dns-01"), "", "`challenge` is not known");
+    check(&with("challenge: dns-01"), "", "this key is not known here: `domains`");
     let text = "keys: {mine: 0}\ntls: {acme: {}, cert_file: leaf.pem}\n"
         .replace("mine: 0", &format!("mine: {SECRET}"));
     let fault = settings(&text).unwrap_err();
@@ -367,4 +375,122 @@ fn an_authority_that_could_not_be_asked_is_refused_with_the_reason() {
         fault.line == 4 && fault.reason.contains("the proxy that needs the certificate"),
         "{fault}"
     );
+}
+
+/// Files that are wrong, or odd, by a word: X.
+const WHERE_A_WORD_STANDS: &[&str] = &[
+    "X: 1",
+    "X: 1\nX: 2",
+    "rtc: {X: 1}",
+    "rtc: X",
+    "rtc: {udp_port: X}",
+    "rtc: {node_ip: X}",
+    "rtc: {interfaces: {X: 1}}",
+    "rtc: {interfaces: {includes: X}}",
+    "rtc: {ips: {includes: [X]}}",
+    "node_selector: {X: 1}",
+    "node_selector: {cpu_load_limit: X}",
+    "port: X",
+    "bind_addresses: [X]",
+    "behind_proxy: X",
+    "keys: X",
+    "keys: {X: X}",
+    "keys: {X: short}",
+    "keys: {X: [1]}",
+    "keys: {X: {}}",
+    "keys: {X: {X: 1}}",
+    "keys: {X: {public_key: X}}",
+    "keys: {X: {jwks: X}}",
+    "keys: {X: 1, X: 2}",
+    "key_file: X",
+    "key_file: filled",
+    "agora: {X: 1}",
+    "agora: {apps: [{app_id: X, app_certificate: X, X: 1}]}",
+    "agora: {apps: [{app_id: X, app_certificate_file: X}]}",
+    "agora: {apps: [{app_id: X, app_certificate: X1}]}",
+    "refresh_secret_file: X",
+    "tls: X",
+    "tls: {X: 1}",
+    "tls: {cert_file: X, key_file: X}",
+    "tls: {cert_file: leaf.pem, key_file: X}",
+    "tls: {acme: {X: 1}}",
+    "tls: {acme: {domains: ['X/'], state_dir: a, accept_terms: true}}",
+    "tls: {acme: {domains: [a.example], state_dir: a, accept_terms: X}}",
+    "tls: {acme: {domains: [a.example], state_dir: a, email: 'X@X@'}}",
+    "tls: {acme: {domains: [a.example], state_dir: a, directory_url: X}}",
+    "prometheus: {X: 1}",
+    "prometheus: {port: X}",
+    "prometheus: {port: 6789, username: 'X:', password: a}",
+    "*X",
+    "X: [",
+    "{X}: 1",
+];
+
+#[test]
+fn no_word_of_a_file_is_repeated_wherever_it_stands() {
+    // A person, a secret, what would look like an option, and what YAML has another meaning for.
+    for word in ["ada.lovelace@clinic.example", HEX, "bind_adress_of_ada", "'&ada *ada'"] {
+        let bare = word.trim_matches('\'');
+        let mut told = 0;
+        for text in WHERE_A_WORD_STANDS {
+            let fill = |text: &str| match word.starts_with('\'') {
+                true => text.replace("'X", "'").replace('X', word),
+                false => text.replace('X', word),
+            };
+            let keys = if text.contains("key") {
+                String::new()
+            } else {
+                format!("keys: {{mine: {SECRET}}}\n")
+            };
+            let whole = format!("{keys}{}\n", fill(text));
+            let read = read_settings(&whole, &mut |path, _| match path {
+                "filled" => Ok(Zeroizing::new(fill("X: short\nX: other\n"))),
+                "leaf.pem" => Ok(Zeroizing::new(LEAF.to_owned())),
+                _ => Err("no such file".to_owned()),
+            });
+            let said: Vec<_> = match read {
+                Ok(settings) => settings.warnings,
+                Err(fault) => vec![fault],
+            };
+            told += said.len();
+            for fault in &said {
+                assert!(!fault.reason.contains(bare), "{whole}: {fault}");
+            }
+        }
+        assert!(told > 40, "{told}");
+    }
+}
+
+#[test]
+fn what_each_file_holds_is_told_and_whether_the_settings_hold_a_secret() {
+    let opened = |text: &str| {
+        let mut opened = Vec::new();
+        let read = read_settings(text, &mut |path, holds| {
+            opened.push(holds);
+            Ok(Zeroizing::new(match path {
+                "public.pem" => PEM.to_owned(),
+                "leaf.pem" => LEAF.to_owned(),
+                "certificate" => HEX.to_owned(),
+                "keys.yaml" => format!("filed: {SECRET}\n"),
+                _ => SECRET.to_owned(),
+            }))
+        });
+        (opened, read.unwrap().holds_secret)
+    };
+    let check = |text: &str, files: &[Holds], holds_secret| {
+        assert_eq!(opened(text), (files.to_vec(), holds_secret), "{text}");
+    };
+    let public = "keys: {mine: {public_key: public.pem}}\n";
+    check(&format!("keys: {{mine: {SECRET}}}\n"), &[], true);
+    check(public, &[Holds::NoSecret], false);
+    check("key_file: keys.yaml\n", &[Holds::TokenSecret], false);
+    let app = |certificate| format!("agora: {{apps: [{{app_id: {HEX}, {certificate}}}]}}\n");
+    check(&app("app_certificate_file: certificate"), &[Holds::TokenSecret], false);
+    check(&app(&format!("app_certificate: {HEX}")), &[], true);
+    let refresh = format!("{public}refresh_secret_file: refresh\n");
+    check(&refresh, &[Holds::NoSecret, Holds::TokenSecret], false);
+    let metrics = format!("{public}prometheus: {{port: 6789, username: a, password: b}}\n");
+    check(&metrics, &[Holds::NoSecret], true);
+    let tls = format!("{public}tls: {{cert_file: leaf.pem, key_file: key.pem}}\n");
+    check(&tls, &[Holds::NoSecret, Holds::NoSecret, Holds::CertificateKey], false);
 }

@@ -1,0 +1,182 @@
+//! Files that a settings file names, and who else may read or write them.
+//!
+//! Owns: opening them; which rights of others are refused, and which are said.
+//! Guarantees: nothing is opened with a secret for tokens that every user of the machine has, or could have put there.
+//! A key of a certificate is served with all the same, as other servers do: that it cannot be renewed any more would
+//! harm more. What others may write decides who gets in, whatever it holds.
+//! Not here: what is in them (`settings`), the folder of an authority (`acme`).
+//! Source: LiveKit `cmd/server/main.go`, which refuses a `key_file` that others may read.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use settings::Holds;
+use zeroize::Zeroizing;
+
+use crate::files;
+
+/// What everybody may do who is neither the file's owner nor of its group.
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// A file that others may do more with than they should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exposed {
+    pub(crate) path: PathBuf,
+    pub(crate) how: How,
+    /// Whether no server starts with it.
+    pub(crate) is_refused: bool,
+}
+
+/// What others may do, and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Read a secret.
+    Read,
+    /// Write what decides who gets in.
+    Write,
+}
+
+impl How {
+    /// In words, for a log and for a person.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Read => "every user of this machine can read it, and it holds a key",
+            Self::Write => "every user of this machine can write it",
+        }
+    }
+
+    pub(crate) const fn why(self) -> &'static str {
+        match self {
+            Self::Read => "whoever has that can pass for the server, or let anybody in",
+            Self::Write => "whoever writes it decides who gets in",
+        }
+    }
+}
+
+impl Exposed {
+    /// The command that mends it.
+    pub(crate) fn fix(&self) -> String {
+        let rights = match self.how {
+            How::Read => "o=",
+            How::Write => "o-w",
+        };
+        format!("chmod {rights} {}", self.path.display())
+    }
+}
+
+/// Opens files of one folder, and remembers which of them others may do too much with.
+pub(crate) struct Opener {
+    folder: PathBuf,
+    manner: Manner,
+    pub(crate) exposed: Vec<Exposed>,
+}
+
+/// What becomes of a file that is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It is not opened.
+    Refuse,
+    /// It is opened, and told, for whoever only looks.
+    Tell,
+}
+
+impl Opener {
+    pub(crate) fn new(folder: PathBuf, manner: Manner) -> Self {
+        Self { folder, manner, exposed: Vec::new() }
+    }
+
+    /// The text of a file that is named in the settings; what is wrong with it, without its name.
+    pub(crate) fn open(&mut self, name: &str, holds: Holds) -> Result<Zeroizing<String>, String> {
+        let path = self.folder.join(name);
+        let (text, found) = files::read_with(&path, files::SECRET_FILE_MAX)?;
+        if let Some(exposed) = judge(path, &found, holds) {
+            if exposed.is_refused && self.manner == Manner::Refuse {
+                return Err(format!("{}: {}", exposed.how.what(), exposed.fix()));
+            }
+            self.exposed.push(exposed);
+        }
+        Ok(text)
+    }
+
+    /// Looks at a file that is opened elsewhere, and is opened whatever others may do: the settings, as at LiveKit,
+    /// and what is revoked.
+    pub(crate) fn look_at(&mut self, path: &Path, holds: Holds) {
+        let found = fs::metadata(path).ok();
+        let exposed = found.and_then(|found| judge(path.to_owned(), &found, holds));
+        self.exposed.extend(exposed.map(|exposed| Exposed { is_refused: false, ..exposed }));
+    }
+}
+
+fn judge(path: PathBuf, found: &Metadata, holds: Holds) -> Option<Exposed> {
+    let others = found.mode();
+    let is_secret = holds != Holds::NoSecret;
+    let how = match (others & OTHERS_READ != 0, others & OTHERS_WRITE != 0) {
+        (true, _) if is_secret => How::Read,
+        (_, true) => How::Write,
+        (true | false, false) => return None,
+    };
+    Some(Exposed { path, how, is_refused: holds == Holds::TokenSecret })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_others_may_do_is_refused_for_secrets_of_tokens_and_told_for_the_rest() {
+        let folder = std::env::temp_dir().join(format!("incamera-secrecy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("named");
+        fs::write(&path, "text").unwrap();
+        let opened = |mode: u32, holds, manner| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let mut opener = Opener::new(folder.clone(), manner);
+            let text = opener.open("named", holds);
+            text.map(|_| opener.exposed.pop().map(|exposed| exposed.how))
+        };
+        for (mode, holds, expect) in [
+            (0o600, Holds::TokenSecret, None),
+            (0o640, Holds::TokenSecret, None),
+            (0o660, Holds::TokenSecret, None),
+            (0o644, Holds::TokenSecret, Some(How::Read)),
+            (0o666, Holds::TokenSecret, Some(How::Read)),
+            (0o602, Holds::TokenSecret, Some(How::Write)),
+            (0o640, Holds::CertificateKey, None),
+            (0o644, Holds::CertificateKey, Some(How::Read)),
+            (0o602, Holds::CertificateKey, Some(How::Write)),
+            (0o644, Holds::NoSecret, None),
+            (0o646, Holds::NoSecret, Some(How::Write)),
+        ] {
+            assert_eq!(opened(mode, holds, Manner::Tell), Ok(expect), "{mode:o} {holds:?}");
+            let refused = opened(mode, holds, Manner::Refuse);
+            match expect {
+                Some(how) if holds == Holds::TokenSecret => {
+                    let reason = refused.unwrap_err();
+                    assert!(
+                        reason.starts_with(how.what()) && reason.contains("chmod o"),
+                        "{reason}"
+                    );
+                }
+                Some(_) | None => assert_eq!(refused, Ok(expect), "{mode:o} {holds:?}"),
+            }
+        }
+        let mut opener = Opener::new(folder.clone(), Manner::Refuse);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        opener.look_at(&path, Holds::TokenSecret);
+        opener.look_at(&path, Holds::NoSecret);
+        opener.look_at(&folder.join("nowhere"), Holds::TokenSecret);
+        let told = Exposed { path, how: How::Read, is_refused: false };
+        assert_eq!(opener.exposed, [told], "the settings are told alone");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_command_that_mends_takes_away_what_was_too_much() {
+        let exposed = |how| Exposed { path: PathBuf::from("keys.yaml"), how, is_refused: true };
+        assert_eq!(exposed(How::Read).fix(), "chmod o= keys.yaml");
+        assert_eq!(exposed(How::Write).fix(), "chmod o-w keys.yaml");
+    }
+}
