@@ -10,14 +10,17 @@
 #![forbid(unsafe_code)]
 
 mod channels;
+mod cookie;
 mod credentials;
 mod door;
 mod dtls;
 mod factory;
 pub mod framing;
+mod hello;
 mod ice;
 mod limits;
 mod peer;
+mod record;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod sieve;
