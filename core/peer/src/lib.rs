@@ -20,6 +20,7 @@ mod hello;
 mod ice;
 mod limits;
 mod peer;
+pub mod readers;
 mod record;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
