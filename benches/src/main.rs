@@ -132,6 +132,7 @@ fn main() -> ExitCode {
     let (server, client) = joining::handshake();
     record.row("handshake, the server's share", server);
     record.row("handshake, the client's share", client);
+    record.row("a forged DTLS hello", joining::forged_hello());
     if let Some(file) = history
         && let Err(error) = history::append(file, &record.figures)
     {

@@ -31,6 +31,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("certificate", certificate),
     ("data_packet", data_packet),
+    ("dtls", dtls),
     ("forward", media::forward),
     ("framing", framing),
     ("front_door", front_door),
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("settings", settings),
     ("signal_json", signal_json),
     ("signal_protobuf", signal_protobuf),
+    ("stun", stun),
     ("token", token),
     ("transport_feedback", transport_feedback),
 ];
@@ -166,6 +168,24 @@ fn front_door(data: &[u8]) {
     if let Some(request) = peer::BindingRequest::parse(data) {
         black_box(door.owner(request.local_ufrag));
     }
+}
+
+fn stun(data: &[u8]) {
+    peer::readers::read_stun(data);
+}
+
+/// Datagrams of DTLS before anything is proven, each after two bytes of length. What passes is no more than came.
+fn dtls(data: &[u8]) {
+    let mut datagrams = Vec::new();
+    let mut rest = data;
+    while let Some((len, after)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes(*len)).min(after.len());
+        let (datagram, after) = after.split_at(len);
+        datagrams.push(datagram);
+        rest = after;
+    }
+    let passed = peer::readers::read_dtls(datagrams.into_iter());
+    assert!(passed <= data.len(), "{passed} bytes pass of {}", data.len());
 }
 
 /// What came over TCP, all at once and byte by byte, is the same datagrams.

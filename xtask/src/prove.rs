@@ -108,9 +108,11 @@ const PROOFS: &[Proof] = &[
         name: "spoofed_handshake",
         claim: "Whoever forges packets from a client's address cannot keep it from joining.",
         done: "Clients join one after the other. From the first packet of each on, forged packets in its name \
-               arrive beside its own at every step: hellos, alerts, broken and oversized handshake pieces, media.",
-        not_shown: "An attacker on the path, who can simply drop the packets; and one who guesses the client's own \
-                    handshake messages in the instant before they arrive.",
+               arrive beside its own at every step: hellos, alerts, broken and oversized handshake pieces, media; \
+               and then 20 and 80 hellos for each packet, every one as good as the client's own and of another.",
+        not_shown: "An attacker on the path, who can simply drop the packets. A client whose certificate or hello is \
+                    so long that it comes in several packets: a forged piece that arrives between them costs it \
+                    that attempt to join.",
         scenario: "spoofed_handshake",
         is_alone: true,
     },

@@ -3,43 +3,50 @@
 //! Owns: the handshakes of a transport, and the step from the one that counts to its records: once the other end has
 //! sent data, and so has all it needs, dimpl's machine is dropped and its ciphers go on in `records`, decision 0021.
 //! Guarantees: data that was handed out does not stay; keys, data and the end of the handshake are handed
-//! out only after the certificate matched. Before keys exist anybody can forge a record: a forged hello gets
-//! a handshake of its own, and the first that ends with the right certificate is the one that counts.
-//! Forged records of other kinds do not reach a handshake (`sieve`).
-//! Limits: the answer to a forged hello goes to the client, which may take it for its own; and a forged key
-//! exchange may come before the client's.
-//! Source: RFC 6347, RFC 5763 §5, RFC 8122 §5.
+//! out only after the certificate matched. Before keys exist anybody can forge a record: a hello begins a handshake
+//! only when it shows the transport's cookie (`cookie`, `hello`), and forged records of other kinds do not reach one
+//! (`sieve`). So what anybody can make costs no key share, and is answered with one small record that is the same for
+//! all; however many come, the client's own hello is heard. A client that begins anew is heard at any time.
+//! A handshake that has failed cannot go on, since the client goes by what it was answered: that is the end, and
+//! signalling tells the client to come again.
+//! Limits: those of `hello` and `sieve`, for a client whose flight comes in several datagrams.
+//! Source: RFC 6347, RFC 5763 §5, RFC 8122 §5; decision 0025.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use dimpl::{Config, Dtls as Machine, DtlsCertificate, Output, SrtpProfile};
-use ring::digest;
+use ring::rand::SystemRandom;
+use ring::{digest, hmac};
 use rtp::srtp::{KeyingMaterial, Profile};
 
-use crate::limits::{HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_MAX};
+use crate::cookie::{self, Cookie};
+use crate::hello::{self, Heard, Hellos, Random};
+use crate::limits::{HANDSHAKE_EVERY, HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_BURST, RECORD_BYTES_MAX};
 use crate::records::Records;
 use crate::sieve::Sieve;
-use crate::{Fingerprint, PeerFactoryError, suites};
+use crate::{Fingerprint, IceCredentials, PeerFactoryError, suites};
 
 /// What every handshake of a process is made of.
 pub(crate) struct Identity {
     config: Arc<Config>,
     certificate: DtlsCertificate,
+    /// What transports' cookies are made with.
+    cookies: hmac::Key,
 }
 
 impl Identity {
     pub(crate) fn new() -> Result<Self, PeerFactoryError> {
-        // No server cookie: DTLS is heard only on a path that a binding request proved, and answered
-        // only on one that a binding response proved (`ice`).
         let config = Config::builder()
-            .use_server_cookie(false)
-            .with_crypto_provider(suites::provider())
+            .use_server_cookie(true)
+            .with_crypto_provider(cookie::provider())
             .build();
         let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|_| PeerFactoryError::Certificate)?;
-        Ok(Self { config, certificate })
+        let cookies = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .map_err(|_| PeerFactoryError::Randomness)?;
+        Ok(Self { config, certificate, cookies })
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -51,6 +58,15 @@ impl Identity {
         let mut machine = Machine::new_12(Arc::clone(&self.config), self.certificate.clone(), now);
         machine.set_active(is_client);
         machine.handle_timeout(now)?;
+        Ok(machine)
+    }
+
+    /// A server's machine that takes a hello with the cookie. It has asked a stranger for it already, without which it
+    /// does not expect the number of such a hello; the question goes nowhere.
+    fn expect(&self, now: Instant) -> Result<Machine, dimpl::Error> {
+        let mut machine = self.begin(false, now)?;
+        machine.handle_packet(&hello::STRANGERS)?;
+        let _question = machine.poll_output(&mut [0; RECORD_BYTES_MAX]);
         Ok(machine)
     }
 }
@@ -77,38 +93,49 @@ pub(crate) enum Step<'a> {
 
 /// One client hello and what followed from it.
 struct Handshake {
-    /// The client's random, which tells its handshake from a forger's.
-    random: Option<[u8; 32]>,
+    /// The client's, in a server's.
+    random: Option<Random>,
     /// Between a client and a server's machine until they are connected.
     sieve: Sieve,
     machine: Box<Machine>,
+    /// The machine understood the hello.
+    has_answered: bool,
     is_verified: bool,
+}
+
+/// What a server goes by before its handshake ends.
+struct Greeting {
+    cookie: Cookie,
+    hellos: Hellos,
+    /// A hello without the cookie came, and was not answered yet.
+    is_asking: bool,
+    /// Handshakes that may be begun, as of `counted`.
+    left: u8,
+    counted: Option<Instant>,
 }
 
 pub(crate) struct Dtls {
     identity: Arc<Identity>,
     expected: Fingerprint,
+    /// A server's, until it is connected.
+    greeting: Option<Greeting>,
     /// Those under way, oldest first; once connected, that one alone, until `records` follows it.
     handshakes: Vec<Handshake>,
     is_connected: bool,
     /// Data was handed out: the other end knows that the handshake is over.
     has_data: bool,
-    begun: u8,
     records: Option<Box<Records>>,
 }
 
 impl Dtls {
-    /// The end that is asked.
-    pub(crate) fn server(identity: &Arc<Identity>, expected: Fingerprint) -> Self {
-        Self {
-            identity: Arc::clone(identity),
-            expected,
-            handshakes: Vec::new(),
-            is_connected: false,
-            has_data: false,
-            begun: 0,
-            records: None,
-        }
+    /// The end that is asked. `local`: our credentials for the transport.
+    pub(crate) fn server(
+        identity: &Arc<Identity>,
+        expected: Fingerprint,
+        local: &IceCredentials,
+    ) -> Self {
+        let cookie = Cookie::new(&identity.cookies, local);
+        Self::new(identity, expected, Some(Greeting::new(cookie)), Vec::new())
     }
 
     /// The end that begins.
@@ -117,14 +144,30 @@ impl Dtls {
         expected: Fingerprint,
         now: Instant,
     ) -> Result<Self, dimpl::Error> {
-        let machine = Box::new(identity.begin(true, now)?);
-        let handshakes =
-            vec![Handshake { random: None, sieve: Sieve::default(), machine, is_verified: false }];
-        Ok(Self { handshakes, ..Self::server(identity, expected) })
+        let handshake = Handshake::new(None, identity.begin(true, now)?);
+        Ok(Self::new(identity, expected, None, vec![handshake]))
     }
 
-    pub(crate) const fn is_connected(&self) -> bool {
-        self.is_connected
+    fn new(
+        identity: &Arc<Identity>,
+        expected: Fingerprint,
+        greeting: Option<Greeting>,
+        handshakes: Vec<Handshake>,
+    ) -> Self {
+        Self {
+            identity: Arc::clone(identity),
+            expected,
+            greeting,
+            handshakes,
+            is_connected: false,
+            has_data: false,
+            records: None,
+        }
+    }
+
+    /// A handshake is under way.
+    pub(crate) const fn is_shaking(&self) -> bool {
+        !self.is_connected && !self.handshakes.is_empty()
     }
 
     /// Takes a datagram. A hello is for its own handshake, or begins one; the rest is for all, since
@@ -134,37 +177,25 @@ impl Dtls {
             records.handle(datagram);
             return Ok(());
         }
-        let hello = client_random(datagram);
-        if let Some(random) = hello {
-            self.welcome(now, random);
+        let before = self.handshakes.len();
+        match self.greeting.as_mut().map(|it| it.hear(datagram)) {
+            Some(Heard::Client(random, hello)) => self.welcome(now, random, &hello),
+            Some(Heard::Stranger | Heard::Piece) => {}
+            Some(Heard::Other) => self.sift(now, datagram),
+            None => {
+                let is_connected = self.is_connected;
+                // Once connected, what does not decrypt is the machine's to ignore.
+                self.handshakes.retain_mut(|it| it.take(now, datagram).is_ok() || is_connected);
+            }
         }
-        let is_connected = self.is_connected;
-        let mut passed = Vec::new();
-        self.handshakes.retain_mut(|it| {
-            if hello.is_some() && it.random.is_some() && it.random != hello {
-                return true;
-            }
-            let mut datagram = datagram;
-            if it.random.is_some() && !is_connected {
-                it.sieve.pass(datagram, |leaf| matches(&self.expected, leaf), &mut passed);
-                datagram = &passed;
-            }
-            if datagram.is_empty() {
-                return true;
-            }
-            let machine = &mut it.machine;
-            let taken = machine.handle_timeout(now).and_then(|()| machine.handle_packet(datagram));
-            // After the handshake what does not decrypt is the machine's to ignore.
-            taken.is_ok() || is_connected
-        });
-        self.must_go_on()
+        self.must_go_on(before)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), Broken> {
         let before = self.handshakes.len();
         self.handshakes.retain_mut(|it| it.machine.handle_timeout(now).is_ok());
         // A client that was patient for so long has given up, too.
-        if before > 0 && self.handshakes.is_empty() { Err(Broken) } else { Ok(()) }
+        self.must_go_on(before)
     }
 
     /// Queues a message, which is one record.
@@ -190,6 +221,14 @@ impl Dtls {
         if let Some(records) = &mut self.records {
             return records.poll(buffer);
         }
+        if let Some(greeting) = &mut self.greeting
+            && std::mem::take(&mut greeting.is_asking)
+        {
+            let question = greeting.cookie.question();
+            let place = buffer.get_mut(..question.len()).ok_or(Broken)?;
+            place.copy_from_slice(&question);
+            return Ok(Step::Record(place));
+        }
         let mut wake = None::<Instant>;
         let mut place = 0;
         while let Some(handshake) = self.handshakes.get_mut(place) {
@@ -212,6 +251,7 @@ impl Dtls {
                 Ok(Yield::Connected) => {
                     self.settle(place);
                     self.is_connected = true;
+                    self.greeting = None;
                     return Ok(Step::Connected);
                 }
                 Ok(Yield::Goodbye) => return Ok(Step::Goodbye),
@@ -240,25 +280,37 @@ impl Dtls {
         Ok(())
     }
 
-    /// Begins the handshake of a hello that was not seen before.
-    fn welcome(&mut self, now: Instant, random: [u8; 32]) {
-        let is_known = self.handshakes.iter().any(|it| it.random == Some(random));
-        if self.is_connected || is_known || self.begun >= HANDSHAKES_MAX {
+    /// Gives what may pass of a datagram to those that are under way.
+    fn sift(&mut self, now: Instant, datagram: &[u8]) {
+        let mut passed = Vec::new();
+        let expected = &self.expected;
+        self.handshakes.retain_mut(|it| {
+            it.sieve.pass(datagram, |leaf| matches(expected, leaf), &mut passed);
+            passed.is_empty() || it.take(now, &passed).is_ok()
+        });
+    }
+
+    /// Takes a hello that has shown the cookie, and begins its handshake if it was not seen before.
+    fn welcome(&mut self, now: Instant, random: Random, hello: &[u8]) {
+        let known = self.handshakes.iter().position(|it| it.random == Some(random));
+        if let Some(handshake) = known.and_then(|place| self.handshakes.get_mut(place))
+            && handshake.has_answered
+        {
+            // The answer was lost: the machine gives it again. What it cannot use, it ignores.
+            let _ignored = handshake.take(now, hello);
             return;
         }
-        let Ok(machine) = self.identity.begin(false, now) else { return };
-        self.begun += 1;
-        if self.handshakes.len() >= HANDSHAKES_AT_ONCE_MAX {
-            self.handshakes.remove(0);
+        // A hello that was not understood had a forged piece.
+        known.map(|place| self.handshakes.remove(place));
+        let Some(greeting) = &mut self.greeting else { return };
+        if !greeting.may_begin(now) || !make_room(&mut self.handshakes) {
+            return;
         }
-        let machine = Box::new(machine);
-        let random = Some(random);
-        self.handshakes.push(Handshake {
-            random,
-            sieve: Sieve::default(),
-            machine,
-            is_verified: false,
+        let begun = greeting.cookie.shown(|| {
+            let mut handshake = Handshake::new(Some(random), self.identity.expect(now)?);
+            handshake.take(now, hello).map(|()| handshake)
         });
+        self.handshakes.extend(begun);
     }
 
     /// One handshake has shown whose it is: the others were forged or given up.
@@ -267,14 +319,46 @@ impl Dtls {
         self.handshakes.drain(..place);
     }
 
-    /// A server waits for another hello.
-    const fn must_go_on(&self) -> Result<(), Broken> {
-        if self.handshakes.is_empty() && self.begun >= HANDSHAKES_MAX {
-            Err(Broken)
-        } else {
-            Ok(())
-        }
+    /// A server waits for a hello; but when the last of its handshakes has ended, so has the client's.
+    const fn must_go_on(&self, before: usize) -> Result<(), Broken> {
+        if before > 0 && self.handshakes.is_empty() { Err(Broken) } else { Ok(()) }
     }
+}
+
+impl Greeting {
+    fn new(cookie: Cookie) -> Self {
+        let hellos = Hellos::default();
+        Self { cookie, hellos, is_asking: false, left: HANDSHAKES_BURST, counted: None }
+    }
+
+    fn hear(&mut self, datagram: &[u8]) -> Heard {
+        let heard = self.hellos.hear(&self.cookie, datagram);
+        self.is_asking |= heard == Heard::Stranger;
+        heard
+    }
+
+    /// Whether another handshake may be begun, which is then counted.
+    fn may_begin(&mut self, now: Instant) -> bool {
+        let counted = *self.counted.get_or_insert(now);
+        let passed = now.saturating_duration_since(counted).as_nanos();
+        let gained = u8::try_from(passed / HANDSHAKE_EVERY.as_nanos()).unwrap_or(u8::MAX);
+        if gained > 0 {
+            self.left = self.left.saturating_add(gained).min(HANDSHAKES_BURST);
+            self.counted = Some(now);
+        }
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// Gives up the oldest of the handshakes that are mere beginnings, if there are too many. `false`: all go on.
+fn make_room(handshakes: &mut Vec<Handshake>) -> bool {
+    if handshakes.len() < HANDSHAKES_AT_ONCE_MAX {
+        return true;
+    }
+    let beginning = handshakes.iter().position(|it| !it.sieve.has_certificate());
+    beginning.map(|place| handshakes.remove(place)).is_some()
 }
 
 /// What a machine yields; records and data lie at the start of the lent buffer.
@@ -288,6 +372,17 @@ enum Yield {
 }
 
 impl Handshake {
+    fn new(random: Option<Random>, machine: Machine) -> Self {
+        let sieve = Sieve::default();
+        let machine = Box::new(machine);
+        Self { random, sieve, machine, has_answered: false, is_verified: false }
+    }
+
+    fn take(&mut self, now: Instant, datagram: &[u8]) -> Result<(), dimpl::Error> {
+        self.machine.handle_timeout(now)?;
+        self.machine.handle_packet(datagram)
+    }
+
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "whatever comes before the certificate or is new is refused"
@@ -296,7 +391,12 @@ impl Handshake {
     fn poll(&mut self, expected: &Fingerprint, buffer: &mut [u8]) -> Result<Yield, Broken> {
         loop {
             match self.machine.poll_output(buffer) {
-                Output::Packet(record) => return Ok(Yield::Record(record.len())),
+                // The cookie is asked for by `Greeting`.
+                Output::Packet(record) if cookie::is_question(record) => {}
+                Output::Packet(record) => {
+                    self.has_answered = true;
+                    return Ok(Yield::Record(record.len()));
+                }
                 Output::Timeout(at) => return Ok(Yield::Wait(at)),
                 Output::PeerCert(certificate) if matches(expected, certificate) => {
                     self.is_verified = true;
@@ -315,17 +415,6 @@ impl Handshake {
             }
         }
     }
-}
-
-/// The random of a client hello: the first record of a datagram, unencrypted, from the message's start.
-fn client_random(datagram: &[u8]) -> Option<[u8; 32]> {
-    let (record, rest) = datagram.split_first_chunk::<13>()?;
-    let (message, rest) = rest.split_first_chunk::<12>()?;
-    let (_version, rest) = rest.split_first_chunk::<2>()?;
-    let &[content, _, _, e0, e1, ..] = record;
-    let &[kind, _, _, _, _, _, f0, f1, f2, ..] = message;
-    let is_hello = (content, kind) == (22, 1) && [e0, e1] == [0, 0] && [f0, f1, f2] == [0, 0, 0];
-    rest.first_chunk().copied().filter(|_| is_hello)
 }
 
 fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
@@ -352,7 +441,7 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
 
 #[cfg(test)]
 pub(crate) fn is_hello(datagram: &[u8]) -> bool {
-    client_random(datagram).is_some()
+    (datagram.first(), datagram.get(crate::record::RECORD_HEADER_LEN)) == (Some(&22), Some(&1))
 }
 
 #[cfg(test)]
@@ -362,8 +451,8 @@ impl Identity {
         suite: dimpl::crypto::Dtls12CipherSuite,
     ) -> Result<Self, PeerFactoryError> {
         let config = Config::builder()
-            .use_server_cookie(false)
-            .with_crypto_provider(suites::provider())
+            .use_server_cookie(true)
+            .with_crypto_provider(cookie::provider())
             .dtls12_cipher_suites(&[suite])
             .build();
         let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
@@ -383,5 +472,9 @@ impl Dtls {
 
     pub(crate) const fn under_way(&self) -> usize {
         self.handshakes.len()
+    }
+
+    pub(crate) fn randoms(&self) -> impl Iterator<Item = Random> {
+        self.handshakes.iter().filter_map(|it| it.random)
     }
 }

@@ -501,6 +501,25 @@ mod tests {
     }
 
     #[test]
+    fn a_million_guesses_at_a_password_are_answered_by_nothing_and_leave_nothing() {
+        let mut server = server();
+        let mut guess = stun::request([3; 12], "s:c", Role::Controlling, "wrong");
+        // The tag is what a guess comes to. It stands before the fingerprint's eight bytes.
+        let tag = guess.len() - 8 - 20;
+        for number in 0..1_000_000_u32 {
+            guess[tag..tag + 4].copy_from_slice(&number.to_be_bytes());
+            guess[8..12].copy_from_slice(&number.to_be_bytes());
+            let port = u16::try_from(number % 60_000).unwrap();
+            assert!(sent(&mut server, START, path(port), &guess).is_empty());
+        }
+        assert_eq!((server.routes.len(), server.heard.len(), server.selected), (0, 0, None));
+        let password = credentials("s").pwd;
+        let right = stun::request([3; 12], "s:c", Role::Controlling, &password);
+        assert_eq!(right.len(), guess.len());
+        assert_eq!(sent(&mut server, START, path(1), &right).len(), 2, "the right one is");
+    }
+
+    #[test]
     fn a_request_costs_at_most_one_answer_and_now_and_then_a_check() {
         let (mut server, mut client) = (server(), client(path(1)));
         let check = check(&mut client, START);

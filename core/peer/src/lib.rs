@@ -12,14 +12,18 @@
 #![forbid(unsafe_code)]
 
 mod channels;
+mod cookie;
 mod credentials;
 mod door;
 mod dtls;
 mod factory;
 pub mod framing;
+mod hello;
 mod ice;
 mod limits;
 mod peer;
+pub mod readers;
+mod record;
 mod records;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;

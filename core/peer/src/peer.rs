@@ -125,7 +125,7 @@ impl Peer {
         remote: &Remote,
         now: Timestamp,
     ) -> Self {
-        let dtls = Dtls::server(&factory.identity, remote.fingerprint.clone());
+        let dtls = Dtls::server(&factory.identity, remote.fingerprint.clone(), local);
         Self::begin(factory, local, remote, dtls, None, now)
     }
 
@@ -219,7 +219,7 @@ impl Peer {
     /// What to do next, until `Wait`.
     pub fn poll(&mut self) -> Output {
         // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
-        if !self.dtls.is_connected() {
+        if self.dtls.is_shaking() {
             // A certificate is longer than a record.
             return self.step(&mut vec![0; HANDSHAKE_BYTES_MAX]);
         }

@@ -13,10 +13,9 @@ use dimpl::crypto::{Aad, Buf, Cipher, Nonce, TmpBuf};
 
 use crate::dtls::{Broken, Step};
 use crate::limits::COME_MAX;
+use crate::record::RECORD_HEADER_LEN as HEADER_LEN;
 use crate::suites::{Pair, Worn};
 
-/// Of a record's header: content type, version, epoch and number, length.
-const HEADER_LEN: usize = 13;
 const VERSION: [u8; 2] = [0xfe, 0xfd];
 /// The first epoch with keys, above the 48 bits of a number.
 const EPOCH: u64 = 1 << 48;

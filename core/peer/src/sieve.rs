@@ -5,21 +5,18 @@
 //! the clear, pieces that contradict each other or announce what no client sends, messages out of turn, and
 //! certificates other than the announced one. What the client sends itself passes, at the latest when it is sent
 //! again.
-//! Limits: a forged key exchange that comes before the client's own is not told from it: neither says whose it is.
-//! Not here: hellos, which have a handshake each (`dtls`).
-//! Source: RFC 6347 §4.1, §4.2.2; RFC 5246 §7.4 for the order; RFC 5763 §5: the client has a certificate.
+//! Limits: where a client's flight comes in several datagrams, a forged key exchange between the certificate's and the
+//! client's own is not told from it: neither says whose it is.
+//! Not here: hellos (`hello`).
+//! Source: RFC 6347 §4.1, §4.2.2; RFC 5246 §7.4 for the order, after two hellos; RFC 5763 §5: the client has a
+//! certificate.
 
 use crate::limits::CERTIFICATE_BYTES_MAX;
+use crate::record::{HANDSHAKE, Piece, Record};
 
-const RECORD_HEADER_LEN: usize = 13;
-const MESSAGE_HEADER_LEN: usize = 12;
-
-/// Content types of records.
 const CHANGE_CIPHER: u8 = 20;
-const HANDSHAKE: u8 = 22;
 
 /// Types of handshake messages.
-const CLIENT_HELLO: u8 = 1;
 const CERTIFICATE: u8 = 11;
 const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
@@ -48,24 +45,12 @@ pub(crate) struct Sieve {
     come: usize,
 }
 
-/// One record and what follows it.
-struct Record<'a> {
-    content: u8,
-    epoch: u16,
-    whole: &'a [u8],
-    body: &'a [u8],
-}
-
-/// A handshake message, or a piece of one.
-struct Piece<'a> {
-    kind: u8,
-    number: u16,
-    total: usize,
-    at: usize,
-    body: &'a [u8],
-}
-
 impl Sieve {
+    /// Whether the client has shown its certificate: the handshake is not a mere beginning any more.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.turn > Turn::Certificate
+    }
+
     /// Writes to `out`, which it empties first, the records of `datagram` that may pass. `is_announced`: whether a
     /// certificate is the one that the signalling announced.
     pub(crate) fn pass(
@@ -118,9 +103,8 @@ impl Sieve {
     fn may_pass(&mut self, piece: &Piece<'_>) -> bool {
         let is_whole = piece.at == 0 && piece.body.len() == piece.total;
         let (turn, next) = match (piece.kind, piece.number) {
-            (CLIENT_HELLO, 0) => return true,
-            (CLIENT_KEY_EXCHANGE, 2) => (Turn::KeyExchange, Turn::Verify),
-            (CERTIFICATE_VERIFY, 3) => (Turn::Verify, Turn::Sealed),
+            (CLIENT_KEY_EXCHANGE, 3) => (Turn::KeyExchange, Turn::Verify),
+            (CERTIFICATE_VERIFY, 4) => (Turn::Verify, Turn::Sealed),
             _ => return false,
         };
         if !is_whole || piece.total > MESSAGE_BYTES_MAX || self.turn < turn {
@@ -140,7 +124,7 @@ impl Sieve {
         out: &mut Vec<u8>,
     ) {
         let end = piece.at.saturating_add(piece.body.len());
-        if piece.number != 1 || piece.total > CERTIFICATE_BYTES_MAX || end > piece.total {
+        if piece.number != 2 || piece.total > CERTIFICATE_BYTES_MAX || end > piece.total {
             return;
         }
         if piece.at == 0 && end == piece.total {
@@ -164,39 +148,9 @@ impl Sieve {
             let whole = std::mem::take(&mut self.certificate);
             if leaf(&whole).is_some_and(is_announced) {
                 self.turn = self.turn.max(Turn::KeyExchange);
-                out.extend(rebuilt(record, &whole));
+                out.extend(piece.rebuilt(record, &whole));
             }
         }
-    }
-}
-
-impl<'a> Record<'a> {
-    /// The first record of `bytes`; `None` when there is no whole one of DTLS.
-    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let &[content, 0xfe, 0xfd | 0xff, e0, e1, _, _, _, _, _, _, l0, l1] =
-            bytes.first_chunk::<RECORD_HEADER_LEN>()?
-        else {
-            return None;
-        };
-        let len = RECORD_HEADER_LEN + usize::from(u16::from_be_bytes([l0, l1]));
-        let (whole, rest) = bytes.split_at_checked(len)?;
-        let body = whole.get(RECORD_HEADER_LEN..)?;
-        Some((Self { content, epoch: u16::from_be_bytes([e0, e1]), whole, body }, rest))
-    }
-}
-
-impl<'a> Piece<'a> {
-    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let &[kind, t0, t1, t2, n0, n1, a0, a1, a2, l0, l1, l2] =
-            bytes.first_chunk::<MESSAGE_HEADER_LEN>()?;
-        let long = |high, middle, low| {
-            usize::from(u16::from_be_bytes([middle, low])) + (usize::from(high) << 16)
-        };
-        let len = MESSAGE_HEADER_LEN + long(l0, l1, l2);
-        let (whole, rest) = bytes.split_at_checked(len)?;
-        let (total, at) = (long(t0, t1, t2), long(a0, a1, a2));
-        let body = whole.get(MESSAGE_HEADER_LEN..)?;
-        Some((Self { kind, number: u16::from_be_bytes([n0, n1]), total, at, body }, rest))
     }
 }
 
@@ -205,17 +159,6 @@ fn leaf(body: &[u8]) -> Option<&[u8]> {
     let (&[_, _, _, l0, l1, l2], rest) = body.split_first_chunk::<6>()?;
     let len = usize::from(u16::from_be_bytes([l1, l2])) + (usize::from(l0) << 16);
     rest.get(..len)
-}
-
-/// A record with the whole message, under the number of its last piece.
-fn rebuilt(record: &Record<'_>, body: &[u8]) -> Vec<u8> {
-    let len_of = |len: usize| u16::try_from(len).unwrap_or(0).to_be_bytes();
-    let [r0, r1] = len_of(MESSAGE_HEADER_LEN + body.len());
-    let [b0, b1] = len_of(body.len());
-    let mut whole = record.whole.get(..RECORD_HEADER_LEN - 2).unwrap_or_default().to_vec();
-    whole.extend([r0, r1, CERTIFICATE, 0, b0, b1, 0, 1, 0, 0, 0, 0, b0, b1]);
-    whole.extend_from_slice(body);
-    whole
 }
 
 #[cfg(test)]
@@ -254,9 +197,9 @@ mod tests {
     fn flight() -> Vec<Vec<u8>> {
         let body = certificate(LEAF);
         vec![
-            piece(CERTIFICATE, 1, body.len(), 0, &body),
-            piece(CLIENT_KEY_EXCHANGE, 2, 66, 0, &[7; 66]),
-            piece(CERTIFICATE_VERIFY, 3, 76, 0, &[7; 76]),
+            piece(CERTIFICATE, 2, body.len(), 0, &body),
+            piece(CLIENT_KEY_EXCHANGE, 3, 66, 0, &[7; 66]),
+            piece(CERTIFICATE_VERIFY, 4, 76, 0, &[7; 76]),
             record(CHANGE_CIPHER, 0, &[1]),
             record(HANDSHAKE, 1, &[7; 40]),
         ]
@@ -289,13 +232,16 @@ mod tests {
             record(23, 0, &[0; 40]),
             record(23, 1, &[0; 40]),
             record(CHANGE_CIPHER, 0, &[1, 1]),
-            piece(CERTIFICATE, 1, other.len(), 0, &other),
-            piece(CERTIFICATE, 1, 0xff_ffff, 0, &[0; 64]),
-            piece(CERTIFICATE, 1, 40, 0, &[0; 64]),
-            piece(CERTIFICATE, 1, 0, 0, &[]),
-            piece(CLIENT_KEY_EXCHANGE, 2, 1 << 16, 0, &[0; 64]),
+            piece(CERTIFICATE, 2, other.len(), 0, &other),
+            piece(CERTIFICATE, 2, 0xff_ffff, 0, &[0; 64]),
+            piece(CERTIFICATE, 2, 40, 0, &[0; 64]),
+            piece(CERTIFICATE, 2, 0, 0, &[]),
+            piece(CERTIFICATE, 1, certificate(LEAF).len(), 0, &certificate(LEAF)),
+            piece(1, 0, 42, 0, &[9; 42]),
+            piece(1, 1, 42, 0, &[9; 42]),
+            piece(CLIENT_KEY_EXCHANGE, 3, 1 << 16, 0, &[0; 64]),
             piece(CLIENT_KEY_EXCHANGE, 9, 64, 0, &[0; 64]),
-            piece(20, 4, 12, 0, &[0; 12]),
+            piece(20, 5, 12, 0, &[0; 12]),
             piece(0, 0, 0, 0, &[]),
             vec![22; 60],
         ];
@@ -317,12 +263,12 @@ mod tests {
     fn a_certificate_in_pieces_passes_whole_and_a_forged_piece_only_delays_it() {
         let body = certificate(LEAF);
         let pieces = [
-            piece(CERTIFICATE, 1, body.len(), 0, &body[..10]),
-            piece(CERTIFICATE, 1, body.len(), 10, &body[10..]),
+            piece(CERTIFICATE, 2, body.len(), 0, &body[..10]),
+            piece(CERTIFICATE, 2, body.len(), 10, &body[10..]),
         ];
         let mut sieve = Sieve::default();
         assert!(passed(&mut sieve, &pieces[0]).is_empty());
-        assert!(passed(&mut sieve, &piece(CERTIFICATE, 1, body.len(), 10, &[9; 21])).is_empty());
+        assert!(passed(&mut sieve, &piece(CERTIFICATE, 2, body.len(), 10, &[9; 21])).is_empty());
         assert!(passed(&mut sieve, &pieces[1]).is_empty(), "spoiled");
         assert!(passed(&mut sieve, &pieces[0]).is_empty());
         assert_eq!(passed(&mut sieve, &pieces[1]), flight()[0]);

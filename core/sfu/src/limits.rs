@@ -56,6 +56,13 @@ pub const RESEND_VIDEO: usize = 256;
 pub const RESEND_AUDIO: usize = 64;
 /// SSRCs that one peer may send: 63 tracks of three layers, each with its retransmissions.
 pub const SSRCS_MAX: usize = 384;
+/// Of the bytes that a subscription was sent, one in so many may be sent again: a fifth repairs a loss of one in six.
+/// Who loses more needs a lower layer, which congestion control chooses, and a key frame.
+pub const RESEND_SHARE: i32 = 5;
+/// Bytes that may be sent again beside that, while they are there: 0.35 s of 1.5 Mbit/s, lost at once.
+pub const RESEND_BURST_VIDEO: i32 = 64 << 10;
+/// The same of sound: as many packets as are kept, of 120 bytes.
+pub const RESEND_BURST_AUDIO: i32 = 8 << 10;
 /// Retransmission requests that are answered from one datagram.
 pub const NACKS_PER_DATAGRAM_MAX: usize = 64;
 /// Key frame requests that are heeded from one datagram: all layers of a track and some more.
@@ -66,7 +73,7 @@ pub const LEAP: u64 = 1_000;
 /// Transport feedbacks that are read from one datagram.
 pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
 /// Key frame requests to a publisher's stream are this far apart at least.
-pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Segments of sequence number offsets that a subscription remembers for late packets.
 pub const OFFSETS_MAX: usize = 16;
 /// Reports that wait for Control; beyond it the oldest is dropped.

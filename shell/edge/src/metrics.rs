@@ -199,6 +199,8 @@ counters! {
     media_replayed,
     /// Media dropped because it came from a participant's address and was not sealed by that participant.
     media_unauthentic,
+    /// Requests for a packet of media again that were refused because their sender had its share.
+    resends_over_share,
     /// Datagrams and packets that went from worker to worker.
     hops_made,
     /// Packets of a publication given to another worker that has subscribers; hops as well.

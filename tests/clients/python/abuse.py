@@ -14,17 +14,19 @@ from client import SERVER, control, measured, scenario
 
 MEASURE_S = 5
 #: The server asks a publisher for a key frame this often at most.
-KEYFRAME_EVERY_S = 0.3
-#: Each packet is sent again so often at most.
-TRIES = 6
-#: The largest that the load clients publish, sealed and numbered.
-DATAGRAM_BYTES = 1_200
+KEYFRAME_EVERY_S = 0.5
+#: Of what was sent this share may be sent again, and so many bytes beside it, to each subscriber.
+SHARE = 0.2
+BURST_BYTES = 64 << 10
+SUBSCRIBERS = 2
+#: The largest and the smallest that the load clients publish, sealed and numbered.
+DATAGRAM_BYTES, DATAGRAM_BYTES_MIN = 1_200, 1_000
 
 
 async def call(room: str, *more: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *(os.environ["INCAMERA_LOAD"], "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", room, "--kind", "video", "--publishers", "1", "--subscribers", "2"),
+        *("--room", room, "--kind", "video", "--publishers", "1", "--subscribers", str(SUBSCRIBERS)),
         *("--seconds", str(MEASURE_S), *more),
         stdout=asyncio.subprocess.PIPE,
     )
@@ -56,9 +58,13 @@ async def act() -> None:
         f"of some {turns:.0f} requests for a key frame in {MEASURE_S} s {asked:.0f} reached the publisher "
         f"({most:.0f} are allowed)",
     )
-    most = TRIES * media
-    measured(resent <= most, f"{resent:.0f} packets were sent again ({TRIES} for each packet are allowed: {most:.0f})")
-    allowed = (1 + TRIES) * media * DATAGRAM_BYTES
+    most = SHARE * media + SUBSCRIBERS * (BURST_BYTES / DATAGRAM_BYTES_MIN + 1)
+    measured(
+        resent <= most,
+        f"{resent:.0f} packets were sent again ({SHARE:.0%} and {BURST_BYTES >> 10} KiB for each subscriber are "
+        f"allowed: {most:.0f})",
+    )
+    allowed = (1 + SHARE) * media * DATAGRAM_BYTES + SUBSCRIBERS * (BURST_BYTES + DATAGRAM_BYTES)
     measured(
         came <= allowed,
         f"{came / 1e6:.1f} MB came for {cost / 1e6:.1f} MB of requests, the media that anybody would get among them "

@@ -297,8 +297,8 @@ fn known_attacks() -> [(&'static str, Vec<u8>); 8] {
     let pieces = |head: [u8; 12]| record(22, &[&head[..], &[0; 64]].concat());
     [
         ("a hello without the extended master secret", record(22, &hello.concat())),
-        ("a piece of 16 MB", pieces([11, 0xff, 0xff, 0xff, 0, 1, 0xff, 0xff, 0, 0, 0, 64])),
-        ("a piece that contradicts its total", pieces([11, 0, 0, 40, 0, 1, 0, 0, 0, 0, 0, 64])),
+        ("a piece of 16 MB", pieces([11, 0xff, 0xff, 0xff, 0, 2, 0xff, 0xff, 0, 0, 0, 64])),
+        ("a piece that contradicts its total", pieces([11, 0, 0, 40, 0, 2, 0, 0, 0, 0, 0, 64])),
         ("a fatal alert", record(21, &[2, 40])),
         ("a goodbye", record(21, &[1, 0])),
         ("the certificate and keys of another client", second_flight()),
@@ -343,16 +343,168 @@ fn no_known_attack_at_any_point_keeps_a_client_from_connecting() {
     assert!(killed.is_empty(), "{} of 56: {killed:?}", killed.len());
 }
 
-#[test]
-fn forged_hellos_are_bounded() {
-    let mut wire = Wire::new();
-    let hello = forgeries().into_iter().find(|it| dtls::is_hello(it)).unwrap();
-    for random in 0..=255 {
-        let mut hello = hello.clone();
-        hello[30] = random;
-        wire.server.handle_dtls(wire.now, &hello);
-        assert!(wire.server.dtls.under_way() <= crate::limits::HANDSHAKES_AT_ONCE_MAX);
+/// Where a hello's random is: behind the headers of record and message, and the version.
+const RANDOM_AT: usize = 27;
+
+/// A hello as the client's own, of somebody else.
+fn with_random(hello: &[u8], number: u32) -> Vec<u8> {
+    let mut forged = hello.to_vec();
+    forged[RANDOM_AT..RANDOM_AT + 4].copy_from_slice(&number.to_be_bytes());
+    forged
+}
+
+impl Wire {
+    /// Lets both do what they want until `is_enough` of what a client sends; what is not to arrive yet is returned.
+    fn until(&mut self, is_enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        for _ in 0..100 {
+            self.now += STEP;
+            self.client.handle_timeout(self.now);
+            while let Output::Transmit(transmit) = self.client.poll() {
+                if is_enough(&transmit.datagram) {
+                    return transmit.datagram;
+                }
+                deliver(&mut self.server, self.now, paths()[1], &transmit.datagram);
+            }
+            self.server.handle_timeout(self.now);
+            self.drain(1);
+        }
+        panic!("the client sent no such thing");
     }
+}
+
+/// A first hello has no cookie: its length is behind the random and an empty session.
+fn has_cookie(hello: &[u8]) -> bool {
+    dtls::is_hello(hello) && hello[RANDOM_AT + 33] == 32
+}
+
+#[test]
+fn however_many_hellos_are_forged_the_clients_is_the_one_that_is_heard() {
+    let stranger = Wire::new().until(dtls::is_hello);
+    for volley in [1, 20, 80] {
+        let mut wire = Wire::new();
+        let (mut forged, mut forged_bytes) = (0, 0);
+        // Two steps would do without an attack; a tenth of a second is the client's first timeout.
+        for _ in 0..100 {
+            for from in [0, 1] {
+                wire.now += STEP;
+                wire.client.handle_timeout(wire.now);
+                wire.server.handle_timeout(wire.now);
+                for _ in 0..volley {
+                    forged += 1;
+                    let hello = with_random(&stranger, forged);
+                    forged_bytes += hello.len();
+                    wire.server.handle_dtls(wire.now, &hello);
+                    assert!(wire.server.dtls.under_way() <= 1, "only for the client's");
+                    wire.drain(1);
+                }
+                wire.drain(from);
+            }
+        }
+        assert!(connected(&wire), "{volley} for each of the client's");
+        assert!(wire.heard[0].iter().any(|event| matches!(event, Event::Connected)));
+        let own: usize = wire.sent[0].iter().map(Vec::len).sum();
+        let answered: usize = wire.sent[1].iter().map(Vec::len).sum();
+        assert!(answered <= forged_bytes + 4 * own, "{answered} for {forged_bytes} and {own}");
+    }
+}
+
+#[test]
+fn a_forged_hello_is_answered_with_less_than_it_is_and_nothing_of_it() {
+    let mut wire = Wire::new();
+    wire.until(dtls::is_hello);
+    let stranger = Wire::new().until(dtls::is_hello);
+    let before = wire.sent[1].len();
+    for number in 0..10 {
+        let mut hello = with_random(&stranger, number);
+        // A number of its record that would make the client take no lower one.
+        hello[5..11].fill(0xff);
+        wire.server.handle_dtls(wire.now, &hello);
+        wire.drain(1);
+    }
+    let answers = &wire.sent[1][before..];
+    assert_eq!(answers.len(), 10);
+    for answer in answers {
+        assert_eq!((answer.len(), answer[5..11].to_vec()), (60, vec![0; 6]));
+        assert_eq!(answer, &answers[0]);
+    }
+}
+
+#[test]
+fn a_client_that_begins_anew_on_end_is_bounded_and_ends_nothing_that_goes_on() {
+    let mut wire = Wire::new();
+    let hello = wire.until(has_cookie);
+    wire.server.handle_dtls(wire.now, &hello);
+    wire.drain(1);
+    let flight = wire.until(|it| !is_stun(it) && !dtls::is_hello(it));
+    let certificate = 13 + usize::from(u16::from_be_bytes([flight[11], flight[12]]));
+    wire.server.handle_dtls(wire.now, &flight[..certificate]);
+    let mut begun = std::collections::BTreeSet::new();
+    let end = wire.now + std::time::Duration::from_secs(2);
+    for number in 0.. {
+        if wire.now >= end {
+            break;
+        }
+        wire.now += STEP;
+        wire.server.handle_dtls(wire.now, &with_random(&hello, number));
+        assert!(wire.server.dtls.under_way() <= 3);
+        begun.extend(wire.server.dtls.randoms());
+        while let Output::Transmit(_) = wire.server.poll() {}
+    }
+    // Four at once, and five a second.
+    assert!((10..=14).contains(&begun.len()), "{}", begun.len());
+    wire.server.handle_dtls(wire.now, &flight[certificate..]);
+    wire.settle();
+    assert!(connected(&wire));
+}
+
+#[test]
+fn a_client_that_begins_anew_is_heard_though_another_handshake_is_under_way() {
+    let mut wire = Wire::new();
+    let hello = wire.until(has_cookie);
+    // As if it had stopped here and begun again: nothing of the first comes any more.
+    for number in [1, 2] {
+        wire.server.handle_dtls(wire.now, &with_random(&hello, number));
+    }
+    while let Output::Transmit(_) = wire.server.poll() {}
+    wire.server.handle_dtls(wire.now, &hello);
+    wire.settle();
+    assert!(connected(&wire));
+}
+
+#[test]
+fn a_hello_that_a_forged_piece_has_spoiled_is_understood_when_it_comes_again() {
+    let mut wire = Wire::new();
+    let hello = wire.until(has_cookie);
+    // From the length of the suites on, from the suites, and from the extensions.
+    for at in [93, 95, 120] {
+        let mut spoiled = hello.clone();
+        spoiled[at..].fill(0xee);
+        wire.server.handle_dtls(wire.now, &spoiled);
+        // Its machine asks for the cookie again in time, which is not its to do.
+        for _ in 0..20 {
+            wire.now += std::time::Duration::from_millis(100);
+            wire.server.handle_timeout(wire.now);
+            while let Output::Transmit(transmit) = wire.server.poll() {
+                assert!(is_stun(&transmit.datagram));
+            }
+        }
+    }
+    wire.server.handle_dtls(wire.now, &hello);
+    wire.settle();
+    assert!(connected(&wire));
+}
+
+#[test]
+fn a_handshake_that_has_failed_is_the_end_so_that_the_client_comes_again() {
+    let mut wire = Wire::new();
+    let flight = wire.until(|it| !is_stun(it) && !dtls::is_hello(it));
+    let certificate = 13 + usize::from(u16::from_be_bytes([flight[11], flight[12]]));
+    wire.server.handle_dtls(wire.now, &flight[..certificate]);
+    // Between two datagrams of the client's one comes that says otherwise: nothing tells them apart.
+    let forged = [&[16, 0, 0, 66, 0, 3, 0, 0, 0, 0, 0, 66, 65, 4][..], &[9; 64]].concat();
+    wire.server.handle_dtls(wire.now, &record(22, &forged));
+    wire.drain(1);
+    assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
 }
 
 #[test]

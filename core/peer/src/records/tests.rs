@@ -7,6 +7,7 @@ use std::time::Instant;
 use dimpl::crypto::Dtls12CipherSuite as Suite;
 
 use super::*;
+use crate::IceCredentials;
 use crate::dtls::{Dtls, Identity};
 use crate::limits::RECORD_BYTES_MAX;
 
@@ -46,9 +47,10 @@ impl Ends {
         #[expect(clippy::disallowed_methods, reason = "dimpl wants an instant to count from")]
         let now = Instant::now();
         let [client, server] = &identities;
+        let local = IceCredentials { ufrag: "ufrag".into(), pwd: "pwd".into() };
         let ends = [
             Dtls::client(client, server.fingerprint(), now).unwrap(),
-            Dtls::server(server, client.fingerprint()),
+            Dtls::server(server, client.fingerprint(), &local),
         ];
         let nothing = || [Vec::new(), Vec::new()];
         Self { ends, now, sent: nothing(), heard: nothing(), goodbyes: [0, 0] }

@@ -127,11 +127,14 @@ impl<M: Memory> Forward<M> {
             let Some(row) = self.received_as(from, ssrc) else {
                 continue;
             };
-            let resend = self
-                .subscriptions
-                .get_mut(row)
-                .map(|subscription| subscription.sent.resend(sequence, now, rtt));
-            if let Some(Resend::Granted(sent)) = resend {
+            let Some(subscription) = self.subscriptions.get_mut(row) else {
+                continue;
+            };
+            if !subscription.may_resend() {
+                self.refused.over_share += 1;
+                continue;
+            }
+            if let Resend::Granted(sent) = subscription.sent.resend(sequence, now, rtt) {
                 if self.egress.is_full() {
                     self.hand_over(outside);
                 }

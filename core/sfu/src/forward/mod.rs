@@ -76,13 +76,15 @@ pub struct RelayedPacket {
     clock: Option<(u64, u32, Timestamp)>,
 }
 
-/// Datagrams of a peer that were not opened.
+/// What was refused of peers: datagrams that were not opened, and what they asked for beyond their share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     /// Accepted before, or so old that nobody knows.
     pub replayed: u64,
     /// Not sealed by the peer, changed on the way, or nothing that SRTP seals.
     pub unauthentic: u64,
+    /// Retransmissions of which a receiver had its share.
+    pub over_share: u64,
 }
 
 impl Refused {

@@ -142,6 +142,7 @@ impl<M: Memory> Forward<M> {
         subscription.sent.sent(sequence::low_bits(sent.index), now, sent);
         subscription.packets = subscription.packets.wrapping_add(1);
         subscription.octets = subscription.octets.wrapping_add(u32::from(sent.payload_len));
+        subscription.earn(len);
         Some(())
     }
 
@@ -168,6 +169,7 @@ impl<M: Memory> Forward<M> {
         } else {
             write(subscription, sent, payload, sender, space)?
         };
+        subscription.spend(len);
         self.egress.push_again(path, len);
         Some(())
     }

@@ -100,6 +100,22 @@ pub(super) struct Ended {
     next_rtx_index: u64,
 }
 
+/// Of what was sent, the part that may be sent again.
+struct Share {
+    /// In parts of a byte, [`limits::RESEND_SHARE`] to one. Less than nothing once the last packet was longer than what
+    /// was left.
+    left: i32,
+    most: i32,
+}
+
+impl Share {
+    const fn new(is_video: bool) -> Self {
+        let burst = if is_video { limits::RESEND_BURST_VIDEO } else { limits::RESEND_BURST_AUDIO };
+        let most = burst * limits::RESEND_SHARE;
+        Self { left: most, most }
+    }
+}
+
 pub(super) struct Subscription {
     pub(super) spec: SubscriptionSpec,
     /// Row of the receiving peer.
@@ -117,6 +133,8 @@ pub(super) struct Subscription {
     numbering: Numbering,
     vp8: Option<Box<Vp8Rewriter>>,
     pub(super) sent: ResendRing<Sent>,
+    /// Bytes that may be sent again now.
+    share: Share,
     /// Extended sequence number of the next retransmission or padding.
     pub(super) rtx_index: u64,
     pub(super) packets: u32,
@@ -148,6 +166,7 @@ impl Subscription {
                 spec.codec.clock_rate(),
             ),
             vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::new(0))),
+            share: Share::new(is_video),
             sent: ResendRing::new(if is_video {
                 limits::RESEND_VIDEO
             } else {
@@ -161,6 +180,23 @@ impl Subscription {
             track,
             spec,
         }
+    }
+
+    /// A datagram of so many bytes was sent, of which a share may be sent again.
+    pub(super) fn earn(&mut self, len: usize) {
+        let parts = i32::try_from(len).unwrap_or(0);
+        self.share.left = self.share.left.saturating_add(parts).min(self.share.most);
+    }
+
+    /// Whether a packet may be sent again: as long as anything is left.
+    pub(super) const fn may_resend(&self) -> bool {
+        self.share.left > 0
+    }
+
+    /// A datagram of so many bytes was sent again.
+    pub(super) fn spend(&mut self, len: usize) {
+        let parts = i32::try_from(len).unwrap_or(i32::MAX).saturating_mul(limits::RESEND_SHARE);
+        self.share.left = self.share.left.saturating_sub(parts);
     }
 
     /// Where another subscription under the same SSRCs has to go on.

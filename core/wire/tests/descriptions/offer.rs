@@ -42,6 +42,27 @@ fn chromium_joins_with_three_and_three_sections_and_data() {
     assert_eq!(vp8.feedback.len(), 5);
 }
 
+/// Licode #2048: a server that took these sent and took media in the clear.
+#[test]
+fn a_section_that_is_not_under_dtls_is_rejected() {
+    let secure = "UDP/TLS/RTP/SAVPF";
+    assert!(CHROMIUM_JOIN.contains(secure));
+    for protocol in [
+        "RTP/AVP",
+        "RTP/AVPF",
+        "RTP/SAVP",
+        "RTP/SAVPF",
+        "TCP/RTP/AVP",
+        "UDP/TLS/RTP/SAVP",
+        "udp/tls/rtp/savpf",
+    ] {
+        let offer = parse(&CHROMIUM_JOIN.replace(secure, protocol));
+        let media = |section: &&wire::sdp::Section| matches!(section.body, SectionBody::Media(_));
+        assert_eq!(offer.sections.iter().filter(media).count(), 6);
+        assert!(offer.sections.iter().filter(media).all(|section| section.rejected), "{protocol}");
+    }
+}
+
 #[test]
 fn chromium_sends_a_camera_in_three_layers() {
     let offer = parse(CHROMIUM_PUBLISH);

@@ -790,6 +790,39 @@ fn a_resume_with_a_track_that_is_not_here_makes_the_client_join_afresh() {
     assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
 }
 
+/// LiveKit #4560: such a message, without what it is about, took a server down.
+#[test]
+fn a_resume_with_messages_that_lack_their_inner_ones_costs_that_client_alone() {
+    let mut node = Node::new();
+    let bob = node.active("bob");
+    let empty = proto::SyncState::default();
+    let hollow = proto::SyncState {
+        answer: Some(proto::SessionDescription::default()),
+        offer: Some(proto::SessionDescription::default()),
+        subscription: Some(proto::UpdateSubscription {
+            participant_tracks: vec![proto::ParticipantTracks::default()],
+            ..Default::default()
+        }),
+        datachannel_receive_states: vec![proto::DataChannelReceiveState::default()],
+        track_sids_disabled: vec![String::new()],
+        ..Default::default()
+    };
+    for (name, state) in [("alice", empty), ("carol", hollow)] {
+        let mut client = node.active(name);
+        node.ask(&client, Asked::SyncState(state));
+        assert!(first!(client.told(), Told::Leave(leave) => leave.reason).is_none(), "{name}");
+    }
+    let mut dan = node.active("dan");
+    let lacks = proto::TrackPublishedResponse { cid: "c".to_owned(), track: None };
+    node.ask(
+        &dan,
+        Asked::SyncState(proto::SyncState { publish_tracks: vec![lacks], ..Default::default() }),
+    );
+    let leave = first!(dan.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert!(node.hub.sessions.contains_key(&bob.session), "bob is not disturbed");
+}
+
 #[test]
 fn a_resume_that_claims_anothers_track_makes_the_client_join_afresh() {
     let mut node = Node::new();

@@ -624,6 +624,7 @@ impl Worker {
         if refused != Refused::default() {
             self.metrics.media_replayed.add(refused.replayed);
             self.metrics.media_unauthentic.add(refused.unauthentic);
+            self.metrics.resends_over_share.add(refused.over_share);
         }
         self.is_hub_behind = self.upward.retry();
     }
