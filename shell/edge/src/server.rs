@@ -30,6 +30,7 @@ use crate::http::Front;
 use crate::hub::{self, HubConfig};
 use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::pulse::{self, Pulse};
@@ -108,6 +109,8 @@ pub struct Server {
     carrying: JoinHandle<()>,
     deciding: JoinHandle<()>,
     feeling: JoinHandle<()>,
+    /// Free memory, to the system.
+    giving_back: JoinHandle<()>,
     scraping: Option<JoinHandle<()>>,
     /// An authority's questions.
     answering: Option<JoinHandle<()>>,
@@ -177,6 +180,7 @@ impl Server {
             Arc::clone(&workers),
             watched.clone(),
         ));
+        let giving_back = tokio::spawn(memory::give_back(watched.clone()));
         let (showing, tls) = showing(&config, &metrics);
         let front = Arc::new(Front {
             access: admitting,
@@ -189,15 +193,9 @@ impl Server {
             networks: Networks::new(&config.limits, config.callers),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         });
-        let scrape = Scrape {
-            front: Arc::clone(&front),
-            login: config.metrics.and_then(|at| at.login),
-            node_id: node_id()?,
-            started: SystemTime::now(),
-        };
-        let scraping = figures.map(|listener| {
-            tokio::spawn(scrape::serve(listener, Arc::new(scrape), watched.clone()))
-        });
+        let scrape = scrape(&config, &front)?;
+        let scraping =
+            figures.map(|listener| tokio::spawn(scrape::serve(listener, scrape, watched.clone())));
         let answering = tls.as_ref().filter(|_| !asked.is_empty()).map(|tls| {
             let (shown, metrics) = (tls.shown.clone(), Arc::clone(&metrics));
             tokio::spawn(challenge::serve(asked, shown, metrics, watched.clone()))
@@ -216,6 +214,7 @@ impl Server {
             carrying,
             deciding,
             feeling,
+            giving_back,
             scraping,
             answering,
             metrics_at,
@@ -288,6 +287,7 @@ impl Server {
         drop(self.listening.await);
         drop(self.deciding.await);
         drop(self.feeling.await);
+        drop(self.giving_back.await);
         for task in [self.scraping, self.answering].into_iter().flatten() {
             drop(task.await);
         }
@@ -346,6 +346,16 @@ fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), w
         tcp = tcp,
         workers = workers
     );
+}
+
+/// What is served to whoever reads the figures.
+fn scrape(config: &Config, front: &Arc<Front>) -> Result<Arc<Scrape>, StartError> {
+    Ok(Arc::new(Scrape {
+        front: Arc::clone(front),
+        login: config.metrics.and_then(|at| at.login),
+        node_id: node_id()?,
+        started: SystemTime::now(),
+    }))
 }
 
 async fn listen_for_figures(
