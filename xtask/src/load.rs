@@ -35,7 +35,8 @@ to the server, and a busy machine shows.
 Over a virtual wire the kernel carries a datagram to the receiving socket, and wakes its reader, within
 the sender's time; on a real one that is the work of a network card and of another machine. With root and
 `ethtool` a thread of the kernel's does this half, and both figures are printed, the server's own, to which the
-goals apply, and the one with it. The second, and that over loopback, compare with LiveKit's 19 to 28 us, which were measured so.
+goals apply, and the one with it. The second, and that over loopback, compare with LiveKit's 19 to 28 us, which were
+measured so.
 ";
 
 /// The shapes that the goals are set for.

@@ -165,6 +165,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),
+    own("loss", "web/loss.mjs", 150),
     scenario("throttled", "web/throttled.mjs", 150),
     scenario("demo", "web/demo.mjs", 300),
     scenario("accessibility", "web/accessibility.mjs", 120),

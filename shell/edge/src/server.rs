@@ -38,7 +38,7 @@ use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
 use crate::tcp;
 use crate::tls::{Showing, Shown, Tls};
-use crate::worker::{Workers, WorkersConfig};
+use crate::worker::{self, Workers, WorkersConfig};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ pub enum StartError {
     #[error("the settings do not make sense")]
     Config(#[source] ConfigError),
     /// The TCP port is taken, or the address is not this machine's.
-    #[error("cannot listen for HTTP on {address}")]
+    #[error("cannot listen for HTTP on {address}: another `port` or `--http-port` may be free")]
     Http {
         /// Where it was to listen.
         address: SocketAddr,
@@ -56,7 +56,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The port for figures is taken, or the address is not this machine's.
-    #[error("cannot listen for metrics on {address}")]
+    #[error(
+        "cannot listen for metrics on {address}: another `prometheus.port` or `--metrics-port` may be free"
+    )]
     Metrics {
         /// Where it was to listen.
         address: SocketAddr,
@@ -84,7 +86,18 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The UDP port is taken, or the system refuses a thread, a socket or memory.
+    /// The UDP port is taken, or the address is not this machine's.
+    #[error(
+        "cannot receive media over UDP on {address}: another `rtc.udp_port` or `--udp-port` may be free"
+    )]
+    Udp {
+        /// Where it was to be received.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refuses a thread, a socket or memory.
     #[error("cannot start the media workers")]
     Workers(#[source] io::Error),
     /// The cryptography library does not work on this machine.
@@ -139,7 +152,7 @@ impl Server {
         let door = Arc::new(Door::new(&random()?));
         let workers = Workers::start(WorkersConfig {
             count: config.workers.get(),
-            udp_bind: config.udp.clone(),
+            udp_bind: claim_for_media(&config.udp)?,
             door: Arc::clone(&door),
             factory: Arc::clone(&factory),
             origin,
@@ -389,6 +402,14 @@ fn listen_for_media(
         listeners.push(listener);
     }
     Ok((listeners, port))
+}
+
+/// Where media is received over UDP.
+fn claim_for_media(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, StartError> {
+    let claim = |address: &SocketAddr| {
+        worker::claim(*address).map_err(|source| StartError::Udp { address: *address, source })
+    };
+    addresses.iter().map(claim).collect()
 }
 
 /// Where clients can send media: everywhere over UDP, and then everywhere over TCP.
