@@ -2,13 +2,14 @@
 //!
 //! Owns: the room, the two tokens and the channel key of a demonstration.
 //! Guarantees: token and key are printed to standard output only, in the part of a link that
-//! browsers do not send.
+//! browsers do not send, and not before the server answers there.
 //! Not here: the server, which takes this process over: Ctrl-C and SIGTERM are its own.
 
+use std::env;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, BufRead, Read as _, Write};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::Failure;
 use crate::command::Log;
@@ -18,15 +19,15 @@ use crate::setup;
 pub(crate) const HELP: &str = "
 Usage: cargo xtask demo [--port P] [--udp-port Q] [--quiet]
 
-Builds the page and the server, prints two links (two people, one room, one fresh random channel
-key) and becomes the server until Ctrl-C. Open both links in two tabs, or one in each of two
+Builds the page and the server, becomes the server until Ctrl-C, and prints two links once it answers
+(two people, one room, one fresh random channel key). Open both links in two tabs, or one in each of two
 browsers on this machine: you see and hear yourself twice, end-to-end encrypted.
 
 Token and key ride behind the # of a link, which browsers never send: the server never sees the
 key. The links work for six hours and only on this machine.
 
   --port P       HTTP and WebSocket (default 7880)
-  --udp-port Q   media (default 7882)
+  --udp-port Q   media (default 7882); over TCP it is at any free port
   --quiet        no log lines of the server below `warn`
 ";
 
@@ -34,12 +35,21 @@ const ROOM: &str = "demo";
 const PEOPLE: [&str; 2] = ["ada", "grace"];
 const VALID_FOR: &str = "6h";
 
+/// What this program is called as to print, once the server is there, what it was given before.
+const ANNOUNCER: &str = "--announce";
+/// In the line of the server's banner that says where it listens.
+const LISTENS: &str = "ws://";
+
 struct Options {
     ports: Ports,
     is_quiet: bool,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    if arguments == [ANNOUNCER] {
+        let announced = announce(io::stdin().lock(), &mut io::stdout());
+        return announced.map_err(|error| format!("the links: {error}"));
+    }
     let options = parse(arguments)?;
     options.ports.must_be_free()?;
     setup::page()?;
@@ -51,18 +61,51 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     built.map_err(|failure| format!("the server: {failure}\n{}", log.shown()))?;
 
     let key = channel_key()?;
-    println!("\nOpen these two links, one in each of two tabs (Ctrl-C ends the call):\n");
+    let mut words =
+        String::from("\nOpen these two links, one in each of two tabs (Ctrl-C ends the call):\n\n");
     for person in PEOPLE {
         let token = token(person)?;
-        println!("  {person}:  {}\n", link(options.ports, &token, &key));
+        words.push_str(&format!("  {person}:  {}\n\n", link(options.ports, &token, &key)));
     }
+    let banner = announcer(&words).map_err(|error| format!("cannot print links: {error}"))?;
     let mut server = Command::new(binary());
-    server.arg("dev").args(options.ports.options()).stdout(Stdio::null());
+    server.arg("dev").args(options.ports.options()).stdout(banner);
     if options.is_quiet {
         server.args(["--log", "warn"]);
     }
     // One process to end, by Ctrl-C or SIGTERM, and its exit code is ours.
     Err(format!("cannot run the server: {}", server.exec()))
+}
+
+/// Somebody who prints `words` when the server's banner comes through the pipe behind them: this process
+/// will be the server by then. What comes through a pipe is in no list of processes.
+fn announcer(words: &str) -> io::Result<io::PipeWriter> {
+    let (reader, mut writer) = io::pipe()?;
+    Command::new(env::current_exe()?).args(["demo", ANNOUNCER]).stdin(reader).spawn()?;
+    write!(writer, "{}\n{words}", words.lines().count())?;
+    Ok(writer)
+}
+
+/// Reads how many lines there are to print, these, and then what the server says: prints them if it says where it
+/// listens. Stays until the server ends, so that no trace of it is left beside the server.
+fn announce(mut input: impl BufRead, out: &mut impl Write) -> io::Result<()> {
+    let mut count = String::new();
+    input.read_line(&mut count)?;
+    let count: usize = count.trim().parse().map_err(io::Error::other)?;
+    let mut lines = input.lines();
+    let mut words = String::new();
+    for line in lines.by_ref().take(count) {
+        words.push_str(&line?);
+        words.push('\n');
+    }
+    for line in lines {
+        if line?.contains(LISTENS) && !words.is_empty() {
+            out.write_all(words.as_bytes())?;
+            out.flush()?;
+            words.clear();
+        }
+    }
+    Ok(())
 }
 
 fn parse(arguments: &[String]) -> Result<Options, Failure> {
@@ -123,6 +166,17 @@ mod tests {
         let (sent, kept) = link.split_once('#').unwrap();
         assert_eq!(sent, "http://127.0.0.1:7880/call");
         assert_eq!(kept, "token=TOKEN&key=KEY");
+    }
+
+    #[test]
+    fn links_are_printed_once_and_only_when_the_server_listens() {
+        let said = |banner: &str| {
+            let mut out = Vec::new();
+            announce(format!("2\nada: A\ngrace: B\n{banner}").as_bytes(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(said(""), "", "it could not listen");
+        assert_eq!(said("Incamera\n\n  ws://127.0.0.1:1\n  ws://\n"), "ada: A\ngrace: B\n");
     }
 
     #[test]

@@ -70,7 +70,8 @@ pub(crate) struct Options {
     /// TCP port of metrics for Prometheus, at /metrics; 0 takes any [default: they are not served]
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
-    /// TCP port of media, for clients whose UDP does not get through; 0 takes any
+    /// TCP port of media, for clients whose UDP does not get through; 0 takes any, where `rtc.tcp_port: 0` of a
+    /// settings file is none
     #[arg(long, value_name = "PORT", default_value_t = 7881)]
     tcp_port: u16,
     /// Media workers [default: one for each core]

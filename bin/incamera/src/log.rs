@@ -40,10 +40,13 @@ impl Logging {
     pub(crate) fn start(&self) -> Result<(), crate::Failure> {
         let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
         let filter = self.log.as_deref().or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
+        let filter = EnvFilter::try_new(filter).map_err(|error| {
+            format!("`{filter}` says nothing of what to log, as `info` or `edge=debug,info` does: {error}")
+        })?;
         let lines = Lines::start(io::stderr(), say_lost)?;
         lines.keep();
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new(filter)?)
+            .with_env_filter(filter)
             .with_writer(lines)
             // They would go to standard error as well, and panic where it takes nothing.
             .log_internal_errors(false)

@@ -247,10 +247,17 @@ impl Create {
     }
 }
 
-/// Ends the process as clap does for a wrong command line.
+/// Ends the process as clap does for a wrong command line, with the usage of the command that was typed.
 pub(crate) fn missing(option: &str, variable: &str) -> ! {
     let message = format!("give {option} or set {variable}");
-    Arguments::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+    let mut typed = Arguments::command();
+    // What usage is of is known once it is built.
+    typed.build();
+    for word in env::args().skip(1) {
+        let Some(next) = typed.find_subcommand(&word) else { break };
+        typed = next.clone();
+    }
+    typed.error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
 pub(crate) fn parse_attribute(text: &str) -> Result<(String, String), String> {

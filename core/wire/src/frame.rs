@@ -11,8 +11,18 @@ use crate::limits::FRAME_MAX;
 use crate::proto::{SignalRequest, SignalResponse};
 use crate::shape::{self, ShapeError};
 
-/// `update_metadata`: `metadata`, and the values of `attributes`.
-const TEXTS: &[&[u32]] = &[&[15, 1], &[15, 3, 2]];
+/// Texts that are long or come by the thousand: of `subscription` the sids, alone and by participant; of
+/// `subscription_permission` who may see which tracks; of `update_metadata` `metadata` and the values of `attributes`.
+const TEXTS: &[&[u32]] = &[
+    &[6, 1],
+    &[6, 3, 1],
+    &[6, 3, 2],
+    &[11, 2, 1],
+    &[11, 2, 3],
+    &[11, 2, 4],
+    &[15, 1],
+    &[15, 3, 2],
+];
 
 /// A frame as it came, its fragments joined.
 #[derive(Clone, Copy)]
@@ -187,6 +197,39 @@ mod tests {
         check(r#"{"add_track":{"cid":"c","source":1,"type":1}}"#, add);
         let mute = proto::MuteTrackRequest { sid: "TR_x".into(), muted: true };
         check(r#"{"mute":{"sid":"TR_x","muted":true}}"#, signal_request::Message::Mute(mute));
+    }
+
+    #[test]
+    fn names_and_sids_are_no_fields_whatever_letters_they_have() {
+        // What of the letters is a key in protobuf differs from one to the next: `p` is, `s` is not.
+        for letter in 'A'..='z' {
+            let name = |number: u32| format!("{}{number:04}", letter.to_string().repeat(40));
+            let track_permissions = (0..4096).map(|number| proto::TrackPermission {
+                participant_identity: name(number),
+                all_tracks: true,
+                ..Default::default()
+            });
+            let allowance =
+                signal_request::Message::SubscriptionPermission(proto::SubscriptionPermission {
+                    all_participants: false,
+                    track_permissions: track_permissions.collect(),
+                });
+            let wanted = signal_request::Message::Subscription(proto::UpdateSubscription {
+                track_sids: (0..6000).map(name).collect(),
+                subscribe: true,
+                participant_tracks: (0..3000)
+                    .map(|number| proto::ParticipantTracks {
+                        participant_sid: name(number),
+                        track_sids: vec![name(number)],
+                    })
+                    .collect(),
+            });
+            for message in [allowance, wanted] {
+                let bytes = SignalRequest { message: Some(message) }.encode_to_vec();
+                let decoded = decode_request(Frame::Binary(&bytes));
+                assert!(decoded.is_ok(), "{letter}: {:?}", decoded.unwrap_err());
+            }
+        }
     }
 
     #[test]

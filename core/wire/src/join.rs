@@ -290,7 +290,7 @@ impl Profile {
         if !request.metadata.is_empty() {
             profile.metadata.clone_from(&request.metadata);
         }
-        // In any order: no key is there twice.
+        #[expect(clippy::iter_over_hash_type, reason = "in any order: no key is there twice")]
         for (key, value) in &request.participant_attributes {
             if !value.is_empty() {
                 profile.attributes.insert(key.clone(), value.clone());

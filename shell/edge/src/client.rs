@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::limits::HUB_INBOX_MAX;
 use crate::metrics::Metrics;
 use crate::session::ToHub;
-use crate::worker::{NewPeer, ToWorker, Workers, WorkersConfig};
+use crate::worker::{NewPeer, ToWorker, Workers, WorkersConfig, claim};
 
 /// The workers, and the inbox of a hub that nobody runs.
 pub(crate) struct Node {
@@ -36,7 +36,7 @@ impl Node {
         let factory = Arc::new(PeerFactory::new(origin).unwrap());
         let workers = Workers::start(WorkersConfig {
             count: 2,
-            udp_bind: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            udp_bind: vec![claim(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()],
             door: Arc::clone(&door),
             factory: Arc::clone(&factory),
             origin,

@@ -27,7 +27,7 @@ use wire::token::{TokenError, TokenKind, VerifiedToken};
 
 use crate::api::Api;
 use crate::config::Limits;
-use crate::limits::OUTBOX_MAX;
+use crate::limits::{HEAD_MAX, OUTBOX_MAX};
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
 use crate::networks::{Networks, Whereabouts};
@@ -71,6 +71,8 @@ pub struct Front {
 enum Refused {
     #[error("request line is too long")]
     LineTooLong,
+    #[error("request head is too long")]
+    HeadTooLong,
     #[error("no token: send `Authorization: Bearer …` or `?access_token=…`")]
     NoToken,
     #[error("{0}")]
@@ -127,6 +129,9 @@ impl Front {
         let length = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         if length > REQUEST_LINE_MAX {
             return Ok(with_cors(Refused::LineTooLong.answer()));
+        }
+        if head_length(&parts) > HEAD_MAX {
+            return Ok(with_cors(Refused::HeadTooLong.answer()));
         }
         if parts.method == Method::OPTIONS {
             return Ok(with_cors(StatusCode::NO_CONTENT.into_response()));
@@ -348,6 +353,18 @@ fn page_path(path: &str) -> Option<&str> {
     }
 }
 
+/// Bytes of a head, written in the shortest way. hyper looks at its bound only while a head goes on, so that one
+/// that comes in few pieces may be longer than it.
+fn head_length(parts: &Parts) -> usize {
+    const LINE: usize = "  HTTP/1.1\r\n".len();
+    const HEADER: usize = ": \r\n".len();
+    const END: usize = "\r\n".len();
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = parts.headers.iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + HEADER + value.len());
+    LINE + parts.method.as_str().len() + target + headers.sum::<usize>() + END
+}
+
 fn must_be_get(method: &Method) -> Result<(), Refused> {
     if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(Refused::NoMethod) }
 }
@@ -405,6 +422,7 @@ impl Refused {
                 StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
             }
             Self::LineTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoToken | Self::Token(_) | Self::NotAllowed(_) => StatusCode::UNAUTHORIZED,
             Self::NoJoinRequest | Self::Handshake(_) | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST

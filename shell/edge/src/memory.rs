@@ -1,11 +1,13 @@
-//! The memory of the process: what is freed is zero, and no dump is made of it.
+//! The memory of the process: what is freed is zero and goes back to the system, and no dump is made of it.
 //!
-//! Owns: the allocator that `incamera` runs on; what keeps the kernel from writing the process to disk.
+//! Owns: the allocator that `incamera` runs on; when its free pages go back to the system; what keeps the kernel
+//! from writing the process to disk.
 //! Guarantees: a freed block of Rust's heap holds nothing of what it held. What C libraries allocate they
-//! wipe or not as they like: aws-lc does.
+//! wipe or not as they like: aws-lc does. Whole pages of the heap that are free are resident for
+//! [`GIVE_BACK_EVERY`] at most.
 //! Not here: histories and receive buffers (`sys::Mapping`), which are no heap; stacks; swap, which the
 //! operator encrypts or does without; root, who reads all memory of a process while it is there.
-//! Source: explicit_bzero(3), prctl(2), getrlimit(2).
+//! Source: explicit_bzero(3), malloc_trim(3), prctl(2), getrlimit(2).
 #![expect(
     unsafe_code,
     reason = "an allocator is unsafe by its trait, and the kernel is asked directly"
@@ -13,6 +15,20 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::listener::Phase;
+
+/// How often the heap's free pages go back to the system.
+///
+/// By itself glibc gives back the end of a heap alone: one block that lives at the end keeps all below it, and a
+/// server that was busy for an hour would keep that hour's memory. To look costs a millisecond at most, and to give
+/// back a hundred MiB ten; meanwhile nobody waits but who allocates in the same part of the heap.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(20);
 
 /// The system's allocator, which zeroes each block before it is given back.
 ///
@@ -63,6 +79,31 @@ pub fn forbid_dumps() -> io::Result<()> {
     // SAFETY: takes numbers only.
     let hidden = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
     if hidden == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives free memory back to the system, over and over, until the server closes.
+pub(crate) async fn give_back(mut phase: watch::Receiver<Phase>) {
+    let mut ticks = interval(GIVE_BACK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = Phase::closing(&mut phase) => return,
+        }
+        // It takes a lock of the allocator for each part of the heap that it looks through.
+        if spawn_blocking(trim).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Of glibc's own allocator. Others have no such call.
+fn trim() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: takes a number only, and locks what it looks at. Whether anything went is no matter.
+        unsafe { libc::malloc_trim(0) };
+    }
 }
 
 #[cfg(test)]

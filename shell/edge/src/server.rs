@@ -30,6 +30,7 @@ use crate::http::Front;
 use crate::hub::{self, HubConfig};
 use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::pulse::{self, Pulse};
@@ -37,7 +38,7 @@ use crate::scrape::{self, Scrape};
 use crate::session::ToHub;
 use crate::tcp;
 use crate::tls::{Showing, Shown, Tls};
-use crate::worker::{Workers, WorkersConfig};
+use crate::worker::{self, Workers, WorkersConfig};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub enum StartError {
     #[error("the settings do not make sense")]
     Config(#[source] ConfigError),
     /// The TCP port is taken, or the address is not this machine's.
-    #[error("cannot listen for HTTP on {address}")]
+    #[error("cannot listen for HTTP on {address}: another `port` or `--http-port` may be free")]
     Http {
         /// Where it was to listen.
         address: SocketAddr,
@@ -55,7 +56,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The port for figures is taken, or the address is not this machine's.
-    #[error("cannot listen for metrics on {address}")]
+    #[error(
+        "cannot listen for metrics on {address}: another `prometheus.port` or `--metrics-port` may be free"
+    )]
     Metrics {
         /// Where it was to listen.
         address: SocketAddr,
@@ -83,7 +86,18 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The UDP port is taken, or the system refuses a thread, a socket or memory.
+    /// The UDP port is taken, or the address is not this machine's.
+    #[error(
+        "cannot receive media over UDP on {address}: another `rtc.udp_port` or `--udp-port` may be free"
+    )]
+    Udp {
+        /// Where it was to be received.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refuses a thread, a socket or memory.
     #[error("cannot start the media workers")]
     Workers(#[source] io::Error),
     /// The cryptography library does not work on this machine.
@@ -108,6 +122,8 @@ pub struct Server {
     carrying: JoinHandle<()>,
     deciding: JoinHandle<()>,
     feeling: JoinHandle<()>,
+    /// Free memory, to the system.
+    giving_back: JoinHandle<()>,
     scraping: Option<JoinHandle<()>>,
     /// An authority's questions.
     answering: Option<JoinHandle<()>>,
@@ -136,7 +152,7 @@ impl Server {
         let door = Arc::new(Door::new(&random()?));
         let workers = Workers::start(WorkersConfig {
             count: config.workers.get(),
-            udp_bind: config.udp.clone(),
+            udp_bind: claim_for_media(&config.udp)?,
             door: Arc::clone(&door),
             factory: Arc::clone(&factory),
             origin,
@@ -177,6 +193,7 @@ impl Server {
             Arc::clone(&workers),
             watched.clone(),
         ));
+        let giving_back = tokio::spawn(memory::give_back(watched.clone()));
         let (showing, tls) = showing(&config, &metrics);
         let front = Arc::new(Front {
             access: admitting,
@@ -189,15 +206,9 @@ impl Server {
             networks: Networks::new(&config.limits, config.addresses_of),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         });
-        let scrape = Scrape {
-            front: Arc::clone(&front),
-            login: config.metrics.and_then(|at| at.login),
-            node_id: node_id()?,
-            started: SystemTime::now(),
-        };
-        let scraping = figures.map(|listener| {
-            tokio::spawn(scrape::serve(listener, Arc::new(scrape), watched.clone()))
-        });
+        let scrape = scrape(&config, &front)?;
+        let scraping =
+            figures.map(|listener| tokio::spawn(scrape::serve(listener, scrape, watched.clone())));
         let answering = tls.as_ref().filter(|_| !asked.is_empty()).map(|tls| {
             let (shown, metrics) = (tls.shown.clone(), Arc::clone(&metrics));
             tokio::spawn(challenge::serve(asked, shown, metrics, watched.clone()))
@@ -216,6 +227,7 @@ impl Server {
             carrying,
             deciding,
             feeling,
+            giving_back,
             scraping,
             answering,
             metrics_at,
@@ -288,6 +300,7 @@ impl Server {
         drop(self.listening.await);
         drop(self.deciding.await);
         drop(self.feeling.await);
+        drop(self.giving_back.await);
         for task in [self.scraping, self.answering].into_iter().flatten() {
             drop(task.await);
         }
@@ -348,6 +361,16 @@ fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), w
     );
 }
 
+/// What is served to whoever reads the figures.
+fn scrape(config: &Config, front: &Arc<Front>) -> Result<Arc<Scrape>, StartError> {
+    Ok(Arc::new(Scrape {
+        front: Arc::clone(front),
+        login: config.metrics.and_then(|at| at.login),
+        node_id: node_id()?,
+        started: SystemTime::now(),
+    }))
+}
+
 async fn listen_for_figures(
     at: Option<MetricsAt>,
 ) -> Result<Option<(SocketAddr, TcpListener)>, StartError> {
@@ -379,6 +402,14 @@ fn listen_for_media(
         listeners.push(listener);
     }
     Ok((listeners, port))
+}
+
+/// Where media is received over UDP.
+fn claim_for_media(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, StartError> {
+    let claim = |address: &SocketAddr| {
+        worker::claim(*address).map_err(|source| StartError::Udp { address: *address, source })
+    };
+    addresses.iter().map(claim).collect()
 }
 
 /// Where clients can send media: everywhere over UDP, and then everywhere over TCP.

@@ -46,21 +46,22 @@ class Demo {
     }))
   }
 
-  async isHealthy(port) {
+  /** All links, once they are printed. */
+  hasLinks() {
     if (this.ended !== undefined) throw new Error(`the demo ended: ${this.ended}\n${this.logged}`)
-    return fetch(`http://127.0.0.1:${port}/`).then(
-      (answer) => answer.ok,
-      () => false,
-    )
+    return this.links().length === 2 && this.links()
   }
 }
 
 const ports = { http: await freePort(), udp: await freePort() }
 const demo = new Demo(ports)
 await scenario('demo', async (_open, _browser, follow) => {
-  await until('the demo answers', READY_WITHIN_MS, () => demo.isHealthy(ports.http), 250)
-  const links = demo.links()
-  check(links.length === 2, `it prints two links (${links.map(({ identity }) => identity)})`)
+  const links = await until('it prints links', READY_WITHIN_MS, () => demo.hasLinks(), 20)
+  const answer = await fetch(`http://127.0.0.1:${ports.http}/`)
+  check(
+    answer.ok,
+    `it prints two links (${links.map(({ identity }) => identity)}), and answers by then`,
+  )
 
   const people = []
   for (const { link, identity } of links) people.push(await follow(link, identity))

@@ -219,6 +219,37 @@ export class Person {
   }
 }
 
+/** Watches, in the page, for how long no sound packet of somebody arrives. */
+export function listen(person, from) {
+  const longestGapMs = person.page.evaluate(async (identity) => {
+    window.listening = true
+    let longest = 0
+    let packets = -1
+    let changedAt = performance.now()
+    while (window.listening) {
+      const tracks = await window.incamera.tracks()
+      const track = tracks.find(
+        (candidate) => candidate.identity === identity && candidate.source === 'microphone',
+      )
+      const count = track?.rtp[0]?.packetsReceived ?? -1
+      if (count !== packets) {
+        packets = count
+        changedAt = performance.now()
+      }
+      longest = Math.max(longest, performance.now() - changedAt)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    return Math.round(longest)
+  }, from)
+  return {
+    longestGapMs,
+    stop: () =>
+      person.page.evaluate(() => {
+        window.listening = false
+      }),
+  }
+}
+
 /** Asks until the answer is truthy; fails saying what was waited for and what was seen last. */
 export async function until(what, timeoutMs, ask, everyMs = 100) {
   const giveUpAt = Date.now() + timeoutMs

@@ -2,7 +2,7 @@
  * The signalling breaks and comes back: the same participant goes on, nobody unsubscribes, and the
  * sound has no gap worth hearing.
  */
-import { check, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
+import { check, freshKey, freshRoom, listen, SERVER, scenario, sleep, until } from './driver.mjs'
 import { SignalProxy } from './signal_proxy.mjs'
 
 const GAP_MS_MAX = 300
@@ -68,34 +68,3 @@ await scenario('resume', async (open) => {
     proxy.close()
   }
 })
-
-/** Watches, in the page, for how long no sound packet of somebody arrives. */
-function listen(person, from) {
-  const longestGapMs = person.page.evaluate(async (identity) => {
-    window.listening = true
-    let longest = 0
-    let packets = -1
-    let changedAt = performance.now()
-    while (window.listening) {
-      const tracks = await window.incamera.tracks()
-      const track = tracks.find(
-        (candidate) => candidate.identity === identity && candidate.source === 'microphone',
-      )
-      const count = track?.rtp[0]?.packetsReceived ?? -1
-      if (count !== packets) {
-        packets = count
-        changedAt = performance.now()
-      }
-      longest = Math.max(longest, performance.now() - changedAt)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-    return Math.round(longest)
-  }, from)
-  return {
-    longestGapMs,
-    stop: () =>
-      person.page.evaluate(() => {
-        window.listening = false
-      }),
-  }
-}

@@ -66,7 +66,7 @@ async function seesAndHears(person, other, pressedAt) {
   await until(`${person.identity} decodes 100 frames of ${other.identity}`, left(), async () => {
     return (await person.receives(other.identity, 'camera')).framesDecoded > 100
   })
-  await until(`${person.identity} hears ${other.identity}`, Math.max(left(), 500), async () => {
+  await until(`${person.identity} hears ${other.identity}`, left(), async () => {
     return (await person.receives(other.identity, 'microphone')).audioEnergy > 0.0001
   })
   check(

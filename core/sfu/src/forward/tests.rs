@@ -373,6 +373,28 @@ fn a_picture_begins_with_a_key_frame_which_is_asked_for() {
 }
 
 #[test]
+fn a_full_intra_request_asks_the_publisher_of_the_layer_that_is_seen() {
+    let (mut forward, mut wire, mut ada, mut ben) = picture_call();
+    for index in 1000..1050 {
+        let bytes = ada.seal(&picture(2, index, &vp8(2, index == 1000, 7)));
+        ada.send(&mut forward, &mut wire, at((index - 1000) * 20 + 5), &bytes);
+    }
+    ada.receive(&mut wire);
+    for (ssrc, expected) in [(7099, 0), (7020, 1)] {
+        ben.rtcp(&mut forward, &mut wire, at(1000), |writer| {
+            writer.full_intra(1, ssrc, 0).unwrap();
+        });
+        forward.handle_timeout(at(1001), &mut wire);
+        let (_, control) = ada.receive(&mut wire);
+        let all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
+        let is_asked = |packet: &RtcpPacket<'_>| {
+            matches!(packet, RtcpPacket::PictureLoss { media_ssrc: 202, .. })
+        };
+        assert_eq!(all.filter(is_asked).count(), expected, "for {ssrc}");
+    }
+}
+
+#[test]
 fn a_lower_limit_switches_at_the_lower_layers_key_frame() {
     let (mut forward, mut wire, ada, mut ben) = picture_call();
     let send = |forward: &mut Forward<_>, wire: &mut Wire, layer, index, key| {

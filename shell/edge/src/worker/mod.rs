@@ -58,7 +58,7 @@ use turn::{Parts, Worker};
 pub struct WorkersConfig {
     /// How many threads.
     pub count: u8,
-    /// Where each of them receives: see `Config::udp`.
+    /// Where each of them receives, as [`claim`] gave it.
     pub udp_bind: Vec<SocketAddr>,
     /// Knows whose a binding request is.
     pub door: Arc<Door>,
@@ -95,9 +95,9 @@ impl Workers {
     /// Binds every socket, then starts the threads.
     ///
     /// # Errors
-    /// The port is taken, an address is not ours, or the system refuses sockets, memory or threads.
+    /// The system refuses sockets, memory or threads.
     pub fn start(config: WorkersConfig) -> io::Result<Self> {
-        let binds = claim(&config.udp_bind)?;
+        let binds = config.udp_bind;
         let udp_port = binds.first().map_or(0, SocketAddr::port);
         let count = usize::from(config.count);
         let bells =
@@ -216,8 +216,11 @@ impl Workers {
 
 /// Finds the port and makes sure that it is ours alone: a socket that shares its port would also share
 /// it, silently, with another process.
-fn claim(binds: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
-    binds.iter().map(|at| UdpSocket::bind(at)?.local_addr()).collect()
+///
+/// # Errors
+/// The port is taken, or the address is not ours.
+pub fn claim(at: SocketAddr) -> io::Result<SocketAddr> {
+    UdpSocket::bind(at)?.local_addr()
 }
 
 fn seed() -> io::Result<u64> {

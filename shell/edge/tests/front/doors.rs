@@ -170,8 +170,25 @@ async fn a_later_request_line_is_measured_too() {
 #[tokio::test]
 async fn endless_headers_are_refused() {
     let house = House::open().await;
-    let long = format!("x: {}\r\n", "y".repeat(64 << 10));
-    assert_eq!(house.ask_with("GET", "/", &long).await.status, 431);
+    let head = |length: usize| {
+        let (start, end) = ("GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\nx: ", "\r\n\r\n");
+        format!("{start}{}{end}", "y".repeat(length - start.len() - end.len()))
+    };
+    let max = 32 << 10;
+    for (length, status) in [(max, "200"), (max + 1, "431"), (40_000, "431"), (1 << 20, "431")] {
+        for piece in [length, 1000] {
+            let mut stream = house.connect().await;
+            for bytes in head(length).as_bytes().chunks(piece) {
+                // It is refused before it is read.
+                drop(stream.write_all(bytes).await);
+                tokio::task::yield_now().await;
+            }
+            let mut answer = [0; 12];
+            soon(stream.read_exact(&mut answer)).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(answer, format!("HTTP/1.1 {status}"), "{length} in {piece}");
+        }
+    }
     let many = "x: y\r\n".repeat(65);
     assert_eq!(house.ask_with("GET", "/", &many).await.status, 431);
 }

@@ -1,0 +1,120 @@
+"""After people have asked much of the server, its memory goes back to the system within a minute.
+
+What is asked: requests that never end, and participants who do not read what others say. Both are bounded, and over
+once their connections are. Beside what `client` reads: `INCAMERA_PID`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+import socket
+import time
+from urllib.parse import quote, urlsplit
+
+from client import SERVER, check, control, fresh_room, join, measured, mint, scenario, until
+from livekit import api
+from livekit.protocol import rtc as wire
+
+HEADS, HEAD_BYTES = 2_000, 31_000
+#: Each says so much about himself, and all others are told.
+READERS, TALKS, TALK_BYTES = 60, 60, 500_000
+GROWS_MIB = 60
+WITHIN_S = 45
+#: What a server that idles may have (`started.py`).
+RESIDENT_MIB = 24
+
+
+def resident_mib() -> float:
+    with open(f"/proc/{os.environ['INCAMERA_PID']}/status", encoding="ascii") as status:
+        line = next(line for line in status if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def connect(receive_buffer: int | None = None) -> socket.socket:
+    connection = socket.socket()
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    address = urlsplit(SERVER)
+    connection.connect((address.hostname, address.port))
+    return connection
+
+
+def enter(room: str, identity: str) -> socket.socket:
+    """Signalling alone, which nobody reads yet."""
+    request = wire.JoinRequest()
+    request.client_info.protocol = 17
+    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
+    asked = quote(base64.urlsafe_b64encode(wrapped.SerializeToString()).decode())
+    grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
+    connection = connect(4096)
+    connection.sendall(
+        f"GET /rtc/v1?access_token={mint(room, identity, grants=grants)}&join_request={asked} HTTP/1.1\r\n"
+        "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {base64.b64encode(secrets.token_bytes(16)).decode()}\r\n\r\n".encode()
+    )
+    return connection
+
+
+def say(connection: socket.socket, text: str) -> None:
+    request = wire.SignalRequest()
+    request.update_metadata.metadata = text
+    payload = request.SerializeToString()
+    # RFC 6455: binary, whole, masked with zeroes.
+    connection.sendall(bytes([0x82, 0xFF]) + len(payload).to_bytes(8, "big") + bytes(4) + payload)
+
+
+def talk() -> float:
+    """What the server has at most while people say much to those who do not read."""
+    room = fresh_room("given-back")
+    people = [enter(room, f"reader-{number}") for number in range(READERS)]
+    time.sleep(0.5)
+    talker, most = people[0], 0.0
+    try:
+        for number in range(TALKS):
+            say(talker, f"{number:05}{'m' * TALK_BYTES}")
+            most = max(most, resident_mib())
+    except OSError:
+        print("  the one who talks is cut, since he does not read either", flush=True)
+    most = max(most, resident_mib())
+    for person in people:
+        person.close()
+    return most
+
+
+def ask_without_end() -> float:
+    """What it has at most beside many requests of which more is to come."""
+    head = b"GET / HTTP/1.1\r\nX: "
+    callers = []
+    for _ in range(HEADS):
+        callers.append(connect())
+        callers[-1].sendall(head + b"x" * (HEAD_BYTES - len(head)))
+    time.sleep(1)
+    most = resident_mib()
+    for caller in callers:
+        caller.close()
+    return most
+
+
+async def act() -> None:
+    before = resident_mib()
+    most = max(talk(), ask_without_end())
+    left = time.monotonic()
+    control(
+        most > before + GROWS_MIB,
+        f"asked for much, the server has {most:.0f} MiB where it had {before:.1f}",
+    )
+    await until(
+        f"no more than {RESIDENT_MIB} MiB are resident", WITHIN_S, lambda: resident_mib() <= RESIDENT_MIB
+    )
+    measured(
+        True,
+        f"{time.monotonic() - left:.0f} s after they left it has {resident_mib():.1f} MiB",
+    )
+    await join(fresh_room("given-back"), "ada")
+    check(True, "and lets people in")
+
+
+scenario("given_back", act, timeout_s=120)
