@@ -436,6 +436,7 @@ impl Reload {
                 show(server, shown);
                 let valid_to = LogData(shown.chain.valid_to());
                 edge::log!(INFO, "certificate read again", valid_to = valid_to);
+                shown.say_if_it_ends();
             }
             Some(Err(fault)) => {
                 shown.looked(watch, None);
