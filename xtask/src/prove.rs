@@ -120,10 +120,10 @@ const PROOFS: &[Proof] = &[
         name: "front_door",
         claim: "Strangers get nothing: no answer on the media port, no memory, no place in the queue.",
         done: "Everything that a stranger can send to the media port is sent from many addresses, and a knock with a \
-               participant's public name but without the password; and request heads are begun and never finished, \
-               and answers never read.",
-        not_shown: "Floods that fill the line before the server: that takes the network's operator. HTTP answers over \
-                    TCP, whose sender has been shown to be there.",
+               participant's public name but without the password; tokens are forged and join requests inflate; \
+               and 5,000 request heads are begun and never finished, and answers never read.",
+        not_shown: "Floods that fill the line before the server: that takes the network's operator. That HTTP answers \
+                    over TCP are shorter than the requests: they are not, their sender has been shown to be there.",
         scenario: "front_door",
         is_alone: true,
     },

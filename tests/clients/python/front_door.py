@@ -1,9 +1,10 @@
-"""What strangers get of the server: on the media port nothing, over HTTP ten seconds. Needs root and a network apart.
+"""What strangers get of the server: for media nothing, over HTTP ten seconds and little. Needs root and a network apart.
 
 Every address of 198.19.0.0/16 is this namespace's (`xtask/src/network.rs`), so that an answer to any of them is seen.
-TCP is not judged by bytes: its sender has been shown to be there.
+HTTP answers with more bytes than it was asked with: over TCP, its sender has been shown to be there. They are bounded.
 
-Beside what `client` reads: `INCAMERA_UDP_PORT`, `INCAMERA_PID`, `INCAMERA_HOSTILE`, `INCAMERA_HOSTILE_COUNT`.
+Beside what `client` reads: `INCAMERA_UDP_PORT`, `INCAMERA_TCP_PORT`, `INCAMERA_PID`, `INCAMERA_HOSTILE`,
+`INCAMERA_HOSTILE_COUNT`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import hmac
 import json
 import os
+import resource
 import socket
 import struct
 import time
@@ -28,6 +30,7 @@ from livekit.protocol import rtc as wire
 HOST = urlsplit(SERVER).hostname or ""
 HTTP: Address = (HOST, urlsplit(SERVER).port or 80)
 MEDIA: Address = (HOST, int(os.environ["INCAMERA_UDP_PORT"]))
+MEDIA_TCP: Address = (HOST, int(os.environ["INCAMERA_TCP_PORT"]))
 PID = int(os.environ["INCAMERA_PID"])
 COUNT = int(os.environ["INCAMERA_HOSTILE_COUNT"])
 GROWTH_KIB_MAX = 1024
@@ -35,10 +38,22 @@ GROWTH_KIB_MAX = 1024
 RATE = 250_000
 #: A request's head may take this long; so may a reader that does not read.
 HEAD_S, LATE_S = 10.0, 2.5
-HEADS, READERS = 200, 50
+HEADS, READERS = 5_000, 50
 #: What is told is kept once for all who do not read it; beside that each has one message under way, as it is encoded
 #: and as it is written. Twice that is allowed.
 TOLD_BYTES = 30_000
+#: They come from so many networks, since one may not have so many.
+HEAD_NETWORKS = 25
+#: Memory of the server for each: 32 for the head, and what is around it.
+HEAD_KIB_MAX = 40
+JOIN_WITHIN_S = 3.0
+#: The longest answer to whoever has no token, but for the files of the page.
+STRANGER_BYTES_MAX = 2_048
+#: Fewer where datagrams are fewer: in `cargo xtask prove`, which has three minutes for everything.
+TOKENS, TOKEN_NETWORKS, TOKENS_AT_ONCE = min(100_000, COUNT // 100), 100, 50
+BOMBS = 200
+#: That attacks on tokens and requests may leave behind.
+LEFT_KIB_MAX = 10 * 1024
 
 
 def resident_kib() -> int:
@@ -131,10 +146,132 @@ async def knocks() -> None:
     await ada.disconnect()
 
 
-async def unfinished_head() -> float:
+def shapes() -> dict[str, bytes]:
+    """What a stranger may send to the port of media over TCP, in frames (RFC 4571) and without."""
+    datagrams = {
+        "a check of nobody's": knock(b"AAAAAAAAAAAAAAAA:abcd", b"a guess at the password"),
+        "a DTLS hello": b"\x16\xfe\xfd" + b"\0" * 8 + b"\0\x36\1\0\0\x2a\0\0\0\0\0\0\0\0\x2a\xfe\xfd" + b"\7" * 40,
+        "media": b"\x80\x6f\0\1" + b"\0" * 48,
+        "noise": bytes(range(64, 128)),
+    }
+    framed = {f"{what}, framed": struct.pack("!H", len(it)) + it for what, it in datagrams.items()}
+    return {**datagrams, **framed, "a request": b"GET / HTTP/1.1\r\nHost: incamera\r\n\r\n", "nothing": b""}
+
+
+async def over_tcp(address: Address, sent: bytes) -> bytes:
+    """All that is answered, until the server ends the connection."""
+    reader, writer = await asyncio.open_connection(*address)
+    answer = b""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        writer.write(sent)
+        await writer.drain()
+        answer = await asyncio.wait_for(reader.read(-1), 15)
+    writer.close()
+    return answer
+
+
+async def strangers_over_tcp() -> None:
+    """Nothing for media; over HTTP little."""
+    answers = await asyncio.gather(*(over_tcp(MEDIA_TCP, it) for it in shapes().values()))
+    out = sum(map(len, answers))
+    measured(out == 0, f"{out} bytes for {len(answers)} shapes of what strangers send to the media port over TCP (0 are allowed)")
+    forged = mint(fresh_room("door"), "eve", secret="not the secret, though long enough")
+    asked = {
+        "/": "", "/call/": "", "/livez": "", "/readyz": "", "/metrics": "", "/rtc": "", "/rtc/v1": "", "/nothing": "",
+        f"/rtc/v1?access_token={forged}": "", f"/rtc/v1/validate?access_token={forged}": "", "/rtc/v1/validate": "",
+        "/" + "a" * 40_000: "", "/twirp/livekit.RoomService/ListRooms": "POST", "/../../etc/passwd": "",
+    }
+    longest = 0
+    for path, method in asked.items():
+        head = f"{method or 'GET'} {path} HTTP/1.1\r\nHost: incamera\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        answer = await over_tcp(HTTP, head.encode())
+        control(answer.startswith(b"HTTP/1.1 "), f"{path[:32]} is answered: {answer[9:12].decode()}, {len(answer)} bytes")
+        longest = max(longest, len(answer))
+    measured(
+        longest <= STRANGER_BYTES_MAX,
+        f"over HTTP the longest answer to whoever has no token has {longest} bytes ({STRANGER_BYTES_MAX} are allowed)",
+    )
+
+
+def forged_tokens(network: int, count: int) -> tuple[int, int]:
+    """So many requests with tokens of another key, from one network. How many were judged, and how many not even that."""
+    forged = mint("door", "eve", secret="not the secret, though long enough").rsplit(".", 1)[0]
+    judged = unheard = 0
+    for first in range(0, count, TOKENS_AT_ONCE):
+        requests = b""
+        for number in range(first, first + TOKENS_AT_ONCE):
+            signature = base64.urlsafe_b64encode(struct.pack("!IQ", network, number) + b"\5" * 20).rstrip(b"=").decode()
+            requests += f"GET /rtc/v1/validate?access_token={forged}.{signature} HTTP/1.1\r\nHost: i\r\n\r\n".encode()
+        requests = requests.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
+        answers = b""
+        with socket.create_connection(HTTP, 10, (f"198.19.{network}.5", 0)) as stream:
+            with contextlib.suppress(ConnectionError):
+                stream.sendall(requests)
+                while piece := stream.recv(1 << 16):
+                    answers += piece
+        judged += answers.count(b"HTTP/1.1 401")
+        unheard += answers.count(b"HTTP/1.1 429")
+        if b"HTTP/1.1 200" in answers:
+            raise AssertionError("a forged token opened something")
+    return judged, unheard
+
+
+def bomb(number: int) -> int:
+    """A join request that would be 4 MiB, of 6 KB. The status of the answer."""
+    packed = zlib.compressobj(9, zlib.DEFLATED, 31)
+    inflated = packed.compress(b"\0" * (4 << 20)) + packed.flush()
+    wrapped = wire.WrappedJoinRequest(compression=wire.WrappedJoinRequest.GZIP, join_request=inflated).SerializeToString()
+    query = (
+        f"access_token={mint('door', f'bomber-{number}')}"
+        f"&join_request={base64.urlsafe_b64encode(wrapped).decode().replace('=', '%3D')}"
+    )
+    with socket.create_connection(HTTP, timeout=10) as stream:
+        stream.sendall(
+            (
+                f"GET /rtc/v1?{query} HTTP/1.1\r\nHost: incamera\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            ).encode()
+        )
+        return int(stream.recv(64)[9:12])
+
+
+async def tokens_and_bombs() -> None:
+    """Forged tokens by the hundred thousand, and requests that inflate, while somebody is in a call."""
+    name = fresh_room("guessed")
+    ada = await join(name, "ada")
+    await asyncio.to_thread(forged_tokens, 99, 1_000)
+    await asyncio.to_thread(bomb, 0)
+    before, began = resident_kib(), time.monotonic()
+    refused = await asyncio.gather(
+        *(asyncio.to_thread(forged_tokens, 100 + network, TOKENS // TOKEN_NETWORKS) for network in range(TOKEN_NETWORKS))
+    )
+    took = time.monotonic() - began
+    joined = time.monotonic()
+    ben = await join(name, "ben")
+    joined = time.monotonic() - joined
+    judged, unheard = (sum(column) for column in zip(*refused))
+    measured(
+        judged + unheard >= TOKENS * 0.95 and joined <= JOIN_WITHIN_S,
+        f"of {TOKENS} forged tokens {judged} were judged and {unheard} were over their network's budget, in {took:.1f} s; "
+        f"none was let in, and ben joined in {joined:.1f} s",
+    )
+    control(judged >= TOKENS // 10, "their signatures were looked at")
+    statuses = [await asyncio.to_thread(bomb, number) for number in range(BOMBS)]
+    check(set(statuses) == {400}, f"requests that inflate to 4 MiB are read and refused: {set(statuses)}")
+    growth = resident_kib() - before
+    measured(
+        growth <= LEFT_KIB_MAX and ada.isconnected(),
+        f"after these and {BOMBS} requests that inflate, memory had grown by {growth} KiB ({LEFT_KIB_MAX} are allowed)",
+    )
+    await ben.disconnect()
+    await ada.disconnect()
+
+
+async def unfinished_head(number: int) -> float:
     """How long the server holds a request whose end does not come."""
     began = time.monotonic()
-    reader, writer = await asyncio.open_connection(*HTTP)
+    here = (f"198.19.{200 + number % HEAD_NETWORKS}.7", 0)
+    reader, writer = await asyncio.open_connection(*HTTP, local_addr=here)
     writer.write(b"GET / HTTP/1.1\r\nHost: incamera\r\n")
     with contextlib.suppress(ConnectionError):
         while time.monotonic() - began < HEAD_S + LATE_S:
@@ -150,9 +287,19 @@ async def unfinished_head() -> float:
 
 
 async def heads() -> None:
-    """Many requests that are never finished; another is answered meanwhile."""
-    unfinished = [asyncio.create_task(unfinished_head()) for _ in range(HEADS)]
-    await asyncio.sleep(3)
+    """Many requests that are never finished; another is answered meanwhile, and somebody joins."""
+    before = resident_kib()
+    unfinished = [asyncio.create_task(unfinished_head(number)) for number in range(HEADS)]
+    await asyncio.sleep(5)
+    growth = resident_kib() - before
+    began = time.monotonic()
+    ben = await join(fresh_room("beside"), "ben")
+    measured(
+        time.monotonic() - began <= JOIN_WITHIN_S and growth <= HEADS * HEAD_KIB_MAX,
+        f"beside {sum(not it.done() for it in unfinished)} of them, which took {growth >> 10} MiB, ben joined in "
+        f"{time.monotonic() - began:.1f} s",
+    )
+    await ben.disconnect()
     began = time.monotonic()
     reader, writer = await asyncio.open_connection(*HTTP)
     writer.write(b"GET / HTTP/1.1\r\nHost: incamera\r\nConnection: close\r\n\r\n")
@@ -243,9 +390,14 @@ def sleeper(room: str, number: int) -> socket.socket:
 
 async def act() -> None:
     check(os.geteuid() == 0, "this is root, who alone may forge addresses and listen in")
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     await knocks()
     await strangers()
-    await asyncio.gather(heads(), slow_readers())
+    await strangers_over_tcp()
+    await tokens_and_bombs()
+    await slow_readers()
+    await heads()
     expects("connections_malformed", HEADS)
     expects("sockets_slow", READERS)
 
