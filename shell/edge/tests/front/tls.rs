@@ -154,6 +154,30 @@ async fn an_unfinished_handshake_is_cut() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_handshakes_keeps_nobody_from_one_and_leaves_nothing() {
+    let (certified, certificate) = pair();
+    let TlsHouse { house, .. } = open_with(Limits::STANDARD, certified, None).await;
+    // Four hundred that stop after the first bytes of their hello, and five hundred that break off once it has cost the
+    // server a signature.
+    let mut begun = Vec::new();
+    for _ in 0..400 {
+        let mut stream = house.connect().await;
+        stream.write_all(&[22, 3, 1, 0, 200, 1]).await.unwrap();
+        begun.push(stream);
+    }
+    for _ in 0..500 {
+        drop(greet(&house, &certificate, &TLS13).await.unwrap());
+    }
+    let answer = asked(greet(&house, &certificate, &TLS13).await.unwrap()).await;
+    assert!(answer.ends_with("OK"), "{answer}");
+    assert_eq!(house.metrics.handshakes_late.total(), 0, "they are all still there");
+    drop(begun);
+    while house.metrics.handshakes_failed.total() < 400 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn nothing_but_the_authority_is_given_in_the_clear() {
     let TlsHouse { house, .. } = open(pair().0, Some(AUTHORITY)).await;
     let given = house.ask("GET", "/ca.pem").await;
