@@ -514,6 +514,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "web/mint.mjs",
     "web/page.mjs",
     "web/room_client.mjs",
+    "web/lossy_server.mjs",
     "web/signal_proxy.mjs",
     "web/throttled_network.mjs",
 ];

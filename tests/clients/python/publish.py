@@ -11,6 +11,12 @@ async def act() -> None:
     name = fresh_room("publish")
     ben = rtc.Room()
     watcher = Watcher(ben)
+    speaking: list[str] = []
+
+    def hear(speakers: list[rtc.Participant]) -> None:
+        speaking[:] = [person.identity for person in speakers]
+
+    ben.on("active_speakers_changed", hear)
     await enter(ben, name, "ben")
     ada = await join(name, "ada")
     tasks = []
@@ -29,6 +35,8 @@ async def act() -> None:
     except AssertionError as error:
         raise AssertionError(f"{error}; missing {missing()}") from None
     check(True, "ben receives 20 frames of every track")
+    await until("ben is told that ada speaks", 5, lambda: speaking == ["ada"])
+    check(True, "and is told that ada speaks")
     for number in range(TRACKS):
         luma, pitch = watcher.luma[f"video-{number}"], watcher.pitch[f"audio-{number}"]
         assert abs(luma - luma_of(number)) < 7, (
@@ -61,6 +69,8 @@ async def act() -> None:
     check(True, "unpublishing one track leaves the others alone")
     for task in tasks:
         task.cancel()
+    await until("ben is told that ada speaks no more", 5, lambda: not speaking)
+    check(True, "who falls silent is shown as speaking no more")
 
 
 scenario("publish", act)

@@ -99,6 +99,26 @@ async function goto(page, link) {
   }
 }
 
+/** In each page, before it runs: notes its peer connections, and when it asks for devices. */
+function watch() {
+  window.watched = { peers: [], devicesAsked: 0 }
+  const Native = window.RTCPeerConnection
+  window.RTCPeerConnection = class extends Native {
+    constructor(...words) {
+      super(...words)
+      window.watched.peers.push(this)
+    }
+  }
+  const { mediaDevices } = navigator
+  const ask = mediaDevices?.getUserMedia.bind(mediaDevices)
+  if (mediaDevices) {
+    mediaDevices.getUserMedia = (...words) => {
+      window.watched.devicesAsked++
+      return ask(...words)
+    }
+  }
+}
+
 export class Person {
   /**
    * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
@@ -123,6 +143,7 @@ export class Person {
     { camera = true, microphone = true, context = {} } = {},
   ) {
     const own = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...context })
+    await own.addInitScript(watch)
     const page = await own.newPage()
     const person = new Person(page, identity)
     page.on('console', (message) => {
@@ -132,7 +153,12 @@ export class Person {
     page.on('pageerror', (error) => person.consoleErrors.push(String(error)))
     await goto(page, link)
     await page.getByRole('button', { name: 'Join' }).waitFor()
-    if (camera || microphone) await person.consent(camera)
+    if ((await person.devicesAsked()) > 0) throw new Error(`${identity} has not consented yet`)
+    if (camera || microphone) {
+      await person.consent(camera)
+      // Or else it would not have been noticed before, either.
+      if ((await person.devicesAsked()) === 0) throw new Error('nobody notices who asks for devices')
+    }
     return person
   }
 
@@ -161,6 +187,20 @@ export class Person {
 
   press(button) {
     return this.page.getByRole('button', { name: button, exact: false }).click()
+  }
+
+  /** How often the page has asked for camera or microphone. */
+  devicesAsked() {
+    return this.page.evaluate(() => window.watched.devicesAsked)
+  }
+
+  /** What the browser says of its transports: version of DTLS, cipher of SRTP. */
+  transports() {
+    return this.page.evaluate(async () => {
+      const reports = await Promise.all(window.watched.peers.map((peer) => peer.getStats()))
+      const entries = reports.flatMap((report) => [...report.values()])
+      return entries.filter(({ type, dtlsState }) => type === 'transport' && dtlsState === 'connected')
+    })
   }
 
   facts() {
@@ -241,6 +281,8 @@ export function listen(person, from) {
     }
     return Math.round(longest)
   }, from)
+  // If anything else fails first, the page closes before it answers.
+  longestGapMs.catch(() => {})
   return {
     longestGapMs,
     stop: () =>

@@ -44,6 +44,15 @@ await scenario('full_reconnect', async (open) => {
       .map(({ source }) => source)
       .sort()
     check(sources.join() === 'camera,microphone', `ben has each of ada's tracks once: ${sources}`)
+    const { moments } = await ben.facts()
+    const times = (what) => moments.filter((it) => it.who === 'ada' && it.what === what).length
+    for (const source of ['camera', 'microphone']) {
+      const [came, went] = [times(`subscribed ${source}`), times(`unsubscribed ${source}`)]
+      check(
+        came === 2 && went === 1,
+        `ada's ${source} came ${came} times and went ${went} times: it is published anew once`,
+      )
+    }
     check((await ben.page.locator('.tile[data-identity="ada"]').count()) === 1, 'ben sees one ada')
     check((await ada.facts()).screen === 'call', 'ada was not thrown out')
     for (const person of [ada, ben]) {

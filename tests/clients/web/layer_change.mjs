@@ -6,6 +6,8 @@ import { check, freshKey, freshRoom, scenario, sleep, until } from './driver.mjs
 
 const WITHIN_MS = 2_000
 const FREEZE_SECONDS_MAX = 0.5
+/** A lower wish must have held for 5 s. */
+const STOPS_WITHIN_MS = 15_000
 const LARGE = { width: 1440, height: 1000 }
 const SMALL = { width: 390, height: 480 }
 
@@ -36,7 +38,30 @@ await scenario('layer_change', async (open) => {
   await changes(cy, 'down', SMALL, ({ width }) => width > 0 && width < 1280)
   await sleep(2_000)
   await changes(cy, 'up again', LARGE, ({ width }) => width === 1280)
+  await stops(ada, cy)
 })
+
+/** What nobody looks at any more is not sent any more, until somebody does again. */
+async function stops(ada, cy) {
+  await cy.page.setViewportSize(SMALL)
+  const shrunkAt = Date.now()
+  const frames = async () => {
+    const layers = (await ada.sends('camera')).toSorted((a, b) => a.width - b.width)
+    return Object.fromEntries(layers.map((layer) => [layer.rid, layer.frames]))
+  }
+  await until("ada's largest layer stops", STOPS_WITHIN_MS, async () => {
+    const before = await frames()
+    await sleep(1_000)
+    const after = await frames()
+    return after.f === before.f && after.q > before.q
+  })
+  check(true, `ada's largest layer is not encoded ${Date.now() - shrunkAt} ms later, and the smallest is`)
+  await cy.page.setViewportSize(LARGE)
+  await until('cy decodes 720p again', STOPS_WITHIN_MS, async () => {
+    return (await cy.receives('ada', 'camera')).width === 1280
+  })
+  check(true, 'and it is again once somebody looks')
+}
 
 async function changes(person, direction, viewport, isThere) {
   const before = await person.receives('ada', 'camera')

@@ -7,8 +7,8 @@ import { check, freshKey, freshRoom, listen, measured, scenario, sleep, until } 
 
 const LOSS = 0.1
 const LASTS_MS = 15_000
-/** Packets of video of which one in ten is lost: some 25 a second in each direction. */
-const DROPPED_MIN = 100
+/** Of video in one direction, of which one packet in ten is lost: two a second of the lowest layer alone. */
+const DROPPED_MIN = 30
 /** What was lost last may be on its way again, and of what comes again one in ten is lost, too. */
 const REPAIRED_MIN = 0.85
 /** Sound does not come again: so much is a jitter buffer's to make up. */
@@ -24,7 +24,7 @@ await scenario('loss', async (open) => {
     const call = { room: freshRoom('loss'), key: freshKey() }
     const ada = await open({ ...call, identity: 'ada', publish: '720p' })
     await ada.join()
-    await until('ada sends', 15_000, async () => (await ada.sends('camera'))[0]?.frames > 30)
+    await until('ada is connected', 15_000, async () => (await ada.transports()).length === 1)
     server.spare()
     const cy = await open({ ...call, identity: 'cy', publish: '720p' })
     await cy.join()
@@ -33,7 +33,6 @@ await scenario('loss', async (open) => {
       return down.camera.framesDecoded > 60 && up.camera.framesDecoded > 60
     })
     await until("cy's connection is told as excellent", TOLD_WITHIN_MS, () => is(ada, 'excellent'))
-    await speaking(ada, cy)
     await loses(server, ada, cy)
 
     server.lose(0)
@@ -91,23 +90,6 @@ async function loses(server, ada, cy) {
       `${who}'s longest gap of sound is ${gapMs} ms, ${(concealed * 100).toFixed(0)} % of it is made up`,
     )
   }
-}
-
-/** Chromium's microphone beeps once a second: who beeps is shown as speaking, and not once muted. */
-async function speaking(ada, cy) {
-  const tile = ada.page.locator('.tile[data-identity="cy"]')
-  const speaks = async () => (await tile.getAttribute('data-speaking')) !== null
-  await until('cy is shown as speaking', 10_000, speaks, 50)
-  await cy.press('Microphone')
-  await until('no longer once muted', 5_000, async () => !(await speaks()), 50)
-  const endAt = Date.now() + 2_500
-  while (Date.now() < endAt) {
-    if (await speaks()) throw new Error('cy is shown as speaking though muted')
-    await sleep(100)
-  }
-  await cy.press('Microphone')
-  await until('cy is shown as speaking again', 10_000, speaks, 50)
-  check(true, 'ada is told when cy speaks, and when not')
 }
 
 /** How ada's page says that cy's connection is. */

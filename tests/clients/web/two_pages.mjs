@@ -5,6 +5,10 @@
 import { check, freshKey, freshRoom, scenario, until } from './driver.mjs'
 
 const WITHIN_MS = 10_000
+/** As in its records (RFC 6347). */
+const DTLS_1_2 = 'FEFD'
+/** Of those that Chromium offers the strongest. */
+const SRTP_PROFILE = 'SRTP_AEAD_AES_256_GCM'
 
 await scenario('two_pages', async (open) => {
   const call = { room: freshRoom('two-pages'), key: freshKey() }
@@ -18,6 +22,13 @@ await scenario('two_pages', async (open) => {
   for (const person of [ada, ben]) {
     const { lock } = await person.facts()
     check(lock.level === 'sealed', `${person.identity}'s lock is closed (${lock.label})`)
+    const transports = await person.transports()
+    check(
+      transports.length === 1 &&
+        transports[0].tlsVersion === DTLS_1_2 &&
+        transports[0].srtpCipher === SRTP_PROFILE,
+      `one transport of DTLS ${transports[0]?.tlsVersion} with ${transports[0]?.srtpCipher}`,
+    )
     check(
       (await person.page.url()).includes('#') === false,
       `${person.identity}'s address bar holds no key`,
