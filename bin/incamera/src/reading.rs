@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout_at};
 /// Readers that hang and are left to themselves. With each wait twice as long as the one before, and
 /// [`READ_WITHIN`] at first, the last begins after nine hours.
 const HANGING_MAX: usize = 16;
+/// Between two that were late: later would be no more than never.
+const WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// How long files are waited for. From a disk they come within milliseconds.
 pub(crate) const READ_WITHIN: Duration = Duration::from_secs(1);
@@ -119,7 +121,7 @@ impl Hanging {
     fn one_more(&mut self, now: Instant) {
         self.last = self.count();
         self.try_at = Some(now + self.wait);
-        self.wait = self.wait.saturating_mul(2);
+        self.wait = self.wait.saturating_mul(2).min(WAIT_MAX);
     }
 
     fn none_any_more(&mut self, within: Duration) {
@@ -145,6 +147,16 @@ mod tests {
         while reading.hanging.count() > hanging {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[test]
+    fn readers_that_end_late_for_ever_wait_a_day_at_most() {
+        let mut hanging = Reading::<u32>::new(Duration::from_secs(1)).hanging;
+        let now = Instant::now();
+        for _ in 0..200 {
+            hanging.one_more(now);
+        }
+        assert_eq!(hanging.try_at, Some(now + WAIT_MAX));
     }
 
     #[tokio::test]

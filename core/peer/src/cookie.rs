@@ -71,7 +71,9 @@ thread_local! {
 
 /// Whether dimpl asks for the cookie.
 pub(crate) fn is_question(record: &[u8]) -> bool {
-    record.first_chunk::<14>().is_some_and(|&[content, .., kind]| (content, kind) == (22, 3))
+    record.first_chunk::<14>().is_some_and(|&[content, _, _, e0, e1, .., kind]| {
+        (content, [e0, e1], kind) == (22, [0, 0], 3)
+    })
 }
 
 /// dimpl's cryptography, but for cookies, and with ciphers that can be taken over.

@@ -179,7 +179,11 @@ impl Dtls {
         }
         let before = self.handshakes.len();
         match self.greeting.as_mut().map(|it| it.hear(datagram)) {
-            Some(Heard::Client(random, hello)) => self.welcome(now, random, &hello),
+            Some(Heard::Client(random, hello)) => {
+                self.welcome(now, random, &hello);
+                // A hello ends nothing: one that a forged piece has spoiled comes again.
+                return Ok(());
+            }
             Some(Heard::Stranger | Heard::Piece) => {}
             Some(Heard::Other) => self.sift(now, datagram),
             None => {
@@ -300,10 +304,13 @@ impl Dtls {
             let _ignored = handshake.take(now, hello);
             return;
         }
+        let Some(greeting) = &mut self.greeting else { return };
+        if !greeting.may_begin(now) {
+            return;
+        }
         // A hello that was not understood had a forged piece.
         known.map(|place| self.handshakes.remove(place));
-        let Some(greeting) = &mut self.greeting else { return };
-        if !greeting.may_begin(now) || !make_room(&mut self.handshakes) {
+        if !make_room(&mut self.handshakes) {
             return;
         }
         let begun = greeting.cookie.shown(|| {

@@ -300,7 +300,8 @@ impl Server {
         drop(self.listening.await);
         drop(self.deciding.await);
         drop(self.feeling.await);
-        drop(self.giving_back.await);
+        // What it waits for may wait for a disk, and leaves nothing undone.
+        self.giving_back.abort();
         for task in [self.scraping, self.answering].into_iter().flatten() {
             drop(task.await);
         }

@@ -153,7 +153,7 @@ impl Negotiation {
         let mut crowded = BTreeSet::new();
         for waiting in &self.waiting {
             let mut slots = self.slots.iter().zip(&mut taken);
-            match slots.find(|(slot, taken)| !**taken && slot.is_free(waiting.codec)) {
+            match slots.find(|(slot, taken)| !**taken && slot.becomes_free(waiting.codec)) {
                 Some((_, taken)) => *taken = true,
                 None if spare > 0 => spare -= 1,
                 None => drop(crowded.insert(waiting.track.clone())),
@@ -259,6 +259,13 @@ impl super::Slot {
     /// Whether the client would receive `codec` here.
     fn can_carry(&self, codec: Codec) -> bool {
         self.open && self.receives && self.codecs.contains(&codec)
+    }
+
+    /// Whether a subscription to `codec` can start here, or could after the next answer.
+    fn becomes_free(&self, codec: Codec) -> bool {
+        self.can_carry(codec)
+            && self.inbound.is_none()
+            && matches!(self.outbound, Outbound::Free | Outbound::Draining)
     }
 
     /// Whether a subscription to `codec` can start here.

@@ -320,6 +320,10 @@ fn tracks_beyond_the_last_section_are_told_of_once_and_come_when_another_ends() 
     negotiation.unwant(&sid("61"));
     negotiation.want(subscription("61", Codec::Opus, 900));
     assert_eq!(negotiation.crowded_out(), [], "it waits as before");
+    negotiation.unwant(&sid("61"));
+    negotiation.unwant(&sid("8"));
+    negotiation.want(subscription("62", Codec::Opus, 902));
+    assert_eq!(negotiation.crowded_out(), [], "a section becomes free with the next answer");
 }
 
 #[test]
