@@ -52,9 +52,6 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(15);
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Between the first media everywhere and the measurement: the server finds out what each can take.
 const SETTLE: Duration = Duration::from_secs(5);
-/// For what the server keeps of each track to be as much as it will be: ten seconds, which is what a room costs, and
-/// no participant.
-const FILLED: Duration = Duration::from_secs(11);
 /// For what is under way when the publishers stop.
 const DRAIN: Duration = Duration::from_millis(500);
 
@@ -104,6 +101,10 @@ struct Options {
     /// How long to measure; with --rooms as long as those take
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// How long the first three quarters of the subscribers are alone. What the server keeps of each track grows for ten
+    /// seconds: that is what a room costs, and would else stand in what a participant does
+    #[arg(long, default_value_t = 5)]
+    fill: u64,
     /// End in failure if a datagram takes more microseconds of the server's own time; on a machine slower than the
     /// one that goals are set for, by as much more
     #[arg(long, value_name = "N", requires = "goal_kib")]
@@ -177,7 +178,8 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let mut subscribers: Vec<Running> = Vec::new();
     let mut before = empty;
     let first = options.subscribers - options.subscribers / 4;
-    for (goal, settle) in [(first, FILLED), (options.subscribers, SETTLE)] {
+    let fill = Duration::from_secs(options.fill);
+    for (goal, settle) in [(first, fill), (options.subscribers, SETTLE)] {
         before = server.resident_bytes()?;
         for number in subscribers.len()..goal {
             subscribers.push(start(&house, Role::Subscriber, number, &options.room).await?);

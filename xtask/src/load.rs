@@ -48,6 +48,9 @@ const SHAPES: [&str; 6] = ["--audio", "10x100", "--video", "1x200", "--video", "
 const GOALS_US: [(&str, &str); 2] = [("audio", "1.8"), ("video", "1.3")];
 const GOAL_KIB: &str = "64";
 
+/// For the history of a room to be as long as it gets before a participant's memory is measured.
+const FILL_SECONDS: u32 = 11;
+
 /// How long CI measures each, in seconds.
 const STEP_SECONDS: u32 = 5;
 
@@ -208,6 +211,7 @@ fn measure(
         ("--publishers", shape.publishers.to_string()),
         ("--subscribers", shape.subscribers.to_string()),
         ("--seconds", seconds.to_string()),
+        ("--fill", FILL_SECONDS.to_string()),
     ];
     words.extend(field.wire.map(|wire| ("--wire", wire.to_string())));
     // Without the thread for the wire nobody can tell the server's own time.

@@ -5,6 +5,7 @@ Source: packet(7), raw(7), RFC 791, RFC 768, RFC 7983 (how STUN, DTLS and media 
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 Address = tuple[str, int]
 
 _ETH_P_ALL, _ETH_P_IP, _OUTGOING = 0x0003, 0x0800, 4
-_SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS = 33, 263, 6
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS = 26, 33, 263, 6
 _BUFFER_BYTES = 64 << 20
 
 
@@ -62,6 +63,21 @@ def datagrams_in() -> int:
     return counted["InDatagrams"] + counted["NoPorts"] + counted["InErrors"]
 
 
+def _filter(ports: set[int]) -> bytes:
+    """A program that lets packets of IPv4 pass from or to these ports. Source: Linux, networking/filter.rst."""
+    load_header_length, load_half, jump_if_equal, give = 0xB1, 0x48, 0x15, 0x06
+    program = [(load_header_length, 0, 0, 0)]
+    tests = len(ports)
+    for at in (0, 2):
+        program.append((load_half, 0, 0, at))
+        for number, port in enumerate(sorted(ports)):
+            # To the last instruction, which comes after those that are left.
+            left = tests - number - 1 + (tests + 1 if at == 0 else 0)
+            program.append((jump_if_equal, left + 1, 0, port))
+    program += [(give, 0, 0, 0), (give, 0, 0, 0xFFFFFFFF)]
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+
+
 class Tap:
     """Sees what passes an interface from or to some ports, each packet once, and keeps it."""
 
@@ -74,6 +90,11 @@ class Tap:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._socket.settimeout(0.1)
+        # What others send meanwhile would fill the buffer.
+        program = _filter(ports)
+        kept = ctypes.create_string_buffer(program, len(program))
+        attached = struct.pack("HP", len(program) // 8, ctypes.addressof(kept))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
         # Loopback shows each packet twice: as it leaves and as it comes. Other interfaces have two directions.
         self._twice = interface == "lo"
         self._socket.bind((interface, _ETH_P_ALL))
