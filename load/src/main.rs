@@ -101,8 +101,8 @@ struct Options {
     /// How long to measure; with --rooms as long as those take
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// How long the first three quarters of the subscribers are alone. What the server keeps of each track grows for ten
-    /// seconds: that is what a room costs, and would else stand in what a participant does
+    /// How long the first three quarters of the subscribers are alone. What the server keeps of each track grows for
+    /// ten seconds: that is what a room costs, and would else stand in what a participant does
     #[arg(long, default_value_t = 5)]
     fill: u64,
     /// End in failure if a datagram takes more microseconds of the server's own time; on a machine slower than the
