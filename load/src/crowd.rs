@@ -164,12 +164,15 @@ impl fmt::Display for Crowd {
             "  {each:10.1} KiB for each with its transport, of {} that had one",
             self.connected
         )?;
-        let aim = EACH_BYTES_MAX / 1024;
+        let goal = EACH_BYTES_MAX / 1024;
         match self.is_light() {
-            Some(true) => write!(f, "  {aim:10} KiB is the aim: met"),
-            Some(false) => write!(f, "  {aim:10} KiB is the aim: missed"),
+            Some(true) => write!(f, "  {goal:10} KiB are the goal: met"),
+            Some(false) => write!(f, "  {goal:10} KiB are the goal: MISSED"),
             None => {
-                write!(f, "  {aim:10} KiB is the aim, judged of {JUDGED_FROM} transports or more")
+                write!(
+                    f,
+                    "  {goal:10} KiB are the goal, judged of {JUDGED_FROM} transports or more"
+                )
             }
         }
     }

@@ -23,7 +23,7 @@ Usage: cargo xtask prove [--only NAME]… [--json] [--list]
 
 Attacks each promise of the server and says for each: what is claimed, what was done, what was measured, how we know
 that the measurement finds something when there is something (the positive control), and what it does not show.
-It takes under three minutes after the build, needs root (to read the server's memory, to listen in, to forge sender
+It takes about three minutes after the build, needs root (to read the server's memory, to listen in, to forge sender
 addresses) and starts what it needs: the server, LiveKit's own clients, a browser, a network of its own.
 
   --only NAME  only this proof; may be given several times
@@ -32,7 +32,7 @@ addresses) and starts what it needs: the server, LiveKit's own clients, a browse
   --twins      the other way round: servers that lack one guard each, and it fails if a proof does not notice;
                with --only, that server alone
   --cross      with --twins, attacks each of these servers with every proof: the one that belongs to its guard must
-               fail and all the others hold; about two minutes for each server
+               fail and all the others hold; about three minutes for each server
 
 Each proof is a scenario of `cargo xtask test`. `cargo xtask ci` runs them all (step `prove`), and --twins without
 --cross.

@@ -1,4 +1,4 @@
-//! What a DTLS 1.2 datagram in the clear is made of: records, and in them handshake messages or pieces of such.
+//! What a DTLS 1.2 datagram is made of: records, and in those in the clear handshake messages or pieces of such.
 //!
 //! Guarantees: what is split off lies within the bytes given; lengths that lie beyond them yield nothing.
 //! Not here: what of it may pass (`sieve`), and whose hello it is (`hello`).
@@ -39,6 +39,17 @@ impl<'a> Record<'a> {
         let (whole, rest) = bytes.split_at_checked(len)?;
         let body = whole.get(RECORD_HEADER_LEN..)?;
         Some((Self { content, epoch: u16::from_be_bytes([e0, e1]), whole, body }, rest))
+    }
+
+    /// Whether it says DTLS 1.2; what comes before that is agreed may say 1.0.
+    pub(crate) fn is_of_1_2(&self) -> bool {
+        matches!(self.whole, [_, 0xfe, 0xfd, ..])
+    }
+
+    /// Epoch and number as it carries them.
+    pub(crate) fn name(&self) -> [u8; 8] {
+        let named = self.whole.get(3..).and_then(|rest| rest.first_chunk());
+        named.copied().unwrap_or_default()
     }
 }
 

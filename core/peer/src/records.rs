@@ -13,7 +13,7 @@ use dimpl::crypto::{Aad, Buf, Cipher, Nonce, TmpBuf};
 
 use crate::dtls::{Broken, Step};
 use crate::limits::COME_MAX;
-use crate::record::RECORD_HEADER_LEN as HEADER_LEN;
+use crate::record::{RECORD_HEADER_LEN, Record};
 use crate::suites::{Pair, Worn};
 
 const VERSION: [u8; 2] = [0xfe, 0xfd];
@@ -79,8 +79,8 @@ impl Half {
     fn open(&mut self, record: &Record<'_>, buffer: &mut [u8]) -> Option<usize> {
         let len = record.body.len().checked_sub(self.overhead())?;
         let (own, sealed) = record.body.split_at_checked(self.explicit_len)?;
-        let nonce = self.nonce(own.try_into().unwrap_or(record.name));
-        let aad = self.aad(record.kind, record.name, len);
+        let nonce = self.nonce(own.try_into().unwrap_or(record.name()));
+        let aad = self.aad(record.content, record.name(), len);
         let place = buffer.get_mut(..sealed.len())?;
         place.copy_from_slice(sealed);
         let mut place = TmpBuf::new(place);
@@ -89,25 +89,6 @@ impl Half {
 
     const fn overhead(&self) -> usize {
         self.explicit_len + self.tag_len
-    }
-}
-
-/// One record of a datagram.
-struct Record<'a> {
-    kind: u8,
-    /// Its epoch and number.
-    name: [u8; 8],
-    body: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    /// The first of `bytes`; `None` when there is no whole one of DTLS 1.2.
-    fn split(bytes: &'a [u8]) -> Option<Self> {
-        let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
-        let &[kind, v0, v1, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1] = header;
-        let body = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
-        let name = [n0, n1, n2, n3, n4, n5, n6, n7];
-        ([v0, v1] == VERSION).then_some(Self { kind, name, body })
     }
 }
 
@@ -204,19 +185,20 @@ impl Records {
     fn open_next(&mut self, buffer: &mut [u8]) -> Option<(u8, usize)> {
         loop {
             let datagram = self.come.front()?;
-            let Some(record) = Record::split(datagram.get(self.at..).unwrap_or_default()) else {
+            let rest = datagram.get(self.at..).unwrap_or_default();
+            let Some((record, _)) = Record::split(rest).filter(|(it, _)| it.is_of_1_2()) else {
                 self.come.pop_front();
                 self.at = 0;
                 continue;
             };
-            self.at += HEADER_LEN + record.body.len();
-            let number = u64::from_be_bytes(record.name) ^ EPOCH;
+            self.at += record.whole.len();
+            let number = u64::from_be_bytes(record.name()) ^ EPOCH;
             if number > NUMBER_MAX || !self.window.is_fresh(number) {
                 continue;
             }
             if let Some(len) = self.opener.open(&record, buffer) {
                 self.window.mark(number);
-                return Some((record.kind, len));
+                return Some((record.content, len));
             }
         }
     }
@@ -237,7 +219,7 @@ impl Records {
             .map_err(|_| Broken)?;
         self.next += 1;
         let own = name.get(..self.sealer.explicit_len).unwrap_or_default();
-        let mut record = Vec::with_capacity(HEADER_LEN + usize::from(len));
+        let mut record = Vec::with_capacity(RECORD_HEADER_LEN + usize::from(len));
         record.push(kind);
         record.extend(VERSION);
         record.extend(name);

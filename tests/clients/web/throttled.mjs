@@ -14,6 +14,7 @@ import {
   freshKey,
   freshRoom,
   launch,
+  listen,
   Person,
   scenario,
   sleep,
@@ -103,9 +104,7 @@ async function holdsACall(open, network, server) {
 }
 
 async function fallsAndHolds(cy, network) {
-  const sound = cy.page.evaluate(longestGapMs, WITHIN_MS + HOLDS_MS)
-  // If anything else fails first, the page closes before it answers.
-  sound.catch(() => {})
+  const sound = listen(cy, 'ada')
   const throttledAt = Date.now()
   network.throttle(RATE)
   const low = await until(
@@ -130,7 +129,8 @@ async function fallsAndHolds(cy, network) {
     frozen <= FROZEN_S_MAX,
     `it stays there: ${frames} frames more, ${frozen.toFixed(1)} s frozen`,
   )
-  const gapMs = await sound
+  await sound.stop()
+  const gapMs = await sound.longestGapMs
   check(gapMs <= SOUND_GAP_MS_MAX, `the longest gap in what cy hears is ${gapMs} ms`)
   // What came faster than it may pass had to wait, or was dropped.
   const held = Number(/overlimits (\d+)/.exec(network.counted())?.[1])
@@ -167,26 +167,6 @@ async function middleRate(person) {
 
 function camera(person) {
   return person.receives('ada', 'camera')
-}
-
-/** In the page: for how long, over `duringMs`, no sound packet arrived. */
-async function longestGapMs(duringMs) {
-  const startedAt = performance.now()
-  let longest = 0
-  let packets = -1
-  let changedAt = startedAt
-  while (performance.now() - startedAt < duringMs) {
-    const tracks = await window.incamera.tracks()
-    const count =
-      tracks.find(({ source }) => source === 'microphone')?.rtp[0]?.packetsReceived ?? -1
-    if (count !== packets) {
-      packets = count
-      changedAt = performance.now()
-    }
-    longest = Math.max(longest, performance.now() - changedAt)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-  return Math.round(longest)
 }
 
 /** `incamera dev` at an address that the subscriber's network reaches. */

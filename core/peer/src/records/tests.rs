@@ -137,10 +137,10 @@ fn no_number_seals_twice() {
             let mut names = BTreeSet::new();
             let mut nonces = BTreeSet::new();
             for mut rest in sent.iter().map(Vec::as_slice) {
-                while let Some(record) = Record::split(rest) {
-                    rest = &rest[HEADER_LEN + record.body.len()..];
-                    if record.name[..2] == [0, 1] {
-                        assert!(names.insert(record.name), "{:?}", record.name);
+                while let Some((record, after)) = Record::split(rest) {
+                    rest = after;
+                    if record.epoch == 1 {
+                        assert!(names.insert(record.name()), "{:?}", record.name());
                         nonces.insert(record.body[..8].to_vec());
                     }
                 }

@@ -124,13 +124,8 @@ impl Negotiation {
     /// Counts sections beyond those that stand free and those asked for before.
     pub fn requirement(&mut self) -> Option<Requirement> {
         let mut missing = Requirement::default();
-        let mut taken = vec![false; self.slots.len()];
-        for waiting in &self.waiting {
-            let mut slots = self.slots.iter().zip(&mut taken);
-            match slots.find(|(slot, taken)| !**taken && slot.is_free(waiting.codec)) {
-                Some((_, taken)) => *taken = true,
-                None => *missing.of(waiting.codec.kind()) += 1,
-            }
+        for waiting in self.without_section(super::Slot::is_free) {
+            *missing.of(waiting.codec.kind()) += 1;
         }
         let mut needed = Requirement::default();
         for kind in [TrackKind::Audio, TrackKind::Video] {
@@ -148,20 +143,25 @@ impl Negotiation {
     /// Waiting tracks that find no section and for which the client can add none, beside those that an earlier call
     /// named: the newest, since sections go to the oldest. When another track ends, they come all the same.
     pub fn crowded_out(&mut self) -> Vec<TrackSid> {
-        let mut spare = limits::SDP_SECTIONS_MAX.saturating_sub(self.slots.len());
-        let mut taken = vec![false; self.slots.len()];
-        let mut crowded = BTreeSet::new();
-        for waiting in &self.waiting {
-            let mut slots = self.slots.iter().zip(&mut taken);
-            match slots.find(|(slot, taken)| !**taken && slot.becomes_free(waiting.codec)) {
-                Some((_, taken)) => *taken = true,
-                None if spare > 0 => spare -= 1,
-                None => drop(crowded.insert(waiting.track.clone())),
-            }
-        }
+        let spare = limits::SDP_SECTIONS_MAX.saturating_sub(self.slots.len());
+        let without = self.without_section(super::Slot::becomes_free).skip(spare);
+        let crowded: BTreeSet<TrackSid> = without.map(|waiting| waiting.track.clone()).collect();
         let new = crowded.difference(&self.crowded).cloned().collect();
         self.crowded = crowded;
         new
+    }
+
+    /// Waiting subscriptions that find no section, oldest first, when each that does takes it from the others.
+    fn without_section(
+        &self,
+        can_have: impl Fn(&super::Slot, Codec) -> bool,
+    ) -> impl Iterator<Item = &Subscription> {
+        let mut taken = vec![false; self.slots.len()];
+        self.waiting.iter().filter(move |waiting| {
+            let mut slots = self.slots.iter().zip(&mut taken);
+            let found = slots.find(|(slot, taken)| !**taken && can_have(slot, waiting.codec));
+            found.map(|(_, taken)| *taken = true).is_none()
+        })
     }
 
     /// Asks anew for what was asked: the message may have been lost with its signal connection.
@@ -265,11 +265,11 @@ impl super::Slot {
     fn becomes_free(&self, codec: Codec) -> bool {
         self.can_carry(codec)
             && self.inbound.is_none()
-            && matches!(self.outbound, Outbound::Free | Outbound::Draining)
+            && !matches!(self.outbound, Outbound::Carries(_))
     }
 
     /// Whether a subscription to `codec` can start here.
     fn is_free(&self, codec: Codec) -> bool {
-        self.can_carry(codec) && self.inbound.is_none() && matches!(self.outbound, Outbound::Free)
+        self.becomes_free(codec) && matches!(self.outbound, Outbound::Free)
     }
 }

@@ -8,6 +8,7 @@ use sfu::Instruction;
 use sfu::control::{DepartureReason, Input, Placement};
 use wire::negotiation::{Outcome, PublicationSection, Subscription, SubscriptionSection};
 use wire::proto;
+use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
 use wire::sdp::{
     Fingerprint, FingerprintHash, IceCredentials, LocalTransport, Offer, RemoteTransport,
@@ -151,13 +152,7 @@ impl Hub {
             self.place(peer, &section);
         }
         for track in outcome.unsupported {
-            self.send(
-                peer,
-                Message::SubscriptionResponse(proto::SubscriptionResponse {
-                    track_sid: track.to_string(),
-                    err: proto::SubscriptionError::SeCodecUnsupported.into(),
-                }),
-            );
+            self.refuse_track(peer, track.to_string(), SubscriptionError::SeCodecUnsupported);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use model::{LogData, PeerId, RoomId, Sid as _, Timestamp, TrackId, TrackSid};
 use sfu::control::{Departure, DepartureReason, Output, Score, Speaker, Visibility};
 use wire::proto;
+use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
 
 use super::{Hub, seat, translate};
@@ -233,13 +234,7 @@ impl Hub {
         }
         self.metrics.subscriptions_crowded_out.add(crowded.len() as u64);
         for track in crowded.into_iter().take(REFUSALS_MAX) {
-            self.send(
-                peer,
-                Message::SubscriptionResponse(proto::SubscriptionResponse {
-                    track_sid: track.to_string(),
-                    err: proto::SubscriptionError::SeUnknown.into(),
-                }),
-            );
+            self.refuse_track(peer, track.to_string(), SubscriptionError::SeUnknown);
         }
     }
 

@@ -9,6 +9,7 @@ use sfu::control::{
 };
 use sfu::limits::CID_MAX;
 use wire::proto;
+use wire::proto::SubscriptionError;
 use wire::proto::request_response::{Reason, Request};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message;
@@ -118,6 +119,12 @@ impl Hub {
         );
     }
 
+    /// Says why the client does not receive a track.
+    pub(super) fn refuse_track(&mut self, peer: PeerId, track_sid: String, why: SubscriptionError) {
+        let response = proto::SubscriptionResponse { track_sid, err: why.into() };
+        self.send(peer, Message::SubscriptionResponse(response));
+    }
+
     /// A track of the participant's own, by its name for clients.
     pub(super) fn own_track(&self, peer: PeerId, sid: &str) -> Option<TrackId> {
         let track = *self.tracks.get(&TrackSid::from_wire(sid))?;
@@ -198,13 +205,7 @@ impl Hub {
                 Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
                 None if update.subscribe && refusals > 0 => {
                     refusals -= 1;
-                    self.send(
-                        peer,
-                        Message::SubscriptionResponse(proto::SubscriptionResponse {
-                            track_sid: sid.clone(),
-                            err: proto::SubscriptionError::SeTrackNotfound.into(),
-                        }),
-                    );
+                    self.refuse_track(peer, sid.clone(), SubscriptionError::SeTrackNotfound);
                 }
                 None => self.metrics.requests_ignored.count(),
             }
