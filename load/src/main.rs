@@ -190,6 +190,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     }
 
     phase.send(Phase::Measuring)?;
+    let dropped = process::dropped()?;
     let (began, busy) = (Instant::now(), server.busy()?);
     let wired = wire.as_ref().map(Server::busy).transpose()?;
     let size = crowd::Size {
@@ -217,6 +218,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         wanted: sent.sent * options.subscribers as u64,
         received: received.received,
         missing: received.missing,
+        unread: process::dropped()?.saturating_sub(dropped),
         took,
         busy,
         wired,
@@ -246,12 +248,17 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         }
     }
     if options.abuse {
-        println!("  {:10} requests for a key frame reached publishers", sent.keyframes_asked);
-        println!("  {:10} packets were sent again, or were padding", received.resent);
-        println!("  {:10} bytes were sent to ask for it", received.asked_bytes);
-        println!("  {:10} bytes of media and of what was asked for came", received.received_bytes);
+        print_abuse(&sent, &received);
     }
     Ok(verdict(&report, is_light))
+}
+
+/// What asking for everything again and again brought.
+fn print_abuse(sent: &Tally, received: &Tally) {
+    println!("  {:10} requests for a key frame reached publishers", sent.keyframes_asked);
+    println!("  {:10} packets were sent again, or were padding", received.resent);
+    println!("  {:10} bytes were sent to ask for it", received.asked_bytes);
+    println!("  {:10} bytes of media and of what was asked for came", received.received_bytes);
 }
 
 /// What all of them counted, once they have ended.

@@ -58,9 +58,30 @@ fn resident(status: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// Datagrams that found the socket full that they were for, of all sockets of this network namespace.
+pub(crate) fn dropped() -> io::Result<u64> {
+    let counts = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    full_sockets(&counts).ok_or(io::ErrorKind::InvalidData.into())
+}
+
+/// `RcvbufErrors` of UDP: a line of names, then one of numbers.
+fn full_sockets(counts: &str) -> Option<u64> {
+    let mut lines = counts.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let at = lines.next()?.split(' ').position(|name| name == "RcvbufErrors")?;
+    lines.next()?.split(' ').nth(at)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn full_sockets_are_found_by_name() {
+        let counts = "Ip: A\nIp: 1\nUdp: InDatagrams RcvbufErrors\nUdp: 9 7\nUdpLite: RcvbufErrors\nUdpLite: 3\n";
+        assert_eq!(full_sockets(counts), Some(7));
+        assert_eq!(full_sockets("Udp: InDatagrams\nUdp: 9\n"), None);
+        assert!(dropped().is_ok());
+    }
 
     #[test]
     fn times_are_found_behind_a_name_with_brackets() {

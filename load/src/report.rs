@@ -15,6 +15,8 @@ pub(crate) struct Report {
     pub(crate) received: u64,
     /// By the sequence numbers that subscribers saw.
     pub(crate) missing: u64,
+    /// Datagrams that reached clients who were too slow to read them.
+    pub(crate) unread: u64,
     /// From one packet of a stream to its next.
     pub(crate) silence_max: Duration,
     /// All of them, or there is no report.
@@ -50,6 +52,13 @@ impl fmt::Display for Report {
         let seconds = self.took.as_secs_f64();
         writeln!(f, "  {:10.0} datagrams a second to subscribers", out as f64 / seconds)?;
         writeln!(f, "  {:10.3} % lost ({} of {out})", percent(self.missing, out), self.missing)?;
+        if self.unread > 0 {
+            let unread = self.unread;
+            writeln!(
+                f,
+                "  {unread:10} datagrams were there, and the clients too slow to read them"
+            )?;
+        }
         let arrived = percent(self.received, self.wanted);
         writeln!(f, "  {arrived:10.2} % of what was published arrived")?;
         let silence = self.silence_max.as_secs_f64() * 1e3;
@@ -148,6 +157,7 @@ mod tests {
             wanted: 1_000,
             received: 1_000,
             missing: 0,
+            unread: 0,
             silence_max: Duration::ZERO,
             joined: 2,
             took: Duration::from_secs(1),

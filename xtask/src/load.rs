@@ -24,7 +24,7 @@ its memory for each participant; fails if anything was lost or a goal is missed.
                 memory each costs, first over signalling alone, then with its transport (of 2,500), which
                 may be 24 KiB; judged from 1,000 transports
   --seconds N   how long to measure each (default 10; --rooms as long as they take to come)
-  --saturate    repeat the shapes with twice the publishers until something is lost
+  --saturate    repeat the shapes with twice the publishers, then subscribers, until something is lost
   --keep        append the figures and this machine to benches/history.ndjson
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50, which have goals: 1.8 us for a datagram of audio, 1.3 us
@@ -45,7 +45,7 @@ const SHAPES: [&str; 6] = ["--audio", "10x100", "--video", "1x200", "--video", "
 
 /// What a datagram of a kind may take of the server's own time, in microseconds, and a participant of its memory, in
 /// KiB.
-const GOALS_US: [(&str, &str); 2] = [("audio", "1.8"), ("video", "1.3")];
+const GOALS_US: [(&str, f64); 2] = [("audio", 1.8), ("video", 1.3)];
 const GOAL_KIB: &str = "64";
 
 /// For the history of a room to be as long as it gets before a participant's memory is measured.
@@ -55,13 +55,21 @@ const FILL_SECONDS: u32 = 11;
 const STEP_SECONDS: u32 = 5;
 
 /// How often it tries. What else a machine does can only add to what is lost and to what a datagram takes.
-const STEP_TRIES: u32 = 6;
+const STEP_TRIES: u32 = 4;
+
+/// How many times its goal a datagram may take in the last try. Who has other guests on the same processor can be
+/// slowed for as long as all tries take; what makes the server itself so much slower is found, and that the goal is
+/// missed is said.
+const STEP_SLACK: f64 = 1.5;
 
 /// What goes on beside many rooms.
 const BESIDE: (u32, u32) = (5, 50);
 
-/// A session description has no room for more tracks.
-const PUBLISHERS_MAX: u32 = 63;
+/// With more tracks a client's request to join is longer than the server takes, unless it compresses it.
+const PUBLISHERS_MAX: u32 = 20;
+
+/// More sockets than this a namespace need not have room for.
+const SUBSCRIBERS_MAX: u32 = 3_200;
 
 /// How the clients end that measured something and lost a part of it, or found that it takes too much.
 const LOSSY: i32 = 2;
@@ -135,7 +143,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let mut failed = 0;
     for shape in &shapes {
         let outcome = if saturate.is_empty() {
-            measure(&field, shape, seconds, None).and_then(Outcome::judged)
+            measure(&field, shape, seconds, 1.0, None).and_then(Outcome::judged)
         } else {
             overload(&field, shape, seconds)
         };
@@ -147,7 +155,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} failed", shapes.len())) }
 }
 
-/// The shapes with goals: nothing lost, and no goal missed.
+/// The shapes with goals: nothing lost, no goal for memory missed, and none for time by far.
 pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
     build(log)?;
     let field = Field::make(false);
@@ -156,13 +164,21 @@ pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
     }
     let shapes = with_goals()?;
     for shape in &shapes {
-        let mut tries = 0;
-        // Whatever else fails is no neighbor's fault.
-        while let Err(failure) = measure(&field, shape, STEP_SECONDS, Some(log))?.judged() {
-            println!("{} {}x{}: {failure}", shape.kind, shape.publishers, shape.subscribers);
-            tries += 1;
-            if tries == STEP_TRIES {
-                return Err(format!("{failure}\n{}", log.shown()));
+        for number in 1..=STEP_TRIES {
+            let slack = if number == STEP_TRIES { STEP_SLACK } else { 1.0 };
+            // Whatever else fails is no neighbor's fault.
+            let outcome = measure(&field, shape, STEP_SECONDS, slack, Some(log))?;
+            match outcome.judged() {
+                Ok(()) => break,
+                Err(failure) if number == STEP_TRIES => {
+                    return Err(format!("{failure}\n{}", log.shown()));
+                }
+                Err(failure) => {
+                    println!(
+                        "{} {}x{}: {failure}",
+                        shape.kind, shape.publishers, shape.subscribers
+                    );
+                }
             }
         }
     }
@@ -180,25 +196,33 @@ fn with_goals() -> Result<Vec<Shape>, Failure> {
     Ok(shapes)
 }
 
-/// Doubles the publishers until something is lost.
+/// Doubles the publishers, then the subscribers, until something is lost.
 fn overload(field: &Field, shape: &Shape, seconds: u32) -> Result<(), Failure> {
     let mut shape = shape.clone();
-    while shape.publishers <= PUBLISHERS_MAX {
-        if measure(field, &shape, seconds, None)? == Outcome::Lossy {
-            let (publishers, subscribers) = (shape.publishers, shape.subscribers);
+    loop {
+        let (publishers, subscribers) = (shape.publishers, shape.subscribers);
+        if measure(field, &shape, seconds, 1.0, None)? == Outcome::Lossy {
             println!("  too much: {publishers} -> {subscribers}");
             return Ok(());
         }
-        shape.publishers *= 2;
+        if publishers * 2 <= PUBLISHERS_MAX {
+            shape.publishers *= 2;
+        } else if subscribers * 2 <= SUBSCRIBERS_MAX {
+            shape.subscribers *= 2;
+        } else {
+            return Err(format!("nothing was lost at {publishers} -> {subscribers}"));
+        }
+        // They are of the shape that was begun with.
+        shape.has_goals = false;
     }
-    Err(format!("nothing was lost with {} publishers", shape.publishers / 2))
 }
 
-/// What the clients say goes to `log`, or else to the terminal.
+/// A datagram may take `slack` times its goal. What the clients say goes to `log`, or else to the terminal.
 fn measure(
     field: &Field,
     shape: &Shape,
     seconds: u32,
+    slack: f64,
     log: Option<&Log>,
 ) -> Result<Outcome, Failure> {
     let network = field.network.as_ref();
@@ -217,7 +241,8 @@ fn measure(
     // Without the thread for the wire nobody can tell the server's own time.
     let goal = GOALS_US.iter().find(|(kind, _)| *kind == shape.kind);
     if let Some((_, us)) = goal.filter(|_| shape.has_goals && field.wire.is_some()) {
-        words.extend([("--goal-us", (*us).to_owned()), ("--goal-kib", GOAL_KIB.to_owned())]);
+        words
+            .extend([("--goal-us", (us * slack).to_string()), ("--goal-kib", GOAL_KIB.to_owned())]);
     }
     if field.keeps {
         let history = root().join("benches/history.ndjson");
@@ -239,8 +264,13 @@ fn measure(
     if let Some(log) = log {
         command.stdout(log.sink()?).stderr(log.sink()?);
     }
+    let overrun = network.map_or(0, Network::overrun);
     let status = command.status();
     server.stop()?;
+    let overrun = network.map_or(0, Network::overrun) - overrun;
+    if overrun > 0 {
+        println!("  {overrun:10} trains of datagrams were lost on the virtual wire, which was full");
+    }
     match status {
         Ok(status) if status.success() => Ok(Outcome::Whole),
         Ok(status) if status.code() == Some(LOSSY) => Ok(Outcome::Lossy),
