@@ -269,7 +269,9 @@ fn measure(
     server.stop()?;
     let overrun = network.map_or(0, Network::overrun) - overrun;
     if overrun > 0 {
-        println!("  {overrun:10} trains of datagrams were lost on the virtual wire, which was full");
+        println!(
+            "  {overrun:10} trains of datagrams were lost on the virtual wire, which was full"
+        );
     }
     match status {
         Ok(status) if status.success() => Ok(Outcome::Whole),

@@ -155,6 +155,13 @@ impl<T: Copy + Default> ResendRing<T> {
         Slot { value: T::default(), at: 0, seq: 0, tries: VACANT }
     }
 
+    /// Where `seq` would be noted.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, seq: u16) -> Option<&impl Sized> {
+        self.slots.get(usize::from(seq) & (self.slots.len() - 1))
+    }
+
     fn slot(&mut self, seq: u16) -> Option<&mut Slot<T>> {
         let index = usize::from(seq) & (self.slots.len() - 1);
         self.slots.get_mut(index)

@@ -102,6 +102,13 @@ impl SendHistory {
         Some(PacketResult { sent, arrival, size, was_lost })
     }
 
+    /// Where `seq` would be noted.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, seq: u16) -> Option<&impl Sized> {
+        self.slots.get(usize::from(seq) & (self.slots.len() - 1))
+    }
+
     fn slot(&mut self, seq: u16) -> Option<&mut Sent> {
         let index = usize::from(seq) & (self.slots.len() - 1);
         self.slots.get_mut(index)

@@ -58,6 +58,8 @@ pub trait Outside {
     fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]);
     /// Ask the publisher's worker for a key frame: its [`Forward::keyframe_wanted`].
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8);
+    /// `value` is about to be used: a hint for the processor to bring it near. Nothing depends on it.
+    fn expect_use<T: ?Sized>(&self, _value: &T) {}
 }
 
 /// What goes with a payload from the publisher's worker to another.

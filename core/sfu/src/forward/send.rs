@@ -20,6 +20,12 @@ const PADDING_MAX: u16 = 4;
 /// RTP padding counts itself in one byte (RFC 3550 §5.1).
 pub(super) const PADDING_PACKET_LEN: u8 = 255;
 
+/// How many receivers ahead their rows, what these point to, and what that points to are asked for: each takes as long
+/// as one or two receivers' packets.
+const EXPECTED_AHEAD: [usize; 3] = [6, 4, 2];
+/// Packets of one stream in a batch, mostly: those of a picture.
+const EXPECTED_PACKETS: u16 = 8;
+
 /// A packet that a flush will send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planned {
@@ -54,13 +60,63 @@ impl<M: Memory> Forward<M> {
         self.work.sort_unstable();
         self.work.dedup();
         let work = std::mem::take(&mut self.work);
-        for group in work.chunk_by(|(a, _), (b, _)| a == b) {
+        let groups = || work.chunk_by(|(a, _), (b, _)| a == b);
+        let [mut rows, mut boxes, mut slots] = EXPECTED_AHEAD.map(|ahead| groups().skip(ahead));
+        for group in groups() {
+            self.expect_rows(rows.next().unwrap_or_default(), outside);
+            self.expect_boxes(boxes.next().unwrap_or_default(), outside);
+            self.expect_slots(slots.next().unwrap_or_default(), outside);
             self.plan(now, group);
             self.carry_out(now, outside);
         }
         self.work = work;
         self.fresh.clear();
         self.hand_over(outside);
+    }
+
+    /// Between two batches the processor forgets the receivers, and would wait for memory a dozen times for each. What
+    /// the next ones need is asked for ahead: here their rows.
+    fn expect_rows(&self, group: &[(u32, u32)], outside: &impl Outside) {
+        for &(peer, subscription) in group {
+            if let Some(place) = self.peers.place(peer) {
+                outside.expect_use(place);
+            }
+            if let Some(place) = self.subscriptions.place(subscription) {
+                outside.expect_use(place);
+            }
+        }
+    }
+
+    /// What the rows point to.
+    fn expect_boxes(&self, group: &[(u32, u32)], outside: &impl Outside) {
+        let peer = group.first().and_then(|(peer, _)| self.peers.get(*peer));
+        if let Some((_, sender)) = peer.and_then(|peer| peer.keys.as_ref()) {
+            outside.expect_use(&**sender);
+        }
+        if let Some(downlink) = peer.and_then(|peer| peer.downlink.as_ref()) {
+            outside.expect_use(&downlink.history);
+            outside.expect_use(&downlink.transport_sequence);
+            outside.expect_use(&downlink.probe);
+        }
+        let packets = self.fresh.len().min(usize::from(EXPECTED_PACKETS));
+        for &(_, subscription) in group {
+            if let Some(subscription) = self.subscriptions.get(subscription) {
+                subscription.expect_packets(packets, outside);
+            }
+        }
+    }
+
+    /// What that points to.
+    fn expect_slots(&self, group: &[(u32, u32)], outside: &impl Outside) {
+        let peer = group.first().and_then(|(peer, _)| self.peers.get(*peer));
+        if let Some(downlink) = peer.and_then(|peer| peer.downlink.as_ref()) {
+            for ahead in [1, EXPECTED_PACKETS] {
+                let sequence = downlink.transport_sequence.wrapping_add(ahead);
+                if let Some(place) = downlink.history.place(sequence) {
+                    outside.expect_use(place);
+                }
+            }
+        }
     }
 
     /// Packets that were ingested since the last flush.

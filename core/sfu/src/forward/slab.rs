@@ -37,6 +37,12 @@ impl<T> Slab<T> {
         Some(row)
     }
 
+    /// Where a row is or may be, without a look at it.
+    #[inline]
+    pub(super) fn place(&self, at: u32) -> Option<&Option<T>> {
+        self.rows.get(at as usize)
+    }
+
     #[inline]
     pub(super) fn get(&self, at: u32) -> Option<&T> {
         self.rows.get(at as usize)?.as_ref()

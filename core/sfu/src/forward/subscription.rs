@@ -7,8 +7,10 @@ use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
 use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
+use rtp::sequence;
 use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
 
+use super::Outside;
 use super::arena::EntryId;
 use super::numbering::Numbering;
 use super::track::Packet;
@@ -279,6 +281,19 @@ impl Subscription {
             padding: 0,
             marker: packet.marker,
         })
+    }
+
+    /// What its next `count` packets will change, for [`Outside::expect_use`].
+    pub(super) fn expect_packets(&self, count: usize, outside: &impl Outside) {
+        if let Some(vp8) = &self.vp8 {
+            outside.expect_use(&**vp8);
+        }
+        let first = self.numbering.next_index();
+        for index in (first..).take(count) {
+            if let Some(place) = self.sent.place(sequence::low_bits(index)) {
+                outside.expect_use(place);
+            }
+        }
     }
 
     /// What to add to the forwarded rtp stream's timestamps.

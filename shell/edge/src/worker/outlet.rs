@@ -9,7 +9,7 @@ use sfu::forward::{Egress, Outside, RelayedPacket, Train};
 use super::hop::Hops;
 use super::tcp::{Class, Connections};
 use crate::metrics::Metrics;
-use crate::sys::{MediaSocket, Run, SendBatch};
+use crate::sys::{self, MediaSocket, Run, SendBatch};
 
 pub(super) struct Outlet {
     pub(super) sockets: Vec<MediaSocket>,
@@ -97,5 +97,10 @@ impl Outside for Outlet {
 
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
         self.hops.want_keyframe(from, track, spatial);
+    }
+
+    #[inline]
+    fn expect_use<T: ?Sized>(&self, value: &T) {
+        sys::prefetch(value);
     }
 }
