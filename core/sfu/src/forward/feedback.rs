@@ -13,7 +13,7 @@ use rtp::twcc::Feedback;
 use super::allocate::{Demand, allocate};
 use super::arena::Memory;
 use super::bounded::Bounded;
-use super::peer::{Peer, Probe};
+use super::peer::{Peer, Probe, Role};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
 use super::subscription::Subscription;
@@ -538,7 +538,7 @@ fn heed_sender_report(
     now: Timestamp,
     report: &SenderReport,
 ) {
-    let Some(place) = peer.ssrcs.get(&report.ssrc).filter(|place| !place.is_rtx) else {
+    let Some(place) = peer.ssrcs.get(&report.ssrc).filter(|place| place.role == Role::Media) else {
         return;
     };
     let Some(track) = tracks.get_mut(place.track) else {

@@ -4,7 +4,7 @@ use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
 
 use super::arena::{Arena, Memory};
 use super::level::LevelMeter;
-use super::peer::{Peer, StreamRef};
+use super::peer::{Peer, Role, StreamRef};
 use super::subscription::Subscription;
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};
@@ -115,9 +115,9 @@ impl<M: Memory> Forward<M> {
         if let Some(peer) = self.peers.get_mut(row) {
             peer.tracks.push(track);
             for (spatial, (ssrc, rtx_ssrc)) in (0..).zip(announced) {
-                for (ssrc, is_rtx) in [(ssrc, false), (rtx_ssrc, true)] {
+                for (ssrc, role) in [(ssrc, Role::Media), (rtx_ssrc, Role::Rtx)] {
                     if let Some(ssrc) = ssrc {
-                        peer.learn(ssrc, StreamRef { track, spatial, is_rtx });
+                        peer.learn(ssrc, StreamRef { track, spatial, role });
                     }
                 }
             }
