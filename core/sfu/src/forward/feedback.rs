@@ -31,6 +31,9 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two divisions of a receiver's bandwidth.
 const ALLOCATE_INTERVAL: Duration = Duration::from_millis(200);
+/// Sending this much of what the way carries fills its queue faster than a new layer's key frame comes: the old layer
+/// would keep that frame waiting, or crowd it out.
+const FLOODED_PERCENT: u64 = 200;
 /// Between two words on a peer's quality.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// NACK items in one datagram to a publisher.
@@ -413,6 +416,7 @@ impl<M: Memory> Forward<M> {
             return;
         };
         let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
+        let mut sending = DataRate::ZERO;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -435,6 +439,7 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             let demand = demand(track, now, best, subscription.current);
+            sending = sending.saturating_add(demand.sending());
             wished = wished.saturating_add(track.rate(best.spatial));
             demands.rows.push(at);
             demands.demands.push(demand);
@@ -448,7 +453,11 @@ impl<M: Memory> Forward<M> {
             DataRate::MAX
         };
         allocate(budget, &demands.demands, &mut demands.choices);
+        let is_flooded = sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
+            if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.fall(choice);
+            }
             self.choose(now, at, choice, outside);
         }
         self.demands = demands;
