@@ -80,7 +80,9 @@ impl<M: Memory> Forward<M> {
             room.arena.retract();
             return;
         };
-        room.arena.keep(packet.track);
+        if let Some(track) = self.tracks.get_mut(packet.track) {
+            room.arena.keep(&mut track.newest_entry);
+        }
         self.tell_live(now, &packet);
         self.relay(entry, &packet, outside);
         self.fresh.push(packet);
@@ -103,7 +105,7 @@ impl<M: Memory> Forward<M> {
         let entry = match room.arena.push(now, payload.len()) {
             Some((entry, bytes)) => {
                 bytes.copy_from_slice(payload);
-                room.arena.keep(row);
+                room.arena.keep(&mut track.newest_entry);
                 entry
             }
             None if payload.is_empty() => EntryId::default(),

@@ -2,7 +2,7 @@
 
 use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
 
-use super::arena::{Arena, Memory};
+use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
 use super::peer::{Peer, Role, StreamRef};
 use super::subscription::Subscription;
@@ -146,6 +146,7 @@ impl<M: Memory> Forward<M> {
             subscriptions: Vec::new(),
             relays: Vec::new(),
             muted: false,
+            newest_entry: EntryId::default(),
             level: LevelMeter::default(),
         });
         self.track_rows.insert(id, row);
@@ -160,7 +161,7 @@ impl<M: Memory> Forward<M> {
             return;
         };
         if let Some(room) = self.rooms.get_mut(&track.room) {
-            room.arena.erase(row);
+            room.arena.erase(track.newest_entry);
         }
         // Packets of this batch that were not flushed would name a row that may be used again.
         self.fresh.retain(|packet| packet.track != row);

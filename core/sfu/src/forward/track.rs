@@ -139,6 +139,8 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<u32>,
     pub(super) relays: Vec<WorkerId>,
     pub(super) muted: bool,
+    /// Its last packet in the room's history.
+    pub(super) newest_entry: EntryId,
     pub(super) level: LevelMeter,
 }
 
