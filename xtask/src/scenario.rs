@@ -133,7 +133,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("room_service", "python/room_service.py", 180),
     own("observed", "python/observed.py", 120),
     scenario("data", "python/data.py", 90),
-    scenario("publish", "python/publish.py", 90),
+    scenario("publish", "python/publish.py", 120),
     scenario("h264", "python/h264.py", 90),
     scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
     scenario("e2ee", "python/e2ee.py", 120),
