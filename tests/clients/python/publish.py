@@ -1,5 +1,5 @@
-"""Ten audio and ten video tracks of one client arrive at another, none mistaken for another; a hundred come one after the
-other in one session, though a session description has room for fewer."""
+"""Ten audio and ten video tracks of one client arrive at another, none mistaken for another; a hundred come one after
+the other in one session, though a session description has room for fewer."""
 
 from client import check, enter, fresh_room, join, scenario, until
 from livekit import rtc

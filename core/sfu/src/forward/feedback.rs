@@ -446,12 +446,11 @@ impl<M: Memory> Forward<M> {
         }
         let downlink = peer.downlink();
         downlink.allocated = Some(now);
-        downlink.estimator.set_demand(wished.saturating_add(sound));
-        let budget = if downlink.has_feedback {
-            downlink.estimator.estimate().saturating_sub(sound)
-        } else {
-            DataRate::MAX
-        };
+        let cap = downlink.cap.unwrap_or(DataRate::MAX);
+        downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
+        let carries =
+            if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
+        let budget = carries.min(cap).saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);
         let is_flooded = sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {

@@ -66,6 +66,14 @@ impl<M: Memory> Forward<M> {
                     self.allocate(now, peer, outside);
                 }
             }
+            Instruction::Cap { peer, rate } => {
+                if let Some(row) = self.peer_rows.get(&peer).copied()
+                    && let Some(peer) = self.peers.get_mut(row)
+                {
+                    peer.downlink().cap = rate;
+                    self.allocate(now, row, outside);
+                }
+            }
             Instruction::Unsubscribe { subscription } => {
                 if let Some(row) = self.subscription_rows.get(&subscription).copied() {
                     self.remove_subscription(row);

@@ -56,6 +56,8 @@ pub(super) struct Downlink {
     pub(super) history: SendHistory,
     pub(super) estimator: Estimator,
     pub(super) has_feedback: bool,
+    /// No more than this is sent, whatever the way carries.
+    pub(super) cap: Option<DataRate>,
     pub(super) transport_sequence: u16,
     pub(super) probe: Option<Probe>,
     /// When its bandwidth was divided last; `None` when that is due at once.
@@ -68,6 +70,7 @@ impl Downlink {
             history: SendHistory::new(),
             estimator: Estimator::new(INITIAL_ESTIMATE),
             has_feedback: false,
+            cap: None,
             transport_sequence: 0,
             probe: None,
             allocated: None,

@@ -221,7 +221,7 @@ impl Subscription {
         self.current = None;
     }
 
-    /// Leaves a layer that is higher than what is chosen without waiting for a key frame, and what was sent of it is not
+    /// Leaves a layer that is higher than what is chosen without waiting for a key frame. What was sent of it is not
     /// sent again.
     pub(super) fn fall(&mut self, choice: Option<u8>) {
         if self.current > choice {

@@ -71,6 +71,29 @@ fn a_layer_that_is_a_little_too_large_goes_on_until_the_key_frame_of_the_next() 
 }
 
 #[test]
+fn a_cap_holds_whatever_the_way_carries_and_can_be_lifted() {
+    let (mut forward, mut wire, ada, mut ben, _, now) = narrowed(LARGEST_KBPS * 2);
+    let peer = ben.id;
+    let mut pictures = |forward: &mut Forward<_>, wire: &mut Wire, n: u16| {
+        for layer in [0, 2] {
+            let payload = vp8(1_500 + n, true, layer);
+            let bytes = ada.seal(&picture(layer, 2_200 + u64::from(n), &payload));
+            ada.send(forward, wire, at(now), &bytes);
+        }
+        let (media, _) = ben.receive(wire);
+        media.iter().map(|packet| packet.payload[299]).collect::<Vec<_>>()
+    };
+    // A lower layer goes on until the key frame of a higher one.
+    let all: [(u16, u64, &[u8]); 5] =
+        [(0, 0, &[2]), (1, 300, &[0]), (2, 1, &[]), (3, 300, &[0]), (4, 0, &[0, 2])];
+    for (n, kbps, expected) in all {
+        let rate = Some(DataRate::from_kbps(kbps)).filter(|_| kbps > 0);
+        forward.instruct(at(now), Instruction::Cap { peer, rate }, &mut wire);
+        assert_eq!(pictures(&mut forward, &mut wire, n), expected, "under {kbps} kbit/s");
+    }
+}
+
+#[test]
 fn a_layer_that_fits_stays() {
     assert_eq!(outcome(LARGEST_KBPS * 2), (vec![2, 2], true));
 }
