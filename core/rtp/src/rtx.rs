@@ -111,6 +111,12 @@ impl<T: Copy + Default> ResendRing<T> {
         }
     }
 
+    /// Nothing that was sent until now is sent again.
+    pub fn clear(&mut self) {
+        self.slots.fill(Self::vacant());
+        self.count = 0;
+    }
+
     /// Judges a request for `seq`; a grant counts as a resend at `now`.
     pub fn resend(&mut self, seq: u16, now: Timestamp, rtt: Duration) -> Resend<T> {
         let now = wrapped_millis(now);

@@ -4,7 +4,7 @@
 //! subscriptions; a Forward is one per worker and knows the rtp streams of its own peers. Neither
 //! reads the other's state, so everything that one must know of the other is here.
 
-use model::{Codec, Layer, PeerId, RoomId, SubscriptionId, TrackId, TrackKind, WorkerId};
+use model::{Codec, DataRate, Layer, PeerId, RoomId, SubscriptionId, TrackId, TrackKind, WorkerId};
 use rtp::extension::ExtensionMap;
 
 /// From Control to the Forward of one worker. Order matters and is kept by the shell.
@@ -73,6 +73,13 @@ pub enum Instruction {
         subscription: SubscriptionId,
         /// At most this layer.
         layer: Option<Layer>,
+    },
+    /// Send a peer no more media than so much, whatever its way carries; `None` lifts that.
+    Cap {
+        /// Who receives.
+        peer: PeerId,
+        /// In all.
+        rate: Option<DataRate>,
     },
     /// The subscription ends.
     Unsubscribe {

@@ -1,11 +1,13 @@
 """Everything that data channels carry, in the clear and encrypted: reliable, lossy, addressed, RPC, text and byte
-streams."""
+streams; the last three between a Python client and livekit-client in Chromium too, both ways."""
 
 import asyncio
+import hashlib
 import os
 
 from client import check, fresh_key, fresh_room, join, scenario, until
 from livekit import rtc
+from sdk_person import SdkPerson
 
 RELIABLE_COUNT = 200
 LOSSY_COUNT = 50
@@ -17,6 +19,89 @@ async def act() -> None:
     for key in (None, fresh_key()):
         print(f"  {'in the clear' if key is None else 'under a channel key'}:", flush=True)
         await all_kinds(key)
+    await with_a_browser()
+
+
+async def with_a_browser() -> None:
+    """Calls and streams between different clients under one channel key."""
+    print("  with livekit-client in Chromium, under a channel key:", flush=True)
+    name, key = fresh_room("data"), fresh_key()
+    ada = await join(name, "ada", key=key)
+    ben = await SdkPerson.join(name, "ben", key)
+    await until("ada sees ben", 10, lambda: "ben" in ada.remote_participants)
+    await calls_with_a_browser(ada, ben)
+    await streams_with_a_browser(ada, ben)
+    await ben.leave()
+    await ada.disconnect()
+
+
+async def calls_with_a_browser(ada: rtc.Room, ben: SdkPerson) -> None:
+    async def greet(call: rtc.RpcInvocationData) -> str:
+        return f"{call.caller_identity} said {call.payload}"
+
+    async def refuse(_call: rtc.RpcInvocationData) -> str:
+        raise rtc.RpcError(code=101, message="no", data="really")
+
+    me = ada.local_participant
+    me.register_rpc_method("greet", greet)
+    me.register_rpc_method("refuse", refuse)
+    for payload in ("hello", "x" * 14_000):
+        answer = await me.perform_rpc(destination_identity="ben", method="greet", payload=payload)
+        check(answer == f"ada said {payload}", f"Chromium answers a call of {len(payload)} letters")
+        ben.order("call", to="ada", method="greet", payload=payload)
+        told = await ben.hears("answer")
+        check(told.get("answer") == f"ben said {payload}", "and Python one of Chromium's")
+    try:
+        await me.perform_rpc(destination_identity="ben", method="refuse", payload="")
+    except rtc.RpcError as error:
+        check(error.code == 101, "Chromium's refusal has its code")
+    else:
+        raise AssertionError("calling `refuse` should fail")
+    ben.order("call", to="ada", method="refuse", payload="")
+    check((await ben.hears("answer")).get("code") == 101, "and so has Python's")
+
+
+async def streams_with_a_browser(ada: rtc.Room, ben: SdkPerson) -> None:
+    came: asyncio.Queue[tuple[str, str, bytes]] = asyncio.Queue()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def read_text(reader: rtc.TextStreamReader, sender: str) -> None:
+        came.put_nowait((sender, "", (await reader.read_all()).encode()))
+
+    async def read_bytes(reader: rtc.ByteStreamReader, sender: str) -> None:
+        came.put_nowait((sender, reader.info.name, b"".join([chunk async for chunk in reader])))
+
+    ada.register_text_stream_handler(
+        "letter", lambda reader, sender: tasks.add(asyncio.create_task(read_text(reader, sender)))
+    )
+    ada.register_byte_stream_handler(
+        "parcel", lambda reader, sender: tasks.add(asyncio.create_task(read_bytes(reader, sender)))
+    )
+    letter = "Grüße aus dem Raum. " * 5_000
+    await ada.local_participant.send_text(letter, topic="letter")
+    told = await ben.hears("text")
+    check((told["from"], told["text"]) == ("ada", letter), "a text stream arrives in Chromium")
+    ben.order("text", text=letter)
+    heard = await asyncio.wait_for(came.get(), 10)
+    check(heard == ("ben", "", letter.encode()), "and one of Chromium's in Python")
+
+    parcel = os.urandom(LARGE_BYTES)
+    out = await ada.local_participant.stream_bytes("a.bin", total_size=LARGE_BYTES, topic="parcel")
+    await out.write(parcel)
+    await out.aclose()
+    told = await ben.hears("bytes")
+    check(
+        (told["from"], told["name"], told["digest"])
+        == ("ada", "a.bin", hashlib.sha256(parcel).hexdigest()),
+        f"a byte stream of {told['length']} bytes arrives in Chromium",
+    )
+    ben.order("bytes", name="b.bin", length=LARGE_BYTES)
+    sent = await ben.hears("sent")
+    sender, name, received = await asyncio.wait_for(came.get(), 20)
+    check(
+        (sender, name, hashlib.sha256(received).hexdigest()) == ("ben", "b.bin", sent["digest"]),
+        f"and one of Chromium's of {len(received)} bytes in Python",
+    )
 
 
 async def all_kinds(key: str | None) -> None:

@@ -1,13 +1,46 @@
-"""Ten audio and ten video tracks of one client arrive at another, none mistaken for another."""
+"""Ten audio and ten video tracks of one client arrive at another, none mistaken for another; a hundred come one after
+the other in one session, though a session description has room for fewer."""
 
 from client import check, enter, fresh_room, join, scenario, until
 from livekit import rtc
 from media import Watcher, luma_of, pitch_of, publish_audio, publish_video
 
 TRACKS = 10
+ONE_BY_ONE = 100
 
 
 async def act() -> None:
+    await all_at_once()
+    await one_by_one()
+
+
+async def one_by_one() -> None:
+    name = fresh_room("publish")
+    ben, ada = await join(name, "ben"), await join(name, "ada")
+    sid = ada.local_participant.sid
+    came: list[str] = []
+    disturbed: list[str] = []
+    ben.on("track_subscribed", lambda _t, publication, _p: came.append(publication.sid))
+    ben.on("participant_disconnected", lambda person: disturbed.append(person.identity))
+    ada.on("reconnecting", lambda: disturbed.append("reconnecting"))
+    for number in range(ONE_BY_ONE):
+        publish = publish_video if number % 2 else publish_audio
+        task = await publish(ada, number % TRACKS)
+        await until(f"ben receives track {number}", 10, lambda: len(came) > number)
+        task.cancel()
+        await ada.local_participant.unpublish_track(came[number])
+    watcher = Watcher(ben)
+    task = await publish_video(ada, 1)
+    await until("ben sees the last of them", 10, lambda: watcher.frames.get("video-1", 0) > 5)
+    task.cancel()
+    check(not disturbed, f"neither reconnected: {disturbed}")
+    check(
+        len(set(came)) == ONE_BY_ONE + 1 and ada.local_participant.sid == sid,
+        f"ada publishes {len(came)} tracks one after the other in one session",
+    )
+
+
+async def all_at_once() -> None:
     name = fresh_room("publish")
     ben = rtc.Room()
     watcher = Watcher(ben)

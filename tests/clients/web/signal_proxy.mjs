@@ -13,6 +13,7 @@ export class SignalProxy {
   #server
   #refusing = false
   #answersLeave = false
+  #swallowing = false
 
   static async start(target) {
     const proxy = new SignalProxy()
@@ -25,8 +26,14 @@ export class SignalProxy {
     return proxy
   }
 
+  /** From now on nothing that is said over the connections that there are reaches the server. */
+  swallow() {
+    this.#swallowing = true
+  }
+
   /** Cuts every connection, and refuses new ones for a while. */
   async drop(refuseMs = 0) {
+    this.#swallowing = false
     this.#refusing = refuseMs > 0
     for (const socket of this.#sockets) socket.destroy()
     await new Promise((resolve) => setTimeout(resolve, refuseMs))
@@ -70,7 +77,9 @@ export class SignalProxy {
       })
       client.on('close', () => upstream.destroy())
       upstream.write(head)
-      client.pipe(upstream).pipe(client)
+      client.on('data', (bytes) => this.#swallowing || upstream.write(bytes))
+      client.on('end', () => upstream.end())
+      upstream.pipe(client)
     })
   }
 

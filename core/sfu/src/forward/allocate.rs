@@ -15,6 +15,13 @@ pub(super) struct Demand {
     pub(super) current: Option<u8>,
 }
 
+impl Demand {
+    /// What it takes now.
+    pub(super) fn sending(&self) -> DataRate {
+        self.current.map_or(DataRate::ZERO, |current| rate(self, current))
+    }
+}
+
 /// A layer is gone up to when this much of its rate is free.
 const UP_PERCENT: u64 = 115;
 

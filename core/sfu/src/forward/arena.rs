@@ -26,8 +26,10 @@ pub(super) struct EntryId(u64);
 struct Entry {
     start: u32,
     len: u32,
-    /// The row of the track that it is of: none before that is known, and once the track is gone.
-    track: Option<u32>,
+    /// It is a track's: not before that is known, nor once the track is gone.
+    is_kept: bool,
+    /// The packet of that track before it: so a track that ends is found without looking at the others.
+    previous: EntryId,
     at: Timestamp,
 }
 
@@ -85,7 +87,8 @@ impl<M: Memory> Arena<M> {
         self.entries.push_back(Entry {
             start: u32::try_from(start).ok()?,
             len: u32::try_from(len).ok()?,
-            track: None,
+            is_kept: false,
+            previous: EntryId::default(),
             at: now,
         });
         Some((id, self.memory.as_mut().get_mut(start..stop)?))
@@ -100,27 +103,37 @@ impl<M: Memory> Arena<M> {
         }
     }
 
-    /// The packet that was pushed last is one of this track's.
-    pub(super) fn keep(&mut self, track: u32) {
+    /// The packet that was pushed last is a track's, of which `newest` was the last before.
+    pub(super) fn keep(&mut self, newest: &mut EntryId) {
+        let id = EntryId(self.first + (self.entries.len() as u64).saturating_sub(1));
         if let Some(entry) = self.entries.back_mut() {
-            entry.track = Some(track);
+            entry.is_kept = true;
+            entry.previous = std::mem::replace(newest, id);
         }
     }
 
-    /// Zeroes the packets of a track that ends. O(packets that there are).
-    pub(super) fn erase(&mut self, track: u32) {
-        for entry in self.entries.iter_mut().filter(|entry| entry.track == Some(track)) {
-            entry.track = None;
+    /// Zeroes the packets of a track that ends, of which this one is the newest. O(packets of the track).
+    pub(super) fn erase(&mut self, newest: EntryId) {
+        let mut next = newest;
+        while let Some(index) = self.index(next)
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            entry.is_kept = false;
+            next = entry.previous;
             zero(self.memory.as_mut(), entry.start as usize, entry.len as usize);
         }
     }
 
     /// The bytes of a packet, while they are there.
     pub(super) fn get(&self, id: EntryId) -> Option<&[u8]> {
-        let index = usize::try_from(id.0.checked_sub(self.first)?).ok()?;
-        let entry = self.entries.get(index).filter(|entry| entry.track.is_some())?;
+        let entry = self.entries.get(self.index(id)?).filter(|entry| entry.is_kept)?;
         let start = entry.start as usize;
         self.memory.as_ref().get(start..start + entry.len as usize)
+    }
+
+    /// Where a packet stands among those that are there, unless it is too old.
+    fn index(&self, id: EntryId) -> Option<usize> {
+        usize::try_from(id.0.checked_sub(self.first)?).ok()
     }
 
     /// Zeroes what is older than the history needs; bounds the age on a quiet call too.
@@ -194,19 +207,19 @@ mod tests {
     }
 
     fn push(arena: &mut Arena<Vec<u8>>, now: Timestamp, len: usize, fill: u8) -> EntryId {
-        push_of(arena, 1, now, len, fill)
+        push_of(arena, &mut EntryId::default(), now, len, fill)
     }
 
     fn push_of(
         arena: &mut Arena<Vec<u8>>,
-        track: u32,
+        newest: &mut EntryId,
         now: Timestamp,
         len: usize,
         fill: u8,
     ) -> EntryId {
         let (id, bytes) = arena.push(now, len).unwrap();
         bytes.fill(fill);
-        arena.keep(track);
+        arena.keep(newest);
         id
     }
 
@@ -233,16 +246,17 @@ mod tests {
     #[test]
     fn a_track_that_ends_leaves_nothing_and_the_others_stay() {
         let mut arena = Arena::new(vec![0; limits::ARENA_STEP_BYTES]);
-        let ids: Vec<_> = (1..=4)
-            .map(|n| push_of(&mut arena, n % 2, at(0), 10, u8::try_from(n).unwrap()))
-            .collect();
-        arena.erase(1);
+        let mut newest = [EntryId::default(); 2];
+        let mut push_next = |arena: &mut Arena<_>, n: u8| {
+            push_of(arena, &mut newest[usize::from(n % 2)], at(0), 10, n)
+        };
+        let ids: Vec<_> = (1..=4).map(|n| push_next(&mut arena, n)).collect();
+        arena.erase(ids[2]);
         let left: Vec<_> = ids.iter().map(|id| arena.get(*id).map(|bytes| bytes[0])).collect();
         assert_eq!(left, [None, Some(2), None, Some(4)]);
         let zeros = arena.memory.iter().take(40).filter(|&&byte| byte == 0).count();
         assert_eq!(zeros, 20);
-        // The row belongs to another now.
-        let id = push_of(&mut arena, 1, at(0), 10, 5);
+        let id = push(&mut arena, at(0), 10, 5);
         assert_eq!(arena.get(id).unwrap(), [5; 10]);
         arena.expire(at(0) + limits::HISTORY_AGE_MAX);
         assert!(arena.is_zero());
@@ -276,6 +290,33 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn all_that_is_left_of_a_track_goes_and_nothing_else(
+            steps in prop::collection::vec((0usize..3, 1usize..3000, 0u64..400, any::<bool>()), 1..400)
+        ) {
+            let mut arena = Arena::new(vec![0; 2 * limits::ARENA_STEP_BYTES]);
+            let mut newest = [EntryId::default(); 3];
+            let mut put = Vec::new();
+            let mut now = 0;
+            for (track, len, wait, retract) in steps {
+                now += wait;
+                if retract {
+                    arena.push(at(now), len).unwrap();
+                    arena.retract();
+                }
+                arena.expire(at(now));
+                put.push((track, push_of(&mut arena, &mut newest[track], at(now), len, 7)));
+            }
+            put.retain(|(_, id)| arena.get(*id).is_some());
+            arena.erase(newest[0]);
+            for &(track, id) in &put {
+                prop_assert_eq!(arena.get(id).is_some(), track != 0);
+            }
+            arena.erase(newest[1]);
+            arena.erase(newest[2]);
+            prop_assert!(arena.is_zero());
+        }
+
         #[test]
         fn every_packet_found_is_the_one_that_was_put(
             steps in prop::collection::vec((1usize..3000, 0u64..400, any::<bool>()), 1..400)

@@ -13,7 +13,7 @@ use rtp::twcc::Feedback;
 use super::allocate::{Demand, allocate};
 use super::arena::Memory;
 use super::bounded::Bounded;
-use super::peer::{Peer, Probe};
+use super::peer::{Peer, Probe, Role};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
 use super::subscription::Subscription;
@@ -31,6 +31,9 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two divisions of a receiver's bandwidth.
 const ALLOCATE_INTERVAL: Duration = Duration::from_millis(200);
+/// Sending this much of what the way carries fills its queue faster than a new layer's key frame comes: the old layer
+/// would keep that frame waiting, or crowd it out.
+const FLOODED_PERCENT: u64 = 200;
 /// Between two words on a peer's quality.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// NACK items in one datagram to a publisher.
@@ -413,6 +416,7 @@ impl<M: Memory> Forward<M> {
             return;
         };
         let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
+        let mut sending = DataRate::ZERO;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -435,20 +439,24 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             let demand = demand(track, now, best, subscription.current);
+            sending = sending.saturating_add(demand.sending());
             wished = wished.saturating_add(track.rate(best.spatial));
             demands.rows.push(at);
             demands.demands.push(demand);
         }
         let downlink = peer.downlink();
         downlink.allocated = Some(now);
-        downlink.estimator.set_demand(wished.saturating_add(sound));
-        let budget = if downlink.has_feedback {
-            downlink.estimator.estimate().saturating_sub(sound)
-        } else {
-            DataRate::MAX
-        };
+        let cap = downlink.cap.unwrap_or(DataRate::MAX);
+        downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
+        let carries =
+            if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
+        let budget = carries.min(cap).saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);
+        let is_flooded = sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
+            if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.fall(choice);
+            }
             self.choose(now, at, choice, outside);
         }
         self.demands = demands;
@@ -538,7 +546,7 @@ fn heed_sender_report(
     now: Timestamp,
     report: &SenderReport,
 ) {
-    let Some(place) = peer.ssrcs.get(&report.ssrc).filter(|place| !place.is_rtx) else {
+    let Some(place) = peer.ssrcs.get(&report.ssrc).filter(|place| place.role == Role::Media) else {
         return;
     };
     let Some(track) = tracks.get_mut(place.track) else {

@@ -11,7 +11,7 @@ use rtp::srtp::Unprotected;
 use rtp::{rtx, sequence, vp8};
 
 use super::arena::{EntryId, Memory};
-use super::peer::{Format, Peer, StreamRef};
+use super::peer::{Format, Peer, Role, StreamRef};
 use super::slab::Slab;
 use super::track::{Packet, Track};
 use super::{Forward, Outside, PeerSlot, Refused, RelayedPacket};
@@ -21,7 +21,7 @@ use crate::{Report, limits};
 struct Opened {
     stream: StreamRef,
     codec: Codec,
-    /// Original sequence number, extended.
+    /// Original sequence number, extended; its place in the stream once that is known.
     index: u64,
     payload_at: usize,
     payload_len: usize,
@@ -68,18 +68,21 @@ impl<M: Memory> Forward<M> {
         bytes.copy_from_slice(datagram);
         let opened = open(peer, &self.tracks, now, bytes, &mut self.refused);
         let packet = opened.and_then(|(unprotected, opened)| {
-            if opened.stream.is_rtx {
+            if opened.stream.role == Role::Rtx {
                 self.again.note(datagram.len());
             }
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
+            let opened = place(peer, track, &unprotected.header, opened)?;
             accept(track, now, entry, payload, &unprotected, &opened)
         });
         let Some(packet) = packet else {
             room.arena.retract();
             return;
         };
-        room.arena.keep(packet.track);
+        if let Some(track) = self.tracks.get_mut(packet.track) {
+            room.arena.keep(&mut track.newest_entry);
+        }
         self.tell_live(now, &packet);
         self.relay(entry, &packet, outside);
         self.fresh.push(packet);
@@ -102,7 +105,7 @@ impl<M: Memory> Forward<M> {
         let entry = match room.arena.push(now, payload.len()) {
             Some((entry, bytes)) => {
                 bytes.copy_from_slice(payload);
-                room.arena.keep(row);
+                room.arena.keep(&mut track.newest_entry);
                 entry
             }
             None if payload.is_empty() => EntryId::default(),
@@ -225,9 +228,9 @@ fn open(
     };
     let payload = header.payload_range(packet).ok()?;
     let (mut payload_at, mut index) = (payload.start, unprotected.index);
-    let codec = match peer.format(header.payload_type)? {
-        Format::Media(codec) if !stream.is_rtx => codec,
-        Format::Rtx(codec) if stream.is_rtx => {
+    let codec = match (peer.format(header.payload_type)?, stream.role) {
+        (Format::Media(codec), Role::Media) => codec,
+        (Format::Rtx(codec), Role::Rtx) => {
             let (original, _) = rtx::parse(packet.get(payload.clone())?)?;
             payload_at += rtx::OSN_LEN;
             let repaired = tracks.get(stream.track)?.streams.get(usize::from(stream.spatial))?;
@@ -235,7 +238,7 @@ fn open(
             index = sequence::nearest_index(repaired.newest?, original)?;
             codec
         }
-        Format::Media(_) | Format::Rtx(_) => return None,
+        (Format::Media(_) | Format::Rtx(_), _) => return None,
     };
     let payload_len = payload.end.checked_sub(payload_at)?;
     let opened = Opened {
@@ -258,9 +261,12 @@ fn latch(
     extensions: &Extensions<'_>,
 ) -> Option<StreamRef> {
     let mid = extensions.mid?;
-    let (rid, is_rtx) = match (extensions.rid, extensions.repaired_rid) {
-        (_, Some(rid)) => (Some(rid), true),
-        (rid, None) => (rid, matches!(peer.format(header.payload_type), Some(Format::Rtx(_)))),
+    let (rid, role) = match (extensions.rid, extensions.repaired_rid) {
+        (_, Some(rid)) => (Some(rid), Role::Rtx),
+        (rid, None) => match peer.format(header.payload_type) {
+            Some(Format::Rtx(_)) => (rid, Role::Rtx),
+            Some(Format::Media(_)) | None => (rid, Role::Media),
+        },
     };
     let row = peer
         .tracks
@@ -273,8 +279,22 @@ fn latch(
             (None, _) => true,
             (Some(_), None) => false,
         })?;
-    let stream = StreamRef { track: row, spatial: u8::try_from(spatial).ok()?, is_rtx };
+    let stream = StreamRef { track: row, spatial: u8::try_from(spatial).ok()?, role };
     peer.learn(header.ssrc, stream).then_some(stream)
+}
+
+/// Finds a packet's place in its rtp stream, which may begin anew under this packet's SSRC.
+fn place(peer: &mut Peer, track: &mut Track, header: &RtpHeader, opened: Opened) -> Option<Opened> {
+    if opened.stream.role == Role::Rtx {
+        return Some(opened);
+    }
+    let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
+    if stream.newest.is_some() && stream.spec.ssrc != Some(header.ssrc) {
+        peer.supersede(header.ssrc, opened.stream);
+        stream.begin_anew();
+    }
+    stream.spec.ssrc = Some(header.ssrc);
+    Some(Opened { index: stream.base + opened.index, ..opened })
 }
 
 /// Does the bookkeeping of a packet; `None` when it is not to be forwarded.
@@ -289,8 +309,7 @@ fn accept(
     let header = &unprotected.header;
     let muted = track.muted;
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
-    if !opened.stream.is_rtx {
-        stream.spec.ssrc = Some(header.ssrc);
+    if opened.stream.role == Role::Media {
         let reception = stream
             .reception
             .get_or_insert_with(|| Reception::new(header.ssrc, opened.codec.clock_rate()));

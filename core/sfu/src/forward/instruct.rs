@@ -2,9 +2,9 @@
 
 use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
 
-use super::arena::{Arena, Memory};
+use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
-use super::peer::{Peer, StreamRef};
+use super::peer::{Peer, Role, StreamRef};
 use super::subscription::Subscription;
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};
@@ -66,6 +66,14 @@ impl<M: Memory> Forward<M> {
                     self.allocate(now, peer, outside);
                 }
             }
+            Instruction::Cap { peer, rate } => {
+                if let Some(row) = self.peer_rows.get(&peer).copied()
+                    && let Some(peer) = self.peers.get_mut(row)
+                {
+                    peer.downlink().cap = rate;
+                    self.allocate(now, row, outside);
+                }
+            }
             Instruction::Unsubscribe { subscription } => {
                 if let Some(row) = self.subscription_rows.get(&subscription).copied() {
                     self.remove_subscription(row);
@@ -115,9 +123,9 @@ impl<M: Memory> Forward<M> {
         if let Some(peer) = self.peers.get_mut(row) {
             peer.tracks.push(track);
             for (spatial, (ssrc, rtx_ssrc)) in (0..).zip(announced) {
-                for (ssrc, is_rtx) in [(ssrc, false), (rtx_ssrc, true)] {
+                for (ssrc, role) in [(ssrc, Role::Media), (rtx_ssrc, Role::Rtx)] {
                     if let Some(ssrc) = ssrc {
-                        peer.learn(ssrc, StreamRef { track, spatial, is_rtx });
+                        peer.learn(ssrc, StreamRef { track, spatial, role });
                     }
                 }
             }
@@ -146,6 +154,7 @@ impl<M: Memory> Forward<M> {
             subscriptions: Vec::new(),
             relays: Vec::new(),
             muted: false,
+            newest_entry: EntryId::default(),
             level: LevelMeter::default(),
         });
         self.track_rows.insert(id, row);
@@ -160,7 +169,7 @@ impl<M: Memory> Forward<M> {
             return;
         };
         if let Some(room) = self.rooms.get_mut(&track.room) {
-            room.arena.erase(row);
+            room.arena.erase(track.newest_entry);
         }
         // Packets of this batch that were not flushed would name a row that may be used again.
         self.fresh.retain(|packet| packet.track != row);

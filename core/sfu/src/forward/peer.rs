@@ -22,7 +22,16 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 pub(super) struct StreamRef {
     pub(super) track: u32,
     pub(super) spatial: u8,
-    pub(super) is_rtx: bool,
+    pub(super) role: Role,
+}
+
+/// What an SSRC is to its rtp stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Media,
+    Rtx,
+    /// The stream goes on under another: what comes under this one is late.
+    Past,
 }
 
 /// What a payload type of the peer means.
@@ -47,6 +56,8 @@ pub(super) struct Downlink {
     pub(super) history: SendHistory,
     pub(super) estimator: Estimator,
     pub(super) has_feedback: bool,
+    /// No more than this is sent, whatever the way carries.
+    pub(super) cap: Option<DataRate>,
     pub(super) transport_sequence: u16,
     pub(super) probe: Option<Probe>,
     /// When its bandwidth was divided last; `None` when that is due at once.
@@ -59,6 +70,7 @@ impl Downlink {
             history: SendHistory::new(),
             estimator: Estimator::new(INITIAL_ESTIMATE),
             has_feedback: false,
+            cap: None,
             transport_sequence: 0,
             probe: None,
             allocated: None,
@@ -162,6 +174,20 @@ impl Peer {
         }
         self.ssrcs.insert(ssrc, stream);
         true
+    }
+
+    /// An rtp stream begins anew under this SSRC. Those that it had are remembered as past, until it does so again.
+    pub(super) fn supersede(&mut self, ssrc: u32, stream: StreamRef) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what becomes of an entry does not hang on the order"
+        )]
+        self.ssrcs.retain(|&other, place| {
+            if other == ssrc || (place.track, place.spatial) != (stream.track, stream.spatial) {
+                return true;
+            }
+            std::mem::replace(&mut place.role, Role::Past) != Role::Past
+        });
     }
 
     pub(super) fn downlink(&mut self) -> &mut Downlink {

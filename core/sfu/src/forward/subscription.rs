@@ -223,6 +223,15 @@ impl Subscription {
         self.current = None;
     }
 
+    /// Leaves a layer that is higher than what is chosen without waiting for a key frame. What was sent of it is not
+    /// sent again.
+    pub(super) fn fall(&mut self, choice: Option<u8>) {
+        if self.current > choice {
+            self.current = None;
+            self.sent.clear();
+        }
+    }
+
     /// Decides about a packet of the track; `Some` when it goes out.
     pub(super) fn accept(&mut self, now: Timestamp, packet: &Packet) -> Option<Sent> {
         if packet.codec != self.spec.codec {

@@ -1,6 +1,8 @@
 //! A worker's media from end to end: sealed packets in, sealed packets out, as a client sees them.
 
 mod abuse;
+mod falling;
+mod restart;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use rtp::vp8;
 
 use super::arena::EntryId;
 use super::level::LevelMeter;
-use crate::StreamSpec;
+use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
 const STALL: Duration = Duration::from_millis(1_500);
@@ -29,7 +29,7 @@ pub(super) struct Packet {
     /// Where the payload lies within the entry.
     pub(super) payload_at: u16,
     pub(super) payload_len: u16,
-    /// Extended sequence number of its rtp stream.
+    /// Its place in its rtp stream: an extended sequence number that rises through changes of the SSRC.
     pub(super) index: u64,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
@@ -48,8 +48,11 @@ pub(super) struct Stream {
     pub(super) reception: Option<Reception>,
     /// The publisher's clock, from its sender reports.
     pub(super) media_time: Option<MediaTime>,
-    /// Highest extended sequence number.
+    /// Highest index.
     pub(super) newest: Option<u64>,
+    /// What is added to an extended sequence number to make an index, which rises through changes of the SSRC. A
+    /// multiple of 65,536, so that the low bits stay those on the wire.
+    pub(super) base: u64,
     pub(super) last_packet: Option<Timestamp>,
     pub(super) told_live: bool,
     pub(super) keyframe_asked: Option<Timestamp>,
@@ -68,6 +71,7 @@ impl Stream {
             reception: None,
             media_time: None,
             newest: None,
+            base: 0,
             last_packet: None,
             told_live: false,
             keyframe_asked: None,
@@ -76,6 +80,14 @@ impl Stream {
             rate_since: Timestamp::ZERO,
             rate: DataRate::ZERO,
         }
+    }
+
+    /// The stream begins anew under another SSRC, so far ahead that it is a leap to those who receive it.
+    pub(super) fn begin_anew(&mut self) {
+        let newest = self.newest.unwrap_or(0);
+        self.base = ((newest + limits::LEAP) | 0xffff) + 1;
+        (self.reception, self.media_time) = (None, None);
+        *self.nack = NackGenerator::new();
     }
 
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
@@ -127,6 +139,8 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<u32>,
     pub(super) relays: Vec<WorkerId>,
     pub(super) muted: bool,
+    /// Its last packet in the room's history.
+    pub(super) newest_entry: EntryId,
     pub(super) level: LevelMeter,
 }
 

@@ -27,9 +27,10 @@ impl Negotiation {
                     // A section that the client has laid down is given back, or each unpublished
                     // track would cost one of `SDP_SECTIONS_MAX` for good. The first section stays:
                     // it names the bundle's transport.
-                    let is_laid_down = media.direction == Direction::Inactive && index > 0;
+                    let is_laid_down = slot.is_spent() || media.direction == Direction::Inactive;
                     let answer = answer_media(&self.accepted, slot, media, &opus_fmtp);
-                    slot.open &= !is_laid_down && !answer.payloads.is_empty();
+                    let is_kept = index == 0 || !is_laid_down;
+                    slot.open &= is_kept && !answer.payloads.is_empty();
                     if slot.open {
                         AnswerBody::Media(answer)
                     } else {

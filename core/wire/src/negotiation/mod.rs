@@ -64,6 +64,8 @@ struct Slot {
     /// The codecs that it offers and we could use.
     codecs: Vec<Codec>,
     inbound: Option<Inbound>,
+    /// The client has sent in it.
+    has_received: bool,
     outbound: Outbound,
 }
 
@@ -80,8 +82,17 @@ impl Slot {
             receives: false,
             codecs: Vec::new(),
             inbound: None,
+            has_received: false,
             outbound: Outbound::Free,
         }
+    }
+
+    /// Whether the client sent in it, does so no more, and receives nothing in it.
+    ///
+    /// Native clients offer such a section for receiving, of the one codec that they sent. It serves them better under
+    /// another mid: for whatever they send next.
+    const fn is_spent(&self) -> bool {
+        self.has_received && self.inbound.is_none() && matches!(self.outbound, Outbound::Free)
     }
 
     fn describes(&self, section: &Section) -> bool {

@@ -166,6 +166,7 @@ impl Negotiation {
                 inbound.adopt(self.announced.remove(position));
             }
             slot.inbound = Some(inbound);
+            slot.has_received = true;
             fresh.push(index);
         }
         for &index in &fresh {

@@ -129,8 +129,7 @@ impl Negotiation {
         }
         let mut needed = Requirement::default();
         for kind in [TrackKind::Audio, TrackKind::Video] {
-            let known = self.slots.len().saturating_add(self.asked.total());
-            let room = limits::SDP_SECTIONS_MAX.saturating_sub(known);
+            let room = self.room().saturating_sub(self.asked.total());
             let beyond_asked = missing.of(kind).saturating_sub(*self.asked.of(kind));
             let count = beyond_asked.min(u32::try_from(room).unwrap_or(u32::MAX));
             *needed.of(kind) = count;
@@ -143,12 +142,17 @@ impl Negotiation {
     /// Waiting tracks that find no section and for which the client can add none, beside those that an earlier call
     /// named: the newest, since sections go to the oldest. When another track ends, they come all the same.
     pub fn crowded_out(&mut self) -> Vec<TrackSid> {
-        let spare = limits::SDP_SECTIONS_MAX.saturating_sub(self.slots.len());
-        let without = self.without_section(super::Slot::becomes_free).skip(spare);
+        let without = self.without_section(super::Slot::becomes_free).skip(self.room());
         let crowded: BTreeSet<TrackSid> = without.map(|waiting| waiting.track.clone()).collect();
         let new = crowded.difference(&self.crowded).cloned().collect();
         self.crowded = crowded;
         new
+    }
+
+    /// Sections that the client can add: in place of those that were given back, too.
+    fn room(&self) -> usize {
+        let open = self.slots.iter().filter(|slot| slot.open).count();
+        limits::SDP_SECTIONS_MAX.saturating_sub(open)
     }
 
     /// Waiting subscriptions that find no section, oldest first, when each that does takes it from the others.

@@ -244,17 +244,44 @@ fn a_native_client_publishes_and_unpublishes() {
     assert!(section(&outcome.answer, "8").contains(&"a=simulcast:recv f;h;q"));
     let outcome = negotiation.offer(&parse(NATIVE_UNPUBLISH)).unwrap();
     assert_eq!(outcome.ended.len(), 1);
-    // The section stays, for receiving VP8: a fourth video fits, an H264 one does not.
+    // It offers the section for receiving; its place is worth more to it for what it publishes next.
+    assert!(section(&outcome.answer, "8")[0].starts_with("video 0 "));
+    let recycled = NATIVE_CAMERA.replace("a=mid:8", "a=mid:9").replace(" 7 8\r\n", " 7 9\r\n");
+    let outcome = negotiation.offer(&parse(&recycled)).unwrap();
+    assert_eq!(outcome.started[0].mid.as_str(), "9");
+}
+
+#[test]
+fn a_place_given_back_is_room_for_another_section() {
+    let mut negotiation = negotiation();
+    for offer in [NATIVE_JOIN, NATIVE_CAMERA] {
+        negotiation.offer(&parse(offer)).unwrap();
+    }
+    let outcome = negotiation.offer(&parse(NATIVE_UNPUBLISH)).unwrap();
+    let open = outcome.answer.matches("\r\nm=").count() - outcome.answer.matches(" 0 UDP").count();
+    for n in 0..100 {
+        negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
+    }
+    let room = u32::try_from(limits::SDP_SECTIONS_MAX - open).unwrap();
+    assert_eq!(negotiation.requirement(), Some(required(0, room)));
+}
+
+#[test]
+fn a_section_in_which_a_native_client_published_may_carry_what_it_receives() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(NATIVE_JOIN)).unwrap();
+    negotiation.offer(&parse(NATIVE_CAMERA)).unwrap();
+    // It is for receiving VP8: a fourth video fits, an H264 one does not.
     for n in 0..4 {
         negotiation.want(subscription(&n.to_string(), Codec::H264, 100 + 2 * n));
     }
     assert_eq!(negotiation.requirement(), Some(required(0, 1)));
     negotiation.unwant(&sid("3"));
     negotiation.want(subscription("4", Codec::Vp8, 200));
-    assert_eq!(negotiation.requirement(), Some(required(0, 0)));
     let outcome = negotiation.offer(&parse(NATIVE_UNPUBLISH)).unwrap();
     let placed: Vec<_> = outcome.placed.iter().map(|section| section.mid.as_str()).collect();
     assert_eq!(placed, ["3", "4", "5", "8"]);
+    assert!(section(&outcome.answer, "8")[0].starts_with("video 9 "));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use model::{PeerId, TrackId, TrackSid};
+use model::{DataRate, PeerId, TrackId, TrackSid};
+use sfu::Instruction;
 use sfu::control::{
     DepartureReason, Input, ProfileChange, ProfileError, PublishError, Settings, Size, Speaker,
     Want,
@@ -20,6 +21,7 @@ use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX};
 use crate::session::Outgoing;
+use crate::worker::ToWorker;
 
 /// How loud a simulated speaker is (LiveKit: 0.9).
 const SIMULATED_LEVEL: f32 = 0.9;
@@ -317,10 +319,14 @@ impl Hub {
                 self.fail_resume(peer, ResumeFault::BeforeMessages(2));
             }
             Some(Scenario::SwitchCandidateProtocol(protocol)) => self.switch(peer, protocol),
-            // Clients limit their own bandwidth better.
-            Some(Scenario::SubscriberBandwidth(_)) | None => {
-                self.metrics.requests_ignored.count();
+            // Bits per second; 0 lifts it.
+            Some(Scenario::SubscriberBandwidth(rate)) => {
+                let rate = u64::try_from(rate).ok().filter(|rate| *rate > 0);
+                let rate = rate.map(DataRate::from_bps);
+                let instruction = Instruction::Cap { peer, rate };
+                (self.to_worker)(peer.worker, ToWorker::Instruct(instruction));
             }
+            None => self.metrics.requests_ignored.count(),
         }
     }
 

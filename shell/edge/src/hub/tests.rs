@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use model::{RoomName, SubscriptionId, TrackKind};
+use model::{DataRate, RoomName, SubscriptionId, TrackKind};
 use prost::Message as _;
 use sfu::Instruction;
 use tokio::sync::oneshot;
@@ -894,6 +894,27 @@ fn a_simulated_fault_closes_the_next_resume_three_times() {
     }
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     assert!(matches!(again.told()[0], Told::Reconnect(_)));
+}
+
+#[test]
+fn a_simulated_bandwidth_caps_what_its_client_is_sent_until_it_is_lifted() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let peer = node.peer(&alice);
+    node.sent();
+    for (asked, expected) in [(300_000, Some(300_000)), (0, None), (-1, None), (i64::MIN, None)] {
+        let scenario = Some(proto::simulate_scenario::Scenario::SubscriberBandwidth(asked));
+        node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
+        let expected = expected.map(DataRate::from_bps);
+        let caps = node.instructions().into_iter().filter_map(|instruction| {
+            if let Instruction::Cap { peer, rate } = instruction {
+                Some((peer, rate))
+            } else {
+                None
+            }
+        });
+        assert_eq!(caps.collect::<Vec<_>>(), [(peer, expected)], "for {asked}");
+    }
 }
 
 #[test]

@@ -312,6 +312,7 @@ impl Worker {
             | Instruction::RemoveTrack { .. }
             | Instruction::Subscribe(_)
             | Instruction::Limit { .. }
+            | Instruction::Cap { .. }
             | Instruction::Unsubscribe { .. } => None,
         };
         self.forward.instruct(now, instruction, &mut self.outlet);
