@@ -63,6 +63,8 @@ pub enum Event {
     ChannelClosed(ChannelId),
     /// A whole message arrived.
     Message(ChannelId, Vec<u8>),
+    /// The client did not acknowledge data in time. [`Event::Closed`] follows.
+    Overdue,
     /// The transport is finished, by the client's wish or by an error.
     Closed,
 }
@@ -196,11 +198,18 @@ impl Peer {
         self.ice.restart(local.clone(), remote.clone());
     }
 
-    /// Queues a whole message. `false`: the channel is gone or its buffer is full.
-    pub fn send(&mut self, now: Timestamp, channel: ChannelId, message: &[u8]) -> bool {
+    /// Queues a whole message that was said at `since`: from then on it has [`crate::UNACKNOWLEDGED_TIME_MAX`] to
+    /// arrive. `false`: the channel is gone or its buffer is full.
+    pub fn send(
+        &mut self,
+        now: Timestamp,
+        since: Timestamp,
+        channel: ChannelId,
+        message: &[u8],
+    ) -> bool {
         self.turn(now);
-        let now = self.instant(now);
-        self.channels.as_mut().is_some_and(|channels| channels.send(now, channel, message))
+        let (now, since) = (self.instant(now), self.instant(since));
+        self.channels.as_mut().is_some_and(|channels| channels.send(now, since, channel, message))
     }
 
     /// Bytes of a channel that wait for acknowledgement.
@@ -284,6 +293,12 @@ impl Peer {
             channels::Step::Lost => {
                 self.life = Life::Closed;
                 return None;
+            }
+            channels::Step::Overdue => {
+                // With all that waits there.
+                self.channels = None;
+                self.close();
+                Event::Overdue
             }
             channels::Step::Wait(at) => {
                 // Most peers have nothing to say most of the time, and what is held may wait for a path.
