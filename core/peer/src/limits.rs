@@ -67,11 +67,12 @@ pub(crate) const HELD_MAX: usize = 16;
 /// Datagrams that wait to be opened, of 2 KiB: a worker opens each before it takes the next, others a burst at once.
 pub(crate) const COME_MAX: usize = 64;
 
-/// Bytes of a certificate at most: what the records that a handshake may have waiting can hold.
-pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
-
-/// Bytes of a client's certificate message: a chain of two with RSA keys of 4,096 bits.
+/// Bytes of the other end's certificate message: a chain of two with RSA keys of 4,096 bits. A server's handshake is
+/// given none that is longer; a client's, whose server is ours, needs a tenth.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = 4_096;
+
+/// Bytes of a client's other handshake messages in the clear: an elliptic point of 133, a signature of 4,096 bits.
+pub(crate) const FLIGHT_MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
 pub(crate) const RECORD_BYTES_MAX: usize = 2_048;

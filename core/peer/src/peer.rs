@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 use crate::channels::{self, ChannelId, Channels, Settings};
 use crate::dtls::{self, Broken, Dtls};
 use crate::ice::Ice;
-use crate::limits::{HANDSHAKE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
+use crate::limits::{CERTIFICATE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
 use crate::{Fingerprint, IceCredentials, PeerFactory};
 
 /// What the client said of itself in its offer.
@@ -227,11 +227,11 @@ impl Peer {
 
     /// What to do next, until `Wait`.
     pub fn poll(&mut self) -> Output {
-        // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
         if self.dtls.is_shaking() {
-            // A certificate is longer than a record.
-            return self.step(&mut vec![0; HANDSHAKE_BYTES_MAX]);
+            // A certificate may be longer than a record. Nothing of a call is said yet.
+            return self.step(&mut [0; CERTIFICATE_BYTES_MAX]);
         }
+        // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
         let mut buffer = [0; RECORD_BYTES_MAX];
         let output = self.step(&mut buffer);
         buffer.zeroize();
