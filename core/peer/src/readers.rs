@@ -64,10 +64,10 @@ struct Record {
 }
 
 impl Sealed {
-    /// Under one of the suites that are offered; `None` if there are not so many.
+    /// Under one of the suites that are offered, with keys that are made of `seed`; `None` if there are not so many.
     #[must_use]
-    pub fn new(suite: usize) -> Option<Self> {
-        let [client, server] = suites::known(suite)?;
+    pub fn new(suite: usize, seed: &[u8; 32]) -> Option<Self> {
+        let [client, server] = suites::known(suite, seed)?;
         let (client, server) = (Records::new(client)?, Records::new(server)?);
         Some(Self { client, server, records: Vec::new(), highest: None })
     }
