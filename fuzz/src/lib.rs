@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod media;
+mod records;
+mod rooms;
 mod sealed;
 
 use std::hint::black_box;
@@ -39,8 +41,10 @@ pub const TARGETS: &[Target] = &[
     ("jwks", jwks),
     ("payload", payload),
     ("pem", pem),
+    ("records", records::run),
     ("revocations", revocations),
     ("room_service", room_service),
+    ("rooms", rooms::run),
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("sealed_data", sealed::data),

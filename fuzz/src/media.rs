@@ -18,10 +18,17 @@ use wire::sdp::{
 
 /// Two rounds, since the second meets what the first left.
 pub(crate) fn negotiate(offer: &Offer) {
+    let Some(mut negotiation) = negotiation() else { return };
+    for _ in 0..2 {
+        drop(negotiation.offer(offer));
+        negotiation.requirement();
+    }
+}
+
+/// One participant's, with a server that accepts what ours does.
+pub(crate) fn negotiation() -> Option<Negotiation> {
     let digest = ["AB"; 32].join(":");
-    let Some(fingerprint) = Fingerprint::from_value(&format!("sha-256 {digest}")) else {
-        return;
-    };
+    let fingerprint = Fingerprint::from_value(&format!("sha-256 {digest}"))?;
     let local = LocalTransport {
         ice: IceCredentials::new("ours", "0123456789012345678901"),
         fingerprint,
@@ -30,11 +37,7 @@ pub(crate) fn negotiate(offer: &Offer) {
     };
     let accepted =
         AcceptedCodecs { audio: vec![Codec::Opus], video: vec![Codec::Vp8, Codec::H264] };
-    let mut negotiation = Negotiation::new(local, accepted);
-    for _ in 0..2 {
-        drop(negotiation.offer(offer));
-        negotiation.requirement();
-    }
+    Some(Negotiation::new(local, accepted))
 }
 
 pub(crate) fn extensions() -> ExtensionMap {
@@ -48,7 +51,7 @@ pub(crate) fn extensions() -> ExtensionMap {
     map
 }
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Outside for Nowhere {
     fn send(&mut self, _egress: &Egress) {}

@@ -3,14 +3,20 @@
 //! Owns: the association, the table of channels. Guarantees: a stream is a channel only after a
 //! well-formed DATA_CHANNEL_OPEN; what comes on any other stream resets it, and an association with more
 //! than [`STREAMS_MAX`] streams is ended, since each costs time with every packet; messages are whole and
-//! at most [`MESSAGE_BYTES_MAX`] long.
+//! at most [`MESSAGE_BYTES_MAX`] long; what the other end has not acknowledged [`UNACKNOWLEDGED_TIME_MAX`] after it was
+//! said ends the association, and nothing of it stays. On a channel that may lose messages a message is lost by then.
 //! A client opens its channels itself; only load clients are one.
-//! Source: RFC 8831, RFC 8832 (DCEP), RFC 9260 through `sctp-proto`.
+//!
+//! The time is SCTP's to keep, since it alone knows what a receiver acknowledges out of order: each message has a
+//! lifetime (RFC 3758). That SCTP gave up what was to be reliable shows in the bytes that wait; then it says so instead
+//! of going on without. What it cannot see behind other messages that have not left yet is found by when it was
+//! written (`backlog`). A channel whose messages are sent once keeps that: each is dropped at the first sign of loss.
+//! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sctp_proto::{
@@ -19,9 +25,11 @@ use sctp_proto::{
     TransportConfig,
 };
 
+use crate::backlog::Backlog;
 use crate::limits::{
-    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX,
-    RECEIVE_BUFFER_BYTES_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
+    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
+    RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
+    UNACKNOWLEDGED_TIME_MAX,
 };
 
 /// SCTP's own addresses mean nothing over DTLS.
@@ -57,6 +65,7 @@ fn transport() -> Arc<TransportConfig> {
         TransportConfig::default()
             .with_max_init_retransmits(None)
             .with_max_data_retransmits(None)
+            .with_rto_max_ms(millis(RETRANSMISSION_TIME_MAX).into())
             .with_max_receive_buffer_size(RECEIVE_BUFFER_BYTES_MAX)
             .with_max_receive_message_size(MESSAGE_BYTES_MAX)
             .with_max_send_message_size(MESSAGE_BYTES_MAX),
@@ -73,6 +82,8 @@ pub(crate) enum Step {
     Message(ChannelId, Vec<u8>),
     /// The association ended.
     Lost,
+    /// The other end did not acknowledge in time what was said to it: the association is of no use any more.
+    Overdue,
     /// Nothing before this time, if there is one.
     Wait(Option<Instant>),
 }
@@ -82,6 +93,44 @@ struct Channel {
     stream: u16,
     /// Asked for by us and not acknowledged: its label.
     asked: Option<Box<str>>,
+    is_unordered: bool,
+    loses: Loses,
+    backlog: Backlog,
+}
+
+/// What a channel may lose, as whoever opened it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loses {
+    Nothing,
+    /// What did not arrive the first time.
+    Unrepeated,
+    /// What did not arrive so many milliseconds after it was written.
+    After(u32),
+}
+
+impl Loses {
+    fn of(opened: &Open<'_>) -> Self {
+        match (opened.kind, opened.reliability) {
+            (ReliabilityType::Reliable, _) => Self::Nothing,
+            (ReliabilityType::Rexmit, 0) => Self::Unrepeated,
+            // A count bounds no time, and a message is late in any case by then.
+            (ReliabilityType::Rexmit, _) => Self::After(u32::MAX),
+            (ReliabilityType::Timed, millis) => Self::After(millis),
+        }
+    }
+
+    /// What SCTP is told of a message that may wait for `left`.
+    fn of_message(self, left: Duration) -> (ReliabilityType, u32) {
+        match self {
+            Self::Nothing => (ReliabilityType::Timed, millis(left)),
+            Self::Unrepeated => (ReliabilityType::Rexmit, 0),
+            Self::After(lifetime) => (ReliabilityType::Timed, lifetime.min(millis(left))),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 pub(crate) struct Channels {
@@ -94,6 +143,12 @@ pub(crate) struct Channels {
     readable: BTreeSet<u16>,
     packets: VecDeque<Bytes>,
     now: Instant,
+    /// Since when something waits without a break: no later than the oldest of it was said.
+    waits_since: Option<Instant>,
+    /// SCTP takes messages back whose time is over.
+    is_forgetful: bool,
+    /// Something was given up that was to be reliable.
+    is_overdue: bool,
 }
 
 impl Channels {
@@ -107,6 +162,9 @@ impl Channels {
             readable: BTreeSet::new(),
             packets: VecDeque::new(),
             now,
+            waits_since: None,
+            is_forgetful: false,
+            is_overdue: false,
         }
     }
 
@@ -149,29 +207,50 @@ impl Channels {
         }
     }
 
-    /// Queues a whole message. `false`: the channel is gone or there is no room.
-    pub(crate) fn send(&mut self, now: Instant, id: ChannelId, message: &[u8]) -> bool {
+    /// Queues a whole message that was said at `since`. `false`: the channel is gone or there is no room.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        id: ChannelId,
+        message: &[u8],
+    ) -> bool {
         // What waits is timed from now, not from what was heard last.
         self.now = now;
         if self.waiting() + message.len() > CHANNEL_BUFFER_BYTES_MAX {
             return false;
         }
-        let Some(stream) = self.stream(id) else { return false };
+        let Some(channel) = self.channel(id) else { return false };
+        let (stream, is_unordered) = (channel.stream, channel.is_unordered);
+        let left = UNACKNOWLEDGED_TIME_MAX.saturating_sub(now.saturating_duration_since(since));
+        let (kind, value) = channel.loses.of_message(left);
         let protocol = if message.is_empty() { Protocol::BinaryEmpty } else { Protocol::Binary };
         // SCTP has no empty messages: a byte stands for one (RFC 8831 §6.6).
         let message = if message.is_empty() { &[0] } else { message };
-        self.write(stream, message, protocol)
+        let is_written = self.promise(stream, is_unordered, kind, value)
+            && self.write(stream, message, protocol);
+        if is_written {
+            self.waits_since = Some(self.waits_since.map_or(since, |it| it.min(since)));
+            if let Some(channel) = self.channel_mut(id) {
+                channel.backlog.note(message.len(), since);
+            }
+        }
+        is_written
     }
 
     /// Bytes of a channel that wait for acknowledgement.
     pub(crate) fn buffered(&mut self, id: ChannelId) -> usize {
-        self.stream(id).map_or(0, |stream| self.buffered_in(stream))
+        let stream = self.channel(id).map(|channel| channel.stream);
+        stream.map_or(0, |stream| self.buffered_in(stream))
     }
 
     pub(crate) fn poll(&mut self) -> Step {
         loop {
             if let Some(packet) = self.next_packet() {
                 return Step::Packet(packet);
+            }
+            if self.is_overdue {
+                return Step::Overdue;
             }
             let Some((_, association)) = &mut self.association else { return Step::Wait(None) };
             match association.poll() {
@@ -196,7 +275,13 @@ impl Channels {
                             return step;
                         }
                     }
-                    None => return Step::Wait(self.next_timeout()),
+                    None => {
+                        let due = self.due();
+                        if self.is_overdue {
+                            return Step::Overdue;
+                        }
+                        return Step::Wait([due, self.next_timeout()].into_iter().flatten().min());
+                    }
                 },
             }
         }
@@ -206,17 +291,49 @@ impl Channels {
         self.association.as_ref().and_then(|(_, association)| association.poll_timeout())
     }
 
+    /// Notes what has been acknowledged and what should have been; when to look again.
+    fn due(&mut self) -> Option<Instant> {
+        let since = self.waits_since?;
+        let mut oldest = None;
+        for place in 0..self.channels.len() {
+            let Some(stream) = self.stream_at(place) else { continue };
+            let waiting = self.buffered_in(stream);
+            let Some(channel) = self.channels.get_mut(place)?.as_mut() else { continue };
+            channel.backlog.settle(waiting);
+            oldest = [oldest, channel.backlog.oldest()].into_iter().flatten().min();
+        }
+        let Some(oldest) = oldest else {
+            self.waits_since = None;
+            return None;
+        };
+        self.is_overdue |= self.now >= oldest + UNACKNOWLEDGED_TIME_MAX;
+        Some((since + UNACKNOWLEDGED_TIME_MAX).max(self.now + OVERDUE_EVERY))
+    }
+
     fn next_packet(&mut self) -> Option<Bytes> {
         if self.packets.is_empty() {
-            let (now, association) = (self.now, &mut self.association);
-            let transmit = self.endpoint.poll_transmit().or_else(|| {
-                association.as_mut().and_then(|(_, association)| association.poll_transmit(now))
-            })?;
-            if let Payload::RawEncode(packets) = transmit.payload {
-                self.packets.extend(packets);
-            }
+            self.gather();
         }
         self.packets.pop_front()
+    }
+
+    /// Takes what SCTP wants sent. It gives up what has waited for too long meanwhile, and at no other time.
+    fn gather(&mut self) {
+        let is_late = self.waits_since.is_some_and(|since| {
+            // Lifetimes are in whole milliseconds.
+            self.now + Duration::from_millis(1) >= since + UNACKNOWLEDGED_TIME_MAX
+        });
+        let before = if is_late { self.promised() } else { 0 };
+        let (now, association) = (self.now, &mut self.association);
+        let transmit = self.endpoint.poll_transmit().or_else(|| {
+            association.as_mut().and_then(|(_, association)| association.poll_transmit(now))
+        });
+        if let Some(Payload::RawEncode(packets)) = transmit.map(|it| it.payload) {
+            self.packets.extend(packets);
+        }
+        if is_late && self.promised() < before {
+            self.is_overdue = true;
+        }
     }
 
     /// Notes what happened to a stream; the channel that it ended.
@@ -230,7 +347,9 @@ impl Channels {
             StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
                 self.readable.remove(id);
                 let place = self.place(*id)?;
-                self.channels.get_mut(place)?.take();
+                let channel = self.channels.get_mut(place)?.take()?;
+                // SCTP keeps it without saying for how long.
+                self.is_overdue |= !channel.backlog.is_empty();
                 Some(ChannelId(u8::try_from(place).ok()?))
             }
             _ => None,
@@ -272,17 +391,45 @@ impl Channels {
     fn accept(&mut self, id: u16, message: &[u8]) -> Option<Step> {
         let opened = Open::parse(message).filter(|it| it.label.len() <= LABEL_BYTES_MAX);
         let (Some(opened), Some(place)) = (opened, self.vacancy()) else { return self.reset(id) };
-        let (_, association) = self.association.as_mut()?;
-        let is_set = association.stream(id).is_ok_and(|mut stream| {
-            stream
-                .set_reliability_params(opened.is_unordered, opened.kind, opened.reliability)
-                .is_ok()
-        });
-        if !is_set || !self.write(id, &[ACK], Protocol::Dcep) {
+        self.is_forgetful = self.is_forgetful || self.forgets(id);
+        if !self.is_forgetful {
+            return Some(Step::Lost);
+        }
+        if !self.write(id, &[ACK], Protocol::Dcep) {
             return self.reset(id);
         }
-        *self.channels.get_mut(place)? = Some(Channel { stream: id, asked: None });
+        *self.channels.get_mut(place)? = Some(Channel {
+            stream: id,
+            asked: None,
+            is_unordered: opened.is_unordered,
+            loses: Loses::of(&opened),
+            backlog: Backlog::default(),
+        });
         Some(Step::Open(ChannelId(u8::try_from(place).ok()?), opened.label.into()))
+    }
+
+    /// Whether the other end lets messages be taken back, as every client must (RFC 8831 §5). SCTP tells it only by
+    /// what it does with one whose time is over before it has left.
+    fn forgets(&mut self, stream: u16) -> bool {
+        let is_written = self.promise(stream, true, ReliabilityType::Timed, 0)
+            && self.write(stream, &[0], Protocol::Binary);
+        self.gather();
+        is_written && self.buffered_in(stream) == 0
+    }
+
+    /// Says how the next message of a stream is to be delivered.
+    fn promise(
+        &mut self,
+        stream: u16,
+        is_unordered: bool,
+        kind: ReliabilityType,
+        value: u32,
+    ) -> bool {
+        let Some((_, association)) = &mut self.association else { return false };
+        association
+            .stream(stream)
+            .and_then(|mut stream| stream.set_reliability_params(is_unordered, kind, value))
+            .is_ok()
     }
 
     /// Opens what a client wants, on the even streams that a DTLS client has (RFC 8832 §6).
@@ -293,7 +440,13 @@ impl Channels {
                 continue;
             }
             if self.write(stream, &open(label), Protocol::Dcep) {
-                self.channels.push(Some(Channel { stream, asked: Some(label.into()) }));
+                self.channels.push(Some(Channel {
+                    stream,
+                    asked: Some(label.into()),
+                    is_unordered: false,
+                    loses: Loses::Nothing,
+                    backlog: Backlog::default(),
+                }));
             }
         }
     }
@@ -328,27 +481,50 @@ impl Channels {
     }
 
     fn waiting(&mut self) -> usize {
-        (0..self.channels.len())
-            .filter_map(|place| Some(self.channels.get(place)?.as_ref()?.stream))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|stream| self.buffered_in(stream))
+        self.waiting_in(|_| true)
+    }
+
+    /// Bytes that wait and may not be lost.
+    fn promised(&mut self) -> usize {
+        self.waiting_in(|channel| channel.loses == Loses::Nothing)
+    }
+
+    fn waiting_in(&mut self, counts: impl Fn(&Channel) -> bool) -> usize {
+        let Some((_, association)) = &mut self.association else { return 0 };
+        self.channels
+            .iter()
+            .flatten()
+            .filter(|channel| counts(channel))
+            .map(|channel| buffered(association, channel.stream))
             .sum()
     }
 
     fn buffered_in(&mut self, stream: u16) -> usize {
         let Some((_, association)) = &mut self.association else { return 0 };
-        association.stream(stream).and_then(|it| it.buffered_amount()).unwrap_or(0)
+        buffered(association, stream)
     }
 
-    fn stream(&self, id: ChannelId) -> Option<u16> {
+    /// A channel that is open.
+    fn channel(&self, id: ChannelId) -> Option<&Channel> {
         let channel = self.channels.get(usize::from(id.0))?.as_ref()?;
-        channel.asked.is_none().then_some(channel.stream)
+        channel.asked.is_none().then_some(channel)
+    }
+
+    fn channel_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
+        self.channels.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    fn stream_at(&self, place: usize) -> Option<u16> {
+        Some(self.channels.get(place)?.as_ref()?.stream)
     }
 
     fn place(&self, stream: u16) -> Option<usize> {
         self.channels.iter().position(|it| it.as_ref().is_some_and(|it| it.stream == stream))
     }
+}
+
+fn buffered(association: &mut Association, stream: u16) -> usize {
+    association.stream(stream).and_then(|it| it.buffered_amount()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -365,6 +541,34 @@ impl Channels {
         let (_, association) = self.association.as_mut().unwrap();
         association.open_stream(stream, Protocol::Binary).unwrap();
         assert!(self.write(stream, message, Protocol::Binary));
+    }
+
+    /// Opens a channel whose messages are sent once, as a client does.
+    pub(crate) fn open_lossy(&mut self, stream: u16) {
+        let mut message = open("_data_track");
+        message[1] = 0x81;
+        let (_, association) = self.association.as_mut().unwrap();
+        association.open_stream(stream, Protocol::Dcep).unwrap();
+        assert!(self.write(stream, &message, Protocol::Dcep));
+        self.channels.push(Some(Channel {
+            stream,
+            asked: Some("_data_track".into()),
+            is_unordered: true,
+            loses: Loses::Unrepeated,
+            backlog: Backlog::default(),
+        }));
+    }
+
+    /// As if the other end had closed it.
+    pub(crate) fn finish(&mut self, id: ChannelId) {
+        let stream = self.channel(id).unwrap().stream;
+        assert_eq!(self.note(&StreamEvent::Finished { id: stream }), Some(id));
+    }
+
+    /// Bytes that wait, in channels or not.
+    pub(crate) fn waiting_bytes(&mut self) -> usize {
+        let (_, association) = self.association.as_mut().unwrap();
+        association.stream_ids().into_iter().map(|stream| buffered(association, stream)).sum()
     }
 
     pub(crate) fn streams(&self) -> usize {

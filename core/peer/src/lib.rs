@@ -11,6 +11,7 @@
 //! through a place of the thread (`suites`).
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod channels;
 mod cookie;
 mod credentials;
@@ -36,7 +37,8 @@ pub use credentials::{Fingerprint, IceCredentials};
 pub use door::Door;
 pub use factory::{PeerFactory, PeerFactoryError};
 pub use limits::{
-    CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, LOSSY_BUFFER_BYTES_MAX, MESSAGE_BYTES_MAX, PATHS_MAX,
+    CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, LOSSY_BUFFER_BYTES_MAX, MESSAGE_BYTES_MAX,
+    PATHS_MAX, UNACKNOWLEDGED_TIME_MAX,
 };
 pub use peer::{Event, Output, Peer, PeerError, Remote, Transmit};
 pub use stun::BindingRequest;

@@ -13,6 +13,21 @@ pub const CHANNEL_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// With more than this waiting, a lossy message is dropped rather than queued: 250 ms of 2 Mbit/s.
 pub const LOSSY_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// How long what was said may wait for a receiver to acknowledge it: the memory holds nothing older than 10 s, and a
+/// worker takes less than half a second to look.
+pub const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_millis(9_500);
+
+/// Writes to a channel that are timed as one: there are at most 96 such batches of what is said anew.
+pub(crate) const BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// How often a peer looks whether something is overdue, when something has waited for longer than
+/// [`UNACKNOWLEDGED_TIME_MAX`] without a break: acknowledgements of a large file never cease to be due.
+pub(crate) const OVERDUE_EVERY: Duration = Duration::from_millis(200);
+
+/// The longest time between two attempts of SCTP to have something acknowledged: a client that is back on the network
+/// after 9 s hears it before it is given up. Above the round trip of any path on which people talk.
+pub(crate) const RETRANSMISSION_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// SCTP streams of one peer, channels or not: a client that opens and closes its few channels has those
 /// of which the reset is under way beside them.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -52,11 +67,12 @@ pub(crate) const HELD_MAX: usize = 16;
 /// Datagrams that wait to be opened, of 2 KiB: a worker opens each before it takes the next, others a burst at once.
 pub(crate) const COME_MAX: usize = 64;
 
-/// Bytes of a certificate at most: what the records that a handshake may have waiting can hold.
-pub(crate) const HANDSHAKE_BYTES_MAX: usize = 64 << 10;
-
-/// Bytes of a client's certificate message: a chain of two with RSA keys of 4,096 bits.
+/// Bytes of the other end's certificate message: a chain of two with RSA keys of 4,096 bits. A server's handshake is
+/// given none that is longer; a client's, whose server is ours, needs a tenth.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = 4_096;
+
+/// Bytes of a client's other handshake messages in the clear: an elliptic point of 133, a signature of 4,096 bits.
+pub(crate) const FLIGHT_MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
 pub(crate) const RECORD_BYTES_MAX: usize = 2_048;

@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 use crate::channels::{self, ChannelId, Channels, Settings};
 use crate::dtls::{self, Broken, Dtls};
 use crate::ice::Ice;
-use crate::limits::{HANDSHAKE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
+use crate::limits::{CERTIFICATE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};
 use crate::{Fingerprint, IceCredentials, PeerFactory};
 
 /// What the client said of itself in its offer.
@@ -63,6 +63,8 @@ pub enum Event {
     ChannelClosed(ChannelId),
     /// A whole message arrived.
     Message(ChannelId, Vec<u8>),
+    /// The client did not acknowledge data in time. [`Event::Closed`] follows.
+    Overdue,
     /// The transport is finished, by the client's wish or by an error.
     Closed,
 }
@@ -196,11 +198,18 @@ impl Peer {
         self.ice.restart(local.clone(), remote.clone());
     }
 
-    /// Queues a whole message. `false`: the channel is gone or its buffer is full.
-    pub fn send(&mut self, now: Timestamp, channel: ChannelId, message: &[u8]) -> bool {
+    /// Queues a whole message that was said at `since`: from then on it has [`crate::UNACKNOWLEDGED_TIME_MAX`] to
+    /// arrive. `false`: the channel is gone or its buffer is full.
+    pub fn send(
+        &mut self,
+        now: Timestamp,
+        since: Timestamp,
+        channel: ChannelId,
+        message: &[u8],
+    ) -> bool {
         self.turn(now);
-        let now = self.instant(now);
-        self.channels.as_mut().is_some_and(|channels| channels.send(now, channel, message))
+        let (now, since) = (self.instant(now), self.instant(since));
+        self.channels.as_mut().is_some_and(|channels| channels.send(now, since, channel, message))
     }
 
     /// Bytes of a channel that wait for acknowledgement.
@@ -218,11 +227,11 @@ impl Peer {
 
     /// What to do next, until `Wait`.
     pub fn poll(&mut self) -> Output {
-        // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
         if self.dtls.is_shaking() {
-            // A certificate is longer than a record.
-            return self.step(&mut vec![0; HANDSHAKE_BYTES_MAX]);
+            // A certificate may be longer than a record. Nothing of a call is said yet.
+            return self.step(&mut [0; CERTIFICATE_BYTES_MAX]);
         }
+        // Plaintext passes through it; it is wiped before anybody else uses this part of the stack.
         let mut buffer = [0; RECORD_BYTES_MAX];
         let output = self.step(&mut buffer);
         buffer.zeroize();
@@ -284,6 +293,12 @@ impl Peer {
             channels::Step::Lost => {
                 self.life = Life::Closed;
                 return None;
+            }
+            channels::Step::Overdue => {
+                // With all that waits there.
+                self.channels = None;
+                self.close();
+                Event::Overdue
             }
             channels::Step::Wait(at) => {
                 // Most peers have nothing to say most of the time, and what is held may wait for a path.

@@ -1,14 +1,21 @@
 //! The readers of bytes that nobody has proven, each without what stands before it: for `fuzz`.
 //!
-//! Guarantees: what they read is what a peer reads; a peer itself does not come through here.
+//! Guarantees: what they read is what a peer reads; a peer itself does not come through here. [`Sealed`] stands behind
+//! the proof instead: its keys are known, and it says what may open.
 
 use ring::hmac;
 
-use crate::IceCredentials;
 use crate::cookie::Cookie;
+use crate::dtls::Step;
 use crate::hello::{Heard, Hellos};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::records::Records;
 use crate::sieve::Sieve;
 use crate::stun::Message;
+use crate::{IceCredentials, suites};
+
+/// Numbers behind the highest that opened within which a record that comes late may open.
+const LATE_MAX: usize = 64;
 
 /// A STUN datagram, and whether it is authentic under some password.
 pub fn read_stun(datagram: &[u8]) {
@@ -36,4 +43,76 @@ pub fn read_dtls<'a>(datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
         }
     }
     total
+}
+
+/// A client's records after its handshake, under keys that anybody knows, and the server's end that opens them.
+#[derive(Debug)]
+pub struct Sealed {
+    client: Records,
+    server: Records,
+    /// In the order in which they were sealed, from number 2 on.
+    records: Vec<Record>,
+    /// Which of them is the highest that opened.
+    highest: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Record {
+    datagram: Vec<u8>,
+    message: Vec<u8>,
+    has_opened: bool,
+}
+
+impl Sealed {
+    /// Under one of the suites that are offered, with keys that are made of `seed`; `None` if there are not so many.
+    #[must_use]
+    pub fn new(suite: usize, seed: &[u8; 32]) -> Option<Self> {
+        let [client, server] = suites::known(suite, seed)?;
+        let (client, server) = (Records::new(client)?, Records::new(server)?);
+        Some(Self { client, server, records: Vec::new(), highest: None })
+    }
+
+    /// The client seals a message, which has not come yet; one that is too long for a datagram is left.
+    pub fn seal(&mut self, message: &[u8]) {
+        let mut buffer = [0; RECORD_BYTES_MAX];
+        if self.client.send(message).is_ok()
+            && let Ok(Step::Record(record)) = self.client.poll(&mut buffer)
+        {
+            let (datagram, message) = (record.to_vec(), message.to_vec());
+            self.records.push(Record { datagram, message, has_opened: false });
+        }
+    }
+
+    /// The datagram that is `back` before the last one.
+    #[must_use]
+    pub fn datagram(&self, back: usize) -> Option<&[u8]> {
+        self.records.iter().rev().nth(back).map(|record| &*record.datagram)
+    }
+
+    /// A datagram comes, the client's or anybody's.
+    ///
+    /// # Panics
+    /// If anything but the client's messages comes out, or one twice, or one does not that is new and whole.
+    pub fn come(&mut self, datagram: &[u8]) {
+        let mut expected = Vec::new();
+        let place = self.records.iter().position(|record| record.datagram == datagram);
+        if let Some((place, record)) = place.and_then(|at| Some((at, self.records.get_mut(at)?))) {
+            let is_late = self.highest.is_some_and(|highest| place + LATE_MAX <= highest);
+            if !record.has_opened && !is_late {
+                record.has_opened = true;
+                self.highest = self.highest.max(Some(place));
+                expected.push(record.message.clone());
+            }
+        }
+        assert_eq!(self.opened(datagram), expected, "what opens is what was sealed, once");
+    }
+
+    fn opened(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
+        self.server.handle(datagram);
+        let (mut buffer, mut opened) = ([0; RECORD_BYTES_MAX], Vec::new());
+        while let Ok(Step::Data(data)) = self.server.poll(&mut buffer) {
+            opened.push(data.to_vec());
+        }
+        opened
+    }
 }

@@ -133,6 +133,12 @@ pub(crate) struct Records {
     sealed: VecDeque<Vec<u8>>,
 }
 
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Records(…)")
+    }
+}
+
 impl Records {
     /// `None`: the ciphers are none of DTLS 1.2.
     pub(crate) fn new(pair: Pair) -> Option<Self> {

@@ -5,13 +5,20 @@
 //! the clear, pieces that contradict each other or announce what no client sends, messages out of turn, and
 //! certificates other than the announced one. What the client sends itself passes, at the latest when it is sent
 //! again.
-//! Limits: where a client's flight comes in several datagrams, a forged key exchange between the certificate's and the
-//! client's own is not told from it: neither says whose it is.
+//! Limits. Where a client's flight comes in several datagrams, what is forged between two of them is not told from the
+//! client's: a key exchange after the certificate, a signature after the key exchange, a change of cipher after the
+//! signature. Nothing in them says whose they are; the first two spoil the handshake, the last does not. A first piece
+//! of a certificate that comes in pieces begins it anew, so that a steady stream of forged ones keeps it from being
+//! whole. Of a client's own, these never pass: a certificate message above [`CERTIFICATE_BYTES_MAX`], another above
+//! [`FLIGHT_MESSAGE_BYTES_MAX`] or in pieces, pieces that come out of order, unless they are sent again in order, and a
+//! flight whose messages do not have the numbers 2, 3 and 4, as they have after one request for a cookie.
+//! What waits in it is one certificate message of a handshake, of which there are
+//! [`crate::limits::HANDSHAKES_AT_ONCE_MAX`].
 //! Not here: hellos (`hello`).
 //! Source: RFC 6347 §4.1, §4.2.2; RFC 5246 §7.4 for the order, after two hellos; RFC 5763 §5: the client has a
 //! certificate.
 
-use crate::limits::CERTIFICATE_BYTES_MAX;
+use crate::limits::{CERTIFICATE_BYTES_MAX, FLIGHT_MESSAGE_BYTES_MAX};
 use crate::record::{HANDSHAKE, Piece, Record};
 
 const CHANGE_CIPHER: u8 = 20;
@@ -20,9 +27,6 @@ const CHANGE_CIPHER: u8 = 20;
 const CERTIFICATE: u8 = 11;
 const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
-
-/// Bytes of the other messages: an elliptic point of 133, a signature of 4,096 bits.
-const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// How far a client's second flight has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,7 +111,7 @@ impl Sieve {
             (CERTIFICATE_VERIFY, 4) => (Turn::Verify, Turn::Sealed),
             _ => return false,
         };
-        if !is_whole || piece.total > MESSAGE_BYTES_MAX || self.turn < turn {
+        if !is_whole || piece.total > FLIGHT_MESSAGE_BYTES_MAX || self.turn < turn {
             return false;
         }
         // One that has passed may come again: the machine knows what to do with it.
@@ -256,6 +260,42 @@ mod tests {
                     assert_eq!(passed(&mut sieve, &record), record, "after {datagram:?}");
                 }
             }
+        }
+    }
+
+    /// The limits that the header names.
+    #[test]
+    fn what_is_forged_between_two_datagrams_of_a_flight_passes() {
+        let forged = [
+            (1, piece(CLIENT_KEY_EXCHANGE, 3, 66, 0, &[9; 66])),
+            (2, piece(CERTIFICATE_VERIFY, 4, 76, 0, &[9; 76])),
+            (3, record(CHANGE_CIPHER, 0, &[1])),
+        ];
+        for (after, datagram) in forged {
+            let mut sieve = Sieve::default();
+            for record in flight().iter().take(after) {
+                passed(&mut sieve, record);
+            }
+            assert_eq!(passed(&mut sieve, &datagram), datagram, "after {after}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_in_pieces_passes_at_no_time() {
+        let long = FLIGHT_MESSAGE_BYTES_MAX + 1;
+        for (after, datagram) in [
+            (0, piece(CERTIFICATE, 2, CERTIFICATE_BYTES_MAX + 1, 0, &[9; 1_000])),
+            (1, piece(CLIENT_KEY_EXCHANGE, 3, long, 0, &vec![9; long])),
+            (1, piece(CLIENT_KEY_EXCHANGE, 3, 66, 0, &[9; 33])),
+            (2, piece(CERTIFICATE_VERIFY, 4, 76, 38, &[9; 38])),
+            (1, piece(CLIENT_KEY_EXCHANGE, 2, 66, 0, &[9; 66])),
+        ] {
+            let mut sieve = Sieve::default();
+            for record in flight().iter().take(after) {
+                passed(&mut sieve, record);
+            }
+            assert!(passed(&mut sieve, &datagram).is_empty(), "after {after}");
+            assert!(sieve.certificate.len() <= CERTIFICATE_BYTES_MAX);
         }
     }
 

@@ -211,6 +211,8 @@ counters! {
     data_over_rate,
     /// Peers given up because they sent too many reliable messages, or more than the hub could take.
     data_senders_cut,
+    /// Peers given up because too many reliable messages waited for them, or one waited for 9.5 s.
+    data_receivers_cut,
     /// Messages dropped because a worker was behind; of reliable ones the receiver was given up.
     data_unsent,
     /// Lossy messages dropped because the hub was behind.

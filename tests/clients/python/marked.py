@@ -37,8 +37,9 @@ def token(person: str, room: str) -> str:
     return jwt
 
 
-async def arrive(jwt: str, key: str | None = None) -> rtc.Room:
-    room = rtc.Room()
+async def arrive(jwt: str, key: str | None = None, room: rtc.Room | None = None) -> rtc.Room:
+    """Joins; in `room`, if it has been given its handlers before."""
+    room = room or rtc.Room()
     options = rtc.RoomOptions(auto_subscribe=True)
     if key is not None:
         provider = rtc.KeyProviderOptions(shared_key=key.encode(), ratchet_window_size=0)

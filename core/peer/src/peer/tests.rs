@@ -143,6 +143,7 @@ fn both_ends_agree_on_keys_and_channels() {
                 | Event::Connected
                 | Event::ChannelClosed(_)
                 | Event::Message(..)
+                | Event::Overdue
                 | Event::Closed => false,
             };
             assert!(heard.iter().any(is_open), "{label}");
@@ -161,8 +162,8 @@ fn messages_pass_whole_in_both_directions() {
     // As long as a client's longest, and what the hub adds to it.
     let large: Vec<u8> = (0..70_000).map(|byte: u32| byte.to_le_bytes()[0]).collect();
     for message in [&large[..], b"x", b""] {
-        assert!(wire.client.send(wire.now, ChannelId::at(0), message));
-        assert!(wire.server.send(wire.now, ChannelId::at(1), message));
+        assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), message));
+        assert!(wire.server.send(wire.now, wire.now, ChannelId::at(1), message));
     }
     wire.settle();
     for (heard, channel) in wire.heard.iter().zip([1, 0]) {
@@ -183,11 +184,12 @@ fn a_full_channel_takes_nothing_more() {
     wire.settle();
     wire.arrives = [true, false];
     let message = vec![0; 60_000];
-    let taken =
-        (0..100).take_while(|_| wire.server.send(wire.now, ChannelId::at(0), &message)).count();
+    let taken = (0..100)
+        .take_while(|_| wire.server.send(wire.now, wire.now, ChannelId::at(0), &message))
+        .count();
     assert_eq!(taken, crate::CHANNEL_BUFFER_BYTES_MAX / message.len());
     assert_eq!(wire.server.buffered(ChannelId::at(0)), taken * message.len());
-    assert!(!wire.server.send(wire.now, ChannelId::at(7), b"no such channel"));
+    assert!(!wire.server.send(wire.now, wire.now, ChannelId::at(7), b"no such channel"));
 }
 
 #[test]
@@ -533,6 +535,167 @@ fn a_client_that_is_gone_is_noticed() {
     assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
 }
 
+impl Wire {
+    /// Plays a second in steps of ten milliseconds. What the server sends arrives if it is as `arrives` wants; what
+    /// the client does, if `answers`.
+    fn second(&mut self, answers: bool, arrives: impl Fn(&[u8]) -> bool) {
+        for _ in 0..100 {
+            self.now += 10 * STEP;
+            self.server.handle_timeout(self.now);
+            self.client.handle_timeout(self.now);
+            loop {
+                match self.server.poll() {
+                    Output::Transmit(it) if is_stun(&it.datagram) || arrives(&it.datagram) => {
+                        deliver(&mut self.client, self.now, paths()[0], &it.datagram);
+                    }
+                    Output::Transmit(_) => {}
+                    Output::Event(event) => self.heard[1].push(event),
+                    Output::Wait(_) => break,
+                }
+            }
+            loop {
+                match self.client.poll() {
+                    Output::Transmit(it) if is_stun(&it.datagram) || answers => {
+                        deliver(&mut self.server, self.now, paths()[1], &it.datagram);
+                    }
+                    Output::Transmit(_) => {}
+                    Output::Event(event) => self.heard[0].push(event),
+                    Output::Wait(_) => break,
+                }
+            }
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.server_heard(|event| matches!(event, Event::Overdue))
+    }
+
+    fn client_heard_messages(&self) -> usize {
+        self.heard[0].iter().filter(|event| matches!(event, Event::Message(..))).count()
+    }
+}
+
+#[test]
+fn a_client_that_acknowledges_nothing_is_ended_in_time_and_nothing_waits_for_it() {
+    for (age, seconds) in [(0, 9), (5, 4)] {
+        let mut wire = Wire::new();
+        wire.settle();
+        wire.now += std::time::Duration::from_secs(age);
+        let since = Timestamp::from_micros(wire.now.as_micros() - age * 1_000_000);
+        assert!(wire.server.send(wire.now, since, ChannelId::at(0), b"a word"));
+        for _ in 0..seconds {
+            wire.second(false, |_| true);
+        }
+        assert!(!wire.is_overdue(), "it may still come back");
+        wire.second(false, |_| true);
+        assert!(wire.is_overdue(), "said {age} s before it was sent");
+        assert_eq!(wire.client_heard_messages(), 1, "it hears and says nothing");
+        assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
+        assert!(wire.server.channels.is_none());
+        assert!(!wire.server.send(wire.now, wire.now, ChannelId::at(0), b"another"));
+    }
+}
+
+#[test]
+fn a_client_that_acknowledges_all_but_one_word_is_ended_in_time() {
+    let mut wire = Wire::new();
+    wire.settle();
+    let is_long = |datagram: &[u8]| datagram.len() > 1_000;
+    assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), &[7; 1_100]));
+    for second in 0..10 {
+        assert!(!wire.is_overdue(), "after {second} s");
+        // What leaves together with the long one does not arrive either.
+        for _ in 0..if second == 0 { 0 } else { 5 } {
+            assert!(wire.server.send(wire.now, wire.now, ChannelId::at(1), b"another word"));
+        }
+        wire.second(true, |datagram| !is_long(datagram));
+    }
+    assert!(wire.is_overdue());
+    assert!(wire.client_heard_messages() >= 45, "{}", wire.client_heard_messages());
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_ended_in_time_though_little_has_left() {
+    let mut wire = Wire::new();
+    wire.settle();
+    // More than SCTP sends before it is answered.
+    for _ in 0..30 {
+        assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), &[7; 8_000]));
+    }
+    for _ in 0..9 {
+        wire.second(false, |_| false);
+        assert!(!wire.is_overdue());
+    }
+    wire.second(false, |_| false);
+    assert!(wire.is_overdue());
+}
+
+#[test]
+fn a_client_that_was_away_for_less_hears_everything() {
+    let mut wire = Wire::new();
+    wire.settle();
+    for word in 0..20_u8 {
+        assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), &[word; 100]));
+    }
+    for _ in 0..8 {
+        wire.second(false, |_| false);
+    }
+    for _ in 0..20 {
+        wire.second(true, |_| true);
+    }
+    assert!(!wire.is_overdue() && !wire.server_heard(|event| matches!(event, Event::Closed)));
+    assert_eq!(wire.client_heard_messages(), 20);
+}
+
+#[test]
+fn who_is_told_something_all_the_time_and_acknowledges_it_is_not_ended() {
+    let mut wire = Wire::new();
+    wire.settle();
+    let mut said = 0;
+    for _ in 0..2_000 {
+        wire.now += 10 * STEP;
+        // What the client acknowledges comes ten milliseconds later: something waits at any time.
+        said += usize::from(wire.server.send(wire.now, wire.now, ChannelId::at(0), &[1; 3_000]));
+        wire.server.handle_timeout(wire.now);
+        wire.drain(1);
+        assert!(wire.server.buffered(ChannelId::at(0)) > 0);
+        wire.client.handle_timeout(wire.now);
+        wire.drain(0);
+    }
+    assert!(!wire.is_overdue());
+    assert!(wire.client_heard_messages() >= said - 1 && said == 2_000, "{said}");
+}
+
+#[test]
+fn what_may_be_lost_is_gone_in_time_and_ends_nobody() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.client.channels.as_mut().unwrap().open_lossy(4);
+    wire.second(true, |_| true);
+    let lossy = ChannelId::at(2);
+    assert!(wire.server.buffered(lossy) == 0);
+    for second in 0..20 {
+        if second < 10 {
+            assert!(wire.server.send(wire.now, wire.now, lossy, &[3; 500]));
+        }
+        wire.second(false, |_| true);
+        assert!(!wire.is_overdue(), "after {second} s");
+    }
+    assert_eq!(wire.server.channels.as_mut().unwrap().waiting_bytes(), 0);
+    assert!(wire.client_heard_messages() >= 1);
+}
+
+#[test]
+fn a_channel_that_is_closed_while_something_waits_there_ends_the_client() {
+    let mut wire = Wire::new();
+    wire.settle();
+    assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), b"a word"));
+    // It closes the channel, and acknowledges nothing else.
+    wire.server.channels.as_mut().unwrap().finish(ChannelId::at(0));
+    wire.second(true, |_| true);
+    assert!(wire.is_overdue());
+}
+
 #[test]
 fn a_stream_that_is_no_channel_is_reset() {
     let mut wire = Wire::new();
@@ -546,7 +709,7 @@ fn a_stream_that_is_no_channel_is_reset() {
     }
     let server = wire.server.channels.as_ref().unwrap();
     assert!(server.streams() <= 3, "{} streams", server.streams());
-    assert!(wire.server.send(wire.now, ChannelId::at(0), b"the others go on"));
+    assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), b"the others go on"));
 }
 
 #[test]
@@ -582,7 +745,7 @@ fn random_datagrams_change_nothing() {
         wire.server.handle_dtls(wire.now, &datagram);
     }
     wire.settle();
-    assert!(wire.client.send(wire.now, ChannelId::at(0), b"still here"));
+    assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));
     wire.settle();
     let is_it = |event: &Event| matches!(event, Event::Message(_, it) if it == b"still here");
     assert!(wire.server_heard(is_it));

@@ -102,7 +102,7 @@ impl Hub {
             if receives && (delivery == Delivery::Lossy || seat.is_reliable) {
                 self.metrics.data_forwarded.count();
                 let message = sent.content.clone();
-                let send = ToWorker::Send { peer: other.peer, channel, message };
+                let send = ToWorker::Send { peer: other.peer, channel, since: sent.at, message };
                 (self.to_worker)(other.peer.worker, send);
             }
         }
@@ -190,7 +190,8 @@ impl Hub {
         for sent in gathering.replay.iter(self.now) {
             if missed(sent) && sent.is_for(&participant.identity, &participant.sid) {
                 let message = sent.content.clone();
-                let send = ToWorker::Send { peer, channel: Channel::Reliable, message };
+                let (channel, since) = (Channel::Reliable, sent.at);
+                let send = ToWorker::Send { peer, channel, since, message };
                 (self.to_worker)(peer.worker, send);
             }
         }

@@ -1109,6 +1109,11 @@ fn data_goes_to_the_others_in_the_senders_name() {
     assert!(node.messages_for(from).is_empty(), "not to its sender");
 }
 
+/// When that was said which a worker is to send.
+fn since((_, message): &(WorkerId, ToWorker)) -> Option<Timestamp> {
+    if let ToWorker::Send { since, .. } = message { Some(*since) } else { None }
+}
+
 #[test]
 fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
     let mut node = Node::new();
@@ -1120,8 +1125,10 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
     for _ in 0..2 {
         node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"x").into())));
     }
-    assert_eq!(node.messages_for(to).len(), 1);
+    let said: Vec<_> = node.sent().iter().filter_map(since).collect();
+    assert_eq!(said.len(), 1, "for bob");
     assert_eq!(node.hub.metrics.data_refused.total(), 1);
+    node.wait(Duration::from_secs(3));
     let his = node.hub.control.participant(to).unwrap().sid.to_string();
     // A session says once what it has: the second time nothing comes of it.
     for (last_seq, replayed) in [(0, [1, 0]), (1, [0, 0])] {
@@ -1131,7 +1138,8 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
             proto::SyncState { datachannel_receive_states: vec![state], ..Default::default() };
         for replayed in replayed {
             node.ask(&bob, Asked::SyncState(sync.clone()));
-            assert_eq!(node.messages_for(to).len(), replayed);
+            let since: Vec<_> = node.sent().iter().filter_map(since).collect();
+            assert_eq!(since, said[..replayed], "it is as old as it was");
         }
     }
 }

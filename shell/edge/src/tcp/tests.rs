@@ -163,8 +163,8 @@ fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
                 if from == id && said.expose() == b"up")
         });
         let message = CallContent::new(b"down".as_slice().into());
-        let channel = Channel::Reliable;
-        house.node.workers.send(id.worker, ToWorker::Send { peer: id, channel, message });
+        let (channel, since) = (Channel::Reliable, house.node.now());
+        house.node.workers.send(id.worker, ToWorker::Send { peer: id, channel, since, message });
         guest.until("the client hears nothing", |guest| guest.client.heard == [b"down"]);
         house.node.workers.send(id.worker, ToWorker::RemovePeer(id));
         guest.until("no goodbye", |guest| guest.client.is_closed);

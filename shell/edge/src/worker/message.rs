@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use model::{CallContent, PeerId};
+use model::{CallContent, PeerId, Timestamp};
 use peer::{Fingerprint, IceCredentials};
 use sfu::{Instruction, Report};
 
@@ -49,12 +49,15 @@ pub enum ToWorker {
     /// Close a peer and forget it.
     RemovePeer(PeerId),
     /// Send a message on a data channel; dropped when the channel is not open, and, on the lossy
-    /// ones, when the receiver or its worker is slow. Of a reliable one the receiver is then given up.
+    /// ones, when the receiver or its worker is slow. Of a reliable one the receiver is then given up, and so it is
+    /// when it has not acknowledged one in time.
     Send {
         /// To whom.
         peer: PeerId,
         /// On which channel.
         channel: Channel,
+        /// When it was said, which may be long ago for somebody who comes back.
+        since: Timestamp,
         /// The whole message; shared, since one packet goes to many.
         message: CallContent<Arc<[u8]>>,
     },

@@ -157,7 +157,7 @@ impl Workers {
     pub fn send(&self, worker: WorkerId, message: ToWorker) {
         let Some(inbox) = self.inboxes.get(usize::from(worker.0)) else { return };
         let is_wanted = match &message {
-            ToWorker::Send { peer, channel, message } => {
+            ToWorker::Send { peer, channel, message, .. } => {
                 let has_room = inbox.load.add(*peer, *channel, message.expose().len());
                 if !has_room {
                     self.metrics.data_unsent.count();

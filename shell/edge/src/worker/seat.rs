@@ -2,14 +2,16 @@
 //!
 //! Owns: the order between what must be known before media flows (slot, keys, destination), messages
 //! that wait for room in a data channel, the peer's paths.
-//! Guarantees: a slow reader of reliable messages costs at most [`SEND_QUEUE_BYTES_MAX`] and is then
-//! given up; one of lossy messages loses them.
+//! Guarantees: a slow reader of reliable messages costs at most [`SEND_QUEUE_BYTES_MAX`] for at most
+//! [`UNACKNOWLEDGED_TIME_MAX`], and is then given up; one of lossy messages loses them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use model::{Path, PeerId, Timestamp};
-use peer::{ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Peer};
+use peer::{
+    ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Peer, UNACKNOWLEDGED_TIME_MAX,
+};
 use rtp::srtp::KeyingMaterial;
 use sfu::Forward;
 use sfu::forward::PeerSlot;
@@ -18,6 +20,14 @@ use super::Channel;
 use super::allowance::Allowance;
 use crate::limits::{PATHS_PROVEN_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
 use crate::sys::Mapping;
+
+/// A reliable message for which the data channel has no room yet.
+struct Waiting {
+    channel: ChannelId,
+    /// When it was said.
+    since: Timestamp,
+    message: Arc<[u8]>,
+}
 
 pub(super) struct Seat {
     pub(super) peer: Peer,
@@ -28,7 +38,7 @@ pub(super) struct Seat {
     /// Where media goes.
     destination: Option<Path>,
     channels: [Option<ChannelId>; 3],
-    queue: VecDeque<(ChannelId, Arc<[u8]>)>,
+    queue: VecDeque<Waiting>,
     queue_bytes: usize,
     pub(super) paths: VecDeque<Path>,
     /// Paths that were proven since ICE last began.
@@ -152,8 +162,8 @@ impl Seat {
         for place in self.channels.iter_mut().filter(|place| **place == Some(id)) {
             *place = None;
         }
-        self.queue.retain(|(channel, _)| *channel != id);
-        self.queue_bytes = self.queue.iter().map(|(_, message)| message.len()).sum();
+        self.queue.retain(|waiting| waiting.channel != id);
+        self.queue_bytes = self.queue.iter().map(|waiting| waiting.message.len()).sum();
     }
 
     /// Which of the three a channel is.
@@ -163,36 +173,49 @@ impl Seat {
             .find(|channel| self.channels.get(*channel as usize) == Some(&Some(id)))
     }
 
-    /// Sends a message, now or when there is room. `false`: the reader is too slow, give it up.
+    /// Sends a message that was said at `since`, now or when there is room. `false`: the reader is too slow, give it
+    /// up.
     #[must_use]
-    pub(super) fn send(&mut self, now: Timestamp, channel: Channel, message: Arc<[u8]>) -> bool {
+    pub(super) fn send(
+        &mut self,
+        now: Timestamp,
+        since: Timestamp,
+        channel: Channel,
+        message: Arc<[u8]>,
+    ) -> bool {
         let Some(id) = self.channels.get(channel as usize).copied().flatten() else {
             return true;
         };
         if channel != Channel::Reliable {
             if self.peer.buffered(id) <= LOSSY_BUFFER_BYTES_MAX {
                 // Without room it is dropped, as loss on the way would drop it.
-                let _has_room = self.peer.send(now, id, &message);
+                let _has_room = self.peer.send(now, since, id, &message);
             }
             return true;
         }
-        if self.queue.is_empty() && self.peer.send(now, id, &message) {
+        if self.queue.is_empty() && self.peer.send(now, since, id, &message) {
             return true;
         }
         self.queue_bytes += message.len();
-        self.queue.push_back((id, message));
+        self.queue.push_back(Waiting { channel: id, since, message });
         self.queue.len() <= SEND_QUEUE_MAX && self.queue_bytes <= SEND_QUEUE_BYTES_MAX
     }
 
     /// Sends what waited, as far as there is room.
     pub(super) fn pump(&mut self, now: Timestamp) {
-        while let Some((id, message)) = self.queue.front() {
-            if !self.peer.send(now, *id, message) {
+        while let Some(Waiting { channel, since, message }) = self.queue.front() {
+            if !self.peer.send(now, *since, *channel, message) {
                 return;
             }
             self.queue_bytes -= message.len();
             self.queue.pop_front();
         }
+    }
+
+    /// When the oldest of what waits here has waited too long. What the data channels hold is the peer's to time.
+    pub(super) fn overdue_at(&self) -> Timestamp {
+        let oldest = self.queue.iter().map(|waiting| waiting.since).min();
+        oldest.map_or(Timestamp::MAX, |oldest| oldest + UNACKNOWLEDGED_TIME_MAX)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use model::{Path, PeerId};
+use model::{CallContent, Path, PeerId, Timestamp};
 
 use super::*;
 use crate::client::{Client, Node, binding_request};
@@ -127,6 +127,60 @@ fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
     assert_eq!(house.node.metrics.data_senders_cut.total(), 1);
     assert!(guests[0].client.is_closed && !guests[1].client.is_closed);
     house.node.workers.stop();
+}
+
+/// What was said to it that long ago is almost too old.
+const NEARLY_OVERDUE: Duration = Duration::from_millis(9_300);
+
+/// Two guests hear the same, of which one has ceased to answer.
+fn one_falls_silent(say: impl Fn(&House, PeerId)) {
+    let mut house = house();
+    let mut guests = [Guest::new(&house, 1), Guest::new(&house, 2)];
+    connect(&mut guests);
+    // What the guests said and what opens is not what is looked for.
+    while house.node.hub.try_recv().is_ok() {}
+    for guest in &guests {
+        say(&house, guest.client.id);
+    }
+    let begin = Instant::now();
+    let [silent, other] = &mut guests;
+    let gone = loop {
+        assert!(begin.elapsed() < Duration::from_secs(5), "it is still there");
+        other.turn();
+        if let Ok(ToHub::Worker(FromWorker::Closed(gone))) = house.node.hub.try_recv() {
+            break gone;
+        }
+    };
+    assert_eq!(gone, silent.client.id);
+    assert!(begin.elapsed() < Duration::from_millis(600), "{:?}", begin.elapsed());
+    assert_eq!(house.node.metrics.data_receivers_cut.total(), 1);
+    other.turn();
+    assert!(!other.client.is_closed && !other.client.heard.is_empty());
+    silent.turn();
+    assert!(silent.client.is_closed, "it is told");
+    house.node.workers.stop();
+}
+
+fn send(house: &House, peer: PeerId, since: Timestamp, len: usize) {
+    let message = CallContent::new(vec![1; len].into());
+    let send = ToWorker::Send { peer, channel: Channel::Reliable, since, message };
+    house.node.workers.send(peer.worker, send);
+}
+
+#[test]
+fn who_does_not_acknowledge_data_is_put_out_alone() {
+    one_falls_silent(|house, peer| send(house, peer, house.node.now() - NEARLY_OVERDUE, 100));
+}
+
+#[test]
+fn who_leaves_no_room_for_data_is_put_out_alone() {
+    one_falls_silent(|house, peer| {
+        for _ in 0..4 {
+            send(house, peer, house.node.now(), peer::CHANNEL_BUFFER_BYTES_MAX / 4);
+        }
+        // Of this the channel hears nothing.
+        send(house, peer, house.node.now() - NEARLY_OVERDUE, 100);
+    });
 }
 
 #[test]

@@ -276,10 +276,17 @@ impl Worker {
                 true
             }),
             ToWorker::RemovePeer(peer) => self.close(now, peer),
-            ToWorker::Send { peer, channel, message } => {
+            ToWorker::Send { peer, channel, since, message } => {
                 let message = message.into_inner();
                 self.load.remove(message.len());
-                self.drive(now, peer, |seat| seat.send(now, channel, message));
+                let metrics = Arc::clone(&self.metrics);
+                self.drive(now, peer, |seat| {
+                    let keeps_up = seat.send(now, since, channel, message);
+                    if !keeps_up {
+                        give_up(&metrics, peer);
+                    }
+                    keeps_up
+                });
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
             ToWorker::Beat(pulse) => {
@@ -583,12 +590,16 @@ impl Worker {
                     self.outlet.datagram(path, &transmit.datagram);
                 }
                 Output::Event(event) => {
+                    if matches!(event, Event::Overdue) {
+                        give_up(&self.metrics, id);
+                    }
                     if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
                         return false;
                     }
                 }
                 Output::Wait(at) => {
-                    let wake = at.min(seat.checked_at + CHECK_SILENCE_MAX).max(now + WAKE_MIN);
+                    let due = seat.checked_at + CHECK_SILENCE_MAX;
+                    let wake = at.min(due).min(seat.overdue_at()).max(now + WAKE_MIN);
                     if wake != seat.wake {
                         self.timers.remove(&(seat.wake, id));
                         self.timers.insert((wake, id));
@@ -608,10 +619,15 @@ impl Worker {
         {
             self.timers.pop_first();
             self.guard(|worker| {
+                let metrics = Arc::clone(&worker.metrics);
                 worker.drive(now, peer, |seat| {
                     seat.wake = Timestamp::MAX;
                     seat.peer.handle_timeout(now);
-                    now.since(seat.checked_at) < CHECK_SILENCE_MAX
+                    let keeps_up = now < seat.overdue_at();
+                    if !keeps_up {
+                        give_up(&metrics, peer);
+                    }
+                    keeps_up && now.since(seat.checked_at) < CHECK_SILENCE_MAX
                 });
             });
         }
@@ -696,9 +712,15 @@ fn tell(
             }
             return upward.pass(id, channel, bytes);
         }
-        Event::Closed => return false,
+        Event::Overdue | Event::Closed => return false,
     }
     true
+}
+
+/// Whoever does not take reliable data in time has to come again: to go on without a word would be to lose it.
+fn give_up(metrics: &Metrics, id: PeerId) {
+    metrics.data_receivers_cut.count();
+    crate::log!(INFO, "a participant did not take reliable data in time: ended", peer = id);
 }
 
 #[cfg(test)]
