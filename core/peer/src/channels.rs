@@ -10,7 +10,7 @@
 //! The time is SCTP's to keep, since it alone knows what a receiver acknowledges out of order: each message has a
 //! lifetime (RFC 3758). That SCTP gave up what was to be reliable shows in the bytes that wait; then it says so instead
 //! of going on without. What it cannot see behind other messages that have not left yet is found by when it was
-//! written (`backlog`). A channel whose messages are sent once keeps that: each is dropped at the first sign of loss.
+//! written (`backlog`). A channel whose messages are sent once drops each before SCTP would send it again by the clock.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -29,7 +29,7 @@ use crate::backlog::Backlog;
 use crate::limits::{
     CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
     RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
-    UNACKNOWLEDGED_TIME_MAX,
+    UNACKNOWLEDGED_TIME_MAX, UNREPEATED_TIME_MAX,
 };
 
 /// SCTP's own addresses mean nothing over DTLS.
@@ -123,7 +123,8 @@ impl Loses {
     fn of_message(self, left: Duration) -> (ReliabilityType, u32) {
         match self {
             Self::Nothing => (ReliabilityType::Timed, millis(left)),
-            Self::Unrepeated => (ReliabilityType::Rexmit, 0),
+            // A count would bound no time before a message has left for the first time.
+            Self::Unrepeated => (ReliabilityType::Timed, millis(left.min(UNREPEATED_TIME_MAX))),
             Self::After(lifetime) => (ReliabilityType::Timed, lifetime.min(millis(left))),
         }
     }
@@ -294,19 +295,24 @@ impl Channels {
     /// Notes what has been acknowledged and what should have been; when to look again.
     fn due(&mut self) -> Option<Instant> {
         let since = self.waits_since?;
-        let mut oldest = None;
+        let (mut oldest, mut oldest_promised) = (None, None);
         for place in 0..self.channels.len() {
             let Some(stream) = self.stream_at(place) else { continue };
             let waiting = self.buffered_in(stream);
             let Some(channel) = self.channels.get_mut(place)?.as_mut() else { continue };
             channel.backlog.settle(waiting);
             oldest = [oldest, channel.backlog.oldest()].into_iter().flatten().min();
+            if channel.loses == Loses::Nothing {
+                let promised = channel.backlog.oldest();
+                oldest_promised = [oldest_promised, promised].into_iter().flatten().min();
+            }
         }
-        let Some(oldest) = oldest else {
+        if oldest.is_none() {
             self.waits_since = None;
             return None;
-        };
-        self.is_overdue |= self.now >= oldest + UNACKNOWLEDGED_TIME_MAX;
+        }
+        let is_over = |oldest: Instant| self.now >= oldest + UNACKNOWLEDGED_TIME_MAX;
+        self.is_overdue |= oldest_promised.is_some_and(is_over);
         Some((since + UNACKNOWLEDGED_TIME_MAX).max(self.now + OVERDUE_EVERY))
     }
 

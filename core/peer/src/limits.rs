@@ -16,6 +16,9 @@ pub const LOSSY_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long what was said may wait for a receiver to acknowledge it: the memory holds nothing older than 10 s, and a
 /// worker takes less than half a second to look.
 pub const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_millis(9_500);
+/// How long a message that is to be sent once may wait for its acknowledgement: less than the second after which SCTP
+/// would send it again at the earliest (RFC 9260 §16).
+pub(crate) const UNREPEATED_TIME_MAX: Duration = Duration::from_millis(900);
 
 /// Writes to a channel that are timed as one: there are at most 96 such batches of what is said anew.
 pub(crate) const BATCH_TIME: Duration = Duration::from_millis(100);
@@ -25,7 +28,7 @@ pub(crate) const BATCH_TIME: Duration = Duration::from_millis(100);
 pub(crate) const OVERDUE_EVERY: Duration = Duration::from_millis(200);
 
 /// The longest time between two attempts of SCTP to have something acknowledged: a client that is back on the network
-/// after 9 s hears it before it is given up. Above the round trip of any path on which people talk.
+/// after 7.5 s hears it before it is given up. Above the round trip of any path on which people talk.
 pub(crate) const RETRANSMISSION_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// SCTP streams of one peer, channels or not: a client that opens and closes its few channels has those

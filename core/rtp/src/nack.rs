@@ -135,6 +135,14 @@ impl NackGenerator {
         }
     }
 
+    /// Whether `seq` is older than the newest, not too old, and has not arrived.
+    #[must_use]
+    pub fn lacks(&self, seq: u16) -> bool {
+        self.newest.is_some_and(|newest| {
+            (1..NACK_WINDOW).contains(&newest.wrapping_sub(seq)) && !self.has_arrived(seq)
+        })
+    }
+
     /// Gives up every missing packet before `seq`: a key frame begins there and nothing older matters.
     pub fn forget_before(&mut self, seq: u16) {
         self.keep(|missing| !is_before(missing.seq, seq));

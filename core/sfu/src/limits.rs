@@ -56,6 +56,9 @@ pub const RESEND_VIDEO: usize = 256;
 pub const RESEND_AUDIO: usize = 64;
 /// SSRCs that one peer may send: 63 tracks of three layers, each with its retransmissions.
 pub const SSRCS_MAX: usize = 384;
+
+/// How long packets may be on their way under the SSRC that a publisher's rtp stream had before.
+pub const LATE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Of the bytes that a subscription was sent, one in so many may be sent again: a fifth repairs a loss of one in six.
 /// Who loses more needs a lower layer, which congestion control chooses, and a key frame.
 pub const RESEND_SHARE: i32 = 5;

@@ -118,8 +118,9 @@ pub const REPLAY_BYTES_MAX: usize = 1 << 20;
 /// their bytes say.
 pub const REPLAY_PACKETS_MAX: usize = 1024;
 
-/// How long it keeps them: below the 10 s after which a rotated key is no longer accepted.
-pub const REPLAY_TIME_MAX: Duration = Duration::from_millis(9500);
+/// How long it keeps them: long enough before the end of what they have to be acknowledged in
+/// ([`peer::UNACKNOWLEDGED_TIME_MAX`]) that whoever comes back can still hear them.
+pub const REPLAY_TIME_MAX: Duration = Duration::from_secs(7);
 
 /// How long it keeps those of a participant that left: enough for a resume that is under way, and half of the 2 s after
 /// which nothing of the participant is left.

@@ -686,6 +686,26 @@ fn what_may_be_lost_is_gone_in_time_and_ends_nobody() {
 }
 
 #[test]
+fn a_burst_of_what_may_be_lost_is_gone_in_time_and_ends_nobody() {
+    for (count, len) in [(146, 500), (60, 1_100)] {
+        let mut wire = Wire::new();
+        wire.settle();
+        wire.client.channels.as_mut().unwrap().open_lossy(4);
+        wire.second(true, |_| true);
+        let message = vec![3; len];
+        for _ in 0..count {
+            wire.server.send(wire.now, wire.now, ChannelId::at(2), &message);
+        }
+        assert!(wire.server.channels.as_mut().unwrap().waiting_bytes() > 50_000);
+        for second in 0..12 {
+            wire.second(false, |_| true);
+            assert!(!wire.is_overdue(), "after {second} s");
+        }
+        assert_eq!(wire.server.channels.as_mut().unwrap().waiting_bytes(), 0);
+    }
+}
+
+#[test]
 fn a_channel_that_is_closed_while_something_waits_there_ends_the_client() {
     let mut wire = Wire::new();
     wire.settle();

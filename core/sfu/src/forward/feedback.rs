@@ -13,7 +13,7 @@ use rtp::twcc::Feedback;
 use super::allocate::{Demand, allocate};
 use super::arena::Memory;
 use super::bounded::Bounded;
-use super::peer::{Peer, Probe, Role};
+use super::peer::{INITIAL_ESTIMATE, Peer, Probe, Role};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
 use super::subscription::Subscription;
@@ -450,9 +450,11 @@ impl<M: Memory> Forward<M> {
         downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
         let carries =
             if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
-        let budget = carries.min(cap).saturating_sub(sound);
+        let carries = carries.min(cap);
+        let budget = carries.saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);
-        let is_flooded = sending > budget.percent(FLOODED_PERCENT);
+        // What is merely assumed of the way is no reason to stop a picture.
+        let is_flooded = carries < INITIAL_ESTIMATE && sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
             if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
                 subscription.fall(choice);

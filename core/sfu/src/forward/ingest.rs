@@ -73,7 +73,7 @@ impl<M: Memory> Forward<M> {
             }
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
-            let opened = place(peer, track, &unprotected.header, opened)?;
+            let opened = place(peer, track, now, &unprotected.header, opened)?;
             accept(track, now, entry, payload, &unprotected, &opened)
         });
         let Some(packet) = packet else {
@@ -223,6 +223,12 @@ fn open(
         peer.feedback_ssrc = header.ssrc;
     }
     let stream = match peer.ssrcs.get(&header.ssrc) {
+        Some(stream @ StreamRef { role: Role::Past { until }, .. }) => {
+            if now < *until {
+                return None;
+            }
+            StreamRef { role: Role::Media, ..*stream }
+        }
         Some(stream) => *stream,
         None => latch(peer, tracks, header, &extensions)?,
     };
@@ -284,13 +290,19 @@ fn latch(
 }
 
 /// Finds a packet's place in its rtp stream, which may begin anew under this packet's SSRC.
-fn place(peer: &mut Peer, track: &mut Track, header: &RtpHeader, opened: Opened) -> Option<Opened> {
+fn place(
+    peer: &mut Peer,
+    track: &mut Track,
+    now: Timestamp,
+    header: &RtpHeader,
+    opened: Opened,
+) -> Option<Opened> {
     if opened.stream.role == Role::Rtx {
         return Some(opened);
     }
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
     if stream.newest.is_some() && stream.spec.ssrc != Some(header.ssrc) {
-        peer.supersede(header.ssrc, opened.stream);
+        peer.supersede(now, header.ssrc, opened.stream);
         stream.begin_anew();
     }
     stream.spec.ssrc = Some(header.ssrc);
@@ -316,7 +328,12 @@ fn accept(
         reception.packet(opened.index, header.timestamp, now);
         stream.newest = stream.newest.max(Some(opened.index));
     }
-    let arrival = stream.nack.received(sequence::low_bits(opened.index), now);
+    let sequence = sequence::low_bits(opened.index);
+    // What is sent again comes after what was sent later. Else it is of the numbers that the stream had before.
+    if opened.stream.role == Role::Rtx && !stream.nack.lacks(sequence) {
+        return None;
+    }
+    let arrival = stream.nack.received(sequence, now);
     if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
         return None;
     }

@@ -13,7 +13,7 @@ use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 
 /// Assumed until feedback says otherwise: a camera in its largest layer and some sound.
-const INITIAL_ESTIMATE: DataRate = DataRate::from_kbps(3_000);
+pub(super) const INITIAL_ESTIMATE: DataRate = DataRate::from_kbps(3_000);
 /// Assumed until a report tells.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
@@ -25,13 +25,22 @@ pub(super) struct StreamRef {
     pub(super) role: Role,
 }
 
+impl StreamRef {
+    /// Whether both are of one rtp stream.
+    const fn is_of(&self, other: Self) -> bool {
+        self.track == other.track && self.spatial == other.spatial
+    }
+}
+
 /// What an SSRC is to its rtp stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Media,
     Rtx,
-    /// The stream goes on under another: what comes under this one is late.
-    Past,
+    /// The stream goes on under another: what comes under this one until then is late, and begins it anew later.
+    Past {
+        until: Timestamp,
+    },
 }
 
 /// What a payload type of the peer means.
@@ -167,8 +176,16 @@ impl Peer {
         self.ended.iter().rev().find(|ended| ended.ssrc == ssrc).copied()
     }
 
-    /// Remembers what an SSRC is, within bounds.
+    /// Remembers what an SSRC is, within bounds. Where there is no room it takes that of what the same rtp stream no
+    /// longer has.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what becomes of an entry does not hang on the order"
+    )]
     pub(super) fn learn(&mut self, ssrc: u32, stream: StreamRef) -> bool {
+        if self.ssrcs.len() >= limits::SSRCS_MAX {
+            self.ssrcs.retain(|_, place| !place.is_of(stream) || place.role == Role::Media);
+        }
         if self.ssrcs.len() >= limits::SSRCS_MAX && !self.ssrcs.contains_key(&ssrc) {
             return false;
         }
@@ -176,17 +193,24 @@ impl Peer {
         true
     }
 
-    /// An rtp stream begins anew under this SSRC. Those that it had are remembered as past, until it does so again.
-    pub(super) fn supersede(&mut self, ssrc: u32, stream: StreamRef) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "what becomes of an entry does not hang on the order"
-        )]
-        self.ssrcs.retain(|&other, place| {
-            if other == ssrc || (place.track, place.spatial) != (stream.track, stream.spatial) {
-                return true;
+    /// An rtp stream begins anew under this SSRC; the one that it had is past. Its retransmissions go on under any.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what becomes of an entry does not hang on the order"
+    )]
+    pub(super) fn supersede(&mut self, now: Timestamp, ssrc: u32, stream: StreamRef) {
+        self.ssrcs.retain(|&other, place| match place.role {
+            _ if !place.is_of(stream) => true,
+            _ if other == ssrc => {
+                place.role = Role::Media;
+                true
             }
-            std::mem::replace(&mut place.role, Role::Past) != Role::Past
+            Role::Media => {
+                place.role = Role::Past { until: now + limits::LATE_TIME_MAX };
+                true
+            }
+            Role::Rtx => true,
+            Role::Past { until } => now < until,
         });
     }
 
