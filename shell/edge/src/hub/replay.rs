@@ -189,11 +189,11 @@ mod tests {
             let each = replay.iter(Timestamp::from_millis(at)).map(|sent| sent.sequence);
             each.collect::<Vec<_>>()
         };
-        assert_eq!(held(&mut replay, 9499), [1, 2]);
-        assert_eq!(replay.due(), Some(Timestamp::from_millis(9500)));
-        assert_eq!(held(&mut replay, 9500), [2]);
-        replay.push(sent(9600, 3, REPLAY_BYTES_MAX));
-        assert_eq!(held(&mut replay, 9600), [3]);
+        assert_eq!(held(&mut replay, 6999), [1, 2]);
+        assert_eq!(replay.due(), Some(Timestamp::from_millis(7000)));
+        assert_eq!(held(&mut replay, 7000), [2]);
+        replay.push(sent(7100, 3, REPLAY_BYTES_MAX));
+        assert_eq!(held(&mut replay, 7100), [3]);
     }
 
     #[test]
