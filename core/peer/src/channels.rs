@@ -295,24 +295,18 @@ impl Channels {
     /// Notes what has been acknowledged and what should have been; when to look again.
     fn due(&mut self) -> Option<Instant> {
         let since = self.waits_since?;
-        let (mut oldest, mut oldest_promised) = (None, None);
-        for place in 0..self.channels.len() {
-            let Some(stream) = self.stream_at(place) else { continue };
-            let waiting = self.buffered_in(stream);
-            let Some(channel) = self.channels.get_mut(place)?.as_mut() else { continue };
-            channel.backlog.settle(waiting);
-            oldest = [oldest, channel.backlog.oldest()].into_iter().flatten().min();
-            if channel.loses == Loses::Nothing {
-                let promised = channel.backlog.oldest();
-                oldest_promised = [oldest_promised, promised].into_iter().flatten().min();
-            }
+        let (_, association) = self.association.as_mut()?;
+        for channel in self.channels.iter_mut().flatten() {
+            channel.backlog.settle(buffered(association, channel.stream));
         }
-        if oldest.is_none() {
+        if self.channels.iter().flatten().all(|channel| channel.backlog.is_empty()) {
             self.waits_since = None;
             return None;
         }
-        let is_over = |oldest: Instant| self.now >= oldest + UNACKNOWLEDGED_TIME_MAX;
-        self.is_overdue |= oldest_promised.is_some_and(is_over);
+        let promised =
+            self.channels.iter().flatten().filter(|channel| channel.loses == Loses::Nothing);
+        let oldest = promised.filter_map(|channel| channel.backlog.oldest()).min();
+        self.is_overdue |= oldest.is_some_and(|it| self.now >= it + UNACKNOWLEDGED_TIME_MAX);
         Some((since + UNACKNOWLEDGED_TIME_MAX).max(self.now + OVERDUE_EVERY))
     }
 
@@ -518,10 +512,6 @@ impl Channels {
 
     fn channel_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
         self.channels.get_mut(usize::from(id.0))?.as_mut()
-    }
-
-    fn stream_at(&self, place: usize) -> Option<u16> {
-        Some(self.channels.get(place)?.as_ref()?.stream)
     }
 
     fn place(&self, stream: u16) -> Option<usize> {

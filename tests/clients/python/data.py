@@ -4,6 +4,7 @@ streams; the last three between a Python client and livekit-client in Chromium t
 import asyncio
 import hashlib
 import os
+from collections.abc import Coroutine
 
 from client import check, fresh_key, fresh_room, join, scenario, until
 from livekit import rtc
@@ -13,6 +14,27 @@ RELIABLE_COUNT = 200
 LOSSY_COUNT = 50
 # Larger than one message of a data channel, so it travels in chunks.
 LARGE_BYTES = 300_000
+
+
+class Mailbox:
+    """What comes to a participant by stream: letters by topic, parcels by name."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        self.letters: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+        self.parcels: asyncio.Queue[tuple[str, str, bytes]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        room.register_text_stream_handler("letter", lambda *it: self._start(self._read_letter(*it)))
+        room.register_byte_stream_handler("parcel", lambda *it: self._start(self._read_parcel(*it)))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))
+
+    async def _read_letter(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        self.letters.put_nowait((sender, reader.info.topic, await reader.read_all()))
+
+    async def _read_parcel(self, reader: rtc.ByteStreamReader, sender: str) -> None:
+        content = b"".join([chunk async for chunk in reader])
+        self.parcels.put_nowait((sender, reader.info.name, content))
 
 
 async def act() -> None:
@@ -62,28 +84,14 @@ async def calls_with_a_browser(ada: rtc.Room, ben: SdkPerson) -> None:
 
 
 async def streams_with_a_browser(ada: rtc.Room, ben: SdkPerson) -> None:
-    came: asyncio.Queue[tuple[str, str, bytes]] = asyncio.Queue()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def read_text(reader: rtc.TextStreamReader, sender: str) -> None:
-        came.put_nowait((sender, "", (await reader.read_all()).encode()))
-
-    async def read_bytes(reader: rtc.ByteStreamReader, sender: str) -> None:
-        came.put_nowait((sender, reader.info.name, b"".join([chunk async for chunk in reader])))
-
-    ada.register_text_stream_handler(
-        "letter", lambda reader, sender: tasks.add(asyncio.create_task(read_text(reader, sender)))
-    )
-    ada.register_byte_stream_handler(
-        "parcel", lambda reader, sender: tasks.add(asyncio.create_task(read_bytes(reader, sender)))
-    )
+    mailbox = Mailbox(ada)
     letter = "Grüße aus dem Raum. " * 5_000
     await ada.local_participant.send_text(letter, topic="letter")
     told = await ben.hears("text")
     check((told["from"], told["text"]) == ("ada", letter), "a text stream arrives in Chromium")
     ben.order("text", text=letter)
-    heard = await asyncio.wait_for(came.get(), 10)
-    check(heard == ("ben", "", letter.encode()), "and one of Chromium's in Python")
+    heard = await asyncio.wait_for(mailbox.letters.get(), 10)
+    check(heard == ("ben", "letter", letter), "and one of Chromium's in Python")
 
     parcel = os.urandom(LARGE_BYTES)
     out = await ada.local_participant.stream_bytes("a.bin", total_size=LARGE_BYTES, topic="parcel")
@@ -97,7 +105,7 @@ async def streams_with_a_browser(ada: rtc.Room, ben: SdkPerson) -> None:
     )
     ben.order("bytes", name="b.bin", length=LARGE_BYTES)
     sent = await ben.hears("sent")
-    sender, name, received = await asyncio.wait_for(came.get(), 20)
+    sender, name, received = await asyncio.wait_for(mailbox.parcels.get(), 20)
     check(
         (sender, name, hashlib.sha256(received).hexdigest()) == ("ben", "b.bin", sent["digest"]),
         f"and one of Chromium's of {len(received)} bytes in Python",
@@ -196,25 +204,10 @@ async def calls(ada: rtc.Room, ben: rtc.Room) -> None:
 
 
 async def streams(ada: rtc.Room, ben: rtc.Room) -> None:
-    texts: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
-    blobs: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def read_text(reader: rtc.TextStreamReader, sender: str) -> None:
-        texts.put_nowait((sender, reader.info.topic, await reader.read_all()))
-
-    async def read_bytes(reader: rtc.ByteStreamReader, _sender: str) -> None:
-        blobs.put_nowait((reader.info.name, b"".join([chunk async for chunk in reader])))
-
-    ben.register_text_stream_handler(
-        "letter", lambda reader, sender: tasks.add(asyncio.create_task(read_text(reader, sender)))
-    )
-    ben.register_byte_stream_handler(
-        "parcel", lambda reader, sender: tasks.add(asyncio.create_task(read_bytes(reader, sender)))
-    )
+    mailbox = Mailbox(ben)
     letter = "Grüße aus dem Raum. " * 5_000
     await ada.local_participant.send_text(letter, topic="letter")
-    sender, topic, text = await asyncio.wait_for(texts.get(), 10)
+    sender, topic, text = await asyncio.wait_for(mailbox.letters.get(), 10)
     check(
         (sender, topic) == ("ada", "letter") and text == letter,
         f"a text stream of {len(letter)} letters arrives",
@@ -225,7 +218,7 @@ async def streams(ada: rtc.Room, ben: rtc.Room) -> None:
         await writer.write(word)
     await writer.aclose()
     check(
-        (await asyncio.wait_for(texts.get(), 10))[2] == "in three parts", "a text stream may grow"
+        (await asyncio.wait_for(mailbox.letters.get(), 10))[2] == "in three parts", "a text stream may grow"
     )
 
     parcel = os.urandom(LARGE_BYTES)
@@ -234,7 +227,7 @@ async def streams(ada: rtc.Room, ben: rtc.Room) -> None:
     )
     await out.write(parcel)
     await out.aclose()
-    name, received = await asyncio.wait_for(blobs.get(), 20)
+    _, name, received = await asyncio.wait_for(mailbox.parcels.get(), 20)
     check(
         name == "parcel.bin" and received == parcel,
         f"a byte stream of {LARGE_BYTES} bytes arrives whole",

@@ -183,11 +183,11 @@ impl Peer {
         reason = "what becomes of an entry does not hang on the order"
     )]
     pub(super) fn learn(&mut self, ssrc: u32, stream: StreamRef) -> bool {
-        if self.ssrcs.len() >= limits::SSRCS_MAX {
-            self.ssrcs.retain(|_, place| !place.is_of(stream) || place.role == Role::Media);
-        }
         if self.ssrcs.len() >= limits::SSRCS_MAX && !self.ssrcs.contains_key(&ssrc) {
-            return false;
+            self.ssrcs.retain(|_, place| !place.is_of(stream) || place.role == Role::Media);
+            if self.ssrcs.len() >= limits::SSRCS_MAX {
+                return false;
+            }
         }
         self.ssrcs.insert(ssrc, stream);
         true

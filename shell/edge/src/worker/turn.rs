@@ -279,14 +279,14 @@ impl Worker {
             ToWorker::Send { peer, channel, since, message } => {
                 let message = message.into_inner();
                 self.load.remove(message.len());
-                let metrics = Arc::clone(&self.metrics);
+                let mut keeps_up = true;
                 self.drive(now, peer, |seat| {
-                    let keeps_up = seat.send(now, since, channel, message);
-                    if !keeps_up {
-                        give_up(&metrics, peer);
-                    }
+                    keeps_up = seat.send(now, since, channel, message);
                     keeps_up
                 });
+                if !keeps_up {
+                    give_up(&self.metrics, peer);
+                }
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
             ToWorker::Beat(pulse) => {
@@ -619,16 +619,16 @@ impl Worker {
         {
             self.timers.pop_first();
             self.guard(|worker| {
-                let metrics = Arc::clone(&worker.metrics);
+                let mut keeps_up = true;
                 worker.drive(now, peer, |seat| {
                     seat.wake = Timestamp::MAX;
                     seat.peer.handle_timeout(now);
-                    let keeps_up = now < seat.overdue_at();
-                    if !keeps_up {
-                        give_up(&metrics, peer);
-                    }
+                    keeps_up = now < seat.overdue_at();
                     keeps_up && now.since(seat.checked_at) < CHECK_SILENCE_MAX
                 });
+                if !keeps_up {
+                    give_up(&worker.metrics, peer);
+                }
             });
         }
         if self.forward.next_timeout() <= now {
