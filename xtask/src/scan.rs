@@ -1,18 +1,18 @@
 //! What a server's log must not say.
 //!
-//! Owns: the search for tokens, secrets, named values and client addresses in a finished log.
+//! Owns: the search for tokens, keys, secrets, named values and client addresses in a finished log.
 //! Guarantees: a finding is reported by line and kind; the value itself is not repeated.
 //! Not here: preventing it; that is `model::Sensitive` and the log's own style.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::server::{API_SECRET, Ports};
+use crate::server::{API_KEY, API_SECRET, Ports};
 
 /// How tokens begin: JSON Web Tokens with `{"` in base64, AccessToken2 with its version and, in base64, the first
 /// byte of zlib and each of the second.
 const TOKEN_STARTS: [&str; 5] = ["eyJ", "007eJ", "007eN", "007eA", "007eF"];
 
-/// Reports each line of `log` that holds a token, the API secret, one of `sensitive`, or an
+/// Reports each line of `log` that holds a token, the API key or its secret, one of `sensitive`, or an
 /// address that is not the server's own, which is `address`.
 ///
 /// A client is on loopback too, so an address is the server's only with one of `ports`.
@@ -30,6 +30,9 @@ pub(crate) fn findings(
         }
         if holds_word(line, API_SECRET) {
             report("the API secret");
+        }
+        if holds_word(line, API_KEY) {
+            report("a project's name");
         }
         for (number, value) in sensitive.iter().enumerate() {
             if holds_word(line, value) {
@@ -112,6 +115,7 @@ mod tests {
         check("WARN bad token 007eJxTYBBbsMM", 1);
         check("WARN number 007 or id 007ea007ed", 0);
         check("INFO key secret", 1);
+        check("INFO token of devkey", 1);
         check("INFO joined identity=alice", 1);
         check("INFO key k-3f9a of alice", 2);
     }

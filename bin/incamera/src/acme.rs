@@ -236,7 +236,7 @@ impl Keeping {
     fn fail(&self, failure: &(dyn std::error::Error + Send + Sync)) {
         let now = certificate::now();
         self.showing.metrics().certificates_failed.count();
-        let reason = LogData(reason(failure));
+        let reason = LogData(self.reason(failure));
         let next = LogData(self.retry_at(now).max(self.hold.until()));
         let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
         if serves {
@@ -254,6 +254,15 @@ impl Keeping {
                 next = next
             );
         }
+    }
+
+    /// What went wrong, as it may stand in a log: an authority that does not take the contact's address quotes it.
+    fn reason(&self, failure: &dyn std::error::Error) -> String {
+        let mut text = harmless::text(&log::reasons(failure));
+        if let Some(email) = &self.settings.email {
+            text = text.replace(email.expose(), "(tls.acme.email)");
+        }
+        text.chars().take(REASON_MAX).collect()
     }
 
     async fn keep_failures(&self) {
@@ -297,11 +306,6 @@ async fn blocking(
     work: impl FnOnce() -> Result<(), String> + Send + 'static,
 ) -> Result<(), String> {
     spawn_blocking(work).await.map_err(|error| error.to_string())?
-}
-
-/// What went wrong, as it may stand in a log.
-fn reason(failure: &dyn std::error::Error) -> String {
-    harmless::text(&log::reasons(failure)).chars().take(REASON_MAX).collect()
 }
 
 /// A certificate of nobody's for no name.

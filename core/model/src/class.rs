@@ -5,6 +5,7 @@
 //! a person's or secret nothing is `Loggable`.
 //! Not here: the class of each field on the wire (`wire::classes`), writing a log (`edge::log`).
 
+use std::borrow::Borrow;
 use std::fmt;
 
 /// What a value is about. Each is protected at least as well as those before it.
@@ -17,7 +18,7 @@ pub enum DataClass {
     /// About an end user, a device or a network, or written by one: names, identities, metadata, attributes,
     /// addresses, how good a connection is.
     EndUser,
-    /// About the customer: storage places, accounts, addresses of other services.
+    /// About the customer: its projects and contact, storage places, addresses of other services.
     Account,
     /// What is said in a call: sound, picture, chat, data.
     CallContent,
@@ -123,6 +124,40 @@ impl<T> From<T> for CallContent<T> {
 
 impl<T> Classified for CallContent<T> {
     const CLASS: DataClass = DataClass::CallContent;
+}
+
+/// What says who the customer is, or where: a project's name, a contact address. `Debug` shows none of it, and it has
+/// no `Display` and no `Serialize`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountData<T>(T);
+
+impl<T> AccountData<T> {
+    /// Wraps `value`.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one use that needs it.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Classified for AccountData<T> {
+    const CLASS: DataClass = DataClass::Account;
+}
+
+impl<T> fmt::Debug for AccountData<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccountData(…)")
+    }
+}
+
+/// A map of projects is asked by the name that a token claims.
+impl Borrow<str> for AccountData<Box<str>> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 macro_rules! log_number {

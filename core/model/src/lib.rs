@@ -14,7 +14,7 @@ mod share;
 mod time;
 mod track;
 
-pub use class::{CallContent, Classified, DataClass, LogData, Loggable};
+pub use class::{AccountData, CallContent, Classified, DataClass, LogData, Loggable};
 pub use extension::ExtensionKind;
 pub use id::{
     Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,

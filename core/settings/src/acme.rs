@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use model::AccountData;
+
 use crate::Fault;
 use crate::limits::{DOMAINS_MAX, EMAIL_MAX};
 use crate::server::port;
@@ -27,7 +29,7 @@ pub struct Acme {
     /// What clients call this server: at least one, in small letters, none twice.
     pub domains: Vec<String>,
     /// Where the authority may write to.
-    pub email: Option<String>,
+    pub email: Option<AccountData<String>>,
     /// Where the authority says what it can: an https address.
     pub directory_url: String,
     /// The path of the authorities by which the directory's own certificate is judged, if not the system's.
@@ -118,14 +120,17 @@ fn domain(node: &Node) -> Result<String, Fault> {
     Ok(name)
 }
 
-fn email(node: &Node) -> Result<String, Fault> {
+fn email(node: &Node) -> Result<AccountData<String>, Fault> {
     let text = node.text()?;
     let is_good = text.len() <= EMAIL_MAX
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b",?&%<>\"".contains(&byte))
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b",?&%<>\"\\".contains(&byte))
         && text.split_once('@').is_some_and(|(name, host)| {
             !name.is_empty() && !host.is_empty() && !host.contains('@')
         });
-    if is_good { Ok(text.to_owned()) } else { Err(node.fault("one e-mail address is wanted here")) }
+    if !is_good {
+        return Err(node.fault("one e-mail address is wanted here"));
+    }
+    Ok(AccountData::new(text.to_owned()))
 }
 
 fn directory(node: &Node) -> Result<String, Fault> {

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::claims::Claims;
 use crate::grant::{Ends, VideoGrant};
-use crate::key::ProjectKeys;
+use crate::key::{ProjectKeys, ProjectName};
 use crate::limits::{ACCESS_TOKEN_MAX, CLOCK_LEEWAY_S};
 use crate::token::{TokenError, TokenId, TokenKind, VerifiedToken};
 
@@ -75,7 +75,7 @@ pub(crate) fn verify(
             ..Claims::default()
         },
         id: TokenId::of_signed(signed),
-        issuer: id.into(),
+        issuer: ProjectName::new(id.into()),
         kind: TokenKind::Original,
         ends,
     })

@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use model::AccountData;
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,9 @@ use crate::rinse;
 pub const RESERVED_PREFIX: &str = "incamera:";
 /// The issuer of refresh tokens.
 pub(crate) const REFRESH_ISSUER: &str = "incamera:refresh";
+
+/// What a project is called: an API key, or an app's id. It is the issuer of the project's tokens.
+pub type ProjectName = AccountData<Box<str>>;
 
 /// How a key signs. A token's header must name the algorithm of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,7 @@ impl Secret {
 /// An API key and its secret: what a customer's back end mints tokens with.
 #[derive(Clone)]
 pub struct ProjectKey {
-    name: Box<str>,
+    name: ProjectName,
     secret: Secret,
 }
 
@@ -153,7 +157,7 @@ impl ProjectKey {
 
     /// The API key: the issuer of its tokens.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub const fn name(&self) -> &ProjectName {
         &self.name
     }
 
@@ -171,7 +175,7 @@ impl fmt::Debug for ProjectKey {
 /// A project whose back end mints with private keys: the server cannot mint what it verifies.
 #[derive(Clone, Debug)]
 pub struct PublicProject {
-    name: Box<str>,
+    name: ProjectName,
     keys: PublicKeys,
 }
 
@@ -188,7 +192,7 @@ impl PublicProject {
 /// An app of Agora's and its certificate, the shared secret that its AccessToken2 tokens are signed with.
 #[derive(Clone)]
 pub struct App {
-    id: Box<str>,
+    id: ProjectName,
     certificate: Secret,
 }
 
@@ -203,7 +207,10 @@ impl App {
         if !is_hexadecimal(id) || !is_hexadecimal(certificate) {
             return Err(KeyError::NotHexadecimal);
         }
-        Ok(Self { id: id.into(), certificate: Secret::new(certificate.as_bytes()) })
+        Ok(Self {
+            id: ProjectName::new(id.into()),
+            certificate: Secret::new(certificate.as_bytes()),
+        })
     }
 
     /// Whether the signature is right under the key that issue time and salt make of the certificate.
@@ -239,7 +246,7 @@ pub enum Project {
 impl Project {
     /// The issuer of its tokens.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub const fn name(&self) -> &ProjectName {
         match self {
             Self::Shared(key) => &key.name,
             Self::Public(project) => &project.name,
@@ -286,7 +293,7 @@ impl fmt::Debug for RefreshKey {
 /// Everybody whose tokens are taken.
 #[derive(Clone, Debug)]
 pub struct ProjectKeys {
-    projects: BTreeMap<Box<str>, Project>,
+    projects: BTreeMap<ProjectName, Project>,
     refresh: RefreshKey,
 }
 
@@ -301,7 +308,7 @@ impl ProjectKeys {
     ) -> Result<Self, KeyError> {
         let mut projects = BTreeMap::new();
         for project in all {
-            if projects.insert(project.name().into(), project).is_some() {
+            if projects.insert(project.name().clone(), project).is_some() {
                 return Err(KeyError::NameTaken);
             }
         }
@@ -361,12 +368,12 @@ impl Verifier<'_> {
 }
 
 /// A name that a project may have.
-fn checked(name: &str) -> Result<Box<str>, KeyError> {
+fn checked(name: &str) -> Result<ProjectName, KeyError> {
     if name.is_empty() || name.len() > KEY_NAME_MAX {
         return Err(KeyError::NameLength);
     }
     if name.starts_with(RESERVED_PREFIX) {
         return Err(KeyError::NameReserved);
     }
-    Ok(name.into())
+    Ok(ProjectName::new(name.into()))
 }

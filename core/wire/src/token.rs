@@ -21,7 +21,7 @@ use crate::access_token2;
 pub use crate::claims::Claims;
 use crate::claims::Date;
 use crate::grant::{Ends, Permission};
-use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, REFRESH_ISSUER};
+use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, ProjectName, REFRESH_ISSUER};
 use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
 use crate::rinse;
 use crate::shape::{self, ShapeError};
@@ -151,7 +151,7 @@ pub struct VerifiedToken {
     /// Its name; the original's for a refresh token.
     pub id: TokenId,
     /// The API key that minted it; that minted the original for a refresh token.
-    pub issuer: Box<str>,
+    pub issuer: ProjectName,
     /// Who minted it.
     pub kind: TokenKind,
     /// When what it grants ends; the original's for a refresh token.
@@ -290,7 +290,7 @@ fn believe(
             Some(jti) => TokenId::of_jti(issuer, jti),
             None => TokenId::of_signed(signed.as_bytes()),
         };
-        (TokenKind::Original, issuer.into(), id)
+        (TokenKind::Original, Box::from(issuer), id)
     };
 
     let identity = payload.sub.filter(|sub| !sub.is_empty()).or_else(|| jti.clone());
@@ -302,7 +302,7 @@ fn believe(
         expires_at,
         ..payload.claims
     };
-    Ok(VerifiedToken { claims, id, issuer, kind, ends })
+    Ok(VerifiedToken { claims, id, issuer: ProjectName::new(issuer), kind, ends })
 }
 
 /// The id that a token will have if it is believed, for whoever revokes it and has no key to verify it with.
@@ -330,7 +330,7 @@ pub fn claimed_id(token: &str) -> Result<TokenId, TokenError> {
 /// Mints a token. It names `key` as its issuer; all else is as `claims` say.
 #[must_use]
 pub fn mint(key: &ProjectKey, claims: &Claims) -> String {
-    let signed = signed(Algorithm::Hs256, None, key.name(), claims, None);
+    let signed = signed(Algorithm::Hs256, None, key.name().expose(), claims, None);
     let signature = key.sign(signed.as_bytes());
     seal(signed, &signature)
 }
@@ -358,7 +358,7 @@ pub fn mint_with(
 #[must_use]
 pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
     let origin = Origin {
-        issuer: token.issuer.clone(),
+        issuer: token.issuer.expose().clone(),
         id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
         ends: token.ends,
     };

@@ -317,6 +317,7 @@ fn refusal(error: &Error) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use wire::key::ProjectName;
     use wire::token::{Claims, TokenKind};
 
     use super::*;
@@ -325,7 +326,7 @@ mod tests {
         VerifiedToken {
             claims: Claims::default(),
             id: TokenId::of_jti(issuer, &name.to_string()),
-            issuer: issuer.into(),
+            issuer: ProjectName::new(issuer.into()),
             kind: TokenKind::Original,
             ends: wire::grant::Ends::default(),
         }

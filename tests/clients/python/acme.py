@@ -41,7 +41,7 @@ HASTY = Pebble(FOLDER, DNS, name="hasty", life_s=LIFE_S, **PORTS)
 
 # Before anything reads them, as the clients do when they are imported.
 os.environ["INCAMERA_URL"] = f"https://localhost:{HTTP_PORT}"
-os.environ["INCAMERA_KEY"] = "operator"
+os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 (FOLDER / "roots.pem").write_text(PEBBLE.root + HASTY.root)
 os.environ["SSL_CERT_FILE"] = str(FOLDER / "roots.pem")
@@ -63,7 +63,7 @@ def write(acme: dict[str, Any], more: str = "") -> str:
         f"port: {HTTP_PORT}\n"
         "bind_addresses: [127.0.0.1]\n"
         f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: 127.0.0.1}}\n"
-        f"keys: {{operator: {API_SECRET}}}\n"
+        f"keys: {{clinic7: {API_SECRET}}}\n"
         f"{more}tls:\n  acme: {json.dumps(acme)}\n"
     )
     return str(path)
@@ -229,6 +229,16 @@ async def leaves_alone_who_wants_it() -> None:
         authority.server_close()
 
 
+async def takes_no_contact_for_an_answer() -> None:
+    """A contact's address that the settings take and the authority does not: it says so and quotes it."""
+    email = "on..call@example.org"
+    mark_sensitive(email)
+    with started(of(PEBBLE, "contact", email=email)) as server:
+        await until("it is refused", 10, lambda: server.says("no certificate was given: nobody can join"))
+        check(server.says("contact email") and server.says("(tls.acme.email)"),
+              "whose contact's address an authority refuses is told where it stands")
+
+
 async def gets_the_first(state: str) -> int:
     with started(of(PEBBLE, state, email="ops@example.org")) as server:
         await given(server)
@@ -371,6 +381,7 @@ async def main() -> None:
         await asyncio.to_thread(refuses_what_cannot_work)
         await waits_for_an_authority()
         await leaves_alone_who_wants_it()
+        await takes_no_contact_for_an_answer()
         serial = await gets_the_first("kept")
         await keeps_it("kept", serial)
         await answers_over_http()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 IS_CLIENT = "--client" in sys.argv
 if not IS_CLIENT:
-    os.environ["INCAMERA_KEY"] = "operator"
+    os.environ["INCAMERA_KEY"] = "clinic7"
     os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 
 from client import (  # noqa: E402
@@ -61,7 +61,7 @@ def settings(folder: Path, rtc: str, bind: str = f"['{FIRST}', '{SECOND}', '{SIX
     path = folder / "server.yaml"
     path.write_text(
         f"port: {HTTP_PORT}\nbind_addresses: {bind}\nbehind_proxy: true\n"
-        f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, {rtc}}}\nkeys: {{operator: {API_SECRET}}}\n"
+        f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, {rtc}}}\nkeys: {{clinic7: {API_SECRET}}}\n"
     )
     return str(path)
 

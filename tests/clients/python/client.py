@@ -63,6 +63,10 @@ def mark_sensitive(value: str) -> None:
             file.write(f"{value}\n")
 
 
+# A scenario with a server of its own may have another project than the development server's.
+mark_sensitive(API_KEY)
+
+
 async def join(room_name: str, identity: str, *, key: str | None = None) -> rtc.Room:
     """Joins a room; with `key`, end-to-end encrypted under that text."""
     return await enter(rtc.Room(), room_name, identity, key=key)

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-os.environ["INCAMERA_KEY"] = "operator"
+os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
@@ -77,7 +77,7 @@ async def holds_a_call(folder: Path) -> None:
     binary.chmod(0o755)
     config = folder / "server.yaml"
     config.write_text(
-        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\nkeys: {{operator: {API_SECRET}}}\n"
+        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\nkeys: {{clinic7: {API_SECRET}}}\n"
     )
     os.chown(config, 0, NOBODY)
     config.chmod(0o640)
@@ -112,7 +112,7 @@ async def says_what_a_reload_does_not_do(folder: Path) -> None:
 
     def write(port: int = HTTP_PORT, more: str = "") -> None:
         config.write_text(
-            f"port: {port}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: 0}}\nkeys: {{operator: {API_SECRET}}}\n{more}"
+            f"port: {port}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: 0}}\nkeys: {{clinic7: {API_SECRET}}}\n{more}"
         )
 
     write()

@@ -124,7 +124,7 @@ class Patient:
             f"port: {HTTP_PORT}\nbind_addresses: [127.0.0.1]\n"
             "tls: {cert_file: server.pem, key_file: server.key}\n"
             f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: {node_ip}}}\n"
-            f"keys: {{operator: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
+            f"keys: {{clinic7: {SECRET}}}\nrevocations: revoked.yaml\n{more}"
         )
         (self.folder / "revoked.yaml").write_text("tokens: []\n")
         os.chmod(path, 0o640)
@@ -219,8 +219,8 @@ def warns(folder: Path, patient: Patient) -> None:
     check(rights() == expected, "and so is a revocation file that others write")
     (folder / "revoked.yaml").chmod(0o644)
     keys, text = folder / "keys.yaml", (folder / "server.yaml").read_text()
-    keys.write_text(f"operator: {SECRET}\n")
-    (folder / "server.yaml").write_text(text.replace(f"keys: {{operator: {SECRET}}}", "key_file: keys.yaml"))
+    keys.write_text(f"clinic7: {SECRET}\n")
+    (folder / "server.yaml").write_text(text.replace(f"keys: {{clinic7: {SECRET}}}", "key_file: keys.yaml"))
     for mode, said_, fix in ((0o644, "wrong", "chmod o="), (0o662, "wrong", "chmod o-w")):
         keys.chmod(mode)
         what = f"a key file of {mode:o} is {said_}, and settings without a secret are not"

@@ -52,7 +52,7 @@ def value(line: str) -> str:
 APP, CERTIFICATE = read("app").split()
 SHARED = value(read("eddsa/shared.yaml"))
 FOREIGN = "not the secret of the server, though it is long enough"
-for secret in (SHARED, CERTIFICATE):
+for secret in (APP, SHARED, CERTIFICATE):
     mark_sensitive(secret)
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ["INCAMERA_KEY"] = "operator"
+os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
@@ -52,7 +52,7 @@ def settings() -> str:
         (FOLDER / "refresh").write_text(secrets.token_urlsafe(32))
         path.write_text(
             f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\n"
-            f"keys: {{operator: {API_SECRET}}}\nrefresh_secret_file: refresh\n"
+            f"keys: {{clinic7: {API_SECRET}}}\nrefresh_secret_file: refresh\n"
         )
     return str(path)
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 SECRET = secrets.token_urlsafe(32)
-os.environ["INCAMERA_KEY"] = "operator"
+os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = SECRET
 os.environ["INCAMERA_URL"] = f"https://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
@@ -42,11 +42,11 @@ PEOPLE = {name: f"{name}-{secrets.token_hex(4)}" for name in ("one", "two", "thr
 
 def token(name: str) -> str:
     """A back end's, with a name of its own."""
-    claims = api.AccessToken("operator", SECRET).with_grants(api.VideoGrants(room_list=True)).claims
+    claims = api.AccessToken("clinic7", SECRET).with_grants(api.VideoGrants(room_list=True)).claims
     import jwt
 
     now = int(time.time())
-    content = {**claims.asdict(), "iss": "operator", "jti": PEOPLE[name], "nbf": now - 5, "exp": now + 600}
+    content = {**claims.asdict(), "iss": "clinic7", "jti": PEOPLE[name], "nbf": now - 5, "exp": now + 600}
     return jwt.encode(content, SECRET, "HS256")
 
 
@@ -55,7 +55,7 @@ TOKENS = {name: token(name) for name in PEOPLE}
 
 def entries(*names: str) -> str:
     """A list, a line for each."""
-    return "tokens:\n" + "".join(f"  - {{key: operator, jti: {PEOPLE[name]}}}\n" for name in names)
+    return "tokens:\n" + "".join(f"  - {{key: clinic7, jti: {PEOPLE[name]}}}\n" for name in names)
 
 
 async def answer(name: str) -> tuple[int, str]:
@@ -92,7 +92,7 @@ class Files:
         self.settings, self.revoked = folder / "server.yaml", folder / "revoked.yaml"
         self.keys, self.certificate = folder / "keys.yaml", folder / "server.pem"
         self.keys.touch(0o600)
-        self.keys.write_text(f"operator: {SECRET}\n")
+        self.keys.write_text(f"clinic7: {SECRET}\n")
         AUTHORITY.certify(folder, ["127.0.0.1"])
         self.write_settings()
 

@@ -47,7 +47,7 @@ def trust() -> None:
 # Before anything reads them, as the clients do when they are imported.
 os.environ["INCAMERA_URL"] = f"https://localhost:{HTTP_PORT}"
 if not IS_STRANGER:
-    os.environ["INCAMERA_KEY"] = "operator"
+    os.environ["INCAMERA_KEY"] = "clinic7"
     os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
     trust()
 
@@ -77,7 +77,7 @@ def write_settings(folder: Path, stem: str = "server") -> str:
         f"  cert_file: {stem}.pem\n"
         f"  key_file: {stem}.key\n"
         f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}, node_ip: 127.0.0.1}}\n"
-        f"keys: {{operator: {API_SECRET}}}\n"
+        f"keys: {{clinic7: {API_SECRET}}}\n"
     )
     return str(path)
 
@@ -167,13 +167,13 @@ def incamera_room(
     url: str, environment: Mapping[str, str], *options: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [BINARY, "room", "list", "--url", url, "--api-key", "operator", *options],
+        [BINARY, "room", "list", "--url", url, "--api-key", "clinic7", *options],
         env={**environment, "INCAMERA_API_SECRET": API_SECRET}, capture_output=True, text=True,
     )  # fmt: skip
 
 
 async def answers_livekit_api() -> None:
-    async with api.LiveKitAPI(SERVER, "operator", API_SECRET) as server:
+    async with api.LiveKitAPI(SERVER, "clinic7", API_SECRET) as server:
         try:
             await server.room.list_rooms(api.ListRoomsRequest())
         except aiohttp.ClientConnectionError as error:
@@ -231,7 +231,7 @@ async def forgets_what_rode_under_it(server: Server) -> None:
     """TLS has buffers of its own; what passed through them is as gone as all else."""
     memory, room_name = Memory(server.process.pid), fresh_room("tls")
     jwt = (
-        api.AccessToken("operator", API_SECRET)
+        api.AccessToken("clinic7", API_SECRET)
         .with_identity(mark("ada_identity"))
         .with_name(mark("ada_name"))
         .with_metadata(mark("ada_metadata"))

@@ -121,7 +121,7 @@ async fn account(
 
 /// Makes an account and keeps it, before anything is asked for with it.
 async fn enrol(settings: &Acme, client: &Client, state: &State) -> Result<Account, Failure> {
-    let contact = settings.email.as_ref().map(|email| format!("mailto:{email}"));
+    let contact = settings.email.as_ref().map(|email| format!("mailto:{}", email.expose()));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
     let asked = NewAccount {
         contact: &contact,

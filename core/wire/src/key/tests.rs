@@ -20,11 +20,12 @@ fn keys_that_cannot_be_trusted_are_refused() {
 }
 
 #[test]
-fn secrets_do_not_print() {
+fn secrets_and_names_do_not_print() {
     let key = ProjectKey::hs256("the-key", SECRET).unwrap();
     let keys = ProjectKeys::new(RefreshKey::new(&[0x41; 32]), [key.into()]).unwrap();
     let text = format!("{keys:?}");
-    assert!(text.contains("the-key"));
+    assert!(text.contains("AccountData(…)"), "{text}");
+    assert!(!text.contains("the-key"), "{text}");
     assert!(!text.contains("0123") && !text.contains("65, 65"), "{text}");
 }
 

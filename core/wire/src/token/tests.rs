@@ -59,7 +59,7 @@ fn claims() -> Claims {
 fn a_minted_token_verifies_to_what_it_was_minted_from() {
     let verified = verify(&keys(), &mint(&key(), &claims()), NOW).unwrap();
     assert!(verified.claims == claims());
-    assert_eq!((&*verified.issuer, verified.kind), ("project", TokenKind::Original));
+    assert_eq!((&**verified.issuer.expose(), verified.kind), ("project", TokenKind::Original));
 }
 
 #[test]

@@ -328,7 +328,7 @@ impl Hub {
         };
         let access = Arc::clone(&self.config.access.borrow());
         // Without the key of the original, it would be refused.
-        let is_taken = access.keys.project(&seat.token.issuer).is_some();
+        let is_taken = access.keys.project(seat.token.issuer.expose()).is_some();
         let fresh = wire::token::mint_refresh(&access.keys, &seat.token).filter(|_| is_taken);
         if let Some(token) = fresh {
             self.send(peer, Message::RefreshToken(token));

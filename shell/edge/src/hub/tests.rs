@@ -8,7 +8,7 @@ use prost::Message as _;
 use sfu::Instruction;
 use tokio::sync::oneshot;
 use wire::grant::{Ends, VideoGrant};
-use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
+use wire::key::{ProjectKey, ProjectKeys, ProjectName, RefreshKey};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message as Told;
 use wire::revocation::Revocations;
@@ -88,7 +88,7 @@ fn token(identity: &str, room: &str) -> VerifiedToken {
             ..Claims::default()
         },
         id: TokenId::of_jti("devkey", identity),
-        issuer: "devkey".into(),
+        issuer: ProjectName::new("devkey".into()),
         kind: TokenKind::Original,
         ends: Ends::default(),
     }
