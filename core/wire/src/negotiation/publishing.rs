@@ -129,6 +129,11 @@ impl Negotiation {
         Ok(None)
     }
 
+    /// The sections in which the client sends, announced or not: at most one for each section of its last offer.
+    pub fn publications(&self) -> impl Iterator<Item = &PublicationSection> {
+        self.slots.iter().filter_map(|slot| Some(&slot.inbound.as_ref()?.section))
+    }
+
     /// Forgets an announcement whose section has not come.
     pub fn withdraw(&mut self, cid: &str) {
         self.announced.retain(|held| *held.cid != *cid);

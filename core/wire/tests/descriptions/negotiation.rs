@@ -228,6 +228,23 @@ fn a_place_given_back_returns_under_another_mid() {
     assert_eq!(outcome.started[0].mid.as_str(), "9");
 }
 
+/// A client may go on like this for ever.
+#[test]
+fn places_that_return_under_other_mids_leave_nothing_behind() {
+    let mut negotiation = negotiation();
+    for round in 8..200 {
+        let under = |text: &str| {
+            let text = text.replace("a=mid:8", &format!("a=mid:{round}"));
+            parse(&text.replace(" 7 8\r\n", &format!(" 7 {round}\r\n")))
+        };
+        negotiation.offer(&under(CHROMIUM_PUBLISH)).unwrap();
+        let mids = negotiation.publications().map(|section| section.mid.as_str());
+        assert_eq!(mids.collect::<Vec<_>>(), ["7", &round.to_string()]);
+        negotiation.offer(&under(CHROMIUM_UNPUBLISH)).unwrap();
+        assert_eq!(negotiation.publications().count(), 1);
+    }
+}
+
 #[test]
 fn a_native_client_publishes_and_unpublishes() {
     let mut negotiation = negotiation();

@@ -170,7 +170,6 @@ impl Hub {
             negotiation: Negotiation::new(local, accepted),
             is_placed: false,
             ice_generation: 0,
-            receives: Default::default(),
             cids: Default::default(),
             cards: Default::default(),
             subscriptions: Default::default(),

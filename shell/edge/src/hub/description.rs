@@ -127,7 +127,9 @@ impl Hub {
         }
         let sections: Vec<PublicationSection> =
             outcome.started.into_iter().chain(outcome.changed).collect();
-        self.receive(peer, &sections);
+        if !sections.is_empty() {
+            self.receive(peer);
+        }
         for section in &sections {
             self.start(peer, section);
         }
@@ -157,14 +159,10 @@ impl Hub {
     }
 
     /// Tells the worker how to read what the client sends, before it is told of the tracks.
-    fn receive(&mut self, peer: PeerId, sections: &[PublicationSection]) {
-        let Some(seat) = self.seats.get_mut(&peer).filter(|_| !sections.is_empty()) else {
+    fn receive(&self, peer: PeerId) {
+        let Some(seat) = self.seats.get(&peer) else {
             return;
         };
-        for section in sections {
-            let said = (section.payloads.clone(), section.extensions.clone());
-            seat.receives.insert(section.mid.clone(), said);
-        }
         let (formats, extensions) = seat.receive_formats();
         let instruction = Instruction::SetReceive { peer, formats, extensions };
         (self.to_worker)(peer.worker, ToWorker::Instruct(instruction));

@@ -11,7 +11,7 @@ use wire::data::ReliableOrder;
 use wire::grant::Permission;
 use wire::negotiation::Negotiation;
 use wire::proto;
-use wire::sdp::{ExtensionMapping, IceCredentials, Mid, Payload};
+use wire::sdp::{ExtensionMapping, IceCredentials};
 use wire::token::VerifiedToken;
 
 use crate::limits::{REQUESTS_BURST, REQUESTS_PER_SECOND};
@@ -27,7 +27,6 @@ pub(super) struct Session {
 /// What a publication's receivers are told and Control does not care about, as the client sent it.
 ///
 /// Made of requests that are `translate::is_bounded` alone: everybody in the room is sent it.
-#[derive(Debug)]
 pub(super) struct Card {
     pub(super) name: String,
     pub(super) stream: String,
@@ -59,7 +58,6 @@ pub(super) enum ResumeFault {
     BeforeMessages(u8),
 }
 
-#[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are facts independent of each other")]
 pub(super) struct Seat {
     pub(super) room: RoomId,
@@ -77,8 +75,6 @@ pub(super) struct Seat {
     pub(super) is_placed: bool,
     /// Counts ICE restarts.
     pub(super) ice_generation: u8,
-    /// What the client sends, by section. Sections are at most `wire::limits::SDP_SECTIONS_MAX`.
-    pub(super) receives: BTreeMap<Mid, (Vec<Payload>, Vec<ExtensionMapping>)>,
     /// Its tracks by the client's own names.
     pub(super) cids: BTreeMap<Box<str>, TrackId>,
     pub(super) cards: BTreeMap<TrackId, Card>,
@@ -115,12 +111,12 @@ impl Seat {
         }
     }
 
-    /// Everything that the client may send, over all sections.
+    /// Everything that the client sends, over all sections.
     pub(super) fn receive_formats(&self) -> (Vec<ReceiveFormat>, ExtensionMap) {
         let mut formats: Vec<ReceiveFormat> = Vec::new();
         let mut extensions = ExtensionMap::new();
-        for (payloads, mappings) in self.receives.values() {
-            for payload in payloads {
+        for section in self.negotiation.publications() {
+            for payload in &section.payloads {
                 let known = formats.iter().any(|held| held.payload_type == payload.pt);
                 if let Some(codec) = payload.codec.filter(|_| !known) {
                     formats.push(ReceiveFormat {
@@ -130,7 +126,7 @@ impl Seat {
                     });
                 }
             }
-            map_extensions(&mut extensions, mappings);
+            map_extensions(&mut extensions, &section.extensions);
         }
         (formats, extensions)
     }
