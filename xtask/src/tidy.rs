@@ -302,6 +302,36 @@ fn nothing_is_logged_but_classified_values() {
     assert!(LOG.iter().all(|name| read(name).contains(log)), "the list is up to date");
 }
 
+/// Whoever wraps a value in `LogData` vouches for it: what a type of its own keeps from a log is not unwrapped there.
+#[test]
+fn what_does_not_print_is_not_unwrapped_for_the_log() {
+    let wrapper = concat!("Log", "Data(");
+    let problems: Vec<String> = rust_files()
+        .flat_map(|(name, text)| {
+            let wrapped = text.split(wrapper).skip(1).map(within).filter(|it| {
+                [".expose()", ".into_inner()", ".as_str()"].iter().any(|way| it.contains(way))
+            });
+            wrapped.map(|it| format!("{name}: LogData({it})")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_none(&problems);
+    assert_eq!(within("f(a.expose())), b"), "f(a.expose())");
+}
+
+/// What stands before the parenthesis that closes one opened before `text`.
+fn within(text: &str) -> &str {
+    let mut depth = 1;
+    let closing = text.char_indices().find(|(_, letter)| {
+        depth += match letter {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    closing.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 /// The quoted strings of the list `key = [ … ]` in `deny.toml`.
 fn list_in_deny(key: &str) -> Vec<String> {
     let file = read("deny.toml");

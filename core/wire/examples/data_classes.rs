@@ -22,7 +22,9 @@ fn meaning(class: DataClass) -> &'static str {
         DataClass::Public => "everybody may know it",
         DataClass::Log => "what the server says of its own work: ids that it made, counts, times",
         DataClass::EndUser => "about a person, a device or a network, or written by one",
-        DataClass::Account => "about the customer: its projects, contact, storage places, other services",
+        DataClass::Account => {
+            "about the customer: its projects, contact, storage places, other services"
+        }
         DataClass::CallContent => "what is said in a call: sound, picture, chat, data",
         DataClass::Credential => {
             "what opens something: tokens, keys, passwords, session descriptions"

@@ -20,7 +20,6 @@ use crate::pulse::Pulse;
 pub struct SessionId(pub u64);
 
 /// Who wants in, with everything already verified and parsed by the HTTP side.
-#[derive(Debug)]
 pub struct Knock {
     /// From the token: identity, room, grants, id. Verified.
     pub token: wire::token::VerifiedToken,
@@ -46,7 +45,6 @@ pub enum Refusal {
 }
 
 /// To the hub, over one bounded channel shared by all connections.
-#[derive(Debug)]
 pub enum ToHub {
     /// A client knocks. On `Ok` the outbox already holds the first messages (JoinResponse first).
     Knock(Box<Knock>, oneshot::Sender<Result<SessionId, Refusal>>),
@@ -115,18 +113,42 @@ impl<T, K> Default for Page<T, K> {
     }
 }
 
-impl<T, K> fmt::Debug for Page<T, K> {
-    /// Prints nothing of it: all is about people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Page(…)")
-    }
+/// Nothing of them prints: all is about people, or said by them.
+macro_rules! opaque {
+    ($($name:ident $(<$($of:ident),*>)?),*) => {$(
+        impl $(<$($of),*>)? fmt::Debug for $name $(<$($of),*>)? {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+    )*};
 }
 
+opaque!(Knock, ToHub, Page<T, K>, Outgoing);
+
 /// From the hub to one connection. The outbox is bounded: a reader too slow for it is cut.
-#[derive(Debug)]
 pub enum Outgoing {
     /// A signalling message.
     Response(Arc<proto::SignalResponse>),
     /// Close the WebSocket with this code once everything before it is written.
     Close(u16, &'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_does_not_print() {
+        let ask = proto::SignalRequest {
+            message: Some(proto::signal_request::Message::Offer(proto::SessionDescription {
+                sdp: "a=ice-pwd:the-password".to_owned(),
+                ..Default::default()
+            })),
+        };
+        assert_eq!(format!("{:?}", ToHub::Request(SessionId(1), Box::new(ask))), "ToHub(…)");
+        let refresh = proto::signal_response::Message::RefreshToken("a-token".to_owned());
+        let told = Arc::new(proto::SignalResponse { message: Some(refresh) });
+        assert_eq!(format!("{:?}", Outgoing::Response(told)), "Outgoing(…)");
+    }
 }
