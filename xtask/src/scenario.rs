@@ -170,8 +170,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),
     own("loss", "web/loss.mjs", 150),
-    scenario("throttled", "web/throttled.mjs", 150),
-    scenario("demo", "web/demo.mjs", 300),
+    own("throttled", "web/throttled.mjs", 150),
+    own("demo", "web/demo.mjs", 300),
     scenario("accessibility", "web/accessibility.mjs", 120),
     scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];

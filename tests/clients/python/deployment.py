@@ -21,7 +21,7 @@ os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
-from client import API_SECRET, check, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
+from client import API_SECRET, check, control, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
 from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server  # noqa: E402
 
 UNIT = Path(__file__).parents[3] / "deploy" / "incamera.service"
@@ -63,12 +63,33 @@ def give_up() -> None:
     said = settings_of_the_unit()
     files = int(said["LimitNOFILE"])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The unit forbids core dumps, and so does the server itself.
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     libc = ctypes.CDLL(None, use_errno=True)
     refused = libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0
     # Kernels before 6.3 do not know it.
     if refused and ctypes.get_errno() != errno.EINVAL:
         raise OSError(ctypes.get_errno(), "PR_SET_MDWE")
+
+
+def dumps_nothing(pid: int) -> None:
+    """Neither into a core file nor to another process of the same user, be it a crash reporter or a debugger."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    (core,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+    check(core.split()[4:6] == ["0", "0"], "it leaves no core file, though it was started with leave to")
+
+    def is_open_to_its_user(pid: int) -> bool:
+        # Asked of the kernel as one asks for a process's memory, without what some systems forbid of that besides.
+        read = ["cat", f"/proc/{pid}/maps"]
+        return subprocess.run(read, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True).returncode == 0
+
+    other = subprocess.Popen(["sleep", "60"], user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        control(is_open_to_its_user(other.pid), "another process of nobody's is open to that user")
+    finally:
+        other.kill()
+        other.wait()
+    check(not is_open_to_its_user(pid), "the server is not")
 
 
 async def holds_a_call(folder: Path) -> None:
@@ -95,6 +116,7 @@ async def holds_a_call(folder: Path) -> None:
             bare and facts["NoNewPrivs"] == "1" and facts["Uid"].split() == [str(NOBODY)] * 4,
             "it runs as nobody, without a capability and without the way to one",
         )
+        dumps_nothing(server.process.pid)
         name = fresh_room("deployment")
         ada, ben = await join(name, "ada"), await join(name, "ben")
         said: list[bytes] = []

@@ -85,6 +85,10 @@ def found(watch: Watch, *names: str) -> None:
 
 
 def aged(watch: Watch, *names: str) -> None:
+    """How old what was found became. What may be lost is kept nowhere and may never be caught in memory: then there is
+    nothing to say of it; of the rest `found` demands that it was."""
     for name in names:
+        if watch.most(name) == 0:
+            continue
         oldest = watch.oldest(name)
         measured(oldest <= AGE_MAX_S, f"the oldest copy of {name} was {oldest:.1f} s old")

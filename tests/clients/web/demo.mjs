@@ -3,21 +3,13 @@
  * encrypted call. It builds page and server again and starts a server of its own.
  */
 import { spawn } from 'node:child_process'
-import { createServer } from 'node:net'
+import { appendFileSync } from 'node:fs'
 import { check, scenario, until } from './driver.mjs'
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
 const JOINED_WITHIN_MS = 10_000
 const FRAMES = 100
-
-async function freePort() {
-  const server = createServer()
-  await new Promise((done) => server.listen(0, '127.0.0.1', done))
-  const { port } = server.address()
-  await new Promise((done) => server.close(done))
-  return port
-}
 
 /** The running command; `printed` and `logged` grow with what it says. */
 class Demo {
@@ -26,13 +18,14 @@ class Demo {
   ended = undefined
 
   constructor(ports) {
-    const options = ['demo', '--port', String(ports.http), '--udp-port', String(ports.udp)]
+    const options = ['demo', '--port', ports.http, '--udp-port', ports.udp]
     this.child = spawn(process.env.INCAMERA_XTASK, options, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.child.stdout.on('data', (text) => {
       this.printed += text
     })
     this.child.stderr.on('data', (text) => {
       this.logged += text
+      appendFileSync(process.env.INCAMERA_SERVER_LOG, text)
     })
     this.child.on('exit', (code, signal) => {
       this.ended = code ?? signal
@@ -53,7 +46,7 @@ class Demo {
   }
 }
 
-const ports = { http: await freePort(), udp: await freePort() }
+const ports = { http: process.env.INCAMERA_HTTP_PORT, udp: process.env.INCAMERA_UDP_PORT }
 const demo = new Demo(ports)
 await scenario('demo', async (_open, _browser, follow) => {
   const links = await until('it prints links', READY_WITHIN_MS, () => demo.hasLinks(), 20)

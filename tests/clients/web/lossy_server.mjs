@@ -17,7 +17,7 @@ const ADVERTISED = '127.0.0.2'
 /** What is larger is a packet of video: sound of Opus has some 100 bytes. */
 const VIDEO_BYTES_MIN = 300
 
-process.env.INCAMERA_KEY = 'operator'
+process.env.INCAMERA_KEY = 'devkey'
 process.env.INCAMERA_SECRET = randomBytes(32).toString('base64url')
 
 export class LossyServer {
@@ -102,7 +102,7 @@ export class LossyServer {
       settings,
       `port: ${http}\nbind_addresses: ['${SERVER}']\n` +
         `rtc: {udp_port: ${udp}, tcp_port: 0, node_ip: ${ADVERTISED}, ips: {includes: ['${SERVER}/32']}}\n` +
-        `keys: {operator: ${secret}}\n`,
+        `keys: {devkey: ${secret}}\n`,
       { mode: 0o600 },
     )
     const log = process.env.INCAMERA_SERVER_LOG

@@ -5,6 +5,7 @@
  * its middle layer needs clearly more than the narrow network has.
  */
 import { spawn } from 'node:child_process'
+import { appendFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { BusyPicture } from './busy_picture.mjs'
 import {
@@ -171,11 +172,12 @@ function camera(person) {
 
 /** `incamera dev` at an address that the subscriber's network reaches. */
 async function startServer(address) {
-  const binary = process.env.INCAMERA_BIN ?? 'incamera'
-  const options = ['dev', '--bind', address, '--http-port', '0', '--udp-port', '0', '--tcp-port', '0']
-  const server = spawn(binary, options, {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  const { INCAMERA_BIN, INCAMERA_HTTP_PORT, INCAMERA_UDP_PORT, INCAMERA_SERVER_LOG } = process.env
+  const ports = ['--http-port', INCAMERA_HTTP_PORT, '--udp-port', INCAMERA_UDP_PORT, '--tcp-port', '0']
+  const server = spawn(INCAMERA_BIN, ['dev', '--bind', address, ...ports], {
+    stdio: ['ignore', 'pipe', 'pipe'],
   })
+  server.stderr.on('data', (text) => appendFileSync(INCAMERA_SERVER_LOG, text))
   server.on('error', (error) => console.error(`no server: ${error.message}`))
   const ended = new Promise((resolve) => server.on('exit', resolve))
   const stop = async () => {
@@ -186,5 +188,5 @@ async function startServer(address) {
     const found = /ws:\/\/(\S+)/.exec(line)
     if (found) return { url: `http://${found[1]}`, stop }
   }
-  throw new Error(`${binary} does not start`)
+  throw new Error('the server does not start')
 }

@@ -619,11 +619,30 @@ fn an_abandoned_batch_sends_nothing_and_the_next_one_does() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
     let slot = forward.slot(ada.id).unwrap();
     forward.ingest(at(1), slot, &ada.seal(&sound(1000, &[9; 80])), &mut wire);
+    // As far as a fault may come: copied and not sealed.
+    forward.egress.space().fill(9);
     forward.abandon();
+    assert!(forward.egress.buffer().iter().all(|byte| *byte == 0), "nothing of it is left");
     forward.flush(at(1), &mut wire);
     assert!(ben.receive(&mut wire).0.is_empty());
     ada.send(&mut forward, &mut wire, at(2), &ada.seal(&sound(1001, &[9; 80])));
     assert_eq!(ben.receive(&mut wire).0.len(), 1);
+}
+
+#[test]
+fn what_is_to_leave_is_sealed_where_it_lies() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let payload: [u8; 80] = std::array::from_fn(|index| u8::try_from(index).unwrap() ^ 0xa5);
+    for sequence in 0..20 {
+        let bytes = ada.seal(&sound(1000 + sequence, &payload));
+        ada.send(&mut forward, &mut wire, at(u64::from(sequence)), &bytes);
+    }
+    let (media, _) = ben.receive(&mut wire);
+    assert!(media.iter().all(|packet| packet.payload == payload) && media.len() == 20);
+    let left = forward.egress.buffer();
+    assert!(left.iter().any(|byte| *byte != 0), "the last batch lies there still");
+    let is_plain = |piece: &[u8]| left.windows(piece.len()).any(|window| window == piece);
+    assert!(!payload.chunks(8).any(is_plain), "and none of what was said");
 }
 
 #[test]
