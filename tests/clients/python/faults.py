@@ -30,6 +30,7 @@ import aiohttp  # noqa: E402
 from client import (  # noqa: E402
     API_SECRET, SERVER, check, control, fresh_room, join, mark_sensitive, measured, mint, scenario, until,
 )  # fmt: skip
+from clock import faketime  # noqa: E402
 from livekit import rtc  # noqa: E402
 from media import publish_audio  # noqa: E402
 from memory import Memory, mark  # noqa: E402
@@ -215,13 +216,6 @@ async def nobody_reads_the_log() -> None:
             await call.goes_on("with a log whose reader is gone")
         measured(not call.lost and not call.gone, "nobody noticed")
         await call.end()
-
-
-def faketime() -> str:
-    """The library that shows a process another time of day."""
-    found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
-    check(found, "libfaketime is there")
-    return str(found[0])
 
 
 class Clock:
