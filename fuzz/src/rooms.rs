@@ -18,7 +18,7 @@ use rtp::extension::ExtensionMap;
 use sfu::control::{
     Allowance, AllowanceEntry, Announcement, Census, Coming, Config, Control, DepartureReason,
     Input, Join, Media, Output, PerKind, Permission, Placement, Profile, ProfileChange, Receiver,
-    Settings, Size, Sources, Tracks, VideoLayer, Visibility, Want,
+    RoomSettings, Settings, Size, Sources, Tracks, VideoLayer, Visibility, Want,
 };
 use sfu::limits::PUBLICATIONS_MAX;
 use sfu::{Forward, StreamSpec};
@@ -131,7 +131,7 @@ impl Node {
             adaptive_stream: act & 1 == 0,
             may_create_room: true,
             coming: Coming::New,
-            room_participants_max: None,
+            room_settings: RoomSettings::default(),
         };
         let joined = self.control.join(self.now, join);
         // Whoever had the identity is gone before the newcomer is noted.

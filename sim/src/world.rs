@@ -11,7 +11,7 @@ use model::{
 use rtp::srtp::{DtlsRole, SrtpReceiver};
 use sfu::control::{
     Announcement, Coming, Config, DepartureReason, Input, Join, Media, Output, Permission, Profile,
-    Settings, Size, Sources, VideoLayer, Visibility, Want,
+    RoomSettings, Settings, Size, Sources, VideoLayer, Visibility, Want,
 };
 use sfu::forward::{Egress, Outside, RelayedPacket};
 use sfu::{Control, Forward, Instruction};
@@ -394,7 +394,7 @@ impl World {
             adaptive_stream: false,
             may_create_room: true,
             coming: Coming::New,
-            room_participants_max: None,
+            room_settings: RoomSettings::default(),
         };
         self.trace.note(self.now, format_args!("join {identity}"));
         let joined = self.control.join(self.now, join);

@@ -87,6 +87,20 @@ impl Claims {
         Some(permission)
     }
 
+    /// What the token wants of the room, if its join makes it.
+    ///
+    /// # Errors
+    /// `roomConfig` is there and no `RoomConfiguration`.
+    pub fn room_config(&self) -> Result<RoomConfig, RoomConfigError> {
+        match &self.room_config {
+            None => Ok(RoomConfig::default()),
+            Some(config) if config.is_object() => {
+                RoomConfig::deserialize(config).map_err(|_| RoomConfigError)
+            }
+            Some(_) => Err(RoomConfigError),
+        }
+    }
+
     /// The kind of participant; a kind nobody knows is a standard one.
     #[must_use]
     pub fn participant_kind(&self) -> Kind {
@@ -100,6 +114,37 @@ impl fmt::Debug for Claims {
         f.write_str("Claims(…)")
     }
 }
+
+/// `RoomConfiguration` as far as rooms here have what it asks for: no agents, recordings, tags or playout delay. Zero
+/// and the empty text say nothing.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RoomConfig {
+    /// Seconds for which the room waits for its first participant.
+    #[serde(alias = "empty_timeout", deserialize_with = "null_is_absent")]
+    pub empty_timeout: u32,
+    /// Seconds for which it outlives its last one.
+    #[serde(alias = "departure_timeout", deserialize_with = "null_is_absent")]
+    pub departure_timeout: u32,
+    /// Participants that it holds at most.
+    #[serde(alias = "max_participants", deserialize_with = "null_is_absent")]
+    pub max_participants: u32,
+    /// The application's.
+    #[serde(deserialize_with = "null_is_absent")]
+    pub metadata: String,
+}
+
+impl fmt::Debug for RoomConfig {
+    /// Prints the type alone: metadata is the application's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoomConfig(…)")
+    }
+}
+
+/// What should be a `RoomConfiguration` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token's roomConfig is malformed")]
+pub struct RoomConfigError;
 
 /// A second of Unix time as a token writes it: a number, possibly with a fraction, which is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

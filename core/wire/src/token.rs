@@ -18,8 +18,8 @@ use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::access_token2;
-pub use crate::claims::Claims;
 use crate::claims::Date;
+pub use crate::claims::{Claims, RoomConfig, RoomConfigError};
 use crate::grant::{Ends, Permission};
 use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, ProjectName, REFRESH_ISSUER};
 use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, enter, fresh_room, mark_sensitive, mint
@@ -357,6 +358,31 @@ async def prepare(back: Back) -> None:
     await back.delete(name)
 
 
+async def made_by_a_token() -> None:
+    """A room that a join makes is as its token says; what a later token says changes nothing."""
+    name = fresh_room("token")
+
+    async def come(identity: str, **config: Any) -> rtc.Room:
+        token = api.AccessToken(API_KEY, API_SECRET).with_identity(identity)
+        token = token.with_grants(api.VideoGrants(room_join=True, room=name))
+        # Whoever dispatches agents says so here too; there are none, and the call is no worse for it.
+        agents = [api.RoomAgentDispatch(agent_name="echo")]
+        jwt = token.with_room_config(api.RoomConfiguration(agents=agents, **config)).to_jwt()
+        room = rtc.Room()
+        await asyncio.wait_for(room.connect(SIGNAL, jwt), 15)
+        return room
+
+    ada = await come("ada", max_participants=1, metadata="by token")
+    check(ada.metadata == "by token", "ada reads what her token says of the room")
+    try:
+        await come("ben", max_participants=9)
+    except rtc.ConnectError as error:
+        check("503" in str(error), f"it holds one, whatever ben's token says: {error}")
+    else:
+        raise AssertionError("a room for one holds two")
+    await ada.disconnect()
+
+
 async def come_again(back: Back) -> None:
     """What a moderator took away does not come back with the token of before, and does with a later one."""
     name = fresh_room("again")
@@ -480,6 +506,7 @@ async def act() -> None:
             await prepare(back)
             await come_again(back)
             await limits(back)
+    await made_by_a_token()
     await by_hand()
 
 

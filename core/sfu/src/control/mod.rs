@@ -32,7 +32,7 @@ pub use participant::{
 };
 pub use publication::{Announcement, Media, Publication, Size, VideoLayer};
 pub use quality::{ConnectionQuality, Score};
-pub use room::{Opening, Room, RoomMetadata};
+pub use room::{Room, RoomMetadata, RoomSettings};
 pub use speaker::Speaker;
 pub use subscription::{Placement, Settings, Subscription, Want};
 

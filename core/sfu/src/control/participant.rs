@@ -14,6 +14,7 @@ use model::{
 
 use super::allowance::Allowance;
 use super::quality::Score;
+use super::room::RoomSettings;
 use super::subscription::Settings;
 
 /// Whether somebody has been let in before.
@@ -46,8 +47,8 @@ pub struct Join {
     pub may_create_room: bool,
     /// Whether it has been let in before.
     pub coming: Coming,
-    /// Participants that the room holds at most, if the room is made by this join.
-    pub room_participants_max: Option<usize>,
+    /// How the room is to be, if it is made by this join.
+    pub room_settings: RoomSettings,
 }
 
 /// Whether others learn of a participant.

@@ -9,9 +9,9 @@ use model::{
 
 use super::speaker::Speakers;
 use super::{
-    Allowance, Coming, Control, Departure, DepartureReason, Join, JoinError, OpenError, Opening,
-    Output, Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, State, Timer,
-    Visibility,
+    Allowance, Coming, Control, Departure, DepartureReason, Join, JoinError, OpenError, Output,
+    Participant, Permission, ProfileChange, ProfileError, Room, RoomMetadata, RoomSettings, State,
+    Timer, Visibility,
 };
 use crate::Instruction;
 
@@ -20,7 +20,7 @@ impl Control {
     ///
     /// # Errors
     /// [`JoinError`]; nothing has changed then.
-    pub fn join(&mut self, now: Timestamp, join: Join) -> Result<PeerId, JoinError> {
+    pub fn join(&mut self, now: Timestamp, mut join: Join) -> Result<PeerId, JoinError> {
         if !join.profile.is_within_limits() {
             return Err(JoinError::ProfileTooLarge);
         }
@@ -51,7 +51,11 @@ impl Control {
         }
         let room = match known {
             Some(room) => room,
-            None => self.make_room(join.room.clone(), join.room_participants_max),
+            None => {
+                let room = self.make_room(join.room.clone());
+                self.set_room(room, std::mem::take(&mut join.room_settings));
+                room
+            }
         };
         let peer = self.admit(now, room, join);
         self.weigh_dynacast(now);
@@ -86,7 +90,7 @@ impl Control {
         Ok(())
     }
 
-    fn make_room(&mut self, name: RoomName, participants_max: Option<usize>) -> RoomId {
+    fn make_room(&mut self, name: RoomName) -> RoomId {
         let room = RoomId(self.rooms_made);
         self.rooms_made = self.rooms_made.wrapping_add(1);
         self.names.insert(name.clone(), room);
@@ -95,9 +99,7 @@ impl Control {
             sid: RoomSid::from_entropy(self.entropy.sid()),
             name,
             participants: BTreeMap::new(),
-            participants_max: participants_max
-                .unwrap_or(usize::MAX)
-                .min(self.config.room_participants_max),
+            participants_max: self.config.room_participants_max,
             metadata: RoomMetadata::default(),
             empty: self.config.empty,
             departure: self.config.departure,
@@ -114,27 +116,36 @@ impl Control {
     ///
     /// # Errors
     /// [`OpenError`]; nothing has changed then.
-    pub fn open(&mut self, now: Timestamp, opening: Opening) -> Result<RoomId, OpenError> {
-        let known = self.names.get(&opening.name).copied();
+    pub fn open(
+        &mut self,
+        now: Timestamp,
+        name: RoomName,
+        settings: RoomSettings,
+    ) -> Result<RoomId, OpenError> {
+        let known = self.names.get(&name).copied();
         if known.is_none() && self.rooms.len() >= crate::limits::ROOMS_MAX {
             return Err(OpenError::NodeFull);
         }
-        let id = known.unwrap_or_else(|| self.make_room(opening.name, None));
+        let id = known.unwrap_or_else(|| self.make_room(name));
+        self.set_room(id, settings);
+        if let Some(room) = self.rooms.get_mut(&id).filter(|room| room.participants.is_empty()) {
+            let at = now + room.empty;
+            room.closes_at = Some(at);
+            self.timers.insert((at, Timer::Close(id)));
+        }
+        self.outputs.push_back(Output::RoomChanged(id));
+        Ok(id)
+    }
+
+    fn set_room(&mut self, id: RoomId, settings: RoomSettings) {
         let most = self.config.room_participants_max;
         if let Some(room) = self.rooms.get_mut(&id) {
-            room.metadata = opening.metadata.unwrap_or_else(|| room.metadata.clone());
+            room.metadata = settings.metadata.unwrap_or_else(|| room.metadata.clone());
             room.participants_max =
-                opening.participants_max.unwrap_or(room.participants_max).min(most);
-            room.empty = opening.empty.unwrap_or(room.empty);
-            room.departure = opening.departure.unwrap_or(room.departure);
-            if room.participants.is_empty() {
-                let at = now + room.empty;
-                room.closes_at = Some(at);
-                self.timers.insert((at, Timer::Close(id)));
-            }
-            self.outputs.push_back(Output::RoomChanged(id));
+                settings.participants_max.unwrap_or(room.participants_max).min(most);
+            room.empty = settings.empty.unwrap_or(room.empty);
+            room.departure = settings.departure.unwrap_or(room.departure);
         }
-        Ok(id)
     }
 
     fn admit(&mut self, now: Timestamp, room: RoomId, join: Join) -> PeerId {

@@ -32,12 +32,9 @@ impl fmt::Debug for RoomMetadata {
     }
 }
 
-/// A room that is made before anybody comes, or what changes of one that is there. What is not said stays, or is
-/// the node's.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    /// Which.
-    pub name: RoomName,
+/// How a room is to be. What is not said stays, or is the node's.
+#[derive(Clone, Debug, Default)]
+pub struct RoomSettings {
     /// The application's.
     pub metadata: Option<RoomMetadata>,
     /// Participants that it holds at most.

@@ -43,7 +43,7 @@ fn join(room: &str, identity: &str) -> Join {
         adaptive_stream: false,
         may_create_room: true,
         coming: Coming::New,
-        room_participants_max: None,
+        room_settings: RoomSettings::default(),
     }
 }
 
@@ -199,7 +199,10 @@ fn a_join_without_the_right_to_make_rooms_finds_only_made_ones() {
 #[test]
 fn a_full_room_refuses_and_a_rejoin_is_not_one_more() {
     let mut node = Node::new(config());
-    let small = |identity| Join { room_participants_max: Some(2), ..join("red", identity) };
+    let small = |identity| Join {
+        room_settings: RoomSettings { participants_max: Some(2), ..RoomSettings::default() },
+        ..join("red", identity)
+    };
     node.active(small("alice"));
     node.active(small("bob"));
     assert_eq!(node.try_join(small("carol")), Err(JoinError::RoomFull));

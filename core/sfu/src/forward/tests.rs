@@ -635,7 +635,7 @@ fn what_is_to_leave_is_sealed_where_it_lies() {
     let payload: [u8; 80] = std::array::from_fn(|index| u8::try_from(index).unwrap() ^ 0xa5);
     for sequence in 0..20 {
         let bytes = ada.seal(&sound(1000 + sequence, &payload));
-        ada.send(&mut forward, &mut wire, at(u64::from(sequence)), &bytes);
+        ada.send(&mut forward, &mut wire, at(sequence), &bytes);
     }
     let (media, _) = ben.receive(&mut wire);
     assert!(media.iter().all(|packet| packet.payload == payload) && media.len() == 20);

@@ -180,6 +180,28 @@ fn claims_nobody_knows_are_ignored_and_null_is_absent() {
 }
 
 #[test]
+fn a_token_says_how_the_room_is_to_be() {
+    let config = |config: Value| Claims { room_config: Some(config), ..claims() }.room_config();
+    let wanted = RoomConfig {
+        empty_timeout: 300,
+        departure_timeout: 0,
+        max_participants: 2,
+        metadata: "agenda".into(),
+    };
+    let agents = json!([{"agentName": "echo"}]);
+    for said in [
+        json!({"emptyTimeout": 300, "maxParticipants": 2, "metadata": "agenda", "agents": agents}),
+        json!({"empty_timeout": 300, "max_participants": 2, "metadata": "agenda", "name": null}),
+    ] {
+        assert_eq!(config(said), Ok(wanted.clone()));
+    }
+    assert_eq!(Claims::default().room_config(), Ok(RoomConfig::default()));
+    for wrong in [json!([1]), json!({"maxParticipants": -1}), json!({"maxParticipants": "many"})] {
+        assert_eq!(config(wrong), Err(RoomConfigError), "a bound that is not understood is none");
+    }
+}
+
+#[test]
 fn the_identity_is_sub_else_jti() {
     let identity = |claims: Value| {
         verify(&keys(), &sign_claims(&claims.to_string()), NOW).unwrap().claims.identity

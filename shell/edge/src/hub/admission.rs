@@ -72,6 +72,10 @@ impl Hub {
         let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
         let profile = wire::join::Profile::of_join(&token.claims, &join)
             .map_err(|_| Refusal::BadRequest("the profile is too large or may not be set"))?;
+        let room_config = token.claims.room_config().ok();
+        let room_settings = room_config
+            .and_then(translate::room_settings)
+            .ok_or(Refusal::BadRequest("the token's roomConfig is malformed or too large"))?;
         let settings = join.connection_settings.unwrap_or_default();
         let wanted = Join {
             room: admission.room,
@@ -91,7 +95,7 @@ impl Hub {
                 TokenKind::Original => Coming::New,
                 TokenKind::Refresh => Coming::Returning,
             },
-            room_participants_max: None,
+            room_settings,
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
         self.current = Some(peer);

@@ -7,17 +7,15 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::time::Duration;
 
 use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
-use sfu::control::{
-    DepartureReason, Input, Opening, Profile, ProfileChange, RoomMetadata, Visibility,
-};
+use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata, Visibility};
 use wire::grant::{Permission, VideoGrant};
 use wire::proto;
 use wire::proto::participant_info::Kind;
 use wire::proto::signal_response::Message;
 use wire::room_service::{Request, Response};
+use wire::token::RoomConfig;
 use wire::twirp::{Code, Error};
 
 use super::{Hub, translate};
@@ -96,19 +94,18 @@ impl Hub {
         Ok(Response::Participant(Box::new(info)))
     }
 
-    /// What the request leaves out, zero or empty, stays or is the node's.
     fn create_room(&mut self, request: proto::CreateRoomRequest) -> Result<Response, Error> {
-        let seconds = |number: u32| (number > 0).then(|| Duration::from_secs(number.into()));
-        let metadata = RoomMetadata::new(request.metadata).ok_or(TOO_LARGE)?;
-        let participants_max = usize::try_from(request.max_participants).unwrap_or(usize::MAX);
-        let opening = Opening {
-            name: RoomName::new(&request.name),
-            metadata: Some(metadata).filter(|metadata| !metadata.expose().is_empty()),
-            participants_max: (participants_max > 0).then_some(participants_max),
-            empty: seconds(request.empty_timeout),
-            departure: seconds(request.departure_timeout),
-        };
-        let room = self.control.open(self.now, opening).map_err(|_| TOO_MANY_ROOMS)?;
+        let settings = translate::room_settings(RoomConfig {
+            empty_timeout: request.empty_timeout,
+            departure_timeout: request.departure_timeout,
+            max_participants: request.max_participants,
+            metadata: request.metadata,
+        });
+        let settings = settings.ok_or(TOO_LARGE)?;
+        let room = self
+            .control
+            .open(self.now, RoomName::new(&request.name), settings)
+            .map_err(|_| TOO_MANY_ROOMS)?;
         self.gather(room);
         self.drain();
         self.room_info(room).map(Response::Room).ok_or(NO_ROOM)

@@ -367,6 +367,28 @@ fn a_full_node_is_unavailable() {
 }
 
 #[test]
+fn a_room_is_made_as_the_first_token_says() {
+    let mut node = Node::new();
+    let with = |identity: &str, config: serde_json::Value| {
+        let mut token = token(identity, "red");
+        token.claims.room_config = Some(config);
+        token
+    };
+    let few = serde_json::json!({"maxParticipants": 1, "metadata": "agenda"});
+    let mut alice = node.knock(with("alice", few), joining(CHROMIUM_JOIN)).unwrap();
+    let told = alice.told();
+    let Some(Told::Join(join)) = told.first() else { panic!("no join response") };
+    let room = join.room.as_ref().unwrap();
+    assert_eq!((room.max_participants, &*room.metadata), (1, "agenda"));
+    let many = serde_json::json!({"maxParticipants": 9});
+    let refused = node.knock(with("bob", many), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "and not as later ones say");
+    let odd = serde_json::json!({"maxParticipants": "few"});
+    let refused = node.knock(with("carol", odd), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::BadRequest(_))));
+}
+
+#[test]
 fn a_broken_offer_later_makes_the_client_join_afresh() {
     let mut node = Node::new();
     let mut alice = node.active("alice");

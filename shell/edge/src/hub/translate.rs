@@ -2,11 +2,13 @@
 //!
 //! Source: LiveKit `pkg/rtc/participant.go` (`ToProto`), `mediatrackreceiver.go`, `room.go`.
 
+use std::time::Duration;
+
 use model::{Codec, Identity, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid};
 use sfu::control::{
     Allowance, AllowanceEntry, Announcement, ConnectionQuality, Departure, DepartureReason,
-    Participant, Publication, Receiver, Settings, Size, Sources, State, TooManyAllowed, Tracks,
-    VideoLayer, Want,
+    Participant, Publication, Receiver, RoomMetadata, RoomSettings, Settings, Size, Sources, State,
+    TooManyAllowed, Tracks, VideoLayer, Want,
 };
 use sfu::limits::CID_MAX;
 use sfu::{StreamSpec, control};
@@ -14,6 +16,7 @@ use wire::grant::{Permission, Publish};
 use wire::limits::{NAME_MAX, RID_MAX};
 use wire::negotiation::{OpusOptions, PublicationSection};
 use wire::proto::leave_request::Action;
+use wire::token::RoomConfig;
 use wire::{convert, proto};
 
 use super::seat::{Card, Seat};
@@ -299,6 +302,19 @@ pub(super) fn media(section: &PublicationSection) -> Option<control::Media> {
     };
     let streams = if streams.is_empty() { vec![StreamSpec::default()] } else { streams };
     Some(control::Media { mid: section.mid.as_str().into(), codec, streams })
+}
+
+/// What is left out, zero or empty, is the node's. `None`: the metadata is too large.
+pub(super) fn room_settings(config: RoomConfig) -> Option<RoomSettings> {
+    let seconds = |number: u32| (number > 0).then(|| Duration::from_secs(number.into()));
+    let metadata = RoomMetadata::new(config.metadata)?;
+    let participants_max = usize::try_from(config.max_participants).unwrap_or(usize::MAX);
+    Some(RoomSettings {
+        metadata: Some(metadata).filter(|metadata| !metadata.expose().is_empty()),
+        participants_max: (participants_max > 0).then_some(participants_max),
+        empty: seconds(config.empty_timeout),
+        departure: seconds(config.departure_timeout),
+    })
 }
 
 pub(super) fn permission(permission: &Permission) -> control::Permission {

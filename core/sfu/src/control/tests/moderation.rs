@@ -130,27 +130,23 @@ fn a_census_counts_what_is_live() {
     assert_eq!(node.control.census(), expect);
 }
 
-fn opening(name: &str) -> Opening {
-    Opening {
-        name: RoomName::new(name),
-        metadata: None,
-        participants_max: None,
-        empty: None,
-        departure: None,
+impl Node {
+    fn open(&mut self, name: &str, settings: RoomSettings) -> Result<RoomId, OpenError> {
+        self.control.open(self.now, RoomName::new(name), settings)
     }
 }
 
 #[test]
 fn a_room_made_before_anybody_comes_waits_for_somebody_and_then_closes() {
     let mut node = Node::new(config());
-    let room = node.control.open(node.now, opening("red")).unwrap();
+    let room = node.open("red", RoomSettings::default()).unwrap();
     node.wait(299 * SECOND);
     assert!(node.control.room(room).is_some());
     node.wait(2 * SECOND);
     assert!(node.has(|output| matches!(output, Output::RoomClosed(closed) if *closed == room)));
 
     let departure = Some(5 * SECOND);
-    let room = node.control.open(node.now, Opening { departure, ..opening("red") }).unwrap();
+    let room = node.open("red", RoomSettings { departure, ..Default::default() }).unwrap();
     node.drain();
     let alice = node.active(join("red", "alice"));
     assert_eq!(room_of(&node, alice), room);
@@ -165,18 +161,18 @@ fn a_room_made_before_anybody_comes_waits_for_somebody_and_then_closes() {
 fn a_room_that_is_made_again_is_the_same_and_keeps_what_is_not_said() {
     let mut node = Node::new(config());
     let metadata = RoomMetadata::new("agenda".to_owned());
-    let made = Opening { metadata, participants_max: Some(1), ..opening("red") };
-    let room = node.control.open(node.now, made).unwrap();
+    let made = RoomSettings { metadata, participants_max: Some(1), ..Default::default() };
+    let room = node.open("red", made).unwrap();
     node.wait(200 * SECOND);
-    assert_eq!(node.control.open(node.now, opening("red")), Ok(room));
+    assert_eq!(node.open("red", RoomSettings::default()), Ok(room));
     let held = node.control.room(room).unwrap();
     assert_eq!((held.metadata.expose(), held.participants_max), ("agenda", 1));
     node.wait(200 * SECOND);
     assert!(node.control.room(room).is_some(), "it waits anew");
     node.active(join("red", "alice"));
     assert_eq!(node.try_join(join("red", "bob")), Err(JoinError::RoomFull));
-    let more = Opening { participants_max: Some(usize::MAX), ..opening("red") };
-    node.control.open(node.now, more).unwrap();
+    let more = RoomSettings { participants_max: Some(usize::MAX), ..Default::default() };
+    node.open("red", more).unwrap();
     let most = config().room_participants_max;
     assert_eq!(node.control.room(room).unwrap().participants_max, most);
 }
@@ -185,9 +181,9 @@ fn a_room_that_is_made_again_is_the_same_and_keeps_what_is_not_said() {
 fn rooms_that_wait_for_somebody_are_bounded() {
     let mut node = Node::new(config());
     for number in 0..crate::limits::ROOMS_MAX {
-        node.control.open(node.now, opening(&number.to_string())).unwrap();
+        node.open(&number.to_string(), RoomSettings::default()).unwrap();
     }
-    assert_eq!(node.control.open(node.now, opening("more")), Err(OpenError::NodeFull));
-    assert!(node.control.open(node.now, opening("0")).is_ok());
+    assert_eq!(node.open("more", RoomSettings::default()), Err(OpenError::NodeFull));
+    assert!(node.open("0", RoomSettings::default()).is_ok());
     assert!(node.try_join(join("more", "alice")).is_ok());
 }
