@@ -87,6 +87,16 @@ impl FrameError {
 }
 
 impl Frame<'_> {
+    /// Its bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "an empty frame is a frame")]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Binary(bytes) => bytes.len(),
+            Self::Text(text) => text.len(),
+        }
+    }
+
     /// How the sender writes; answers are written the same.
     #[must_use]
     pub const fn encoding(&self) -> Encoding {
@@ -129,10 +139,7 @@ impl std::fmt::Debug for EncodedFrame {
 /// # Errors
 /// See [`FrameError`].
 pub fn decode_request(frame: Frame<'_>) -> Result<SignalRequest, FrameError> {
-    let len = match frame {
-        Frame::Binary(bytes) => bytes.len(),
-        Frame::Text(text) => text.len(),
-    };
+    let len = frame.len();
     if len > FRAME_MAX {
         return Err(FrameError::TooLong { len });
     }

@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::networks::{Networks, Whereabouts};
 use crate::page;
 use crate::pulse::Pulse;
-use crate::session::{Knock, Refusal, ToHub};
+use crate::session::{Decoding, Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
 use crate::tls::Shown;
 
@@ -50,6 +50,8 @@ pub struct Front {
     pub access: watch::Receiver<Arc<Access>>,
     /// Who decides about joins.
     pub hub: mpsc::Sender<ToHub>,
+    /// What may be on its way there, decoded.
+    pub decoding: Decoding,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
     /// What connections may cost.

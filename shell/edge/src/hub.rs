@@ -249,7 +249,7 @@ impl Hub {
                 // The other end may be gone; then its connection is, and `Closed` comes.
                 let _ = reply.send(self.knock(*knock));
             }
-            ToHub::Request(session, request) => {
+            ToHub::Request(session, request, _part) => {
                 if let Some(peer) = self.sessions.get(&session).copied() {
                     self.current = Some(peer);
                     self.request(peer, *request);

@@ -68,6 +68,12 @@ pub const OUTBOX_MAX: usize = 256;
 /// Messages waiting for the hub, from all connections and workers: some 2 ms of its work.
 pub const HUB_INBOX_MAX: usize = 1024;
 
+/// Fields of signalling messages that are decoded and that the hub has not had yet: in memory a field takes up to
+/// `wire::limits::ELEMENT_SIZE_MAX`, so 16 MiB. The largest message takes all of it.
+pub const DECODED_FIELDS_MAX: usize = 16 << 10;
+/// Bytes of a signalling message that does not count there, as most: nobody's ordinary request waits behind large ones.
+pub const FRAME_SMALL: usize = 1 << 10;
+
 /// How often a client is pinged, as LiveKit does.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
 

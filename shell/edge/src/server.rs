@@ -35,7 +35,7 @@ use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::pulse::{self, Pulse};
 use crate::scrape::{self, Scrape};
-use crate::session::ToHub;
+use crate::session::{Decoding, ToHub};
 use crate::tcp;
 use crate::tls::{Showing, Shown, Tls};
 use crate::worker::{self, Workers, WorkersConfig};
@@ -198,6 +198,7 @@ impl Server {
         let front = Arc::new(Front {
             access: admitting,
             hub: to_hub.clone(),
+            decoding: Decoding::default(),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
             phase: watched.clone(),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use model::{Identity, RoomId, RoomName};
 use sfu::control::Census;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wire::room_service::{Request, Response};
 use wire::{proto, twirp};
 
+use crate::limits::{DECODED_FIELDS_MAX, FRAME_SMALL};
 use crate::pulse::Pulse;
 
 /// One signalling connection, never used twice in a process.
@@ -44,12 +45,40 @@ pub enum Refusal {
     Busy,
 }
 
+/// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`].
+#[derive(Debug)]
+pub struct Decoding(Arc<Semaphore>);
+
+/// A part of it, given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct DecodingPart {
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(DECODED_FIELDS_MAX)))
+    }
+}
+
+impl Decoding {
+    /// Waits until there is room for a frame of `len` bytes: a field takes two of them at least.
+    pub(crate) async fn take(&self, len: usize) -> DecodingPart {
+        if len <= FRAME_SMALL {
+            return DecodingPart { _held: None };
+        }
+        let fields = u32::try_from(len.div_ceil(2).min(DECODED_FIELDS_MAX)).unwrap_or(u32::MAX);
+        // It is never closed.
+        DecodingPart { _held: Arc::clone(&self.0).acquire_many_owned(fields).await.ok() }
+    }
+}
+
 /// To the hub, over one bounded channel shared by all connections.
 pub enum ToHub {
     /// A client knocks. On `Ok` the outbox already holds the first messages (JoinResponse first).
     Knock(Box<Knock>, oneshot::Sender<Result<SessionId, Refusal>>),
-    /// A decoded signalling message.
-    Request(SessionId, Box<proto::SignalRequest>),
+    /// A decoded signalling message, and its part of what may be decoded at once.
+    Request(SessionId, Box<proto::SignalRequest>, DecodingPart),
     /// The WebSocket is gone, for whatever reason. The participant may resume.
     Closed(SessionId),
     /// From a media worker.
@@ -136,7 +165,19 @@ pub enum Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_so_much_is_decoded_at_once_and_small_frames_do_not_wait() {
+        let all = Decoding::default();
+        let largest = all.take(wire::limits::FRAME_MAX).await;
+        let _small = all.take(FRAME_SMALL).await;
+        assert!(all.take(FRAME_SMALL + 1).now_or_never().is_none());
+        drop(largest);
+        assert!(all.take(FRAME_SMALL + 1).now_or_never().is_some());
+    }
 
     #[test]
     fn what_is_said_does_not_print() {
@@ -146,7 +187,10 @@ mod tests {
                 ..Default::default()
             })),
         };
-        assert_eq!(format!("{:?}", ToHub::Request(SessionId(1), Box::new(ask))), "ToHub(…)");
+        assert_eq!(
+            format!("{:?}", ToHub::Request(SessionId(1), Box::new(ask), DecodingPart::default())),
+            "ToHub(…)"
+        );
         let refresh = proto::signal_response::Message::RefreshToken("a-token".to_owned());
         let told = Arc::new(proto::SignalResponse { message: Some(refresh) });
         assert_eq!(format!("{:?}", Outgoing::Response(told)), "Outgoing(…)");

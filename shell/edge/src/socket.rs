@@ -198,6 +198,7 @@ impl Session {
             }
         };
         self.encoding = frame.encoding();
+        let part = self.front.decoding.take(frame.len()).await;
         let request = match decode_request(frame) {
             Ok(request) => request,
             Err(error) => {
@@ -219,7 +220,7 @@ impl Session {
             crate::sabotage::panic_if_asked("connection", update.metadata.as_bytes());
         }
         // A full inbox holds back this client until the hub has caught up.
-        let request = ToHub::Request(self.admission.session, Box::new(request));
+        let request = ToHub::Request(self.admission.session, Box::new(request), part);
         match self.admission.hub.send(request).await {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping")),

@@ -17,7 +17,7 @@ use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
 use crate::limits::{OUTBOX_MAX, REPLAY_GONE_TIME_MAX, REPLAY_TIME_MAX};
-use crate::session::{Knock, Refusal};
+use crate::session::{DecodingPart, Knock, Refusal};
 
 const CHROMIUM_JOIN: &str = include_str!("../../../../core/wire/tests/offers/chromium_join.sdp");
 const CHROMIUM_PUBLISH: &str =
@@ -228,7 +228,7 @@ impl Node {
 
     fn ask(&mut self, client: &Client, message: Asked) {
         let request = proto::SignalRequest { message: Some(message) };
-        self.tell(ToHub::Request(client.session, Box::new(request)));
+        self.tell(ToHub::Request(client.session, Box::new(request), DecodingPart::default()));
     }
 
     /// Announces and offers a microphone and a camera.
@@ -881,7 +881,11 @@ fn an_answer_never_names_a_track_before_its_update() {
     bob.told();
     let request = |client: &Client, message| {
         let message = Some(message);
-        ToHub::Request(client.session, Box::new(proto::SignalRequest { message }))
+        ToHub::Request(
+            client.session,
+            Box::new(proto::SignalRequest { message }),
+            DecodingPart::default(),
+        )
     };
     let turn = [
         request(&alice, add_track(CAMERA, TrackKind::Video)),
@@ -989,7 +993,7 @@ fn a_flood_of_requests_is_ignored_and_counted() {
     let session = alice.session;
     let flood = (0..burst + 100).map(|_| {
         let message = Some(trickle.clone());
-        ToHub::Request(session, Box::new(proto::SignalRequest { message }))
+        ToHub::Request(session, Box::new(proto::SignalRequest { message }), DecodingPart::default())
     });
     let flood: Vec<ToHub> = flood.collect();
     node.hub.turn(node.now, unix_ms(node.now), flood.into_iter());

@@ -12,7 +12,7 @@ use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
 use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
-use edge::session::{Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
+use edge::session::{Decoding, Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
 use edge::tls::Tls;
 use futures_util::StreamExt as _;
 use model::{Identity, RoomId};
@@ -97,6 +97,7 @@ impl House {
         let front = Front {
             access,
             hub: to_hub,
+            decoding: Decoding::default(),
             metrics: Arc::clone(&metrics),
             limits,
             phase: watched.clone(),
@@ -200,7 +201,7 @@ async fn answer(
                 reply.send(answer).expect("somebody waits, whatever became of the client");
                 continue;
             }
-            ToHub::Request(_, request) => Heard::Request(request),
+            ToHub::Request(_, request, _) => Heard::Request(request),
             ToHub::Closed(session) => Heard::Closed(session),
             ToHub::RoomService(request, reply) => {
                 drop(request);

@@ -93,7 +93,7 @@ fn a_flood_of_permissions_in_a_large_room_keeps_nobody_waiting() {
     let flood = (0..150).flat_map(|_| [everyone(), only((0..4000).map(|at| format!("x{at}")))]);
     let flood: Vec<ToHub> = flood
         .map(|asked| proto::SignalRequest { message: Some(asked) })
-        .map(|request| ToHub::Request(session, Box::new(request)))
+        .map(|request| ToHub::Request(session, Box::new(request), DecodingPart::default()))
         .collect();
     let began = Instant::now();
     node.hub.turn(node.now, unix_ms(node.now), flood.into_iter());
