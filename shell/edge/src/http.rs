@@ -271,7 +271,8 @@ impl Front {
         let visitor = self.admit(version, parts)?;
         let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
-        let knock = Box::new(Knock { token: visitor.token, join, outbox });
+        let (cut, is_cut) = oneshot::channel();
+        let knock = Box::new(Knock { token: visitor.token, join, outbox, cut });
         let hub = self.hub.clone();
         // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
         // admission by then on its way must still reach its end and be dropped there.
@@ -284,7 +285,7 @@ impl Front {
             Ok(Admission { session, hub })
         });
         match knocking.await {
-            Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages }),
+            Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages, is_cut }),
             Ok(Err(refusal)) => Err(refusal.into()),
             Err(_) => Err(Refused::Unavailable("the join failed")),
         }

@@ -15,6 +15,7 @@ mod data;
 mod description;
 mod moderation;
 mod news;
+mod pace;
 mod receivers;
 mod replay;
 mod request;
@@ -93,6 +94,11 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    /// When it may be told again, to those in it.
+    told_next: Timestamp,
+    /// Who left before what was told of them was paid for, and when it is: at most [`crate::limits::UNPAID_MAX`],
+    /// oldest first.
+    unpaid: VecDeque<(Pseudonym, Timestamp)>,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
     switching: VecDeque<Pseudonym>,
 }
@@ -424,6 +430,7 @@ impl Hub {
         };
         let session = seat.session.as_ref().map(|session| session.id);
         if !seat.send(outgoing) {
+            self.metrics.sockets_slow.count();
             crate::log!(INFO, "a client reads too slowly, its session is cut", peer = peer);
         }
         if seat.session.is_none()

@@ -28,6 +28,8 @@ pub struct Knock {
     pub join: proto::JoinRequest,
     /// Answers are encoded as the client's first frame is; the hub does not care.
     pub outbox: mpsc::Sender<Outgoing>,
+    /// Told once, if the client reads too slowly: nothing of what waits in the outbox is written any more.
+    pub cut: oneshot::Sender<()>,
 }
 
 /// Why the hub refuses: becomes an HTTP status before the upgrade.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId, RoomId};
+use model::{ParticipantSid, PeerId, RoomId, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
@@ -12,6 +12,7 @@ use wire::proto::signal_response::Message;
 use wire::sdp::{CandidateTransport, Offer};
 use wire::token::{TokenKind, VerifiedToken};
 
+use super::pace::Pace;
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::limits::REFUSALS_MAX;
@@ -66,7 +67,7 @@ impl Hub {
         permission: Permission,
         knock: Knock,
     ) -> Result<SessionId, Refusal> {
-        let Knock { token, join, outbox } = knock;
+        let Knock { token, join, outbox, cut } = knock;
         let offer = join.publisher_offer.as_ref();
         let parsed = offer.map(|offer| Offer::parse(&offer.sdp)).transpose();
         let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
@@ -95,7 +96,7 @@ impl Hub {
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
         self.current = Some(peer);
-        let session = self.take_seat(peer, token, permission, &join, outbox);
+        let session = self.take_seat(peer, token, permission, &join, (outbox, cut));
         if let Some(parsed) = &parsed {
             self.make_peer(peer, &parsed.transport);
         }
@@ -149,7 +150,7 @@ impl Hub {
         token: VerifiedToken,
         permission: Permission,
         join: &proto::JoinRequest,
-        outbox: mpsc::Sender<Outgoing>,
+        (outbox, cut): (mpsc::Sender<Outgoing>, oneshot::Sender<()>),
     ) -> SessionId {
         let id = self.next_session();
         let accepted =
@@ -160,7 +161,7 @@ impl Hub {
         }
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
-            session: Some(Session { id, outbox }),
+            session: Some(Session { id, outbox, cut }),
             token,
             permission,
             client: join.client_info.clone().unwrap_or_default(),
@@ -177,6 +178,7 @@ impl Hub {
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
+            pace: Pace::new(self.unpaid(peer)),
             permit: None,
             is_synced: false,
             is_moderated: false,
@@ -213,6 +215,8 @@ impl Hub {
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),
+            told_next: Timestamp::ZERO,
+            unpaid: Default::default(),
             switching: Default::default(),
         });
     }
@@ -250,7 +254,9 @@ impl Hub {
         self.push(peer, Outgoing::Close(NORMAL, "resumed elsewhere"));
         let gone = Refusal::Unavailable("the participant is gone");
         let seat = self.seats.get_mut(&peer).ok_or(gone)?;
-        if let Some(old) = seat.session.replace(Session { id, outbox: knock.outbox }) {
+        if let Some(old) =
+            seat.session.replace(Session { id, outbox: knock.outbox, cut: knock.cut })
+        {
             self.sessions.remove(&old.id);
         }
         let old = std::mem::replace(&mut seat.token, knock.token);

@@ -275,8 +275,10 @@ impl Hub {
         let Some(card) = card else {
             return self.metrics.requests_ignored.count();
         };
-        card.audio_features = update.features;
-        self.tell(Input::Touch(peer));
+        if card.audio_features != update.features {
+            card.audio_features = update.features;
+            self.tell(Input::Touch(peer));
+        }
     }
 
     fn update_video_track(&mut self, peer: PeerId, update: proto::UpdateLocalVideoTrack) {

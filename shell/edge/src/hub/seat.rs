@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Codec, RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
 use rtp::extension::ExtensionMap;
 use sfu::ReceiveFormat;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::data::ReliableOrder;
 use wire::grant::Permission;
 use wire::negotiation::Negotiation;
@@ -14,6 +14,7 @@ use wire::proto;
 use wire::sdp::{ExtensionMapping, IceCredentials, Mid, Payload};
 use wire::token::VerifiedToken;
 
+use super::pace::Pace;
 use crate::limits::{REQUESTS_BURST, REQUESTS_PER_SECOND};
 use crate::session::{Outgoing, SessionId};
 
@@ -22,6 +23,8 @@ use crate::session::{Outgoing, SessionId};
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) outbox: mpsc::Sender<Outgoing>,
+    /// Ends the connection at once.
+    pub(super) cut: oneshot::Sender<()>,
 }
 
 /// What a publication's receivers are told and Control does not care about, as the client sent it.
@@ -87,6 +90,8 @@ pub(super) struct Seat {
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
     pub(super) bucket: Bucket,
+    /// When its room is told of it again.
+    pub(super) pace: Pace,
     /// Whom it lets receive its tracks, until that is paid for.
     pub(super) permit: Option<proto::SubscriptionPermission>,
     /// The session has said what it believes, which counts once.
@@ -109,7 +114,10 @@ impl Seat {
                 true
             }
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.session = None;
+                if let Some(session) = self.session.take() {
+                    // Its connection may have ended by itself.
+                    let _ = session.cut.send(());
+                }
                 false
             }
         }

@@ -51,6 +51,7 @@ fn unix_ms(now: Timestamp) -> u64 {
 struct Client {
     session: SessionId,
     inbox: mpsc::Receiver<Outgoing>,
+    is_cut: oneshot::Receiver<()>,
 }
 
 impl Client {
@@ -207,9 +208,10 @@ impl Node {
     fn knock(&mut self, token: VerifiedToken, join: proto::JoinRequest) -> Result<Client, Refusal> {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (reply, mut answer) = oneshot::channel();
-        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox }), reply));
+        let (cut, is_cut) = oneshot::channel();
+        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox, cut }), reply));
         let session = answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))?;
-        Ok(Client { session, inbox })
+        Ok(Client { session, inbox, is_cut })
     }
 
     fn join(&mut self, identity: &str) -> Client {
@@ -284,6 +286,7 @@ macro_rules! first {
 
 mod receivers;
 mod room_service;
+mod updates;
 
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
     told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))

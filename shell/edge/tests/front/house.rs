@@ -61,6 +61,8 @@ pub(crate) struct House {
     pub(crate) heard: mpsc::Receiver<Heard>,
     /// The outboxes of those let in.
     pub(crate) outboxes: mpsc::Receiver<mpsc::Sender<Outgoing>>,
+    /// What cuts them.
+    pub(crate) cuts: mpsc::Receiver<oneshot::Sender<()>>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
@@ -107,9 +109,10 @@ impl House {
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
-        tokio::spawn(answer(hub, inbox, tell, give));
+        let (give_cut, cuts) = mpsc::channel(8);
+        tokio::spawn(answer(hub, inbox, tell, (give, give_cut)));
         let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
-        Self { address, heard, outboxes, phase, metrics, pulse, served }
+        Self { address, heard, outboxes, cuts, phase, metrics, pulse, served }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -178,7 +181,7 @@ async fn answer(
     mut hub: Hub,
     mut inbox: mpsc::Receiver<ToHub>,
     tell: mpsc::Sender<Heard>,
-    give: mpsc::Sender<mpsc::Sender<Outgoing>>,
+    (give, give_cut): (mpsc::Sender<mpsc::Sender<Outgoing>>, mpsc::Sender<oneshot::Sender<()>>),
 ) {
     while let Some(message) = inbox.recv().await {
         let heard = match message {
@@ -196,6 +199,7 @@ async fn answer(
                     // Fails when the client has hung up meanwhile.
                     knock.outbox.try_send(Outgoing::Response(pong(0))).ok();
                     give.send(knock.outbox).await.unwrap();
+                    give_cut.send(knock.cut).await.unwrap();
                 }
                 reply.send(answer).expect("somebody waits, whatever became of the client");
                 continue;
