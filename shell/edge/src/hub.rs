@@ -41,7 +41,8 @@ use wire::access::Access;
 use wire::proto;
 use wire::sdp::Candidate;
 
-use crate::limits::HUB_TURN_MAX;
+use crate::budget::{Budget, Rate};
+use crate::limits::{HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
 use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::panics::contain;
@@ -134,6 +135,8 @@ struct Hub {
     tracks: BTreeMap<TrackSid, TrackId>,
     news: News,
     timers: BTreeSet<(Timestamp, Timer)>,
+    /// Of joins and resumes, by token and room.
+    joins: Budget,
     /// Whose message is being handled.
     current: Option<PeerId>,
     is_stopping: bool,
@@ -204,6 +207,7 @@ impl Hub {
             tracks: BTreeMap::new(),
             news: News::default(),
             timers: BTreeSet::new(),
+            joins: Budget::new(Rate { burst: JOINS_BURST, per_second: JOINS_PER_SECOND }),
             current: None,
             is_stopping: false,
         }

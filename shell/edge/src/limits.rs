@@ -35,6 +35,33 @@ pub const WRONG_TOKENS_BURST: u64 = 1000;
 /// The same a second, on end: at 0.1 ms for a signature a hundredth of a core.
 pub const WRONG_TOKENS_PER_SECOND: u64 = 100;
 
+/// Requests to join, or whether that would do, with one token at once: a client that cannot come in asks some twenty
+/// times in a minute, and those of ten people may share a row of the table when the node is full.
+pub const VISITS_TOKEN_BURST: u64 = 150;
+
+/// The same a second, on end: with 0.1 ms for the signature and the request a thousandth of a control thread.
+pub const VISITS_TOKEN_PER_SECOND: u64 = 10;
+
+/// The same of all tokens of one key at once: everybody of a full node three times, as after a restart.
+pub const VISITS_KEY_BURST: u64 = 3 * PARTICIPANTS_MAX as u64;
+
+/// The same a second, on end: a tenth of a control thread.
+pub const VISITS_KEY_PER_SECOND: u64 = 1000;
+
+/// Bytes that are decompressed for one and count as another: 16 us. SDKs send 14 KB.
+pub const VISIT_BYTES: usize = 16 << 10;
+
+/// What joins and resumes with one token may cost the hub at once, counted as in [`JOIN_PRICE`]: ten in a room of 3,000,
+/// since those of some people may share a row of the table when all come back, and more in others.
+pub const JOINS_BURST: u64 = 32_000;
+
+/// The same a second, on end: at 10 us for each whom a join is told, and who is told of in it, a hundredth of the
+/// hub's time. One join a second in a room of 1,000, nine in one of 100.
+pub const JOINS_PER_SECOND: u64 = 1000;
+
+/// What a join or a resume counts, beside one for each participant of the room.
+pub const JOIN_PRICE: u64 = 16;
+
 /// Participants on a node: a thousand rooms of ten, and two thirds of the connections, so that resumes and pages
 /// find room.
 pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 3 * 2;
@@ -256,7 +283,7 @@ pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;
 pub const PATHS_PROVEN_MAX: usize = 64;
 
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
-/// and nine beside them.
+/// and twelve beside them.
 pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people

@@ -43,6 +43,8 @@ pub enum Refusal {
     NoRoom,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
+    /// 429: too many joins and resumes with this token, for so large a room.
+    TooOften,
     /// 503 for now: the media workers have too much to do for anybody new.
     Busy,
 }

@@ -1,5 +1,6 @@
 """Subscribers who ask for everything again, and for a new picture each time, get a fixed share; others lose nothing. Who
-has others told all of it again and again, by muting and by changing nothing, is told of at a rate.
+has others told all of it again and again, by muting and by changing nothing, is told of at a rate. Who asks with one
+good token whether it might come in, with requests that inflate, is answered at a rate.
 
 No SDK abuses anything: in the first part the clients are the load clients, in the second ones that speak the protocol
 by hand. Beside what `client` reads: `INCAMERA_PID`, `INCAMERA_LOAD`.
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import os
 import re
 import socket
@@ -17,7 +19,7 @@ import time
 from urllib.parse import urlsplit
 
 import aiohttp
-from client import SERVER, SIGNAL, check, control, fresh_room, measured, mint, scenario
+from client import SERVER, SIGNAL, check, control, expects, fresh_room, join, measured, mint, scenario
 from livekit import api
 from livekit.protocol import models, rtc as wire
 
@@ -42,6 +44,13 @@ REQUESTS_BURST, REQUESTS_PER_S, FLOOD_S = 500, 50, 6
 TOLD_BYTES_PER_S, TOLD_AHEAD_S, BESIDE_BYTES = 32 << 10, 0.7, 20_000
 #: How long the last of it may take, when it had much told.
 LAST_WITHIN_S = 6
+
+#: One good token's question whether a join would do, of a kilobyte, inflates to so much.
+INFLATED_BYTES = 500_000
+#: So many ask it over and over. What counts as a request of its own, and how many of these one token may make at once
+#: and a second (`VISIT_BYTES`, `VISITS_TOKEN_BURST`, `VISITS_TOKEN_PER_SECOND`).
+ASKERS, VISIT_BYTES, VISITS_BURST, VISITS_PER_S = 8, 16 << 10, 150, 10
+JOIN_WITHIN_S = 3
 
 
 async def call(room: str, *more: str) -> tuple[int, str]:
@@ -221,9 +230,74 @@ async def told_again_and_again() -> None:
         await mallory.close()
 
 
+class Asker:
+    """Asks one thing as fast as it is answered, and comes again when it is shown the door."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request, self.statuses, self.is_over = request, {}, False
+
+    def go_on(self) -> None:
+        there = urlsplit(SERVER)
+        while not self.is_over:
+            with socket.create_connection((there.hostname, there.port), 10) as stream, contextlib.suppress(ConnectionError):
+                while not self.is_over:
+                    stream.sendall(self.request)
+                    status = stream.recv(1 << 14)[9:12].decode()
+                    if not status:
+                        break
+                    self.statuses[status] = self.statuses.get(status, 0) + 1
+
+
+async def asked_again_and_again() -> None:
+    """One good token, and questions that are dear to answer, beside a call and a newcomer."""
+    room = fresh_room("asked")
+    grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
+    request = wire.JoinRequest(metadata="m" * INFLATED_BYTES)
+    request.client_info.protocol = 17
+    packed = gzip.compress(request.SerializeToString(), 9)
+    wrapped = wire.WrappedJoinRequest(compression=wire.WrappedJoinRequest.GZIP, join_request=packed)
+    query = base64.urlsafe_b64encode(wrapped.SerializeToString()).decode().replace("=", "%3D")
+    path = f"/rtc/v1/validate?access_token={mint(room, 'mallory', grants=grants)}&join_request={query}"
+    asker = Asker(f"GET {path} HTTP/1.1\r\nHost: incamera\r\n\r\n".encode())
+    began = time.monotonic()
+    asking = [asyncio.create_task(asyncio.to_thread(asker.go_on)) for _ in range(ASKERS)]
+    beside = asyncio.create_task(call("beside-the-asked"))
+    joins = []
+    for number in range(3):
+        await asyncio.sleep(1)
+        joining = time.monotonic()
+        newcomer = await join(fresh_room("newcomer"), f"ada-{number}")
+        joins.append(time.monotonic() - joining)
+        await newcomer.disconnect()
+    code, text = await beside
+    asker.is_over = True
+    await asyncio.gather(*asking)
+    took = time.monotonic() - began
+    answered, refused = asker.statuses.get("200", 0), asker.statuses.get("429", 0)
+    each = 1 + INFLATED_BYTES // VISIT_BYTES
+    most = (VISITS_BURST + took * VISITS_PER_S) / each + ASKERS
+    control(answered > 0 and refused > 100, f"{refused} more were refused, with 429")
+    check(set(asker.statuses) == {"200", "429"}, f"nothing else was answered: {asker.statuses}")
+    measured(
+        answered <= most,
+        f"of {answered + refused} questions of {len(asker.request)} bytes with one good token, each of which inflates to "
+        f"{INFLATED_BYTES >> 10} KiB, {answered} were answered in {took:.0f} s ({most:.0f} are allowed)",
+    )
+    lost = number_of_lost(text)
+    measured(code == 0 and lost == 0, f"a call beside it lost {lost:g} %")
+    slowest = max(joins)
+    measured(slowest <= JOIN_WITHIN_S, f"newcomers joined within {slowest:.1f} s ({JOIN_WITHIN_S} are allowed)")
+    expects("validations_refused_rate", refused)
+
+
+def number_of_lost(text: str) -> float:
+    return number(r"([\d.]+) % lost", text)
+
+
 async def act() -> None:
     await overasking()
     await told_again_and_again()
+    await asked_again_and_again()
 
 
 async def overasking() -> None:
@@ -255,7 +329,7 @@ async def overasking() -> None:
         f"{came / 1e6:.1f} MB came for {cost / 1e6:.1f} MB of requests, the media that anybody would get among them "
         f"({allowed / 1e6:.1f} MB are allowed)",
     )
-    lost = number(r"([\d.]+) % lost", other)
+    lost = number_of_lost(other)
     measured(code == 0 and lost == 0, f"a call beside it lost {lost:g} %")
 
 

@@ -15,9 +15,10 @@ use wire::token::{TokenKind, VerifiedToken};
 use super::pace::Pace;
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
-use crate::limits::REFUSALS_MAX;
+use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
 use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId};
+use crate::visits;
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
 const PING_INTERVAL_S: i32 = 5;
@@ -36,7 +37,14 @@ impl Hub {
         if self.is_revoked(&knock.token) {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
-        let room = self.control.room_named(&admission.room).map(|held| held.room);
+        // All of the room are told of it, and it is told of all.
+        let room = self.control.room_named(&admission.room);
+        let around = room.map_or(0, |room| u64::try_from(room.participants.len()).unwrap_or(0));
+        let token = visits::whose(&knock.token, &admission.room);
+        if !self.joins.take_many(self.now, &token, JOIN_PRICE + around) {
+            return Err(Refusal::TooOften);
+        }
+        let room = room.map(|held| held.room);
         let room = room.and_then(|room| self.gatherings.get(&room));
         let is_narrowed = room.is_some_and(|room| {
             room.moderated.narrow(&mut knock.token, room.name(&admission.identity))

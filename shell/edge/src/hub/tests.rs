@@ -284,6 +284,7 @@ macro_rules! first {
     };
 }
 
+mod joins;
 mod receivers;
 mod room_service;
 mod updates;

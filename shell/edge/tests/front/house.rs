@@ -14,6 +14,7 @@ use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
 use edge::session::{Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
 use edge::tls::Tls;
+use edge::visits::Visits;
 use futures_util::StreamExt as _;
 use model::{Identity, RoomId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -105,6 +106,7 @@ impl House {
             api: Api::default(),
             pulse: Arc::clone(&pulse),
             networks: Networks::new(&limits, AddressesOf::Clients),
+            visits: Visits::default(),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
