@@ -21,11 +21,13 @@ mod replay;
 mod request;
 mod room_service;
 mod seat;
+mod ssrcs;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod translate;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,6 +55,8 @@ use moderation::Moderated;
 use news::News;
 use replay::Replay;
 use seat::Seat;
+use ssrcs::Ssrcs;
+use timers::{Timer, Timers};
 
 /// Audio that clients may send.
 const AUDIO_CODECS: [Codec; 1] = [Codec::Opus];
@@ -104,19 +108,6 @@ struct Gathering {
     switching: VecDeque<Pseudonym>,
 }
 
-/// What may be due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Refresh(PeerId),
-    Hush(PeerId),
-    /// A right of the participant's token may end.
-    End(PeerId),
-    /// Whom the participant lets receive its tracks, which came too soon after others.
-    Permit(PeerId),
-    /// Of a room's replay, the oldest packets or those of who left first.
-    Forget(RoomId),
-}
-
 struct Hub {
     config: HubConfig,
     control: Control,
@@ -134,7 +125,9 @@ struct Hub {
     gatherings: BTreeMap<RoomId, Gathering>,
     tracks: BTreeMap<TrackSid, TrackId>,
     news: News,
-    timers: BTreeSet<(Timestamp, Timer)>,
+    timers: Timers,
+    /// Random bytes for SSRCs.
+    ssrcs: Ssrcs,
     /// Of joins and resumes, by token and room.
     joins: Budget,
     /// Whose message is being handled.
@@ -206,7 +199,8 @@ impl Hub {
             gatherings: BTreeMap::new(),
             tracks: BTreeMap::new(),
             news: News::default(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
+            ssrcs: Ssrcs::default(),
             joins: Budget::new(Rate { burst: JOINS_BURST, per_second: JOINS_PER_SECOND }),
             current: None,
             is_stopping: false,
@@ -231,7 +225,7 @@ impl Hub {
     }
 
     fn next_timeout(&self) -> Option<Timestamp> {
-        let mine = self.timers.first().map(|(at, _)| *at);
+        let mine = self.timers.next();
         [mine, self.control.next_timeout(), self.news.due()].into_iter().flatten().min()
     }
 
@@ -366,11 +360,7 @@ impl Hub {
         if self.control.next_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Timeout);
         }
-        while let Some(&(at, timer)) = self.timers.first() {
-            if at > self.now {
-                return;
-            }
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.take_due(self.now) {
             match timer {
                 Timer::Refresh(peer) => self.refresh_token(peer),
                 Timer::Hush(peer) => self.simulate_speaker(peer, 0.0),
@@ -412,11 +402,7 @@ impl Hub {
         if seat.is_placed {
             (self.to_worker)(peer.worker, ToWorker::RemovePeer(peer));
         }
-        self.timers.retain(|(_, timer)| {
-            !matches!(timer,
-            Timer::Refresh(held) | Timer::Hush(held) | Timer::End(held) | Timer::Permit(held)
-                if *held == peer)
-        });
+        self.timers.clear_all_of(peer);
     }
 
     /// Sends to one participant.

@@ -183,6 +183,7 @@ impl Hub {
             cids: Default::default(),
             cards: Default::default(),
             subscriptions: Default::default(),
+            ssrcs: Default::default(),
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
@@ -347,8 +348,7 @@ impl Hub {
         if let Some(token) = fresh {
             self.send(peer, Message::RefreshToken(token));
         }
-        self.timers.retain(|(_, timer)| *timer != Timer::Refresh(peer));
-        self.timers.insert((self.now + REFRESH_EVERY, Timer::Refresh(peer)));
+        self.timers.set(self.now + REFRESH_EVERY, Timer::Refresh(peer));
     }
 }
 

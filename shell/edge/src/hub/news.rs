@@ -213,7 +213,7 @@ impl Hub {
 
     fn unwant(&mut self, peer: PeerId, track: &TrackSid) {
         if let Some(seat) = self.seats.get_mut(&peer) {
-            seat.subscriptions.remove(track);
+            seat.note_subscription(track.clone(), None);
             seat.negotiation.unwant(track);
             self.news.ask(peer);
         }

@@ -1,6 +1,6 @@
 //! One participant as the hub keeps it: its session, its negotiation, and what only clients understand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Codec, RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
@@ -85,7 +85,10 @@ pub(super) struct Seat {
     /// Its tracks by the client's own names.
     pub(super) cids: BTreeMap<Box<str>, TrackId>,
     pub(super) cards: BTreeMap<TrackId, Card>,
+    /// Changed by [`Seat::note_subscription`] alone.
     pub(super) subscriptions: BTreeMap<TrackSid, Placed>,
+    /// Of its subscriptions.
+    pub(super) ssrcs: BTreeSet<u32>,
     pub(super) order: ReliableOrder,
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
@@ -120,6 +123,18 @@ impl Seat {
                 }
                 false
             }
+        }
+    }
+
+    /// A subscription stands like this from now on, or no more.
+    pub(super) fn note_subscription(&mut self, track: TrackSid, placed: Option<Placed>) {
+        let before = match placed {
+            Some(placed) => self.subscriptions.insert(track, placed),
+            None => self.subscriptions.remove(&track),
+        };
+        if let Some(before) = before {
+            self.ssrcs.remove(&before.ssrc);
+            self.ssrcs.remove(&before.rtx_ssrc);
         }
     }
 

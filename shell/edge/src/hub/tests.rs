@@ -1,5 +1,6 @@
 //! The hub without a network: real clients' offers in, messages and workers' instructions out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
@@ -284,6 +285,7 @@ macro_rules! first {
     };
 }
 
+mod crowds;
 mod joins;
 mod receivers;
 mod room_service;
@@ -1388,7 +1390,7 @@ fn an_emptied_hub_holds_nothing() {
     node.wait(Duration::from_secs(30));
     let hub = &node.hub;
     assert!(hub.seats.is_empty() && hub.sessions.is_empty() && hub.tracks.is_empty());
-    assert!(hub.gatherings.is_empty() && hub.timers.is_empty());
+    assert!(hub.gatherings.is_empty() && hub.timers.next().is_none());
     assert_eq!(hub.next_timeout(), None);
 }
 
