@@ -145,7 +145,9 @@ const PROOFS: &[Proof] = &[
         name: "abuse",
         claim: "A participant who asks for too much gets no more than a fixed share, and nobody else pays for it.",
         done: "Two malicious subscribers ask two hundred times a second for all packets again and for a new picture, \
-               beside a call of others.",
+               beside a call of others. A member with sixty tracks mutes and unmutes and changes nothing as fast as it \
+               can, beside others who read at ten megabits a second. One good token asks over and over, with requests \
+               that inflate, whether it may come in, beside a call and newcomers.",
         not_shown: "A participant who uploads as much as the line carries.",
         scenario: "abuse",
         is_alone: true,

@@ -180,6 +180,17 @@ fn hex(digit: u8) -> Option<u8> {
 /// # Errors
 /// Everything that can be wrong with it: see [`JoinError`].
 pub fn decode_join_request(text: &str) -> Result<JoinRequest, JoinError> {
+    decode_counted(text).0
+}
+
+/// As [`decode_join_request`], with how many bytes were decompressed for it, whatever came of them.
+pub fn decode_counted(text: &str) -> (Result<JoinRequest, JoinError>, usize) {
+    let mut inflated = 0;
+    let decoded = decode(text, &mut inflated);
+    (decoded, inflated)
+}
+
+fn decode(text: &str, inflated: &mut usize) -> Result<JoinRequest, JoinError> {
     if text.len() > REQUEST_LINE_MAX {
         return Err(JoinError::TooLarge);
     }
@@ -188,18 +199,20 @@ pub fn decode_join_request(text: &str) -> Result<JoinRequest, JoinError> {
         WrappedJoinRequest::decode(&*wrapper).map_err(|_| JoinError::WrapperUndecodable)?;
     let bytes = match Compression::try_from(wrapper.compression) {
         Ok(Compression::None) => wrapper.join_request,
-        Ok(Compression::Gzip) => gunzip(&wrapper.join_request)?,
+        Ok(Compression::Gzip) => gunzip(&wrapper.join_request, inflated)?,
         Err(_) => return Err(JoinError::UnknownCompression),
     };
     shape::check_protobuf(&bytes, TEXTS).map_err(JoinError::Shape)?;
     JoinRequest::decode(&*bytes).map_err(|_| JoinError::Undecodable)
 }
 
-fn gunzip(compressed: &[u8]) -> Result<Vec<u8>, JoinError> {
+fn gunzip(compressed: &[u8], len: &mut usize) -> Result<Vec<u8>, JoinError> {
     let mut inflated = Vec::new();
     let limit = u64::try_from(JOIN_REQUEST_MAX).unwrap_or(u64::MAX);
     let mut reader = flate2::bufread::GzDecoder::new(compressed).take(limit + 1);
-    reader.read_to_end(&mut inflated).map_err(|_| JoinError::NotGzip)?;
+    let read = reader.read_to_end(&mut inflated);
+    *len = inflated.len();
+    read.map_err(|_| JoinError::NotGzip)?;
     if inflated.len() > JOIN_REQUEST_MAX {
         return Err(JoinError::TooLarge);
     }

@@ -49,21 +49,41 @@ impl Budget {
 
     /// Takes one. `false`: it is over budget, and costs nothing of it.
     pub(crate) fn take(&mut self, now: Timestamp, whose: &impl Hash) -> bool {
-        let has_room = self.has_room(now, whose);
-        if has_room && let Some(row) = self.row(whose) {
-            row.spent += WHOLE;
-        }
-        has_room
+        self.take_many(now, whose, 1)
     }
 
     /// Whether one could be taken.
     pub(crate) fn has_room(&mut self, now: Timestamp, whose: &impl Hash) -> bool {
-        let Rate { burst, per_second } = self.rate;
-        let Some(row) = self.row(whose) else { return false };
+        let most = self.rate.burst.saturating_mul(WHOLE);
+        self.pay_back(now, whose).is_some_and(|row| row.spent.saturating_add(WHOLE) <= most)
+    }
+
+    /// Takes so many, or none if they are over budget.
+    pub(crate) fn take_many(&mut self, now: Timestamp, whose: &impl Hash, count: u64) -> bool {
+        let burst = self.rate.burst;
+        self.pay_back(now, whose).is_some_and(|row| {
+            let spent = row.spent.saturating_add(count.saturating_mul(WHOLE));
+            let is_within = spent <= burst.saturating_mul(WHOLE);
+            row.spent = if is_within { spent } else { row.spent };
+            is_within
+        })
+    }
+
+    /// Counts so many that were had already: what they are over budget keeps the next ones waiting.
+    fn charge(&mut self, now: Timestamp, whose: &impl Hash, count: u64) {
+        if let Some(row) = self.pay_back(now, whose) {
+            row.spent = row.spent.saturating_add(count.saturating_mul(WHOLE));
+        }
+    }
+
+    /// A row as it is now.
+    fn pay_back(&mut self, now: Timestamp, whose: &impl Hash) -> Option<&mut Row> {
+        let per_second = self.rate.per_second;
+        let row = self.row(whose)?;
         let elapsed = now.as_micros().saturating_sub(row.at.as_micros());
         row.spent = row.spent.saturating_sub(elapsed.saturating_mul(per_second));
         row.at = row.at.max(now);
-        row.spent.saturating_add(WHOLE) <= burst.saturating_mul(WHOLE)
+        Some(row)
     }
 
     /// One that was taken is free again.
@@ -100,6 +120,12 @@ impl SharedBudget {
     pub(crate) fn take(&self, whose: &impl Hash) -> bool {
         let now = self.now();
         self.lock().take(now, whose)
+    }
+
+    /// As [`Budget::charge`], now.
+    pub(crate) fn charge(&self, whose: &impl Hash, count: u64) {
+        let now = self.now();
+        self.lock().charge(now, whose, count);
     }
 
     /// As [`Budget::has_room`], now.
@@ -186,6 +212,17 @@ mod tests {
         assert_eq!(taken(&mut budget, 5, "192.0.2.200"), 0, "its neighbor has the same");
         assert_eq!(taken(&mut budget, 1005, "192.0.2.7"), RATE.per_second);
         assert_eq!(taken(&mut budget, 3_600_000, "192.0.2.7"), RATE.burst);
+    }
+
+    #[test]
+    fn what_is_charged_is_paid_back_before_the_next() {
+        let mut budget = Budget::new(RATE);
+        let (now, key) = (Timestamp::from_millis(5), "key");
+        assert!(!budget.take_many(now, &key, RATE.burst + 1));
+        assert!(budget.take_many(now, &key, RATE.burst), "what was refused costs nothing");
+        budget.charge(now, &key, RATE.per_second);
+        assert!(!budget.take(Timestamp::from_millis(1004), &key));
+        assert!(budget.take(Timestamp::from_millis(1008), &key));
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Page {
             &metrics.joins_refused_room,
             &metrics.joins_refused_unavailable,
             &metrics.joins_refused_busy,
+            &metrics.joins_refused_rate,
         ];
         let failed = failed.into_iter().map(Counter::total).sum();
         for (state, total) in [

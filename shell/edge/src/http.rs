@@ -36,6 +36,7 @@ use crate::pulse::Pulse;
 use crate::session::{Decoding, Knock, Refusal, ToHub};
 use crate::socket::{Admission, Handshake, Seat};
 use crate::tls::Shown;
+use crate::visits::Visits;
 
 /// What is said while an authority has given none.
 const NO_CERTIFICATE: &str = "no certificate yet";
@@ -64,6 +65,8 @@ pub struct Front {
     pub pulse: Arc<Pulse>,
     /// What one network may have.
     pub networks: Networks,
+    /// How often one token and one key may ask to come in.
+    pub visits: Visits,
     /// The certificate that clients are shown, under TLS.
     pub shown: Option<watch::Receiver<Shown>>,
 }
@@ -98,6 +101,8 @@ enum Refused {
     Busy,
     #[error("too many wrong tokens came from your network: try again in a while")]
     TooManyWrong,
+    #[error("too many requests to join with this token or its project's key: try again in a while")]
+    TooOften,
     #[error("no such path")]
     NoPath,
     #[error("method not allowed")]
@@ -215,7 +220,11 @@ impl Front {
     async fn validate(&self, version: Version, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
-        let visitor = self.admit(version, parts)?;
+        let visitor = self.admit(version, parts).inspect_err(|refused| {
+            if matches!(refused, Refused::TooOften) {
+                self.metrics.validations_refused_rate.count();
+            }
+        })?;
         if self.pulse.is_busy() && !self.is_coming_back(visitor).await? {
             return Err(Refused::Busy);
         }
@@ -273,7 +282,8 @@ impl Front {
         let visitor = self.admit(version, parts)?;
         let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
-        let knock = Box::new(Knock { token: visitor.token, join, outbox });
+        let (cut, is_cut) = oneshot::channel();
+        let knock = Box::new(Knock { token: visitor.token, join, outbox, cut });
         let hub = self.hub.clone();
         // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
         // admission by then on its way must still reach its end and be dropped there.
@@ -286,7 +296,7 @@ impl Front {
             Ok(Admission { session, hub })
         });
         match knocking.await {
-            Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages }),
+            Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages, is_cut }),
             Ok(Err(refusal)) => Err(refusal.into()),
             Err(_) => Err(Refused::Unavailable("the join failed")),
         }
@@ -312,8 +322,15 @@ impl Front {
             Disbelief::Unheard => Refused::TooManyWrong,
         })?;
         let admission = join::admission(&token.claims).map_err(Refused::Join)?;
-        let join = query.join_request.as_deref().map(join::decode_join_request).transpose();
-        let join = join.map_err(Refused::Join)?;
+        if !self.visits.may_come(&token, &admission.room) {
+            return Err(Refused::TooOften);
+        }
+        let decoded = query.join_request.as_deref().map(|request| {
+            let (decoded, inflated) = join::decode_counted(request);
+            self.visits.charge(&token, &admission.room, inflated);
+            decoded
+        });
+        let join = decoded.transpose().map_err(Refused::Join)?;
         if let Some(join) = &join {
             Profile::of_join(&token.claims, join).map_err(Refused::Join)?;
         }
@@ -413,6 +430,7 @@ impl From<Refusal> for Refused {
             Refusal::NoRoom => Self::NoRoom,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
             Refusal::Busy => Self::Busy,
+            Refusal::TooOften => Self::TooOften,
         }
     }
 }
@@ -431,7 +449,7 @@ impl Refused {
             }
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooManyWrong => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -439,6 +457,9 @@ impl Refused {
     fn count(&self, metrics: &Metrics) {
         if matches!(self, Self::Busy) {
             return metrics.joins_refused_busy.count();
+        }
+        if matches!(self, Self::TooOften) {
+            return metrics.joins_refused_rate.count();
         }
         let counter = match self.status() {
             StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
@@ -457,8 +478,12 @@ impl Refused {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
         }
-        if matches!(self, Self::Busy | Self::TooManyWrong) {
+        if matches!(self, Self::Busy | Self::TooManyWrong | Self::TooOften) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+        }
+        if matches!(self, Self::TooOften) {
+            // The token was judged; who goes on pays for connections, which its network has a rate of.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -15,16 +15,19 @@ mod data;
 mod description;
 mod moderation;
 mod news;
+mod pace;
 mod receivers;
 mod replay;
 mod request;
 mod room_service;
 mod seat;
+mod ssrcs;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod translate;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +43,8 @@ use wire::access::Access;
 use wire::proto;
 use wire::sdp::Candidate;
 
-use crate::limits::HUB_TURN_MAX;
+use crate::budget::{Budget, Rate};
+use crate::limits::{HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
 use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::panics::contain;
@@ -51,6 +55,8 @@ use moderation::Moderated;
 use news::News;
 use replay::Replay;
 use seat::Seat;
+use ssrcs::Ssrcs;
+use timers::{Timer, Timers};
 
 /// Audio that clients may send.
 const AUDIO_CODECS: [Codec; 1] = [Codec::Opus];
@@ -93,21 +99,13 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    /// When it may be told again, to those in it.
+    told_next: Timestamp,
+    /// Who left before what was told of them was paid for, and when it is: at most [`crate::limits::UNPAID_MAX`],
+    /// oldest first.
+    unpaid: VecDeque<(Pseudonym, Timestamp)>,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
     switching: VecDeque<Pseudonym>,
-}
-
-/// What may be due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Refresh(PeerId),
-    Hush(PeerId),
-    /// A right of the participant's token may end.
-    End(PeerId),
-    /// Whom the participant lets receive its tracks, which came too soon after others.
-    Permit(PeerId),
-    /// Of a room's replay, the oldest packets or those of who left first.
-    Forget(RoomId),
 }
 
 struct Hub {
@@ -127,7 +125,11 @@ struct Hub {
     gatherings: BTreeMap<RoomId, Gathering>,
     tracks: BTreeMap<TrackSid, TrackId>,
     news: News,
-    timers: BTreeSet<(Timestamp, Timer)>,
+    timers: Timers,
+    /// Random bytes for SSRCs.
+    ssrcs: Ssrcs,
+    /// Of joins and resumes, by token and room.
+    joins: Budget,
     /// Whose message is being handled.
     current: Option<PeerId>,
     is_stopping: bool,
@@ -197,7 +199,9 @@ impl Hub {
             gatherings: BTreeMap::new(),
             tracks: BTreeMap::new(),
             news: News::default(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
+            ssrcs: Ssrcs::default(),
+            joins: Budget::new(Rate { burst: JOINS_BURST, per_second: JOINS_PER_SECOND }),
             current: None,
             is_stopping: false,
         }
@@ -221,7 +225,7 @@ impl Hub {
     }
 
     fn next_timeout(&self) -> Option<Timestamp> {
-        let mine = self.timers.first().map(|(at, _)| *at);
+        let mine = self.timers.next();
         [mine, self.control.next_timeout(), self.news.due()].into_iter().flatten().min()
     }
 
@@ -356,11 +360,7 @@ impl Hub {
         if self.control.next_timeout().is_some_and(|at| at <= self.now) {
             self.tell(Input::Timeout);
         }
-        while let Some(&(at, timer)) = self.timers.first() {
-            if at > self.now {
-                return;
-            }
-            self.timers.pop_first();
+        while let Some(timer) = self.timers.take_due(self.now) {
             match timer {
                 Timer::Refresh(peer) => self.refresh_token(peer),
                 Timer::Hush(peer) => self.simulate_speaker(peer, 0.0),
@@ -402,11 +402,7 @@ impl Hub {
         if seat.is_placed {
             (self.to_worker)(peer.worker, ToWorker::RemovePeer(peer));
         }
-        self.timers.retain(|(_, timer)| {
-            !matches!(timer,
-            Timer::Refresh(held) | Timer::Hush(held) | Timer::End(held) | Timer::Permit(held)
-                if *held == peer)
-        });
+        self.timers.clear_all_of(peer);
     }
 
     /// Sends to one participant.
@@ -424,6 +420,7 @@ impl Hub {
         };
         let session = seat.session.as_ref().map(|session| session.id);
         if !seat.send(outgoing) {
+            self.metrics.sockets_slow.count();
             crate::log!(INFO, "a client reads too slowly, its session is cut", peer = peer);
         }
         if seat.session.is_none()

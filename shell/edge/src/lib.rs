@@ -44,6 +44,7 @@ mod sys;
 mod tcp;
 pub mod tls;
 mod unread;
+pub mod visits;
 pub mod worker;
 
 pub use server::{Server, StartError};

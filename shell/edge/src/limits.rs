@@ -35,6 +35,33 @@ pub const WRONG_TOKENS_BURST: u64 = 1000;
 /// The same a second, on end: at 0.1 ms for a signature a hundredth of a core.
 pub const WRONG_TOKENS_PER_SECOND: u64 = 100;
 
+/// Requests to join, or whether that would do, with one token at once: a client that cannot come in asks some twenty
+/// times in a minute, and those of ten people may share a row of the table when the node is full.
+pub const VISITS_TOKEN_BURST: u64 = 150;
+
+/// The same a second, on end: with 0.1 ms for the signature and the request a thousandth of a control thread.
+pub const VISITS_TOKEN_PER_SECOND: u64 = 10;
+
+/// The same of all tokens of one key at once: everybody of a full node three times, as after a restart.
+pub const VISITS_KEY_BURST: u64 = 3 * PARTICIPANTS_MAX as u64;
+
+/// The same a second, on end: a tenth of a control thread.
+pub const VISITS_KEY_PER_SECOND: u64 = 1000;
+
+/// Bytes that are decompressed for one and count as another: 16 us. SDKs send 14 KB.
+pub const VISIT_BYTES: usize = 16 << 10;
+
+/// What joins and resumes with one token may cost the hub at once, counted as in [`JOIN_PRICE`]: ten in a room of 3,000,
+/// since those of some people may share a row of the table when all come back, and more in others.
+pub const JOINS_BURST: u64 = 32_000;
+
+/// The same a second, on end: at 10 us for each whom a join is told, and who is told of in it, a hundredth of the
+/// hub's time. One join a second in a room of 1,000, nine in one of 100.
+pub const JOINS_PER_SECOND: u64 = 1000;
+
+/// What a join or a resume counts, beside one for each participant of the room.
+pub const JOIN_PRICE: u64 = 16;
+
 /// Participants on a node: a thousand rooms of ten, and two thirds of the connections, so that resumes and pages
 /// find room.
 pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 3 * 2;
@@ -105,9 +132,31 @@ pub const REQUESTS_BURST: u32 = 500;
 /// Signalling requests of one session a second, on end.
 pub const REQUESTS_PER_SECOND: u32 = 50;
 
+/// How often a room is told of one participant on end: its name, its tracks, what is muted. The newest is told.
+pub const UPDATE_EVERY: Duration = Duration::from_millis(100);
+
+/// Bytes a second of that, to each who hears them: 262 kbit/s at most, which leaves a line of 1 Mbit/s to its call.
+/// Whoever has 60 tracks with the longest names is told of each two seconds, 512 KiB of metadata each 16.
+pub const UPDATE_BYTES_PER_SECOND: u64 = 32 << 10;
+
+/// Bytes a second of that, to all who hear them together: at 1 ns for a byte that is put together a hundredth of a
+/// core. In a room of 3,000 an update of 500 bytes goes out each 0.18 s.
+pub const UPDATE_SPREAD_PER_SECOND: u64 = 8 << 20;
+
+/// What of this may come at once, in the time that it takes on end: eight updates, as somebody joins and publishes.
+pub const UPDATE_AHEAD_MAX: Duration = Duration::from_millis(700);
+
+/// Participants of a room who left before what was told of them was paid for, and who pay it when they come again: as
+/// many as come and go within a few seconds.
+pub const UNPAID_MAX: usize = 256;
+
 /// Pairs of a receiver and a track, or names, that a participant may let receive or keep out for the price of one
 /// request: at 2 us a pair what one session may ask for on end takes a hundredth of the hub's time.
 pub const PERMITS_PER_REQUEST: usize = 64;
+
+/// Receivers of a track for the price of one request: each is told of it, asked for a section, answers with an offer, and
+/// drops it again when it ends. Ten tracks at once in a room of 3,000, thirty in one of 800.
+pub const TRACKS_TOLD_PER_REQUEST: usize = 64;
 
 /// Answers of one kind that one request or join gets, such as that a track is not there; what is beyond is counted.
 /// Far below [`OUTBOX_MAX`]: who asks for much is no slow reader.
@@ -244,7 +293,7 @@ pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;
 pub const PATHS_PROVEN_MAX: usize = 64;
 
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
-/// and nine beside them.
+/// and twelve beside them.
 pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people

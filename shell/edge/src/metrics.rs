@@ -95,6 +95,10 @@ counters! {
     joins_refused_room,
     /// Joins refused with 503: the node is full or stopping.
     joins_refused_unavailable,
+    /// Joins refused with 429 because too many came with one token or the tokens of one key.
+    joins_refused_rate,
+    /// Questions whether a join would do refused with 429 for the same.
+    validations_refused_rate,
     /// Joins refused with 503 because the media workers had too much to do.
     joins_refused_busy,
     /// Signalling messages taken from clients.

@@ -38,6 +38,7 @@ use crate::scrape::{self, Scrape};
 use crate::session::{Decoding, ToHub};
 use crate::tcp;
 use crate::tls::{Showing, Shown, Tls};
+use crate::visits::Visits;
 use crate::worker::{self, Workers, WorkersConfig};
 
 /// Why a server does not start.
@@ -205,6 +206,7 @@ impl Server {
             api: Api::default(),
             pulse,
             networks: Networks::new(&config.limits, config.addresses_of),
+            visits: Visits::default(),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         });
         let scrape = scrape(&config, &front)?;

@@ -28,6 +28,8 @@ pub struct Knock {
     pub join: proto::JoinRequest,
     /// Answers are encoded as the client's first frame is; the hub does not care.
     pub outbox: mpsc::Sender<Outgoing>,
+    /// Told once, if the client reads too slowly: nothing of what waits in the outbox is written any more.
+    pub cut: oneshot::Sender<()>,
 }
 
 /// Why the hub refuses: becomes an HTTP status before the upgrade.
@@ -41,6 +43,8 @@ pub enum Refusal {
     NoRoom,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
+    /// 429: too many joins and resumes with this token, for so large a room.
+    TooOften,
     /// 503 for now: the media workers have too much to do for anybody new.
     Busy,
 }

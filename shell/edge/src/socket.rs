@@ -18,7 +18,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use model::LogData;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
@@ -49,6 +49,8 @@ pub(crate) struct Seat {
     pub(crate) upgrade: OnUpgrade,
     pub(crate) admission: Admission,
     pub(crate) outbox: mpsc::Receiver<Outgoing>,
+    /// The hub says that the client reads too slowly.
+    pub(crate) is_cut: oneshot::Receiver<()>,
 }
 
 /// That the hub let a session in. Dropping it tells the hub that the session's connection is gone,
@@ -126,7 +128,7 @@ enum Ending {
 
 /// Runs a session to its end.
 pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Phase>) {
-    let Seat { upgrade, admission, outbox } = seat;
+    let Seat { upgrade, admission, outbox, is_cut } = seat;
     let Ok(upgraded) = upgrade.await else { return };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -136,8 +138,20 @@ pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Ph
     let io = TokioIo::new(upgraded);
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let mut session = Session { socket, encoding: Encoding::default(), admission, front };
-    let ending = session.converse(outbox, phase).await;
+    let ending = tokio::select! {
+        biased;
+        // Whatever is being written or waits to be: a slow reader would be at it for long.
+        () = cut(is_cut) => Ending::Cut,
+        ending = session.converse(outbox, phase) => ending,
+    };
     session.end(ending).await;
+}
+
+/// Waits until the hub cuts the session. One that ends otherwise never is.
+async fn cut(is_cut: oneshot::Receiver<()>) {
+    if is_cut.await.is_err() {
+        std::future::pending().await
+    }
 }
 
 struct Session {
@@ -266,11 +280,8 @@ impl Session {
             Some(Outgoing::Close(code, reason)) => {
                 ControlFlow::Break(Ending::Close(code.into(), reason))
             }
-            // The hub dropped its end because this client was too far behind.
-            None => {
-                self.front.metrics.sockets_slow.count();
-                ControlFlow::Break(Ending::Cut)
-            }
+            // The hub has forgotten the participant without a word.
+            None => ControlFlow::Break(Ending::Cut),
         }
     }
 

@@ -85,8 +85,11 @@ impl Control {
         change: ProfileChange,
     ) -> Result<(), ProfileError> {
         let participant = self.participants.get_mut(&peer).ok_or(ProfileError::NotAllowed)?;
-        participant.profile = participant.profile.with(change).ok_or(ProfileError::TooLarge)?;
-        self.touch(peer);
+        let profile = participant.profile.with(change).ok_or(ProfileError::TooLarge)?;
+        if profile != participant.profile {
+            participant.profile = profile;
+            self.touch(peer);
+        }
         Ok(())
     }
 

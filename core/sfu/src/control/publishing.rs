@@ -177,7 +177,9 @@ impl Control {
         let Some(publication) = self.tracks.get_mut(&track).filter(|held| held.peer == peer) else {
             return;
         };
-        publication.size = size;
+        if std::mem::replace(&mut publication.size, size) == size {
+            return;
+        }
         let subscribers: Vec<PeerId> = publication.subscribers.keys().copied().collect();
         if publication.is_live() {
             self.touch(peer);

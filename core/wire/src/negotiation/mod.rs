@@ -41,6 +41,8 @@ pub struct Negotiation {
     announced: Vec<Announcement>,
     /// Subscribed and without a section, oldest first.
     waiting: Vec<Subscription>,
+    /// Tracks that may be among those that wait or in a section: no other is looked for there.
+    wanted: BTreeSet<TrackSid>,
     /// Of these, those without a place that have been told of.
     crowded: BTreeSet<TrackSid>,
     /// Sections asked for and not offered yet.
@@ -154,6 +156,7 @@ impl Negotiation {
             slots: Vec::new(),
             announced: Vec::new(),
             waiting: Vec::new(),
+            wanted: BTreeSet::new(),
             crowded: BTreeSet::new(),
             asked: Requirement { audios: 0, videos: 0 },
             offer_due: false,

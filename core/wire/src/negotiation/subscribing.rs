@@ -101,12 +101,16 @@ impl Negotiation {
     /// A track that is wanted already is dropped first.
     pub fn want(&mut self, subscription: Subscription) {
         self.unwant(&subscription.track);
+        self.wanted.insert(subscription.track.clone());
         self.waiting.push(subscription);
         self.offer_due = true;
     }
 
     /// Wants a track no longer.
     pub fn unwant(&mut self, track: &TrackSid) {
+        if !self.wanted.remove(track) {
+            return;
+        }
         self.waiting.retain(|waiting| waiting.track != *track);
         for slot in &mut self.slots {
             let carries = matches!(&slot.outbound,
@@ -161,10 +165,17 @@ impl Negotiation {
         can_have: impl Fn(&super::Slot, Codec) -> bool,
     ) -> impl Iterator<Item = &Subscription> {
         let mut taken = vec![false; self.slots.len()];
+        // What one of a codec did not find, none behind it finds: many may wait.
+        let mut without: Vec<Codec> = Vec::new();
         self.waiting.iter().filter(move |waiting| {
+            if without.contains(&waiting.codec) {
+                return true;
+            }
             let mut slots = self.slots.iter().zip(&mut taken);
             let found = slots.find(|(slot, taken)| !**taken && can_have(slot, waiting.codec));
-            found.map(|(_, taken)| *taken = true).is_none()
+            let is_without = found.map(|(_, taken)| *taken = true).is_none();
+            without.extend(Some(waiting.codec).filter(|_| is_without));
+            is_without
         })
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId, RoomId};
+use model::{ParticipantSid, PeerId, RoomId, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
@@ -12,11 +12,13 @@ use wire::proto::signal_response::Message;
 use wire::sdp::{CandidateTransport, Offer};
 use wire::token::{TokenKind, VerifiedToken};
 
+use super::pace::Pace;
 use super::seat::{Bucket, ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
-use crate::limits::REFUSALS_MAX;
+use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
 use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId};
+use crate::visits;
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
 const PING_INTERVAL_S: i32 = 5;
@@ -35,7 +37,14 @@ impl Hub {
         if self.is_revoked(&knock.token) {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
-        let room = self.control.room_named(&admission.room).map(|held| held.room);
+        // All of the room are told of it, and it is told of all.
+        let room = self.control.room_named(&admission.room);
+        let around = room.map_or(0, |room| u64::try_from(room.participants.len()).unwrap_or(0));
+        let token = visits::whose(&knock.token, &admission.room);
+        if !self.joins.take_many(self.now, &token, JOIN_PRICE + around) {
+            return Err(Refusal::TooOften);
+        }
+        let room = room.map(|held| held.room);
         let room = room.and_then(|room| self.gatherings.get(&room));
         let is_narrowed = room.is_some_and(|room| {
             room.moderated.narrow(&mut knock.token, room.name(&admission.identity))
@@ -66,7 +75,7 @@ impl Hub {
         permission: Permission,
         knock: Knock,
     ) -> Result<SessionId, Refusal> {
-        let Knock { token, join, outbox } = knock;
+        let Knock { token, join, outbox, cut } = knock;
         let offer = join.publisher_offer.as_ref();
         let parsed = offer.map(|offer| Offer::parse(&offer.sdp)).transpose();
         let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
@@ -99,7 +108,7 @@ impl Hub {
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
         self.current = Some(peer);
-        let session = self.take_seat(peer, token, permission, &join, outbox);
+        let session = self.take_seat(peer, token, permission, &join, (outbox, cut));
         if let Some(parsed) = &parsed {
             self.make_peer(peer, &parsed.transport);
         }
@@ -153,7 +162,7 @@ impl Hub {
         token: VerifiedToken,
         permission: Permission,
         join: &proto::JoinRequest,
-        outbox: mpsc::Sender<Outgoing>,
+        (outbox, cut): (mpsc::Sender<Outgoing>, oneshot::Sender<()>),
     ) -> SessionId {
         let id = self.next_session();
         let accepted =
@@ -164,7 +173,7 @@ impl Hub {
         }
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
-            session: Some(Session { id, outbox }),
+            session: Some(Session { id, outbox, cut }),
             token,
             permission,
             client: join.client_info.clone().unwrap_or_default(),
@@ -177,9 +186,11 @@ impl Hub {
             cids: Default::default(),
             cards: Default::default(),
             subscriptions: Default::default(),
+            ssrcs: Default::default(),
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
+            pace: Pace::new(self.unpaid(peer)),
             permit: None,
             is_synced: false,
             is_moderated: false,
@@ -216,6 +227,8 @@ impl Hub {
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),
+            told_next: Timestamp::ZERO,
+            unpaid: Default::default(),
             switching: Default::default(),
         });
     }
@@ -253,7 +266,9 @@ impl Hub {
         self.push(peer, Outgoing::Close(NORMAL, "resumed elsewhere"));
         let gone = Refusal::Unavailable("the participant is gone");
         let seat = self.seats.get_mut(&peer).ok_or(gone)?;
-        if let Some(old) = seat.session.replace(Session { id, outbox: knock.outbox }) {
+        if let Some(old) =
+            seat.session.replace(Session { id, outbox: knock.outbox, cut: knock.cut })
+        {
             self.sessions.remove(&old.id);
         }
         let old = std::mem::replace(&mut seat.token, knock.token);
@@ -336,8 +351,7 @@ impl Hub {
         if let Some(token) = fresh {
             self.send(peer, Message::RefreshToken(token));
         }
-        self.timers.retain(|(_, timer)| *timer != Timer::Refresh(peer));
-        self.timers.insert((self.now + REFRESH_EVERY, Timer::Refresh(peer)));
+        self.timers.set(self.now + REFRESH_EVERY, Timer::Refresh(peer));
     }
 }
 

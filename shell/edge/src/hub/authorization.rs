@@ -46,7 +46,7 @@ impl Hub {
 
     /// Takes away what has ended of the participant's rights, and looks again when more of them ends.
     pub(super) fn apply_ends(&mut self, peer: PeerId) {
-        self.timers.retain(|(_, timer)| *timer != Timer::End(peer));
+        self.timers.clear(Timer::End(peer));
         let now = self.unix_s();
         let Some(seat) =
             self.seats.get_mut(&peer).filter(|seat| seat.token.ends != Ends::default())
@@ -63,7 +63,7 @@ impl Hub {
         }
         if let Some(end) = next {
             let left = Duration::from_millis(end.saturating_mul(1000).saturating_sub(self.unix_ms));
-            self.timers.insert((self.now + left.min(LOOK_AGAIN), Timer::End(peer)));
+            self.timers.set(self.now + left.min(LOOK_AGAIN), Timer::End(peer));
         }
     }
 }

@@ -147,10 +147,8 @@ impl Hub {
         let due = gathering.replay.due();
         let is_sooner = due.is_some_and(|due| gathering.replay_at.is_none_or(|at| due < at));
         if let Some(due) = due.filter(|_| is_sooner) {
-            if let Some(at) = gathering.replay_at.replace(due) {
-                self.timers.remove(&(at, Timer::Forget(room)));
-            }
-            self.timers.insert((due, Timer::Forget(room)));
+            gathering.replay_at = Some(due);
+            self.timers.set(due, Timer::Forget(room));
         }
     }
 

@@ -208,9 +208,9 @@ impl Hub {
         let held = self.control.subscription(subscription)?;
         let (peer, track) = (held.peer, held.track);
         let (participant, sid, codec) = self.describe(track)?;
-        let (ssrc, rtx_ssrc) = self.ssrcs(peer)?;
         let seat = self.seats.get_mut(&peer)?;
-        seat.subscriptions.insert(sid.clone(), Placed { subscription, ssrc, rtx_ssrc });
+        let (ssrc, rtx_ssrc) = self.ssrcs.take_two(&self.random, &mut seat.ssrcs)?;
+        seat.note_subscription(sid.clone(), Some(Placed { subscription, ssrc, rtx_ssrc }));
         seat.negotiation.want(Subscription {
             track: sid,
             participant,
@@ -227,21 +227,6 @@ impl Hub {
         let publication = self.control.publication(track)?;
         let publisher = self.control.participant(publication.peer)?;
         Some((publisher.sid.clone(), publication.sid.clone(), publication.media.as_ref()?.codec))
-    }
-
-    /// Two SSRCs that the receiver has not been told of.
-    fn ssrcs(&self, peer: PeerId) -> Option<(u32, u32)> {
-        let seat = self.seats.get(&peer)?;
-        let is_free = |ssrc: u32| {
-            ssrc != 0 && seat.subscriptions.values().all(|p| p.ssrc != ssrc && p.rtx_ssrc != ssrc)
-        };
-        // One in a hundred million draws collides; so many in a row never do.
-        (0..16).find_map(|_| {
-            let [a, b, c, d, e, f, g, h] = self.random::<8>();
-            let (ssrc, rtx_ssrc) =
-                (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
-            (ssrc != rtx_ssrc && is_free(ssrc) && is_free(rtx_ssrc)).then_some((ssrc, rtx_ssrc))
-        })
     }
 }
 

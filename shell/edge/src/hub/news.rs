@@ -1,19 +1,23 @@
 //! What Control wants done, and what participants are told of it.
 //!
-//! Owns: news that wait until the end of a turn, so that everybody hears of ten joins in one message.
-//! Guarantees: an update comes before the request for sections that it explains.
+//! Owns: news that wait until the end of a turn, so that everybody hears of ten joins in one message, and those that
+//! wait for longer, since what one participant has others told is bounded (`pace`).
+//! Guarantees: an update comes before the request for sections that it explains, and the newest comes in the end; that
+//! somebody is gone never waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{LogData, PeerId, RoomId, Sid as _, Timestamp, TrackId, TrackSid};
+use model::{LogData, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp, TrackId, TrackSid};
+use prost::Message as _;
 use sfu::control::{Departure, DepartureReason, Output, Score, Speaker, Visibility};
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
 
+use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
-use crate::limits::REFUSALS_MAX;
+use crate::limits::{REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
 
@@ -31,8 +35,10 @@ pub(super) struct News {
     departed: BTreeMap<RoomId, Vec<Departure>>,
     /// Clients whose sections may not suffice, or do not say what they should.
     asking: BTreeSet<PeerId>,
-    rooms: BTreeSet<RoomId>,
-    rooms_at: Timestamp,
+    /// Participants that have changed and wait, by when they are told.
+    held: BTreeSet<(Timestamp, PeerId)>,
+    /// Rooms that have changed, by when they are told.
+    rooms: BTreeSet<(Timestamp, RoomId)>,
 }
 
 impl News {
@@ -42,7 +48,8 @@ impl News {
     }
 
     pub(super) fn due(&self) -> Option<Timestamp> {
-        (!self.rooms.is_empty()).then_some(self.rooms_at)
+        let held = self.held.first().map(|(at, _)| *at);
+        [held, self.rooms.first().map(|(at, _)| *at)].into_iter().flatten().min()
     }
 }
 
@@ -59,25 +66,25 @@ impl Hub {
             Output::Instruct(worker, instruction) => {
                 (self.to_worker)(worker, ToWorker::Instruct(instruction));
             }
-            Output::ParticipantChanged(peer) => {
-                if let Some(participant) = self.control.participant(peer) {
-                    self.news.changed.entry(participant.room).or_default().insert(peer);
-                }
-            }
+            Output::ParticipantChanged(peer) => self.note_change(peer),
             Output::Departed(departure) => self.see_off(*departure),
             Output::Hid(departure) => {
                 self.news.departed.entry(departure.room).or_default().push(*departure);
             }
             Output::Muted(track) => self.tell_muted(track),
             Output::RoomChanged(room) => {
-                self.news.rooms.insert(room);
+                if let Some(gathering) = self.gatherings.get(&room) {
+                    self.news.rooms.insert((gathering.told_next.max(self.now), room));
+                }
             }
             Output::RoomClosed(room) => {
                 self.gatherings.remove(&room);
             }
             Output::Wanted(subscription) => {
-                // It is gone again if this is `None`.
-                let _: Option<()> = self.want(subscription);
+                if !self.withholds(subscription) {
+                    // It is gone again if this is `None`.
+                    let _: Option<()> = self.want(subscription);
+                }
             }
             Output::Unwanted { peer, track } => self.unwant(peer, &track),
             Output::FirstSubscriber(track) => self.tell_publisher(track, |publication| {
@@ -97,8 +104,53 @@ impl Hub {
         }
     }
 
+    /// Others are told at the end of the turn, or when what they were told before is paid for.
+    fn note_change(&mut self, peer: PeerId) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        if let Some(at) = seat.pace.next(self.now) {
+            self.news.held.insert((at, peer));
+        } else {
+            self.news.changed.entry(seat.room).or_default().insert(peer);
+        }
+    }
+
+    /// Whether a subscription waits until its receiver has been told of the track.
+    fn withholds(&mut self, subscription: SubscriptionId) -> bool {
+        let Some(held) = self.control.subscription(subscription) else {
+            return false;
+        };
+        let Some(publication) = self.control.publication(held.track) else {
+            return false;
+        };
+        let receiver = self.seats.get(&held.peer);
+        let is_known =
+            receiver.is_some_and(|seat| seat.subscriptions.contains_key(&publication.sid));
+        let publisher = self.seats.get_mut(&publication.peer);
+        !is_known && publisher.is_some_and(|seat| seat.pace.withhold())
+    }
+
+    /// Asks for sections for those of a participant's tracks for which that has waited.
+    fn want_withheld(&mut self, publisher: PeerId) {
+        let tracks = self.control.participant(publisher).into_iter().flat_map(|held| &held.tracks);
+        let tracks = tracks.filter_map(|track| self.control.publication(*track));
+        let is_known = |peer: &PeerId, sid: &TrackSid| {
+            self.seats.get(peer).is_some_and(|seat| seat.subscriptions.contains_key(sid))
+        };
+        let all = tracks.flat_map(|publication| {
+            let receivers = publication.subscribers.iter();
+            receivers.filter(|(peer, _)| !is_known(peer, &publication.sid)).map(|(_, id)| *id)
+        });
+        for subscription in all.collect::<Vec<_>>() {
+            // It is gone again if this is `None`.
+            let _: Option<()> = self.want(subscription);
+        }
+    }
+
     fn see_off(&mut self, departure: Departure) {
         let peer = departure.peer;
+        self.note_debt(&departure);
         if let Some(leave) = translate::leave(departure.reason) {
             self.send(peer, Message::Leave(leave));
         }
@@ -118,9 +170,50 @@ impl Hub {
         }
     }
 
+    /// Whoever goes and comes again is told of no sooner than if it had stayed.
+    fn note_debt(&mut self, departure: &Departure) {
+        let Some(pace) = self.seats.get(&departure.peer).map(|seat| seat.pace) else {
+            return;
+        };
+        if let Some(at) = pace.waits_until() {
+            self.news.held.remove(&(at, departure.peer));
+        }
+        let Some(paid) = pace.debt(self.now) else {
+            return;
+        };
+        let room = self.control.room(departure.room);
+        let again = room.and_then(|room| room.participants.get(&departure.identity));
+        if let Some(again) = again.and_then(|peer| self.seats.get_mut(peer)) {
+            again.pace = Pace::new(paid);
+            return;
+        }
+        let Some(gathering) = self.gatherings.get_mut(&departure.room) else {
+            return;
+        };
+        let name = gathering.name(&departure.identity);
+        let now = self.now;
+        gathering.unpaid.retain(|(_, paid)| *paid > now);
+        if gathering.unpaid.len() >= UNPAID_MAX {
+            gathering.unpaid.pop_front();
+        }
+        gathering.unpaid.push_back((name, paid));
+    }
+
+    /// Up to when what was told of a newcomer is paid for, from when it was there before.
+    pub(super) fn unpaid(&mut self, peer: PeerId) -> Timestamp {
+        let held = self.control.participant(peer);
+        let found = held.and_then(|held| {
+            let gathering = self.gatherings.get_mut(&held.room)?;
+            let name = gathering.name(&held.identity);
+            let at = gathering.unpaid.iter().position(|(left, _)| *left == name)?;
+            gathering.unpaid.remove(at)
+        });
+        found.map_or(self.now, |(_, paid)| paid)
+    }
+
     fn unwant(&mut self, peer: PeerId, track: &TrackSid) {
         if let Some(seat) = self.seats.get_mut(&peer) {
-            seat.subscriptions.remove(track);
+            seat.note_subscription(track.clone(), None);
             seat.negotiation.unwant(track);
             self.news.ask(peer);
         }
@@ -208,11 +301,9 @@ impl Hub {
         for peer in std::mem::take(&mut self.news.asking) {
             self.ask_for_sections(peer);
         }
-        if self.news.due().is_some_and(|at| at <= self.now) {
-            self.news.rooms_at = self.now + ROOM_EVERY;
-            for room in std::mem::take(&mut self.news.rooms) {
-                self.tell_room(room);
-            }
+        while let Some(&(at, room)) = self.news.rooms.first().filter(|(at, _)| *at <= self.now) {
+            self.news.rooms.remove(&(at, room));
+            self.tell_room(room);
         }
     }
 
@@ -242,6 +333,10 @@ impl Hub {
         let Some(info) = self.room_info(room) else {
             return;
         };
+        if let Some(gathering) = self.gatherings.get_mut(&room) {
+            let time = time_of(info.encoded_len(), UPDATE_BYTES_PER_SECOND);
+            gathering.told_next = self.now + ROOM_EVERY.max(time);
+        }
         let update = proto::RoomUpdate { room: Some(info) };
         let message = seat::shared(Message::RoomUpdate(update));
         for peer in self.seated(room) {
@@ -251,12 +346,23 @@ impl Hub {
 
     /// Tells every room who changed and who is gone.
     pub(super) fn tell_participants(&mut self) {
+        let mut withheld = Vec::new();
+        while let Some(&(at, peer)) = self.news.held.first().filter(|(at, _)| *at <= self.now) {
+            self.news.held.remove(&(at, peer));
+            if let Some(seat) = self.seats.get_mut(&peer) {
+                withheld.extend(seat.pace.release().then_some(peer));
+                self.news.changed.entry(seat.room).or_default().insert(peer);
+            }
+        }
         let changed = std::mem::take(&mut self.news.changed);
         let mut departed = std::mem::take(&mut self.news.departed);
         let rooms: BTreeSet<RoomId> = changed.keys().chain(departed.keys()).copied().collect();
         for room in rooms {
             let departed = departed.remove(&room).unwrap_or_default();
             self.tell_one_room(room, changed.get(&room), &departed);
+        }
+        for publisher in withheld {
+            self.want_withheld(publisher);
         }
     }
 
@@ -270,20 +376,28 @@ impl Hub {
         let changed = changed.filter_map(|peer| self.control.participant(*peer));
         let (visible, hidden): (Vec<_>, Vec<_>) = changed.partition(|held| held.is_visible());
         let hidden: Vec<PeerId> = hidden.into_iter().map(|held| held.peer).collect();
-        let visible: Vec<proto::ParticipantInfo> =
-            visible.into_iter().filter_map(|held| self.participant_info(held.peer)).collect();
+        let visible = visible.into_iter().map(|held| held.peer);
+        let visible: Vec<(PeerId, proto::ParticipantInfo)> =
+            visible.filter_map(|peer| Some((peer, self.participant_info(peer)?))).collect();
         for peer in hidden {
             if let Some(info) = self.participant_info(peer) {
+                self.pay(peer, &info, 1);
                 self.send(peer, update(vec![info]));
             }
         }
+        let receivers = self.seated(room);
+        for (peer, info) in &visible {
+            self.pay(*peer, info, receivers.len());
+        }
+        let visible: Vec<proto::ParticipantInfo> =
+            visible.into_iter().map(|(_, info)| info).collect();
         let gone = departed.iter().map(translate::departed);
         let all: Vec<_> = gone.chain(visible.iter().cloned()).collect();
         if all.is_empty() {
             return;
         }
         let message = seat::shared(update(all));
-        for peer in self.seated(room) {
+        for peer in receivers {
             // A client takes what is said of its identity for itself: its former presence is not for it.
             let identity = self.control.participant(peer).map(|held| &held.identity);
             if departed.iter().any(|gone| Some(&gone.identity) == identity) {
@@ -294,6 +408,13 @@ impl Hub {
             } else {
                 self.send_shared(peer, &message);
             }
+        }
+    }
+
+    /// What is told of a participant goes onto its bill.
+    fn pay(&mut self, peer: PeerId, info: &proto::ParticipantInfo, receivers: usize) {
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.pace.pay(self.now, info.encoded_len(), receivers);
         }
     }
 

@@ -20,7 +20,7 @@ impl Hub {
         if !seat.bucket.take(self.now, price) {
             let at = seat.bucket.affords_at(price);
             if seat.permit.replace(update).is_none() {
-                self.timers.insert((at, Timer::Permit(peer)));
+                self.timers.set(at, Timer::Permit(peer));
             }
             return;
         }

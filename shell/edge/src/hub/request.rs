@@ -19,7 +19,9 @@ use wire::sdp::CandidateTransport;
 
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
-use crate::limits::{FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX};
+use crate::limits::{
+    FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX, TRACKS_TOLD_PER_REQUEST,
+};
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
 
@@ -137,11 +139,11 @@ impl Hub {
         if let Some(track) = self.pending_again(peer, &request.cid) {
             return self.tell_published(peer, track);
         }
+        if !self.pay_for_receivers(peer) {
+            return self.refuse_announced(peer, request.cid);
+        }
         if !translate::is_bounded(&request) {
-            // Its name is all that the client needs to know which, if that is not what is too long.
-            let cid = Some(request.cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
-            let named = proto::AddTrackRequest { cid, ..Default::default() };
-            return self.respond(peer, 0, Reason::LimitExceeded, Some(Request::AddTrack(named)));
+            return self.refuse_announced(peer, request.cid);
         }
         let refused = match translate::announcement(&request) {
             None => Reason::UnsupportedType,
@@ -156,6 +158,28 @@ impl Hub {
             }
         };
         self.respond(peer, 0, refused, Some(Request::AddTrack(request)));
+    }
+
+    /// Its name is all that the client needs to know which, if that is not what is too long.
+    fn refuse_announced(&mut self, peer: PeerId, cid: String) {
+        let cid = Some(cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
+        let named = proto::AddTrackRequest { cid, ..Default::default() };
+        self.respond(peer, 0, Reason::LimitExceeded, Some(Request::AddTrack(named)));
+    }
+
+    /// What a track, or a change of all its layers, costs beside the request. Whether that is paid.
+    fn pay_for_receivers(&mut self, peer: PeerId) -> bool {
+        let held = self.control.participant(peer);
+        let room = held.and_then(|held| self.control.room(held.room));
+        let receivers = room.map_or(0, |room| room.participants.len());
+        let price = u32::try_from(receivers / TRACKS_TOLD_PER_REQUEST).unwrap_or(u32::MAX);
+        let now = self.now;
+        let seat = self.seats.get_mut(&peer);
+        let is_paid = seat.is_some_and(|seat| seat.bucket.take(now, price));
+        if !is_paid {
+            self.metrics.requests_over_rate.count();
+        }
+        is_paid
     }
 
     /// The track that was announced under this name and whose media has not come.
@@ -275,8 +299,10 @@ impl Hub {
         let Some(card) = card else {
             return self.metrics.requests_ignored.count();
         };
-        card.audio_features = update.features;
-        self.tell(Input::Touch(peer));
+        if card.audio_features != update.features {
+            card.audio_features = update.features;
+            self.tell(Input::Touch(peer));
+        }
     }
 
     fn update_video_track(&mut self, peer: PeerId, update: proto::UpdateLocalVideoTrack) {
@@ -284,7 +310,9 @@ impl Hub {
             return self.metrics.requests_ignored.count();
         };
         let size = Size { width: update.width, height: update.height };
-        self.tell(Input::Resize { peer, track, size });
+        if self.pay_for_receivers(peer) {
+            self.tell(Input::Resize { peer, track, size });
+        }
     }
 
     /// Faults that a client asks for, to see whether it survives them. They hit itself alone.
@@ -293,8 +321,7 @@ impl Hub {
             Some(Scenario::SpeakerUpdate(seconds)) => {
                 let seconds = u64::try_from(seconds).unwrap_or(0);
                 let until = self.now + Duration::from_secs(seconds).min(SIMULATED_MAX);
-                self.timers.retain(|(_, timer)| *timer != Timer::Hush(peer));
-                self.timers.insert((until, Timer::Hush(peer)));
+                self.timers.set(until, Timer::Hush(peer));
                 self.simulate_speaker(peer, SIMULATED_LEVEL);
             }
             Some(Scenario::NodeFailure(_) | Scenario::Migration(_)) => {

@@ -1,12 +1,12 @@
 //! One participant as the hub keeps it: its session, its negotiation, and what only clients understand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Codec, RoomId, SubscriptionId, Timestamp, TrackId, TrackSid};
 use rtp::extension::ExtensionMap;
 use sfu::ReceiveFormat;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::data::ReliableOrder;
 use wire::grant::Permission;
 use wire::negotiation::Negotiation;
@@ -14,6 +14,7 @@ use wire::proto;
 use wire::sdp::{ExtensionMapping, IceCredentials};
 use wire::token::VerifiedToken;
 
+use super::pace::Pace;
 use crate::limits::{REQUESTS_BURST, REQUESTS_PER_SECOND};
 use crate::session::{Outgoing, SessionId};
 
@@ -22,6 +23,8 @@ use crate::session::{Outgoing, SessionId};
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) outbox: mpsc::Sender<Outgoing>,
+    /// Ends the connection at once.
+    pub(super) cut: oneshot::Sender<()>,
 }
 
 /// What a publication's receivers are told and Control does not care about, as the client sent it.
@@ -78,11 +81,16 @@ pub(super) struct Seat {
     /// Its tracks by the client's own names.
     pub(super) cids: BTreeMap<Box<str>, TrackId>,
     pub(super) cards: BTreeMap<TrackId, Card>,
+    /// Changed by [`Seat::note_subscription`] alone.
     pub(super) subscriptions: BTreeMap<TrackSid, Placed>,
+    /// Of its subscriptions.
+    pub(super) ssrcs: BTreeSet<u32>,
     pub(super) order: ReliableOrder,
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
     pub(super) bucket: Bucket,
+    /// When its room is told of it again.
+    pub(super) pace: Pace,
     /// Whom it lets receive its tracks, until that is paid for.
     pub(super) permit: Option<proto::SubscriptionPermission>,
     /// The session has said what it believes, which counts once.
@@ -105,9 +113,24 @@ impl Seat {
                 true
             }
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.session = None;
+                if let Some(session) = self.session.take() {
+                    // Its connection may have ended by itself.
+                    let _ = session.cut.send(());
+                }
                 false
             }
+        }
+    }
+
+    /// A subscription stands like this from now on, or no more.
+    pub(super) fn note_subscription(&mut self, track: TrackSid, placed: Option<Placed>) {
+        let before = match placed {
+            Some(placed) => self.subscriptions.insert(track, placed),
+            None => self.subscriptions.remove(&track),
+        };
+        if let Some(before) = before {
+            self.ssrcs.remove(&before.ssrc);
+            self.ssrcs.remove(&before.rtx_ssrc);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The hub without a network: real clients' offers in, messages and workers' instructions out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
@@ -51,6 +52,7 @@ fn unix_ms(now: Timestamp) -> u64 {
 struct Client {
     session: SessionId,
     inbox: mpsc::Receiver<Outgoing>,
+    is_cut: oneshot::Receiver<()>,
 }
 
 impl Client {
@@ -207,9 +209,10 @@ impl Node {
     fn knock(&mut self, token: VerifiedToken, join: proto::JoinRequest) -> Result<Client, Refusal> {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (reply, mut answer) = oneshot::channel();
-        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox }), reply));
+        let (cut, is_cut) = oneshot::channel();
+        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox, cut }), reply));
         let session = answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))?;
-        Ok(Client { session, inbox })
+        Ok(Client { session, inbox, is_cut })
     }
 
     fn join(&mut self, identity: &str) -> Client {
@@ -282,8 +285,11 @@ macro_rules! first {
     };
 }
 
+mod crowds;
+mod joins;
 mod receivers;
 mod room_service;
+mod updates;
 
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
     told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))
@@ -1410,7 +1416,7 @@ fn an_emptied_hub_holds_nothing() {
     node.wait(Duration::from_secs(30));
     let hub = &node.hub;
     assert!(hub.seats.is_empty() && hub.sessions.is_empty() && hub.tracks.is_empty());
-    assert!(hub.gatherings.is_empty() && hub.timers.is_empty());
+    assert!(hub.gatherings.is_empty() && hub.timers.next().is_none());
     assert_eq!(hub.next_timeout(), None);
 }
 

@@ -1,15 +1,23 @@
 //! What HTTP clients are answered, over a real socket.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::house::{
     Answer, Heard, House, Hub, JOIN_REQUEST, SESSION, good_join, soon, token, upgrade,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edge::config::Limits;
+use edge::limits::VISITS_TOKEN_BURST;
 use edge::listener::Phase;
 use edge::session::Refusal;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
+use wire::proto::{JoinRequest, WrappedJoinRequest, wrapped_join_request};
 use wire::token::Claims;
 
 /// A join request that says `reconnect`.
@@ -327,6 +335,62 @@ async fn wrong_tokens_are_looked_at_so_often_and_no_more() {
     assert_eq!(house.metrics.tokens_over_budget.total(), 1);
     // And then they are looked at again.
     while validate(&good).await.status != 200 {}
+}
+
+/// Of some hundred requests with one token the rest is refused before anything of it is decompressed.
+#[tokio::test]
+async fn a_good_token_may_ask_so_often_and_no_more() {
+    let house = House::open().await;
+    let good = token(|_| {});
+    let plain = format!("/rtc/v1/validate?access_token={good}");
+    let most = usize::try_from(VISITS_TOKEN_BURST).unwrap();
+    let mut answered = 0;
+    while house.ask("GET", &plain).await.status == 200 {
+        answered += 1;
+        assert!(answered < 10 * most);
+    }
+    assert!(answered >= most, "{answered}");
+    assert_eq!(house.metrics.validations_refused_rate.total(), 1);
+    // The connection ends, though the client would go on.
+    let mut stream = house.connect().await;
+    let request = format!("GET {plain} HTTP/1.1\r\nhost: test\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let refused = Answer::read(&mut stream).await;
+    let reason =
+        "too many requests to join with this token or its project's key: try again in a while\n";
+    assert_eq!((refused.status, refused.body.as_str()), (429, reason));
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    // Nothing of a request over budget is decompressed: what is no join request at all is not noticed.
+    let broken = house.ask("GET", &format!("{plain}&join_request=!")).await.status;
+    assert!(broken == 429 || broken == 400 && house.ask("GET", &plain).await.status == 429);
+    // Others, of two of whom one may share its row.
+    let others = ["bea", "carl"].map(|identity| token(|claims| claims.identity = identity.into()));
+    let mut welcome = 0;
+    for other in others {
+        let target = format!("/rtc/v1/validate?access_token={other}");
+        welcome += usize::from(house.ask("GET", &target).await.status == 200);
+    }
+    assert!(welcome > 0);
+}
+
+#[tokio::test]
+async fn what_a_request_inflates_to_counts() {
+    let house = House::open().await;
+    let good = token(|_| {});
+    let large = JoinRequest { metadata: "m".repeat(500_000), ..JoinRequest::default() };
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&large.encode_to_vec()).unwrap();
+    let wrapped = WrappedJoinRequest {
+        compression: wrapped_join_request::Compression::Gzip.into(),
+        join_request: packed.finish().unwrap(),
+    };
+    let wrapped = URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec());
+    let target = format!("/rtc/v1/validate?access_token={good}&join_request={wrapped}");
+    let mut asked = 0;
+    while house.ask("GET", &target).await.status != 429 {
+        asked += 1;
+        assert!(asked < 20, "half a megabyte counts as thirty requests");
+    }
 }
 
 #[tokio::test]

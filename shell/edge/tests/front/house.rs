@@ -14,6 +14,7 @@ use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
 use edge::session::{Decoding, Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
 use edge::tls::Tls;
+use edge::visits::Visits;
 use futures_util::StreamExt as _;
 use model::{Identity, RoomId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,6 +62,8 @@ pub(crate) struct House {
     pub(crate) heard: mpsc::Receiver<Heard>,
     /// The outboxes of those let in.
     pub(crate) outboxes: mpsc::Receiver<mpsc::Sender<Outgoing>>,
+    /// What cuts them.
+    pub(crate) cuts: mpsc::Receiver<oneshot::Sender<()>>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
@@ -104,13 +107,15 @@ impl House {
             api: Api::default(),
             pulse: Arc::clone(&pulse),
             networks: Networks::new(&limits, AddressesOf::Clients),
+            visits: Visits::default(),
             shown: tls.as_ref().map(|tls| tls.shown.clone()),
         };
         let (tell, heard) = mpsc::channel(1024);
         let (give, outboxes) = mpsc::channel(8);
-        tokio::spawn(answer(hub, inbox, tell, give));
+        let (give_cut, cuts) = mpsc::channel(8);
+        tokio::spawn(answer(hub, inbox, tell, (give, give_cut)));
         let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
-        Self { address, heard, outboxes, phase, metrics, pulse, served }
+        Self { address, heard, outboxes, cuts, phase, metrics, pulse, served }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -179,7 +184,7 @@ async fn answer(
     mut hub: Hub,
     mut inbox: mpsc::Receiver<ToHub>,
     tell: mpsc::Sender<Heard>,
-    give: mpsc::Sender<mpsc::Sender<Outgoing>>,
+    (give, give_cut): (mpsc::Sender<mpsc::Sender<Outgoing>>, mpsc::Sender<oneshot::Sender<()>>),
 ) {
     while let Some(message) = inbox.recv().await {
         let heard = match message {
@@ -197,6 +202,7 @@ async fn answer(
                     // Fails when the client has hung up meanwhile.
                     knock.outbox.try_send(Outgoing::Response(pong(0))).ok();
                     give.send(knock.outbox).await.unwrap();
+                    give_cut.send(knock.cut).await.unwrap();
                 }
                 reply.send(answer).expect("somebody waits, whatever became of the client");
                 continue;

@@ -1,7 +1,7 @@
 //! What a signalling session's WebSocket does, over a real socket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::house::{Client, Heard, House, Hub, SESSION, good_join, pong, soon};
 use edge::config::Limits;
@@ -158,6 +158,23 @@ async fn a_client_that_does_not_read_is_cut() {
     while soon(outbox.send(Outgoing::Response(Arc::clone(&large)))).await.is_ok() {}
     house.hear_closed().await;
     assert_eq!(house.metrics.sockets_slow.total(), 1);
+    drop(client);
+}
+
+/// What waits for it, ten megabytes and more, is not written any more: that may take ten seconds for each message.
+#[tokio::test]
+async fn a_client_that_the_hub_cuts_is_gone_at_once() {
+    let mut house = House::open().await;
+    let client = enter(&mut house).await;
+    let outbox = house.outboxes.recv().await.unwrap();
+    let cut = house.cuts.recv().await.unwrap();
+    let refresh = signal_response::Message::RefreshToken("x".repeat(1 << 20));
+    let large = Arc::new(SignalResponse { message: Some(refresh) });
+    while outbox.try_send(Outgoing::Response(Arc::clone(&large))).is_ok() {}
+    let began = Instant::now();
+    cut.send(()).unwrap();
+    house.hear_closed().await;
+    assert!(began.elapsed() < Limits::STANDARD.write_time / 4);
     drop(client);
 }
 

@@ -73,7 +73,7 @@ fn a_permission_that_waits_goes_with_its_participant() {
         node.ask(&alice, only((0..4000).map(|number| format!("p{number}"))));
     }
     let peer = node.peer(&alice);
-    let waits = |node: &Node| node.hub.timers.iter().any(|(_, held)| *held == Timer::Permit(peer));
+    let waits = |node: &Node| node.hub.timers.is_set(Timer::Permit(peer));
     assert!(waits(&node));
     node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
     assert!(!waits(&node));

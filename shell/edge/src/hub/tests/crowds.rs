@@ -1,0 +1,172 @@
+//! What tracks cost where many are, and many receive.
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::limits::{REQUESTS_BURST, TRACKS_TOLD_PER_REQUEST};
+
+const MEMBERS: usize = 800;
+
+fn large() -> Node {
+    Node::with(|config| {
+        config.participants_max = 2000;
+        config.room_participants_max = 2000;
+    })
+}
+
+/// An offer of sound in so many sections, of which those before `from` carry none any more.
+fn sound(from: usize, tracks: usize) -> Asked {
+    let mids: Vec<String> = (0..tracks).map(|mid| mid.to_string()).collect();
+    let mut sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+        mids.join(" ")
+    );
+    let fingerprint = ["AA"; 32].join(":");
+    for mid in mids {
+        let number = mid.parse::<usize>().unwrap();
+        let carries = if number < from {
+            "a=inactive\r\n".to_owned()
+        } else {
+            format!("a=sendonly\r\na=msid:- c{mid}\r\na=ssrc:{} cname:x\r\n", 1000 + number)
+        };
+        write!(
+            sdp,
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
+             a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=mid:{mid}\r\n\
+             a=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n{carries}"
+        )
+        .unwrap();
+    }
+    Asked::Offer(description(&sdp, 9))
+}
+
+/// Somebody with so much sound, who receives what there is.
+fn publisher(node: &mut Node, identity: &str, tracks: usize) -> Client {
+    let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
+    let client = node.knock(token(identity, "red"), join).expect("admitted");
+    let peer = node.peer(&client);
+    node.tell(ToHub::Worker(FromWorker::Connected(peer)));
+    for first in (0..tracks).step_by(20) {
+        let until = tracks.min(first + 20);
+        for number in first..until {
+            node.ask(&client, add_track(&format!("c{number}"), TrackKind::Audio));
+        }
+        node.ask(&client, sound(0, until));
+        node.wait(Duration::from_secs(10));
+    }
+    assert_eq!(node.hub.seats[&peer].cids.len(), tracks);
+    client
+}
+
+/// Many who read what they are told.
+fn members(node: &mut Node) -> Vec<Client> {
+    let mut all: Vec<Client> = Vec::new();
+    for number in 0..MEMBERS {
+        all.push(node.active(&format!("p{number}")));
+        if number % 50 == 49 {
+            node.wait(Duration::from_secs(2));
+            all.iter_mut().for_each(|client| drop(client.told()));
+        }
+    }
+    node.wait(Duration::from_secs(2));
+    all.iter_mut().for_each(|client| drop(client.told()));
+    all
+}
+
+/// Publishes and takes back, each in a turn of its own. How long that took, and how often another was asked for
+/// sections.
+fn flood(
+    node: &mut Node,
+    session: SessionId,
+    others: &mut [Client],
+    times: usize,
+) -> (Duration, usize) {
+    let (mut took, mut asked) = (Duration::ZERO, 0);
+    for number in 0..times {
+        let began = Instant::now();
+        for asked in [
+            add_track(&format!("c{number}"), TrackKind::Audio),
+            sound(number, number + 1),
+            sound(number + 1, number + 1),
+        ] {
+            let request = proto::SignalRequest { message: Some(asked) };
+            let request = ToHub::Request(session, Box::new(request), DecodingPart::default());
+            node.hub.turn(node.now, unix_ms(node.now), std::iter::once(request));
+        }
+        took += began.elapsed();
+        let told = others.iter_mut().map(Client::told);
+        let told = told.map(|told| {
+            told.iter().filter(|it| matches!(it, Told::MediaSectionsRequirement(_))).count()
+        });
+        asked += told.max().unwrap_or(0);
+    }
+    (took, asked)
+}
+
+/// Each of them has every other negotiate, and is wanted and dropped again by all.
+#[test]
+fn a_flood_of_tracks_in_a_large_room_keeps_nobody_waiting() {
+    let mut node = large();
+    let mut others = members(&mut node);
+    let mut alice = publisher(&mut node, "alice", 0);
+    let (took, asked) = flood(&mut node, alice.session, &mut others, 60);
+    // Unoptimized, it takes a fifth of this.
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!((1..=10).contains(&asked), "another was asked for sections {asked} times");
+    let told = alice.told();
+    let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
+    let most = usize::try_from(REQUESTS_BURST).unwrap() / (1 + MEMBERS / TRACKS_TOLD_PER_REQUEST);
+    assert!((20..=most).contains(&published), "{published} tracks at once");
+    // Who is refused is told.
+    let refused = first!(told, Told::RequestResponse(refused) => refused.reason());
+    assert_eq!(refused, Some(proto::request_response::Reason::LimitExceeded));
+    assert!(others.iter_mut().all(|client| client.is_cut.try_recv().is_err()));
+    assert!(node.hub.sessions.contains_key(&alice.session));
+}
+
+#[test]
+fn a_few_tracks_are_taken_at_once_in_a_large_room() {
+    let mut node = large();
+    let _others = members(&mut node);
+    let mut alice = node.active("alice");
+    for number in 0..15 {
+        node.ask(&alice, add_track(&format!("c{number}"), TrackKind::Audio));
+    }
+    let told = alice.told();
+    let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
+    assert_eq!(published, 15);
+}
+
+/// `cargo test --release -p edge --lib what_crowds_cost -- --ignored --nocapture`
+#[test]
+#[ignore = "prints how long things take"]
+#[expect(clippy::print_stdout, reason = "that is what it is for")]
+fn what_crowds_cost() {
+    let mut node = large();
+    let publishers: Vec<Client> =
+        (0..40).map(|number| publisher(&mut node, &format!("q{number}"), 50)).collect();
+    let began = Instant::now();
+    let newcomers: Vec<Client> = (0..5).map(|number| node.join(&format!("n{number}"))).collect();
+    println!("a join into a room of 2,000 tracks: {:?}", began.elapsed() / 5);
+    assert_eq!(node.hub.seats[&node.peer(&newcomers[0])].subscriptions.len(), 2000);
+    let late = publisher(&mut node, "late", 0);
+    node.ask(&late, add_track("c0", TrackKind::Audio));
+    let began = Instant::now();
+    node.ask(&late, sound(0, 1));
+    println!("a track to 46 who lack 1,900: {:?}", began.elapsed());
+    drop((publishers, newcomers));
+
+    let mut node = large();
+    let mut others = members(&mut node);
+    let alice = publisher(&mut node, "alice", 0);
+    let (took, _) = flood(&mut node, alice.session, &mut others, 1);
+    println!("a track to {MEMBERS} and back: {took:?}");
+    let peer = node.peer(&alice);
+    let began = Instant::now();
+    for _ in 0..100 {
+        node.hub.refresh_token(peer);
+    }
+    println!("a token among {} timers: {:?}", 2 * MEMBERS, began.elapsed() / 100);
+    drop(others);
+}

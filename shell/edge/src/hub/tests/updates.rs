@@ -1,0 +1,198 @@
+//! What one participant makes others be told: how much, how soon, and that the newest comes in the end.
+
+use super::*;
+use crate::limits::{UPDATE_AHEAD_MAX, UPDATE_BYTES_PER_SECOND};
+
+fn describe(metadata: String) -> Asked {
+    Asked::UpdateMetadata(proto::UpdateParticipantMetadata { metadata, ..Default::default() })
+}
+
+fn mute(sid: &str, muted: bool) -> Asked {
+    Asked::Mute(proto::MuteTrackRequest { sid: sid.to_owned(), muted })
+}
+
+/// What was told of one participant, oldest first.
+fn infos(told: &[Told], identity: &str) -> Vec<proto::ParticipantInfo> {
+    let updates =
+        told.iter().filter_map(|it| if let Told::Update(it) = it { Some(it) } else { None });
+    let all = updates.flat_map(|update| update.participants.clone());
+    all.filter(|info| info.identity == identity).collect()
+}
+
+fn published(told: &[Told]) -> Option<String> {
+    first!(told, Told::TrackPublished(published) => published.track.as_ref().unwrap().sid.clone())
+}
+
+#[test]
+fn a_flood_of_mutes_is_told_at_a_rate_and_its_last_one_in_the_end() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let sid = published(&alice.told()).expect("published");
+    node.ask(&alice, describe("m".repeat(60_000)));
+    node.wait(Duration::from_secs(10));
+    bob.told();
+    let began = node.now;
+    let (mut heard, mut versions) = (Vec::new(), Vec::new());
+    for number in 0..430 {
+        node.ask(&alice, mute(&sid, number % 2 == 0));
+        node.wait(Duration::from_millis(5));
+        heard.extend(infos(&bob.told(), "alice"));
+    }
+    // The first comes at once.
+    assert_eq!(heard.first().map(|info| info.tracks[0].muted), Some(true));
+    node.ask(&alice, mute(&sid, true));
+    for _ in 0..100 {
+        node.wait(Duration::from_millis(100));
+        heard.extend(infos(&bob.told(), "alice"));
+    }
+    let seconds = usize::try_from((node.now.since(began) + UPDATE_AHEAD_MAX).as_secs()).unwrap();
+    let rate = usize::try_from(UPDATE_BYTES_PER_SECOND).unwrap();
+    let bytes: usize = heard.iter().map(prost::Message::encoded_len).sum();
+    assert!(bytes <= seconds * rate + 61_000, "{bytes} bytes in {seconds} s");
+    let last = heard.last().expect("told");
+    assert!(last.tracks[0].muted, "what holds in the end is told");
+    versions.extend(heard.iter().map(|info| info.version));
+    assert!(versions.is_sorted() && versions.len() > 2);
+    assert!(bob.is_cut.try_recv().is_err() && !bob.is_closed());
+}
+
+#[test]
+fn what_changes_nothing_is_told_to_nobody() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let told = alice.told();
+    let sids = told
+        .iter()
+        .filter_map(|it| if let Told::TrackPublished(it) = it { it.track.as_ref() } else { None });
+    let [sound, picture] = sids.collect::<Vec<_>>()[..] else { panic!("{told:?}") };
+    let features = |features| {
+        let track_sid = sound.sid.clone();
+        Asked::UpdateAudioTrack(proto::UpdateLocalAudioTrack { track_sid, features })
+    };
+    let size = |width| {
+        let track_sid = picture.sid.clone();
+        Asked::UpdateVideoTrack(proto::UpdateLocalVideoTrack { track_sid, width, height: 9 })
+    };
+    let changes = || [describe("m".into()), features(vec![1]), size(16)];
+    for asked in changes() {
+        node.ask(&alice, asked);
+    }
+    node.wait(Duration::from_secs(5));
+    assert_eq!(infos(&bob.told(), "alice").last().map(|info| info.metadata.as_str()), Some("m"));
+    for asked in changes().into_iter().chain([describe(String::new())]) {
+        node.ask(&alice, asked);
+    }
+    node.wait(Duration::from_secs(5));
+    assert_eq!(infos(&bob.told(), "alice"), []);
+    // She is answered all the same.
+    let answered = alice.told().iter().filter(|it| matches!(it, Told::RequestResponse(_))).count();
+    assert_eq!(answered, 3);
+}
+
+#[test]
+fn no_section_is_asked_for_before_the_update_that_waits() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    for number in 0..20 {
+        node.ask(&alice, describe(format!("{number}")));
+    }
+    bob.told();
+    node.publish(&alice);
+    let told = bob.told();
+    assert!(infos(&told, "alice").is_empty());
+    assert!(first!(told, Told::MediaSectionsRequirement(_) => ()).is_none(), "{told:?}");
+    // Whoever negotiates meanwhile hears nothing of it either.
+    node.ask(&bob, Asked::Offer(description(CHROMIUM_JOIN, 3)));
+    let told = bob.told();
+    let answer = first!(told, Told::Answer(answer) => answer.mid_to_track_id.len());
+    assert_eq!(answer, Some(0));
+    node.wait(Duration::from_secs(5));
+    let told = bob.told();
+    let update = position(
+        &told,
+        |it| matches!(it, Told::Update(it) if it.participants.iter().any(|held| held.tracks.len() == 2)),
+    );
+    let asked = position(&told, |it| matches!(it, Told::MediaSectionsRequirement(_)));
+    assert!(update < asked);
+}
+
+#[test]
+fn whoever_goes_and_comes_again_is_told_of_no_sooner() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    let mut told = 0;
+    for number in 0..40 {
+        let alice = node.active("alice");
+        for change in 0..10 {
+            node.ask(&alice, describe(format!("{number}/{change}")));
+        }
+        // As often by itself as because it is there already.
+        if number % 2 == 0 {
+            node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+        }
+        let infos = infos(&bob.told(), "alice");
+        told += infos
+            .iter()
+            .filter(|info| info.state() != proto::participant_info::State::Disconnected)
+            .count();
+    }
+    assert!(told <= 15, "told {told} times within half a second");
+}
+
+#[test]
+fn somebody_who_waits_to_be_told_of_and_goes_is_gone_at_once() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    for number in 0..20 {
+        node.ask(&alice, describe(format!("{number}")));
+    }
+    bob.told();
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    let gone = |told: &[Told]| infos(told, "alice").iter().map(|it| it.state()).collect::<Vec<_>>();
+    assert_eq!(gone(&bob.told()), [proto::participant_info::State::Disconnected]);
+    node.wait(Duration::from_secs(5));
+    assert_eq!(gone(&bob.told()), []);
+    assert_eq!(node.hub.news.due(), None);
+}
+
+#[test]
+fn a_room_with_long_metadata_is_told_at_a_rate() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let room = node.hub.seats[&node.peer(&alice)].room;
+    let metadata = control::RoomMetadata::new("m".repeat(300_000)).unwrap();
+    node.hub.tell(Input::Describe(room, metadata));
+    let mut bob = node.active("bob");
+    node.wait(Duration::from_secs(2));
+    bob.told();
+    let mut told = 0;
+    for number in 0..60 {
+        let guest = node.active(&format!("p{number}"));
+        node.ask(&guest, Asked::Leave(proto::LeaveRequest::default()));
+        node.wait(Duration::from_secs(1));
+        told += bob.told().iter().filter(|it| matches!(it, Told::RoomUpdate(_))).count();
+    }
+    assert!((5..=8).contains(&told), "{told} times 300 kB in a minute");
+}
+
+#[test]
+fn who_reads_too_slowly_is_cut_at_once_and_counted_once() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let ping = || Asked::PingReq(proto::Ping::default());
+    for _ in 0..OUTBOX_MAX {
+        node.ask(&alice, ping());
+    }
+    assert!(alice.is_cut.try_recv().is_err());
+    assert_eq!(node.hub.metrics.sockets_slow.total(), 0);
+    node.ask(&alice, ping());
+    node.ask(&alice, ping());
+    assert_eq!(alice.is_cut.try_recv(), Ok(()));
+    assert_eq!(node.hub.metrics.sockets_slow.total(), 1);
+}
