@@ -46,7 +46,7 @@ use crate::metrics::Metrics;
 use crate::panics::contain;
 use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
-use crate::worker::{Channel, FromWorker, ToWorker};
+use crate::worker::{Channel, FromWorker, RoomLag, ToWorker};
 use moderation::Moderated;
 use news::News;
 use replay::Replay;
@@ -93,6 +93,8 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    /// Whether those in it take what is said there.
+    lag: RoomLag,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
     switching: VecDeque<Pseudonym>,
 }
@@ -315,9 +317,9 @@ impl Hub {
                 self.open_reliable(peer);
             }
             FromWorker::ChannelOpen(_, Channel::Lossy | Channel::DataTrack) => {}
-            FromWorker::Message(peer, channel, content) => {
+            FromWorker::Message(peer, channel, since, content) => {
                 self.current = Some(peer);
-                self.data(peer, channel, content.expose());
+                self.data(peer, channel, since, content.expose());
             }
             FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
                 let bytes = LogData(bytes);

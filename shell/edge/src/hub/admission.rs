@@ -213,6 +213,7 @@ impl Hub {
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),
+            lag: Default::default(),
             switching: Default::default(),
         });
     }
