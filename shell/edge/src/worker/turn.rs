@@ -754,11 +754,13 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::sync::mpsc::channel;
 
+    use model::CallContent;
     use peer::{Fingerprint, IceCredentials};
 
     use super::*;
+    use crate::limits::WAITING_BYTES_MAX;
     use crate::sys;
-    use crate::worker::{Crowd, RoomLag};
+    use crate::worker::{Channel, Crowd, RoomLag};
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -858,6 +860,45 @@ mod tests {
             knock(&mut worker, [198, 51, net, 7]);
         }
         assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
+    }
+
+    #[test]
+    fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
+        const LEN: usize = 1 << 20;
+        let (mut worker, mut hub) = worker();
+        for index in 0..3 {
+            add(&mut worker, index);
+            let seat = worker.seats.get_mut(&peer(index)).unwrap();
+            seat.open(peer::ChannelId::default(), "_reliable");
+        }
+        let now = worker.now();
+        let mut send = |index, millis| {
+            assert!(worker.load.add(peer(index), Channel::Reliable, LEN));
+            let since = Timestamp::from_millis(millis);
+            let message = CallContent::new(vec![1; LEN].into());
+            let (peer, channel) = (peer(index), Channel::Reliable);
+            worker.obey(now, ToWorker::Send { peer, channel, since, message });
+        };
+        send(1, 5);
+        send(2, 3);
+        send(0, 4);
+        for _ in 0..WAITING_BYTES_MAX / LEN - 3 {
+            send(0, 4);
+        }
+        assert!(hub.try_recv().is_err(), "it is not too much yet");
+        send(0, 4);
+        let gone = |hub: &mut mpsc::Receiver<ToHub>| {
+            let told = hub.try_recv().ok()?;
+            if let ToHub::Worker(FromWorker::Closed(gone)) = told { Some(gone) } else { None }
+        };
+        assert_eq!(gone(&mut hub), Some(peer(2)));
+        send(1, 6);
+        assert_eq!(gone(&mut hub), Some(peer(0)));
+        assert_eq!(gone(&mut hub), None);
+        assert_eq!(worker.metrics.data_receivers_cut.total(), 2);
+        assert_eq!(worker.metrics.data_receivers_lagged.total(), 3);
+        worker.forget(peer(1));
+        assert!(worker.pile.is_empty() && !worker.load.is_crowded());
     }
 
     #[test]
