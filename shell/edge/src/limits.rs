@@ -311,8 +311,8 @@ pub const UPWARD_SHARE_MAX: usize = UPWARD_MAX / 16;
 /// Bytes of those: 1 MiB, four of the largest messages.
 pub const UPWARD_SHARE_BYTES_MAX: usize = UPWARD_BYTES_MAX / 16;
 
-/// Data messages that wait for one worker, of 100 bytes each: 25 MiB. Each of [`HUB_INBOX_MAX`] to 240 receivers there,
-/// when nothing more is read any more.
+/// Data messages that wait for one worker, of 80 bytes each: 20 MiB. Each of [`HUB_INBOX_MAX`] to 240 receivers there,
+/// when nothing more is read any more. In a larger room as many that come together may still cost receivers one.
 pub const SENDS_MAX: usize = 1 << 18;
 
 /// How many wait when who sends reliable ones is held back: 160 to 100 receivers, 50 ms of a worker's work.
