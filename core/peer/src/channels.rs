@@ -11,6 +11,10 @@
 //! lifetime (RFC 3758). That SCTP gave up what was to be reliable shows in the bytes that wait; then it says so instead
 //! of going on without. What it cannot see behind other messages that have not left yet is found by when it was
 //! written (`backlog`). A channel whose messages are sent once drops each before SCTP would send it again by the clock.
+//!
+//! Reliable messages of a client that is held back stay unread in SCTP, whose window closes over them, so that the
+//! client waits, as with any slow receiver (`holdback`). SCTP says how much room there is only when it acknowledges:
+//! when what was left is read, the last packet is given to it twice more, as a network may do.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -26,6 +30,7 @@ use sctp_proto::{
 };
 
 use crate::backlog::Backlog;
+use crate::holdback::Holdback;
 use crate::limits::{
     CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
     RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
@@ -40,7 +45,7 @@ const ACK: u8 = 0x02;
 const OPEN: u8 = 0x03;
 
 /// One data channel of one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChannelId(u8);
 
 /// How all associations of a process are made.
@@ -79,7 +84,8 @@ pub(crate) enum Step {
     Packet(Bytes),
     Open(ChannelId, Box<str>),
     Closed(ChannelId),
-    Message(ChannelId, Vec<u8>),
+    /// A message that came at that time at the earliest.
+    Message(ChannelId, Instant, Vec<u8>),
     /// The association ended.
     Lost,
     /// The other end did not acknowledge in time what was said to it: the association is of no use any more.
@@ -142,6 +148,9 @@ pub(crate) struct Channels {
     wanted: Vec<&'static str>,
     /// Streams that may have something to read.
     readable: BTreeSet<u16>,
+    holdback: Holdback,
+    /// The last packet with data of a client that is held back, while something of it is unread.
+    last: Option<Bytes>,
     packets: VecDeque<Bytes>,
     now: Instant,
     /// Since when something waits without a break: no later than the oldest of it was said.
@@ -161,6 +170,8 @@ impl Channels {
             channels: Vec::new(),
             wanted: Vec::new(),
             readable: BTreeSet::new(),
+            holdback: Holdback::default(),
+            last: None,
             packets: VecDeque::new(),
             now,
             waits_since: None,
@@ -181,7 +192,24 @@ impl Channels {
     pub(crate) fn handle(&mut self, now: Instant, packet: &[u8]) {
         self.now = now;
         let packet = Bytes::copy_from_slice(packet);
-        match (self.endpoint.handle(now, NOWHERE, None, None, packet), &mut self.association) {
+        if !self.holdback.is_on() {
+            return self.take(packet);
+        }
+        let before = self.data_chunks();
+        self.take(packet.clone());
+        if self.data_chunks() > before {
+            self.last = Some(packet);
+        }
+    }
+
+    /// Data of the client that has come, whether there was room for it or not.
+    fn data_chunks(&self) -> u64 {
+        self.association.as_ref().map_or(0, |(_, association)| association.stats().get_num_datas())
+    }
+
+    fn take(&mut self, packet: Bytes) {
+        let answer = self.endpoint.handle(self.now, NOWHERE, None, None, packet);
+        match (answer, &mut self.association) {
             // A client that repeats its INIT because ours was lost keeps the first.
             (Some((handle, DatagramEvent::NewAssociation(new))), association @ None) => {
                 *association = Some((handle, new));
@@ -195,6 +223,12 @@ impl Channels {
             }
             _ => {}
         }
+    }
+
+    /// From now on the client's reliable messages are read as they come, or, if it is held back, slowly.
+    pub(crate) fn hold_back(&mut self, now: Instant, is_held: bool) {
+        self.now = now;
+        self.holdback.set(is_held);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -270,22 +304,55 @@ impl Channels {
                     }
                 }
                 Some(_) => {}
-                None => match self.readable.first().copied() {
-                    Some(stream) => {
+                None => {
+                    if let Some(stream) = self.next_readable() {
                         if let Some(step) = self.read(stream) {
                             return step;
                         }
+                    } else if !self.catch_up() {
+                        return self.wait();
                     }
-                    None => {
-                        let due = self.due();
-                        if self.is_overdue {
-                            return Step::Overdue;
-                        }
-                        return Step::Wait([due, self.next_timeout()].into_iter().flatten().min());
-                    }
-                },
+                }
             }
         }
+    }
+
+    /// A stream that may have something to read and of which it may be read.
+    fn next_readable(&mut self) -> Option<u16> {
+        if !self.readable.is_empty() && self.holdback.may_read(self.now) {
+            return self.readable.first().copied();
+        }
+        self.readable.iter().copied().find(|stream| !self.is_reliable(*stream))
+    }
+
+    fn is_reliable(&self, stream: u16) -> bool {
+        let mut channels = self.channels.iter().flatten();
+        channels.any(|channel| channel.stream == stream && channel.loses == Loses::Nothing)
+    }
+
+    /// If nothing is unread any more and something was: the client is told that there is room.
+    fn catch_up(&mut self) -> bool {
+        if !self.readable.is_empty() {
+            return false;
+        }
+        let last = self.last.take();
+        let was_left = self.holdback.catch_up();
+        if let Some(packet) = last.filter(|_| was_left) {
+            // The second time SCTP acknowledges at once what comes again.
+            self.take(packet.clone());
+            self.take(packet);
+        }
+        was_left
+    }
+
+    /// When there is nothing to do: until when.
+    fn wait(&mut self) -> Step {
+        let due = self.due();
+        if self.is_overdue {
+            return Step::Overdue;
+        }
+        let look = (!self.readable.is_empty()).then(|| self.holdback.leave(self.now));
+        Step::Wait([due, look, self.next_timeout()].into_iter().flatten().min())
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -366,6 +433,11 @@ impl Channels {
         };
         let mut message = vec![0; chunks.len()];
         chunks.read(&mut message).ok()?;
+        let since = if self.is_reliable(id) {
+            self.holdback.note(self.now, message.len())
+        } else {
+            self.now
+        };
         match (chunks.ppi, self.place(id)) {
             (Protocol::Dcep, place) => match (message.split_first(), place) {
                 (Some((&OPEN, _)), None) => self.accept(id, &message),
@@ -377,10 +449,10 @@ impl Channels {
                 _ => None,
             },
             (Protocol::Binary | Protocol::String, Some(place)) => {
-                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), message))
+                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), since, message))
             }
             (Protocol::BinaryEmpty | Protocol::StringEmpty, Some(place)) => {
-                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), Vec::new()))
+                Some(Step::Message(ChannelId(u8::try_from(place).ok()?), since, Vec::new()))
             }
             (Protocol::Unknown, Some(_)) => None,
             (_, None) => self.reset(id),
@@ -565,6 +637,11 @@ impl Channels {
     pub(crate) fn waiting_bytes(&mut self) -> usize {
         let (_, association) = self.association.as_mut().unwrap();
         association.stream_ids().into_iter().map(|stream| buffered(association, stream)).sum()
+    }
+
+    /// Nothing is unread, nor is anything kept for when it is read.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.readable.is_empty() && self.last.is_none()
     }
 
     pub(crate) fn streams(&self) -> usize {

@@ -20,6 +20,7 @@ mod dtls;
 mod factory;
 pub mod framing;
 mod hello;
+mod holdback;
 mod ice;
 mod limits;
 mod peer;
@@ -37,8 +38,8 @@ pub use credentials::{Fingerprint, IceCredentials};
 pub use door::Door;
 pub use factory::{PeerFactory, PeerFactoryError};
 pub use limits::{
-    CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, LOSSY_BUFFER_BYTES_MAX, MESSAGE_BYTES_MAX,
-    PATHS_MAX, UNACKNOWLEDGED_TIME_MAX,
+    CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, HELD_TIME_MAX, LOSSY_BUFFER_BYTES_MAX,
+    MESSAGE_BYTES_MAX, PATHS_MAX, UNACKNOWLEDGED_TIME_MAX,
 };
 pub use peer::{Event, Output, Peer, PeerError, Remote, Transmit};
 pub use stun::BindingRequest;

@@ -96,8 +96,23 @@ pub(crate) const HANDSHAKE_EVERY: Duration = Duration::from_millis(200);
 /// Those that are under way at once: the one that goes on, and two that the client began anew, 8 KiB each.
 pub(crate) const HANDSHAKES_AT_ONCE_MAX: usize = 3;
 
-/// What SCTP receives and nobody has read, over all channels: four of the largest messages.
-pub(crate) const RECEIVE_BUFFER_BYTES_MAX: u32 = 4 * MESSAGE_BYTES_MAX;
+/// What SCTP receives and nobody has read, over all channels: one of the largest messages, and a fourth of one beside
+/// it. A client that is 50 ms away may send 52 Mbit/s by that, as much as [`CHANNEL_BUFFER_BYTES_MAX`] lets a receiver
+/// have there. It is what [`HELD_TIME_MAX`] is multiplied with: not more than is of use.
+pub(crate) const RECEIVE_BUFFER_BYTES_MAX: u32 = MESSAGE_BYTES_MAX + MESSAGE_BYTES_MAX / 4;
+
+/// How long messages of a client that is held back may be left unread. Then all of them are read, whoever is slow: with
+/// [`RECEIVE_BUFFER_BYTES_MAX`] it sends 128 KiB a second at least (1 Mbit/s), and those who hear it still have 7 s.
+pub const HELD_TIME_MAX: Duration = Duration::from_millis(2_500);
+
+/// How often it is looked whether a client is still held back that is.
+pub(crate) const HELD_EVERY: Duration = Duration::from_millis(20);
+
+/// Bytes of a client that is held back that are read at once all the same: what people write, not what they copy.
+pub(crate) const HELD_BYTES_BURST: u32 = 32 * 1024;
+
+/// The same a second, on end: an eighth of what is read of it in any case.
+pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 
 /// Bytes of an SCTP payload: with its header, DTLS's (37) and UDP over IPv6 it fits a path of 1,280.
 pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_150;

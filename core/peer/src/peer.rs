@@ -61,8 +61,8 @@ pub enum Event {
     ChannelOpen(ChannelId, Box<str>),
     /// The client closed a data channel; its id may come again.
     ChannelClosed(ChannelId),
-    /// A whole message arrived.
-    Message(ChannelId, Vec<u8>),
+    /// A whole message arrived, at that time at the earliest.
+    Message(ChannelId, Timestamp, Vec<u8>),
     /// The client did not acknowledge data in time. [`Event::Closed`] follows.
     Overdue,
     /// The transport is finished, by the client's wish or by an error.
@@ -212,6 +212,16 @@ impl Peer {
         self.channels.as_mut().is_some_and(|channels| channels.send(now, since, channel, message))
     }
 
+    /// Whether the client's reliable messages are to be read slowly, so that it waits with more of them; what comes is
+    /// left unread for [`crate::HELD_TIME_MAX`] at most.
+    pub fn hold_back(&mut self, now: Timestamp, is_held: bool) {
+        self.now = now;
+        let now = self.instant(now);
+        if let Some(channels) = &mut self.channels {
+            channels.hold_back(now, is_held);
+        }
+    }
+
     /// Bytes of a channel that wait for acknowledgement.
     pub fn buffered(&mut self, channel: ChannelId) -> usize {
         self.channels.as_mut().map_or(0, |channels| channels.buffered(channel))
@@ -311,7 +321,9 @@ impl Peer {
             }
             channels::Step::Open(id, label) => Event::ChannelOpen(id, label),
             channels::Step::Closed(id) => Event::ChannelClosed(id),
-            channels::Step::Message(id, message) => Event::Message(id, message),
+            channels::Step::Message(id, since, message) => {
+                Event::Message(id, self.timestamp(since), message)
+            }
         };
         Some(Output::Event(event))
     }

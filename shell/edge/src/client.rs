@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::limits::HUB_INBOX_MAX;
 use crate::metrics::Metrics;
 use crate::session::ToHub;
-use crate::worker::{NewPeer, ToWorker, Workers, WorkersConfig, claim};
+use crate::worker::{NewPeer, RoomLag, ToWorker, Workers, WorkersConfig, claim};
 
 /// The workers, and the inbox of a hub that nobody runs.
 pub(crate) struct Node {
@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hub: mpsc::Receiver<ToHub>,
     pub(crate) origin: Instant,
+    /// Of the room in which all are.
+    pub(crate) lag: RoomLag,
 }
 
 impl Node {
@@ -34,6 +36,7 @@ impl Node {
         let door = Arc::new(Door::new(&[7; 32]));
         let metrics = Arc::new(Metrics::default());
         let (to_hub, hub) = mpsc::channel(HUB_INBOX_MAX);
+        let lag = RoomLag::default();
         let factory = Arc::new(PeerFactory::new(origin).unwrap());
         let workers = Workers::start(WorkersConfig {
             count: 2,
@@ -44,7 +47,7 @@ impl Node {
             to_hub,
             metrics: Arc::clone(&metrics),
         });
-        Self { workers: Arc::new(workers.unwrap()), factory, door, metrics, hub, origin }
+        Self { workers: Arc::new(workers.unwrap()), factory, door, metrics, hub, origin, lag }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -83,7 +86,8 @@ impl Client {
         let pwd = "p".repeat(22);
         let (remote, local) = node.credentials(id, &pwd);
         let fingerprint = node.factory.fingerprint().clone();
-        let new = NewPeer { peer: id, local, remote, fingerprint };
+        let lag = node.lag.clone();
+        let new = NewPeer { peer: id, local, remote, fingerprint, lag };
         node.workers.send(id.worker, ToWorker::AddPeer(Box::new(new)));
         Self {
             id,
@@ -127,7 +131,7 @@ impl Client {
                 Output::Event(Event::ChannelOpen(id, label)) if &*label == "_reliable" => {
                     self.reliable = Some(id);
                 }
-                Output::Event(Event::Message(_, message)) => self.heard.push(message),
+                Output::Event(Event::Message(_, _, message)) => self.heard.push(message),
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(_) => {}
                 Output::Wait(at) => {

@@ -50,7 +50,7 @@ use crate::metrics::Metrics;
 use crate::panics::contain;
 use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
-use crate::worker::{Channel, FromWorker, ToWorker};
+use crate::worker::{Channel, FromWorker, RoomLag, ToWorker};
 use moderation::Moderated;
 use news::News;
 use replay::Replay;
@@ -104,6 +104,8 @@ struct Gathering {
     /// Who left before what was told of them was paid for, and when it is: at most [`crate::limits::UNPAID_MAX`],
     /// oldest first.
     unpaid: VecDeque<(Pseudonym, Timestamp)>,
+    /// Whether those in it take what is said there.
+    lag: RoomLag,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
     switching: VecDeque<Pseudonym>,
 }
@@ -319,9 +321,9 @@ impl Hub {
                 self.open_reliable(peer);
             }
             FromWorker::ChannelOpen(_, Channel::Lossy | Channel::DataTrack) => {}
-            FromWorker::Message(peer, channel, content) => {
+            FromWorker::Message(peer, channel, since, content) => {
                 self.current = Some(peer);
-                self.data(peer, channel, content.expose());
+                self.data(peer, channel, since, content.expose());
             }
             FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
                 let bytes = LogData(bytes);

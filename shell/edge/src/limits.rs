@@ -315,18 +315,38 @@ pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
 /// How long a client may go without a check that holds: the consent of RFC 7675 §5.1.
 pub const CHECK_SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// Reliable messages that wait for room in a peer's data channel.
-pub const SEND_QUEUE_MAX: usize = 256;
+/// Bytes of reliable messages that wait for room in a peer's data channel, beyond which the peer lags and those who
+/// send in its room are held back: half of [`peer::CHANNEL_BUFFER_BYTES_MAX`], which is under way by then. A receiver
+/// of 128 KiB a second takes both in 3 s, as much again in what comes at once when it has, and one sender that is held
+/// back sends no more than that ([`peer::HELD_TIME_MAX`]): it is in time ([`peer::UNACKNOWLEDGED_TIME_MAX`]).
+pub const LAG_BYTES: usize = peer::CHANNEL_BUFFER_BYTES_MAX / 2;
 
-/// Bytes of them: 1 MiB, above the 256 KiB that wait for acknowledgement; 5 s of 2 Mbit/s.
-pub const SEND_QUEUE_BYTES_MAX: usize = 1 << 20;
+/// How many, which cost more than their bytes say.
+pub const LAG_MESSAGES: usize = 256;
+
+/// Bytes of them at which it lags no more: enough to be sent until those who are no longer held back send more.
+pub const CAUGHT_UP_BYTES: usize = LAG_BYTES / 4;
+
+/// How many.
+pub const CAUGHT_UP_MESSAGES: usize = LAG_MESSAGES / 4;
+
+/// Bytes of reliable messages that wait in one worker for room in data channels, each counted once for all that it
+/// waits for. Whoever is held back sends 1.4 MiB in the 9.5 s for which a message may wait, and what it had sent until
+/// then, which is some 100 KiB: it takes forty who send as much as they can, each in a room with somebody who reads
+/// nothing. Then those for whom something waits longest are given up.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// How many wait there, counted once for each that it waits for: 40 bytes each, 40 MiB. Of who is held back there are
+/// 9,000 at most by [`DATA_MESSAGES_PER_SECOND`]: it takes a hundred receivers that read nothing.
+pub const WAITING_MAX: usize = 1 << 20;
 
 /// Data messages of one peer a second, on end: a file at [`DATA_BYTES_PER_SECOND`] in LiveKit's chunks
 /// of 15 kB is 560 of them.
 pub const DATA_MESSAGES_PER_SECOND: u64 = 600;
 
-/// Data messages of one peer at once: 30 MB of a file, as fast as the network gives them.
-pub const DATA_MESSAGES_BURST: u64 = 2000;
+/// Data messages of one peer at once: 30 MB of a file, as fast as the network gives them, and as many as come within
+/// [`peer::HELD_TIME_MAX`] and are read together.
+pub const DATA_MESSAGES_BURST: u64 = 3500;
 
 /// Bytes of one peer's data messages a second, on end: a file at 67 Mbit/s.
 pub const DATA_BYTES_PER_SECOND: u64 = 8 << 20;
@@ -346,12 +366,19 @@ pub const UPWARD_SHARE_MAX: usize = UPWARD_MAX / 16;
 /// Bytes of those: 1 MiB, four of the largest messages.
 pub const UPWARD_SHARE_BYTES_MAX: usize = UPWARD_BYTES_MAX / 16;
 
-/// Data messages that wait for one worker: half a second of one peer's full rate to 100 receivers there.
-pub const SENDS_MAX: usize = 32_768;
+/// Data messages that wait for one worker, of 80 bytes each: 20 MiB. Each of [`HUB_INBOX_MAX`] to 240 receivers there,
+/// when nothing more is read any more. In a larger room as many that come together may still cost receivers one.
+pub const SENDS_MAX: usize = 1 << 18;
 
-/// Bytes of them, counted once for each receiver although they are shared: 128 MiB, 90 receivers of
-/// 100 chunks of 15 kB.
-pub const SENDS_BYTES_MAX: usize = 128 << 20;
+/// How many wait when who sends reliable ones is held back: 160 to 100 receivers, 50 ms of a worker's work.
+pub const SENDS_CROWDED: usize = SENDS_MAX / 16;
+
+/// Bytes of them, counted once for each receiver although they are shared: 90 receivers of 200 chunks of 15 kB.
+pub const SENDS_BYTES_MAX: usize = 256 << 20;
+
+/// How many wait when who sends reliable ones is held back: what is left is what 7 who send to 100 receivers have under
+/// way by then, with all that SCTP has received of them.
+pub const SENDS_BYTES_CROWDED: usize = SENDS_BYTES_MAX / 8;
 
 /// Messages of the hub that a worker takes before it looks at its sockets again.
 pub const INBOX_TURN_MAX: usize = 256;

@@ -215,8 +215,11 @@ counters! {
     data_over_rate,
     /// Peers given up because they sent too many reliable messages, or more than the hub could take.
     data_senders_cut,
-    /// Peers given up because too many reliable messages waited for them, or one waited for 9.5 s.
+    /// Peers given up because a reliable message waited for them for 9.5 s, or because more waited on their worker than
+    /// may, and for them the longest.
     data_receivers_cut,
+    /// Times that reliable messages began to pile up for a peer, which holds back those who send in its room.
+    data_receivers_lagged,
     /// Messages dropped because a worker was behind; of reliable ones the receiver was given up.
     data_unsent,
     /// Lossy messages dropped because the hub was behind.

@@ -170,7 +170,7 @@ fn messages_pass_whole_in_both_directions() {
         let messages: Vec<&[u8]> = heard
             .iter()
             .filter_map(|event| {
-                let Event::Message(id, message) = event else { return None };
+                let Event::Message(id, _, message) = event else { return None };
                 (*id == ChannelId::at(channel)).then_some(&**message)
             })
             .collect();
@@ -540,28 +540,33 @@ impl Wire {
     /// the client does, if `answers`.
     fn second(&mut self, answers: bool, arrives: impl Fn(&[u8]) -> bool) {
         for _ in 0..100 {
-            self.now += 10 * STEP;
-            self.server.handle_timeout(self.now);
-            self.client.handle_timeout(self.now);
-            loop {
-                match self.server.poll() {
-                    Output::Transmit(it) if is_stun(&it.datagram) || arrives(&it.datagram) => {
-                        deliver(&mut self.client, self.now, paths()[0], &it.datagram);
-                    }
-                    Output::Transmit(_) => {}
-                    Output::Event(event) => self.heard[1].push(event),
-                    Output::Wait(_) => break,
+            self.tick(answers, &arrives);
+        }
+    }
+
+    /// One of these steps.
+    fn tick(&mut self, answers: bool, arrives: impl Fn(&[u8]) -> bool) {
+        self.now += 10 * STEP;
+        self.server.handle_timeout(self.now);
+        self.client.handle_timeout(self.now);
+        loop {
+            match self.server.poll() {
+                Output::Transmit(it) if is_stun(&it.datagram) || arrives(&it.datagram) => {
+                    deliver(&mut self.client, self.now, paths()[0], &it.datagram);
                 }
+                Output::Transmit(_) => {}
+                Output::Event(event) => self.heard[1].push(event),
+                Output::Wait(_) => break,
             }
-            loop {
-                match self.client.poll() {
-                    Output::Transmit(it) if is_stun(&it.datagram) || answers => {
-                        deliver(&mut self.server, self.now, paths()[1], &it.datagram);
-                    }
-                    Output::Transmit(_) => {}
-                    Output::Event(event) => self.heard[0].push(event),
-                    Output::Wait(_) => break,
+        }
+        loop {
+            match self.client.poll() {
+                Output::Transmit(it) if is_stun(&it.datagram) || answers => {
+                    deliver(&mut self.server, self.now, paths()[1], &it.datagram);
                 }
+                Output::Transmit(_) => {}
+                Output::Event(event) => self.heard[0].push(event),
+                Output::Wait(_) => break,
             }
         }
     }
@@ -716,6 +721,112 @@ fn a_channel_that_is_closed_while_something_waits_there_ends_the_client() {
     assert!(wire.is_overdue());
 }
 
+/// A client that copies a file as fast as it may, and what the server reads of it.
+struct Copying {
+    wire: Wire,
+    sent: u32,
+    read: u32,
+}
+
+impl Copying {
+    const CHUNK: usize = 8_000;
+
+    fn new() -> Self {
+        let mut wire = Wire::new();
+        wire.settle();
+        wire.heard[1].clear();
+        Self { wire, sent: 0, read: 0 }
+    }
+
+    /// Plays for so long. Bytes that are read, whose time is checked, and whose order.
+    fn play(&mut self, millis: u64) -> usize {
+        let before = self.read;
+        for _ in 0..millis / 10 {
+            let now = self.wire.now;
+            loop {
+                let mut chunk = [0; Self::CHUNK];
+                chunk[..4].copy_from_slice(&self.sent.to_be_bytes());
+                if !self.wire.client.send(now, now, ChannelId::at(0), &chunk) {
+                    break;
+                }
+                self.sent += 1;
+            }
+            self.wire.tick(true, |_| true);
+            for event in self.wire.heard[1].drain(..) {
+                let Event::Message(_, since, chunk) = event else { panic!("{event:?}") };
+                assert_eq!(chunk[..4], self.read.to_be_bytes(), "in order, each once");
+                let waited = self.wire.now.since(since);
+                assert!(waited <= crate::HELD_TIME_MAX + 20 * STEP, "{waited:?}");
+                self.read += 1;
+            }
+        }
+        usize::try_from(self.read - before).unwrap() * Self::CHUNK
+    }
+
+    fn hold(&mut self, is_held: bool) {
+        self.wire.server.hold_back(self.wire.now, is_held);
+    }
+}
+
+#[test]
+fn a_client_that_is_held_back_waits_and_goes_on_at_once_when_it_is_not() {
+    const MEGABYTE: usize = 1_000_000;
+    let mut copying = Copying::new();
+    // TCP's slow beginning, which SCTP has too.
+    copying.play(2_000);
+    let free = copying.play(1_000);
+    assert!(free > 3 * MEGABYTE, "{free} bytes in a second");
+    for _ in 0..3 {
+        copying.hold(true);
+        let held = copying.play(10_000);
+        // 128 KiB a second, less while the client begins slowly each time, and what is read at once.
+        let bounds = 8 * MEGABYTE / 10..19 * MEGABYTE / 10;
+        assert!(bounds.contains(&held), "{held} bytes in ten seconds");
+        assert!(copying.wire.client.buffered(ChannelId::at(0)) > 200_000, "the client's own wait");
+        copying.hold(false);
+        let freed = copying.play(300);
+        assert!(freed > MEGABYTE, "{freed} bytes in a third of a second");
+        assert!(copying.wire.server.channels.as_ref().unwrap().has_caught_up());
+    }
+}
+
+#[test]
+fn what_a_client_says_is_read_at_once_though_it_is_held_back() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.server.hold_back(wire.now, true);
+    for word in 0..100_u8 {
+        wire.heard[1].clear();
+        assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), &[word; 1_000]));
+        for _ in 0..10 {
+            wire.tick(true, |_| true);
+        }
+        assert!(wire.server_heard(|event| matches!(event, Event::Message(..))), "{word}");
+    }
+    assert!(wire.server.channels.as_ref().unwrap().has_caught_up());
+}
+
+#[test]
+fn what_may_be_lost_is_read_though_the_client_is_held_back() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.client.channels.as_mut().unwrap().open_lossy(8);
+    wire.settle();
+    wire.server.hold_back(wire.now, true);
+    // More than is read at once, and less than SCTP's window.
+    for _ in 0..12 {
+        assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), &[7; 8_000]));
+    }
+    wire.second(true, |_| true);
+    assert!(!wire.server.channels.as_ref().unwrap().has_caught_up(), "some is unread");
+    assert!(wire.client.send(wire.now, wire.now, ChannelId::at(2), b"at once"));
+    wire.tick(true, |_| true);
+    wire.tick(true, |_| true);
+    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"at once");
+    assert!(wire.server_heard(is_it));
+    assert!(!wire.server.channels.as_ref().unwrap().has_caught_up(), "and still is");
+}
+
 #[test]
 fn a_stream_that_is_no_channel_is_reset() {
     let mut wire = Wire::new();
@@ -767,6 +878,6 @@ fn random_datagrams_change_nothing() {
     wire.settle();
     assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));
     wire.settle();
-    let is_it = |event: &Event| matches!(event, Event::Message(_, it) if it == b"still here");
+    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
     assert!(wire.server_heard(is_it));
 }

@@ -229,6 +229,7 @@ impl Hub {
             moderated: Default::default(),
             told_next: Timestamp::ZERO,
             unpaid: Default::default(),
+            lag: Default::default(),
             switching: Default::default(),
         });
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{CallContent, Identity, ParticipantSid, PeerId, RoomId, Sid as _};
+use model::{CallContent, Identity, ParticipantSid, PeerId, RoomId, Sid as _, Timestamp};
 use wire::data::{self, Delivery, Packet, Route, Sender};
 
 use super::replay::Sent;
@@ -11,20 +11,27 @@ use crate::limits::{NONCES_MAX, SYNC_SENDERS_MAX};
 use crate::worker::{Channel, ToWorker};
 
 impl Hub {
-    pub(super) fn data(&mut self, peer: PeerId, channel: Channel, bytes: &[u8]) {
+    /// What came at `since`, or a little later.
+    pub(super) fn data(&mut self, peer: PeerId, channel: Channel, since: Timestamp, bytes: &[u8]) {
         let delivery = match channel {
             Channel::Reliable => Delivery::Reliable,
             Channel::Lossy => Delivery::Lossy,
             // Data tracks are announced by requests that are not served.
             Channel::DataTrack => return self.metrics.data_refused.count(),
         };
-        if self.pass_on(peer, delivery, bytes).is_none() {
+        if self.pass_on(peer, delivery, since, bytes).is_none() {
             self.metrics.data_refused.count();
         }
     }
 
     /// `None` if the packet does not pass.
-    fn pass_on(&mut self, peer: PeerId, delivery: Delivery, bytes: &[u8]) -> Option<()> {
+    fn pass_on(
+        &mut self,
+        peer: PeerId,
+        delivery: Delivery,
+        since: Timestamp,
+        bytes: &[u8],
+    ) -> Option<()> {
         let participant = self.control.participant(peer)?;
         let seat = self.seats.get_mut(&peer)?;
         if !participant.permission.publish_data {
@@ -42,7 +49,8 @@ impl Hub {
         }
         let room = participant.room;
         let sent = Sent {
-            at: self.now,
+            // The worker may have begun its turn later.
+            at: since.min(self.now),
             from: participant.sid.clone(),
             sequence: packet.sequence,
             on_behalf_of: packet.on_behalf_of,

@@ -55,6 +55,7 @@ impl Hub {
                 algorithm: remote.fingerprint.hash.as_str().into(),
                 bytes: remote.fingerprint.bytes.to_vec(),
             },
+            lag: self.gatherings.get(&seat.room).map(|it| it.lag.clone()).unwrap_or_default(),
         };
         (self.to_worker)(peer.worker, ToWorker::AddPeer(Box::new(new)));
     }

@@ -77,11 +77,14 @@ impl Replay {
     pub(super) fn push(&mut self, sent: Sent) {
         self.bytes += sent.content.expose().len();
         let now = sent.at;
-        self.sent.push_back(sent);
+        // What came of somebody who is held back may have come before what was passed on first. What comes of one
+        // comes in order.
+        let later = self.sent.iter().rev().take_while(|held| held.at > now).count();
+        self.sent.insert(self.sent.len() - later, sent);
         self.trim(now);
     }
 
-    /// In the order in which they were sent.
+    /// In the order in which they came.
     pub(super) fn iter(&mut self, now: Timestamp) -> impl Iterator<Item = &Sent> {
         self.trim(now);
         self.sent.iter()

@@ -142,6 +142,11 @@ fn add_track(cid: &str, kind: TrackKind) -> Asked {
     })
 }
 
+/// What has just come from a participant.
+fn said(from: PeerId, channel: Channel, packet: Vec<u8>) -> ToHub {
+    ToHub::Worker(FromWorker::Message(from, channel, Timestamp::MAX, packet.into()))
+}
+
 fn packet(payload: &[u8]) -> Vec<u8> {
     let user = proto::UserPacket { payload: payload.to_vec(), ..Default::default() };
     let value = Some(proto::data_packet::Value::User(user));
@@ -262,7 +267,7 @@ impl Node {
         sent.sequence = sequence;
         sent.destination_identities = to.iter().map(|&identity| identity.to_owned()).collect();
         let sent = sent.encode_to_vec();
-        self.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent.into())));
+        self.tell(said(from, Channel::Reliable, sent));
     }
 
     /// Packets that the only room keeps.
@@ -286,6 +291,7 @@ macro_rules! first {
 }
 
 mod crowds;
+mod held_back;
 mod joins;
 mod receivers;
 mod room_service;
@@ -1132,12 +1138,12 @@ fn data_goes_to_the_others_in_the_senders_name() {
     let bob = node.active("bob");
     let (from, to) = (node.peer(&alice), node.peer(&bob));
     node.sent();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(b"hello").into())));
+    node.tell(said(from, Channel::Lossy, packet(b"hello")));
     let got = node.messages_for(to);
     let got = proto::DataPacket::decode(&*got[0]).unwrap();
     assert_eq!(got.participant_identity, "alice");
     assert!(got.participant_sid.starts_with("PA_"));
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"again").into())));
+    node.tell(said(from, Channel::Reliable, packet(b"again")));
     assert!(node.messages_for(from).is_empty(), "not to its sender");
 }
 
@@ -1155,7 +1161,7 @@ fn a_repeated_reliable_packet_passes_once_and_the_missed_are_replayed() {
     let sid = node.hub.control.participant(from).unwrap().sid.to_string();
     node.sent();
     for _ in 0..2 {
-        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, packet(b"x").into())));
+        node.tell(said(from, Channel::Reliable, packet(b"x")));
     }
     let said: Vec<_> = node.sent().iter().filter_map(since).collect();
     assert_eq!(said.len(), 1, "for bob");
@@ -1261,8 +1267,8 @@ fn what_an_agent_says_in_somebodys_name_goes_with_it() {
     };
     let say = |node: &mut Node| {
         let from = node.peer(&agent);
-        let sent = sent.encode_to_vec().into();
-        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, sent)));
+        let sent = sent.encode_to_vec();
+        node.tell(said(from, Channel::Reliable, sent));
     };
     say(&mut node);
     assert_eq!(node.kept(), 1);
@@ -1278,17 +1284,13 @@ fn a_channel_that_opens_late_gets_what_was_sent_meanwhile() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let from = node.peer(&alice);
-    node.tell(ToHub::Worker(FromWorker::Message(
-        from,
-        Channel::Reliable,
-        packet(b"before").into(),
-    )));
+    node.tell(said(from, Channel::Reliable, packet(b"before")));
     let bob = node.join("bob");
     let to = node.peer(&bob);
     let mut later = proto::DataPacket::decode(&*packet(b"meanwhile")).unwrap();
     later.sequence = 2;
     let later = later.encode_to_vec();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Reliable, later.into())));
+    node.tell(said(from, Channel::Reliable, later));
     assert!(node.messages_for(to).is_empty());
     node.tell(ToHub::Worker(FromWorker::ChannelOpen(to, Channel::Reliable)));
     let got = node.messages_for(to);
@@ -1305,7 +1307,7 @@ fn data_without_permission_does_not_pass() {
     let (from, to) = (node.peer(&alice), node.peer(&bob));
     node.sent();
     for bytes in [packet(b"x"), b"\xff\xff".to_vec()] {
-        node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, bytes.into())));
+        node.tell(said(from, Channel::Lossy, bytes));
     }
     assert!(node.messages_for(to).is_empty());
     assert_eq!(node.hub.metrics.data_refused.total(), 2);
@@ -1318,7 +1320,7 @@ fn a_panic_puts_out_the_participant_whose_message_it_was_and_nobody_else() {
     let bob = node.active("bob");
     let from = node.peer(&alice);
     alice.told();
-    node.tell(ToHub::Worker(FromWorker::Message(from, Channel::Lossy, packet(POISON).into())));
+    node.tell(said(from, Channel::Lossy, packet(POISON)));
     let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
     assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
     assert_eq!(node.hub.metrics.hub_panics.total(), 1);
@@ -1472,12 +1474,12 @@ fn rights_that_end_during_a_call_are_taken_away_one_by_one() {
     let told = alice.told();
     assert!(told.iter().any(|message| matches!(message, Told::TrackUnpublished(_))));
     assert!(!own_permissions(&told, "alice").pop().unwrap().can_publish);
-    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"yes").into())));
+    node.tell(said(peer, Channel::Reliable, packet(b"yes")));
     assert_eq!(node.messages_for(node.peer(&bob)).len(), 1);
 
     node.wait(Duration::from_secs(10));
     assert!(!own_permissions(&alice.told(), "alice").pop().unwrap().can_publish_data);
-    node.tell(ToHub::Worker(FromWorker::Message(peer, Channel::Reliable, packet(b"no").into())));
+    node.tell(said(peer, Channel::Reliable, packet(b"no")));
     assert!(node.messages_for(node.peer(&bob)).is_empty());
 
     node.wait(Duration::from_secs(10));

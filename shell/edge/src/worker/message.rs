@@ -7,6 +7,7 @@ use model::{CallContent, PeerId, Timestamp};
 use peer::{Fingerprint, IceCredentials};
 use sfu::{Instruction, Report};
 
+use super::lag::RoomLag;
 use crate::pulse::Pulse;
 
 /// The three data channels of LiveKit's protocol; a peer's other channels are ignored.
@@ -31,6 +32,8 @@ pub struct NewPeer {
     pub remote: IceCredentials,
     /// Their DTLS certificate's fingerprint.
     pub fingerprint: Fingerprint,
+    /// Whether those in its room take what is said there.
+    pub lag: RoomLag,
 }
 
 /// From the hub to a worker.
@@ -49,8 +52,8 @@ pub enum ToWorker {
     /// Close a peer and forget it.
     RemovePeer(PeerId),
     /// Send a message on a data channel; dropped when the channel is not open, and, on the lossy
-    /// ones, when the receiver or its worker is slow. Of a reliable one the receiver is then given up, and so it is
-    /// when it has not acknowledged one in time.
+    /// ones, when the receiver or its worker is slow. Reliable ones wait, and hold back who sends more; a receiver that
+    /// has not acknowledged one in time is given up.
     Send {
         /// To whom.
         peer: PeerId,
@@ -77,8 +80,8 @@ pub enum FromWorker {
     Closed(PeerId),
     /// A data channel opened.
     ChannelOpen(PeerId, Channel),
-    /// A message arrived on a data channel.
-    Message(PeerId, Channel, CallContent<Vec<u8>>),
+    /// A message arrived on a data channel, at that time at the earliest: from then on it is in memory.
+    Message(PeerId, Channel, Timestamp, CallContent<Vec<u8>>),
     /// From the worker's `sfu::Forward`.
     Report(Report),
 }
@@ -108,7 +111,7 @@ impl fmt::Debug for FromWorker {
             Self::ChannelOpen(peer, channel) => {
                 f.debug_tuple("ChannelOpen").field(peer).field(channel).finish()
             }
-            Self::Message(peer, channel, _) => {
+            Self::Message(peer, channel, ..) => {
                 f.debug_tuple("Message").field(peer).field(channel).finish()
             }
             Self::Report(report) => f.debug_tuple("Report").field(report).finish(),

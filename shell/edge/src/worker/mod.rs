@@ -17,10 +17,13 @@ mod allowance;
 mod bell;
 mod busy;
 mod hop;
+mod lag;
 mod load;
 mod message;
 mod outlet;
 mod path;
+mod pile;
+mod queue;
 mod seat;
 mod steering;
 pub(crate) mod tcp;
@@ -47,7 +50,8 @@ use crate::session::ToHub;
 use crate::sys::{self, Mapping, MediaSocket};
 use bell::Bell;
 use hop::Hops;
-use load::Load;
+pub use lag::RoomLag;
+use load::{Crowd, Load};
 pub use message::{Channel, FromWorker, NewPeer, ToWorker};
 use steering::Steering;
 pub(crate) use tcp::TcpInbox;
@@ -105,6 +109,7 @@ impl Workers {
         let hops = Hops::between(&bells, &config.metrics);
         let [a, b, c, d, ..] = seed()?.to_ne_bytes();
         let steering = Arc::new(Steering::new(u32::from_ne_bytes([a, b, c, d])));
+        let crowd = Crowd::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
 
         let mut workers = Self {
@@ -116,7 +121,7 @@ impl Workers {
         for ((id, bell), (hops, inbound)) in (0..config.count).zip(bells).zip(hops) {
             let (queue, inbox) = channel();
             let (frames, tcp) = mpsc::channel(TCP_INBOX_MAX);
-            let load = Arc::new(Load::default());
+            let load = Arc::new(Load::new(&crowd));
             let parts = Parts {
                 id: WorkerId(id),
                 bell: Arc::clone(&bell),

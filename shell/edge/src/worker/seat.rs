@@ -2,8 +2,8 @@
 //!
 //! Owns: the order between what must be known before media flows (slot, keys, destination), messages
 //! that wait for room in a data channel, the peer's paths.
-//! Guarantees: a slow reader of reliable messages costs at most [`SEND_QUEUE_BYTES_MAX`] for at most
-//! [`UNACKNOWLEDGED_TIME_MAX`], and is then given up; one of lossy messages loses them.
+//! Guarantees: a slow reader of reliable messages holds back those who send them, and is given up when one has waited
+//! for [`UNACKNOWLEDGED_TIME_MAX`]; one of lossy messages loses them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,16 +18,11 @@ use sfu::forward::PeerSlot;
 
 use super::Channel;
 use super::allowance::Allowance;
-use crate::limits::{PATHS_PROVEN_MAX, SEND_QUEUE_BYTES_MAX, SEND_QUEUE_MAX};
+use super::lag::RoomLag;
+use super::pile::Pile;
+use super::queue::{Queue, Waiting};
+use crate::limits::PATHS_PROVEN_MAX;
 use crate::sys::Mapping;
-
-/// A reliable message for which the data channel has no room yet.
-struct Waiting {
-    channel: ChannelId,
-    /// When it was said.
-    since: Timestamp,
-    message: Arc<[u8]>,
-}
 
 pub(super) struct Seat {
     pub(super) peer: Peer,
@@ -38,8 +33,7 @@ pub(super) struct Seat {
     /// Where media goes.
     destination: Option<Path>,
     channels: [Option<ChannelId>; 3],
-    queue: VecDeque<Waiting>,
-    queue_bytes: usize,
+    queue: Queue,
     pub(super) paths: VecDeque<Path>,
     /// Paths that were proven since ICE last began.
     proven: usize,
@@ -54,15 +48,14 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(peer: Peer, slot: Option<PeerSlot>, now: Timestamp) -> Self {
+    pub(super) fn new(peer: Peer, slot: Option<PeerSlot>, room: RoomLag, now: Timestamp) -> Self {
         Self {
             peer,
             slot,
             keys: None,
             destination: None,
             channels: [None; 3],
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::new(room),
             paths: VecDeque::new(),
             proven: 0,
             is_shaking: false,
@@ -158,12 +151,11 @@ impl Seat {
     }
 
     /// A data channel closed; another may take its place.
-    pub(super) fn shut(&mut self, id: ChannelId) {
+    pub(super) fn shut(&mut self, id: ChannelId, pile: &mut Pile) {
         for place in self.channels.iter_mut().filter(|place| **place == Some(id)) {
             *place = None;
         }
-        self.queue.retain(|waiting| waiting.channel != id);
-        self.queue_bytes = self.queue.iter().map(|waiting| waiting.message.len()).sum();
+        self.queue.shut(id, pile);
     }
 
     /// Which of the three a channel is.
@@ -173,49 +165,60 @@ impl Seat {
             .find(|channel| self.channels.get(*channel as usize) == Some(&Some(id)))
     }
 
-    /// Sends a message that was said at `since`, now or when there is room. `false`: the reader is too slow, give it
-    /// up.
-    #[must_use]
+    /// Sends a message that was said at `since`, now or when there is room. Whether the peer lags from now on.
     pub(super) fn send(
         &mut self,
         now: Timestamp,
         since: Timestamp,
         channel: Channel,
         message: Arc<[u8]>,
+        pile: &mut Pile,
     ) -> bool {
         let Some(id) = self.channels.get(channel as usize).copied().flatten() else {
-            return true;
+            return false;
         };
         if channel != Channel::Reliable {
             if self.peer.buffered(id) <= LOSSY_BUFFER_BYTES_MAX {
                 // Without room it is dropped, as loss on the way would drop it.
                 let _has_room = self.peer.send(now, since, id, &message);
             }
-            return true;
+            return false;
         }
         if self.queue.is_empty() && self.peer.send(now, since, id, &message) {
-            return true;
+            return false;
         }
-        self.queue_bytes += message.len();
-        self.queue.push_back(Waiting { channel: id, since, message });
-        self.queue.len() <= SEND_QUEUE_MAX && self.queue_bytes <= SEND_QUEUE_BYTES_MAX
+        self.queue.push(Waiting { channel: id, since, message }, pile)
     }
 
     /// Sends what waited, as far as there is room.
-    pub(super) fn pump(&mut self, now: Timestamp) {
+    pub(super) fn pump(&mut self, now: Timestamp, pile: &mut Pile) {
         while let Some(Waiting { channel, since, message }) = self.queue.front() {
             if !self.peer.send(now, *since, *channel, message) {
                 return;
             }
-            self.queue_bytes -= message.len();
-            self.queue.pop_front();
+            self.queue.pop(pile);
         }
     }
 
-    /// When the oldest of what waits here has waited too long. What the data channels hold is the peer's to time.
+    /// Nothing waits any more.
+    pub(super) fn give_back(&mut self, pile: &mut Pile) {
+        self.queue.clear(pile);
+    }
+
+    /// Reads the peer's reliable messages as they come, or slowly while those who are to have them do not keep up.
+    /// `is_crowded`: it is the server itself that does not.
+    pub(super) fn pace(&mut self, now: Timestamp, is_crowded: bool) {
+        self.peer.hold_back(now, is_crowded || self.queue.is_held_back());
+    }
+
+    /// Since when something waits here. What the data channels hold is the peer's to time.
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
+        self.queue.oldest()
+    }
+
+    /// When the oldest of what waits here has waited too long.
     pub(super) fn overdue_at(&self) -> Timestamp {
-        let oldest = self.queue.iter().map(|waiting| waiting.since).min();
-        oldest.map_or(Timestamp::MAX, |oldest| oldest + UNACKNOWLEDGED_TIME_MAX)
+        self.waits_since().map_or(Timestamp::MAX, |oldest| oldest + UNACKNOWLEDGED_TIME_MAX)
     }
 }
 
@@ -238,7 +241,7 @@ mod tests {
         let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: [7; 32].into() };
         let remote = Remote { ice: credentials(), fingerprint };
         let peer = Peer::new(&factory, &credentials(), &remote, Timestamp::ZERO);
-        Seat::new(peer, None, Timestamp::ZERO)
+        Seat::new(peer, None, RoomLag::default(), Timestamp::ZERO)
     }
 
     fn path(number: usize) -> Path {

@@ -130,7 +130,7 @@ fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
 }
 
 /// What was said to it that long ago is almost too old.
-const NEARLY_OVERDUE: Duration = Duration::from_millis(9_300);
+const NEARLY_OVERDUE: Duration = Duration::from_millis(9_000);
 
 /// Two guests hear the same, of which one has ceased to answer.
 fn one_falls_silent(say: impl Fn(&House, PeerId)) {
@@ -152,7 +152,7 @@ fn one_falls_silent(say: impl Fn(&House, PeerId)) {
         }
     };
     assert_eq!(gone, silent.client.id);
-    assert!(begin.elapsed() < Duration::from_millis(600), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
     assert_eq!(house.node.metrics.data_receivers_cut.total(), 1);
     other.turn();
     assert!(!other.client.is_closed && !other.client.heard.is_empty());
@@ -181,6 +181,90 @@ fn who_leaves_no_room_for_data_is_put_out_alone() {
         // Of this the channel hears nothing.
         send(house, peer, house.node.now() - NEARLY_OVERDUE, 100);
     });
+}
+
+/// Somebody who copies a file to two others, one on another worker, of whom one reads nothing for a while. The test is
+/// the hub.
+struct Copying {
+    house: House,
+    ada: Guest,
+    ben: Guest,
+    cy: Guest,
+    said: u32,
+    passed: u32,
+}
+
+impl Copying {
+    const CHUNK: usize = 14_000;
+    /// 4 MB.
+    const CHUNKS: u32 = 286;
+
+    fn new() -> Self {
+        let house = house();
+        let at = |worker, index| Guest::at(&house, PeerId { worker: WorkerId(worker), index });
+        let mut guests = [at(0, 1), at(0, 2), at(1, 3)];
+        connect(&mut guests);
+        let [ada, ben, cy] = guests;
+        Self { house, ada, ben, cy, said: 0, passed: 0 }
+    }
+
+    fn turn(&mut self, ben_reads: bool) {
+        let mut chunk = [0; Self::CHUNK];
+        chunk[..4].copy_from_slice(&self.said.to_be_bytes());
+        if self.said < Self::CHUNKS && self.ada.client.say(&chunk) {
+            self.said += 1;
+        }
+        self.ada.turn();
+        self.cy.turn();
+        if ben_reads {
+            self.ben.turn();
+        }
+        while let Ok(message) = self.house.node.hub.try_recv() {
+            let ToHub::Worker(message) = message else { panic!("{message:?}") };
+            match message {
+                FromWorker::Message(_, channel, since, content) => {
+                    self.passed += 1;
+                    let message: Arc<[u8]> = content.into_inner().into();
+                    for peer in [self.ben.client.id, self.cy.client.id] {
+                        let message = CallContent::new(Arc::clone(&message));
+                        let send = ToWorker::Send { peer, channel, since, message };
+                        self.house.node.workers.send(peer.worker, send);
+                    }
+                }
+                FromWorker::Closed(peer) => panic!("{peer:?} is put out"),
+                FromWorker::Connected(_) | FromWorker::ChannelOpen(..) | FromWorker::Report(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn who_reads_nothing_for_a_while_is_not_put_out_and_everything_arrives() {
+    let mut copying = Copying::new();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        copying.turn(false);
+    }
+    let metrics = Arc::clone(&copying.house.node.metrics);
+    assert_eq!(metrics.data_receivers_lagged.total(), 1);
+    let passed = usize::try_from(copying.passed).unwrap() * Copying::CHUNK;
+    // Its channel holds 256 KiB, 128 KiB may wait; what was on its way, and what is read in any case.
+    assert!((390_000..2_000_000).contains(&passed), "{passed} bytes were read");
+    assert!(copying.said < Copying::CHUNKS, "ada waits");
+
+    let begin = Instant::now();
+    let all = usize::try_from(Copying::CHUNKS).unwrap();
+    while copying.ben.client.heard.len() < all || copying.cy.client.heard.len() < all {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{} passed", copying.passed);
+        copying.turn(true);
+    }
+    for guest in [&copying.ben, &copying.cy] {
+        for (number, chunk) in (0_u32..).zip(&guest.client.heard) {
+            assert_eq!(chunk[..4], number.to_be_bytes(), "in order, each once");
+        }
+    }
+    assert_eq!((metrics.data_receivers_cut.total(), metrics.data_senders_cut.total()), (0, 0));
+    copying.house.node.workers.stop();
 }
 
 #[test]

@@ -27,6 +27,7 @@ use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Paths, Routes};
+use super::pile::Pile;
 use super::seat::Seat;
 use super::steering::Steering;
 use super::tcp::FromTcp;
@@ -103,6 +104,8 @@ pub(super) struct Worker {
     origin: Instant,
     forward: Forward<Mapping>,
     seats: HashMap<PeerId, Box<Seat>>,
+    /// What waits for them.
+    pile: Pile,
     paths: Paths,
     routes: Routes,
     /// Of binding requests over paths that nobody has proven, by network.
@@ -150,6 +153,7 @@ impl Worker {
             origin: parts.origin,
             forward: Forward::new(parts.id, map, parts.seed),
             seats: HashMap::new(),
+            pile: Pile::default(),
             paths: Paths::default(),
             routes: Routes::default(),
             knocks: Budget::new(Rate { burst: KNOCKS_BURST, per_second: KNOCKS_PER_SECOND }),
@@ -250,7 +254,7 @@ impl Worker {
     fn hear_hub(&mut self) -> bool {
         for peer in self.load.take_losers() {
             let now = self.now();
-            self.guard(|worker| worker.drive(now, peer, |_| false));
+            self.guard(|worker| worker.drive(now, peer, |_, _| false));
         }
         for _ in 0..INBOX_TURN_MAX {
             match self.inbox.try_recv() {
@@ -271,7 +275,7 @@ impl Worker {
     fn obey(&mut self, now: Timestamp, message: ToWorker) {
         match message {
             ToWorker::AddPeer(new) => self.add(now, *new),
-            ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat| {
+            ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat, _| {
                 seat.restart_ice(&local, &remote);
                 true
             }),
@@ -279,14 +283,15 @@ impl Worker {
             ToWorker::Send { peer, channel, since, message } => {
                 let message = message.into_inner();
                 self.load.remove(message.len());
-                let mut keeps_up = true;
-                self.drive(now, peer, |seat| {
-                    keeps_up = seat.send(now, since, channel, message);
-                    keeps_up
+                let mut lags = false;
+                self.drive(now, peer, |seat, pile| {
+                    lags = seat.send(now, since, channel, message, pile);
+                    true
                 });
-                if !keeps_up {
-                    give_up(&self.metrics, peer);
+                if lags {
+                    self.metrics.data_receivers_lagged.count();
                 }
+                self.lighten(now);
             }
             ToWorker::Instruct(instruction) => self.instruct(now, instruction),
             ToWorker::Beat(pulse) => {
@@ -296,16 +301,27 @@ impl Worker {
         }
     }
 
+    /// Gives up those for whom something waits longest until the rest is not too much.
+    fn lighten(&mut self, now: Timestamp) {
+        while self.pile.is_too_large() {
+            let since = |seat: &Seat| seat.waits_since().unwrap_or(Timestamp::MAX);
+            let slowest = self.seats.iter().min_by_key(|(id, seat)| (since(seat), **id));
+            let Some(id) = slowest.map(|(id, _)| *id) else { return };
+            give_up(&self.metrics, id);
+            self.drive(now, id, |_, _| false);
+        }
+    }
+
     fn add(&mut self, now: Timestamp, new: NewPeer) {
-        let NewPeer { peer: id, local, remote, fingerprint } = new;
+        let NewPeer { peer: id, local, remote, fingerprint, lag } = new;
         self.current = Some(id);
         let remote = Remote { ice: remote, fingerprint };
         let peer = Peer::new(&self.factory, &local, &remote, now);
-        self.seats.insert(id, Box::new(Seat::new(peer, self.forward.slot(id), now)));
+        self.seats.insert(id, Box::new(Seat::new(peer, self.forward.slot(id), lag, now)));
         if self.seats.len() == 1 {
             self.steering.note(self.id, true, &self.outlet.sockets);
         }
-        self.drive(now, id, |_| true);
+        self.drive(now, id, |_, _| true);
     }
 
     fn instruct(&mut self, now: Timestamp, instruction: Instruction) {
@@ -478,7 +494,7 @@ impl Worker {
                 (None, None) => self.pass_on(path, datagram, hopped),
             },
             (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
-                self.drive(now, peer, |seat| {
+                self.drive(now, peer, |seat, _| {
                     seat.peer.handle_dtls(now, datagram);
                     true
                 });
@@ -547,7 +563,7 @@ impl Worker {
 
     /// Gives a peer a check or the answer to one of its own.
     fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
-        self.drive(now, peer, |seat| {
+        self.drive(now, peer, |seat, _| {
             seat.peer.handle_stun(now, path, datagram);
             true
         });
@@ -555,10 +571,15 @@ impl Worker {
 
     /// Does something with a peer and everything that the peer wants after it. `act` says whether the
     /// peer may stay.
-    fn drive(&mut self, now: Timestamp, id: PeerId, act: impl FnOnce(&mut Seat) -> bool) {
+    fn drive(
+        &mut self,
+        now: Timestamp,
+        id: PeerId,
+        act: impl FnOnce(&mut Seat, &mut Pile) -> bool,
+    ) {
         self.current = Some(id);
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let may_stay = act(seat) && self.drain(now, id);
+        let may_stay = act(seat, &mut self.pile) && self.drain(now, id);
         if !may_stay {
             self.close(now, id);
             self.upward.tell(FromWorker::Closed(id));
@@ -568,7 +589,8 @@ impl Worker {
     /// Until the peer waits. `false`: it is finished.
     fn drain(&mut self, now: Timestamp, id: PeerId) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
-        seat.pump(now);
+        seat.pump(now, &mut self.pile);
+        seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
         loop {
             match seat.peer.poll() {
                 Output::Transmit(transmit) => {
@@ -593,9 +615,12 @@ impl Worker {
                     if matches!(event, Event::Overdue) {
                         give_up(&self.metrics, id);
                     }
-                    if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
+                    if let Event::ChannelClosed(channel) = event {
+                        seat.shut(channel, &mut self.pile);
+                    } else if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
                         return false;
                     }
+                    seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
                 }
                 Output::Wait(at) => {
                     let due = seat.checked_at + CHECK_SILENCE_MAX;
@@ -618,17 +643,16 @@ impl Worker {
             && at <= now
         {
             self.timers.pop_first();
+            let is_overdue = self.seats.get(&peer).is_some_and(|seat| now >= seat.overdue_at());
+            if is_overdue {
+                give_up(&self.metrics, peer);
+            }
             self.guard(|worker| {
-                let mut keeps_up = true;
-                worker.drive(now, peer, |seat| {
+                worker.drive(now, peer, |seat, _| {
                     seat.wake = Timestamp::MAX;
                     seat.peer.handle_timeout(now);
-                    keeps_up = now < seat.overdue_at();
-                    keeps_up && now.since(seat.checked_at) < CHECK_SILENCE_MAX
+                    !is_overdue && now.since(seat.checked_at) < CHECK_SILENCE_MAX
                 });
-                if !keeps_up {
-                    give_up(&worker.metrics, peer);
-                }
             });
         }
         if self.forward.next_timeout() <= now {
@@ -658,7 +682,8 @@ impl Worker {
     }
 
     fn forget(&mut self, id: PeerId) {
-        if let Some(seat) = self.seats.remove(&id) {
+        if let Some(mut seat) = self.seats.remove(&id) {
+            seat.give_back(&mut self.pile);
             self.timers.remove(&(seat.wake, id));
             for path in &seat.paths {
                 self.paths.remove(path, id);
@@ -702,16 +727,17 @@ fn tell(
                 upward.tell(FromWorker::ChannelOpen(id, channel));
             }
         }
-        Event::ChannelClosed(channel) => seat.shut(channel),
-        Event::Message(channel, bytes) => {
+        Event::Message(channel, since, bytes) => {
             let Some(channel) = seat.channel(channel) else { return true };
             #[cfg(feature = "sabotage")]
             crate::sabotage::panic_if_asked("worker", &bytes);
             if !seat.allowance.take(now, bytes.len()) {
                 return upward.refuse(channel);
             }
-            return upward.pass(id, channel, bytes);
+            return upward.pass(id, channel, since, bytes);
         }
+        // What it means to those who wait is said where it came.
+        Event::ChannelClosed(_) => {}
         Event::Overdue | Event::Closed => return false,
     }
     true
@@ -728,10 +754,13 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::sync::mpsc::channel;
 
+    use model::CallContent;
     use peer::{Fingerprint, IceCredentials};
 
     use super::*;
+    use crate::limits::WAITING_BYTES_MAX;
     use crate::sys;
+    use crate::worker::{Channel, Crowd, RoomLag};
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -747,7 +776,7 @@ mod tests {
             id: WorkerId(0),
             bell,
             inbox,
-            load: Arc::default(),
+            load: Arc::new(Load::new(&Crowd::default())),
             tcp: mpsc::channel(1).1,
             sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
             received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
@@ -771,7 +800,13 @@ mod tests {
     fn add(worker: &mut Worker, index: u32) {
         let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
         let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
-        let new = NewPeer { peer: peer(index), local: ice.clone(), remote: ice, fingerprint };
+        let new = NewPeer {
+            peer: peer(index),
+            local: ice.clone(),
+            remote: ice,
+            fingerprint,
+            lag: RoomLag::default(),
+        };
         let now = worker.now();
         assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
     }
@@ -783,7 +818,7 @@ mod tests {
             add(&mut worker, index);
         }
         let now = worker.now();
-        let is_whole = worker.guard(|worker| worker.drive(now, peer(1), |_| panic!("a test's")));
+        let is_whole = worker.guard(|worker| worker.drive(now, peer(1), |_, _| panic!("a test's")));
         assert!(!is_whole);
         assert_eq!(worker.metrics.worker_panics.total(), 1);
         assert!(matches!(
@@ -796,7 +831,7 @@ mod tests {
         assert!(worker.timers.iter().all(|(_, id)| *id != peer(1)), "nothing wakes it");
         let mut turns = 0;
         for id in left {
-            assert!(worker.guard(|worker| worker.drive(now, id, |_| {
+            assert!(worker.guard(|worker| worker.drive(now, id, |_, _| {
                 turns += 1;
                 true
             })));
@@ -825,6 +860,45 @@ mod tests {
             knock(&mut worker, [198, 51, net, 7]);
         }
         assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
+    }
+
+    #[test]
+    fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
+        const LEN: usize = 1 << 20;
+        let (mut worker, mut hub) = worker();
+        for index in 0..3 {
+            add(&mut worker, index);
+            let seat = worker.seats.get_mut(&peer(index)).unwrap();
+            seat.open(peer::ChannelId::default(), "_reliable");
+        }
+        let now = worker.now();
+        let mut send = |index, millis| {
+            assert!(worker.load.add(peer(index), Channel::Reliable, LEN));
+            let since = Timestamp::from_millis(millis);
+            let message = CallContent::new(vec![1; LEN].into());
+            let (peer, channel) = (peer(index), Channel::Reliable);
+            worker.obey(now, ToWorker::Send { peer, channel, since, message });
+        };
+        send(1, 5);
+        send(2, 3);
+        send(0, 4);
+        for _ in 0..WAITING_BYTES_MAX / LEN - 3 {
+            send(0, 4);
+        }
+        assert!(hub.try_recv().is_err(), "it is not too much yet");
+        send(0, 4);
+        let gone = |hub: &mut mpsc::Receiver<ToHub>| {
+            let told = hub.try_recv().ok()?;
+            if let ToHub::Worker(FromWorker::Closed(gone)) = told { Some(gone) } else { None }
+        };
+        assert_eq!(gone(&mut hub), Some(peer(2)));
+        send(1, 6);
+        assert_eq!(gone(&mut hub), Some(peer(0)));
+        assert_eq!(gone(&mut hub), None);
+        assert_eq!(worker.metrics.data_receivers_cut.total(), 2);
+        assert_eq!(worker.metrics.data_receivers_lagged.total(), 3);
+        worker.forget(peer(1));
+        assert!(worker.pile.is_empty() && !worker.load.is_crowded());
     }
 
     #[test]

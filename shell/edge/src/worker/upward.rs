@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use model::PeerId;
+use model::{PeerId, Timestamp};
 use sfu::Report;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -46,10 +46,15 @@ impl Upward {
 
     /// Passes a peer's message on. `false`: a reliable one found no room, and the peer must go.
     #[must_use]
-    pub(super) fn pass(&mut self, peer: PeerId, channel: Channel, bytes: Vec<u8>) -> bool {
-        let Some(message) = self.offer(FromWorker::Message(peer, channel, bytes.into())) else {
-            return true;
-        };
+    pub(super) fn pass(
+        &mut self,
+        peer: PeerId,
+        channel: Channel,
+        since: Timestamp,
+        bytes: Vec<u8>,
+    ) -> bool {
+        let message = FromWorker::Message(peer, channel, since, bytes.into());
+        let Some(message) = self.offer(message) else { return true };
         if channel != Channel::Reliable {
             self.metrics.worker_messages_dropped.count();
             return true;
@@ -116,6 +121,11 @@ impl Upward {
         false
     }
 
+    /// Whether something waits for the hub.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn has_room(&self) -> bool {
         self.waiting.len() < UPWARD_MAX && self.waiting_bytes < UPWARD_BYTES_MAX
     }
@@ -147,7 +157,7 @@ impl Upward {
 
 const fn len(message: &FromWorker) -> usize {
     match message {
-        FromWorker::Message(_, _, content) => content.expose().len(),
+        FromWorker::Message(.., content) => content.expose().len(),
         FromWorker::Connected(_)
         | FromWorker::Closed(_)
         | FromWorker::ChannelOpen(..)
@@ -180,16 +190,23 @@ mod tests {
         let mut upward = Upward::new(to_hub, Arc::clone(&metrics));
         upward.tell(FromWorker::Connected(peer(0)));
         for _ in 0..UPWARD_SHARE_MAX {
-            assert!(upward.pass(peer(0), Channel::Reliable, vec![1]));
+            assert!(upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1]));
         }
-        assert!(!upward.pass(peer(0), Channel::Reliable, vec![1]));
-        assert!(upward.pass(peer(0), Channel::Lossy, vec![1]), "only dropped");
-        assert!(upward.pass(peer(1), Channel::Reliable, vec![0; UPWARD_SHARE_BYTES_MAX]));
-        assert!(!upward.pass(peer(1), Channel::Reliable, vec![1]));
+        assert!(!upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1]));
+        assert!(upward.pass(peer(0), Channel::Lossy, Timestamp::ZERO, vec![1]), "only dropped");
+        assert!(upward.pass(
+            peer(1),
+            Channel::Reliable,
+            Timestamp::ZERO,
+            vec![0; UPWARD_SHARE_BYTES_MAX]
+        ));
+        assert!(!upward.pass(peer(1), Channel::Reliable, Timestamp::ZERO, vec![1]));
         assert_eq!(metrics.data_senders_cut.total(), 2);
         while upward.retry() {
+            assert!(upward.is_behind(), "so that no more is read");
             hub.try_recv().unwrap();
         }
+        assert!(!upward.is_behind());
         assert!(upward.shares.is_empty());
         assert_eq!(upward.waiting_bytes, 0);
     }
