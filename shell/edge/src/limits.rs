@@ -51,8 +51,8 @@ pub const VISITS_KEY_PER_SECOND: u64 = 1000;
 /// Bytes that are decompressed for one and count as another: 16 us. SDKs send 14 KB.
 pub const VISIT_BYTES: usize = 16 << 10;
 
-/// What joins and resumes with one token may cost the hub at once, counted as in [`JOIN_PRICE`]: ten in a room of 3,000,
-/// since those of some people may share a row of the table when all come back, and more in others.
+/// What joins and resumes with one token may cost the hub at once, counted as in [`JOIN_PRICE`]: ten in a room of
+/// 3,000, since those of some people may share a row of the table when all come back, and more in others.
 pub const JOINS_BURST: u64 = 32_000;
 
 /// The same a second, on end: at 10 us for each whom a join is told, and who is told of in it, a hundredth of the
@@ -154,8 +154,8 @@ pub const UNPAID_MAX: usize = 256;
 /// request: at 2 us a pair what one session may ask for on end takes a hundredth of the hub's time.
 pub const PERMITS_PER_REQUEST: usize = 64;
 
-/// Receivers of a track for the price of one request: each is told of it, asked for a section, answers with an offer, and
-/// drops it again when it ends. Ten tracks at once in a room of 3,000, thirty in one of 800.
+/// Receivers of a track for the price of one request: each is told of it, asked for a section, answers with an offer,
+/// and drops it again when it ends. Ten tracks at once in a room of 3,000, thirty in one of 800.
 pub const TRACKS_TOLD_PER_REQUEST: usize = 64;
 
 /// Answers of one kind that one request or join gets, such as that a track is not there; what is beyond is counted.

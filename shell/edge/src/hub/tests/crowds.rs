@@ -111,8 +111,8 @@ fn a_flood_of_tracks_in_a_large_room_keeps_nobody_waiting() {
     let mut others = members(&mut node);
     let mut alice = publisher(&mut node, "alice", 0);
     let (took, asked) = flood(&mut node, alice.session, &mut others, 60);
-    // Unoptimized, it takes a fifth of this.
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // Unoptimized, it takes a tenth of this.
+    assert!(took < Duration::from_secs(3), "{took:?}");
     assert!((1..=10).contains(&asked), "another was asked for sections {asked} times");
     let told = alice.told();
     let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
@@ -123,6 +123,9 @@ fn a_flood_of_tracks_in_a_large_room_keeps_nobody_waiting() {
     assert_eq!(refused, Some(proto::request_response::Reason::LimitExceeded));
     assert!(others.iter_mut().all(|client| client.is_cut.try_recv().is_err()));
     assert!(node.hub.sessions.contains_key(&alice.session));
+    // Nothing is left of the tracks that ended.
+    let other = &node.hub.seats[&node.peer(&others[0])];
+    assert_eq!(other.ssrcs.len(), 2 * other.subscriptions.len());
 }
 
 #[test]
@@ -138,35 +141,31 @@ fn a_few_tracks_are_taken_at_once_in_a_large_room() {
     assert_eq!(published, 15);
 }
 
-/// `cargo test --release -p edge --lib what_crowds_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "prints how long things take"]
-#[expect(clippy::print_stdout, reason = "that is what it is for")]
-fn what_crowds_cost() {
-    let mut node = large();
-    let publishers: Vec<Client> =
-        (0..40).map(|number| publisher(&mut node, &format!("q{number}"), 50)).collect();
-    let began = Instant::now();
-    let newcomers: Vec<Client> = (0..5).map(|number| node.join(&format!("n{number}"))).collect();
-    println!("a join into a room of 2,000 tracks: {:?}", began.elapsed() / 5);
-    assert_eq!(node.hub.seats[&node.peer(&newcomers[0])].subscriptions.len(), 2000);
-    let late = publisher(&mut node, "late", 0);
-    node.ask(&late, add_track("c0", TrackKind::Audio));
-    let began = Instant::now();
-    node.ask(&late, sound(0, 1));
-    println!("a track to 46 who lack 1,900: {:?}", began.elapsed());
-    drop((publishers, newcomers));
+/// The quickest of some joins of newcomers, into a room of so many tracks.
+fn join_into(node: &mut Node, tracks: usize) -> Duration {
+    let took = (0..9).map(|number| {
+        let began = Instant::now();
+        let newcomer = node.join(&format!("{tracks}-{number}"));
+        let took = began.elapsed();
+        let peer = node.peer(&newcomer);
+        assert_eq!(node.hub.seats[&peer].subscriptions.len(), tracks);
+        node.ask(&newcomer, Asked::Leave(proto::LeaveRequest::default()));
+        took
+    });
+    took.min().unwrap()
+}
 
+/// Where each track was looked for among all the others, four times the tracks took seven to eleven times as long.
+#[test]
+fn a_join_costs_what_its_tracks_do_and_not_their_square() {
     let mut node = large();
-    let mut others = members(&mut node);
-    let alice = publisher(&mut node, "alice", 0);
-    let (took, _) = flood(&mut node, alice.session, &mut others, 1);
-    println!("a track to {MEMBERS} and back: {took:?}");
-    let peer = node.peer(&alice);
-    let began = Instant::now();
-    for _ in 0..100 {
-        node.hub.refresh_token(peer);
-    }
-    println!("a token among {} timers: {:?}", 2 * MEMBERS, began.elapsed() / 100);
-    drop(others);
+    let publishers = |node: &mut Node, numbers: std::ops::Range<usize>| {
+        numbers.map(|number| publisher(node, &format!("q{number}"), 50)).collect::<Vec<_>>()
+    };
+    let some = publishers(&mut node, 0..10);
+    let few = join_into(&mut node, 500);
+    let more = publishers(&mut node, 10..40);
+    let many = join_into(&mut node, 2000);
+    assert!(many < few * 11 / 2, "{few:?} for 500 tracks, {many:?} for 2,000");
+    drop((some, more));
 }
