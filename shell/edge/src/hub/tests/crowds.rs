@@ -74,17 +74,10 @@ fn members(node: &mut Node) -> Vec<Client> {
     all
 }
 
-/// Publishes and takes back, each in a turn of its own. How long that took, and how often another was asked for
-/// sections.
-fn flood(
-    node: &mut Node,
-    session: SessionId,
-    others: &mut [Client],
-    times: usize,
-) -> (Duration, usize) {
-    let (mut took, mut asked) = (Duration::ZERO, 0);
+/// Publishes and takes back, each in a turn of its own. How often another was asked for sections.
+fn flood(node: &mut Node, session: SessionId, others: &mut [Client], times: usize) -> usize {
+    let mut asked = 0;
     for number in 0..times {
-        let began = Instant::now();
         for asked in [
             add_track(&format!("c{number}"), TrackKind::Audio),
             sound(number, number + 1),
@@ -94,14 +87,13 @@ fn flood(
             let request = ToHub::Request(session, Box::new(request), DecodingPart::default());
             node.hub.turn(node.now, unix_ms(node.now), std::iter::once(request));
         }
-        took += began.elapsed();
         let told = others.iter_mut().map(Client::told);
         let told = told.map(|told| {
             told.iter().filter(|it| matches!(it, Told::MediaSectionsRequirement(_))).count()
         });
         asked += told.max().unwrap_or(0);
     }
-    (took, asked)
+    asked
 }
 
 /// Each of them has every other negotiate, and is wanted and dropped again by all.
@@ -110,9 +102,7 @@ fn a_flood_of_tracks_in_a_large_room_keeps_nobody_waiting() {
     let mut node = large();
     let mut others = members(&mut node);
     let mut alice = publisher(&mut node, "alice", 0);
-    let (took, asked) = flood(&mut node, alice.session, &mut others, 60);
-    // Unoptimized, it takes a tenth of this.
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    let asked = flood(&mut node, alice.session, &mut others, 60);
     assert!((1..=10).contains(&asked), "another was asked for sections {asked} times");
     let told = alice.told();
     let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
