@@ -531,6 +531,7 @@ fn every_scenario_script_is_in_the_table_and_there() {
 const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/authority.py",
     "python/client.py",
+    "python/clock.py",
     "python/datagrams.py",
     "python/figures.py",
     "python/marked.py",
