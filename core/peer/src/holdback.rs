@@ -8,7 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{HELD_BYTES_BURST, HELD_BYTES_PER_SECOND, HELD_EVERY, HELD_TIME_MAX};
+use crate::limits::{
+    HELD_BYTES_BURST, HELD_BYTES_PER_SECOND, HELD_EVERY, HELD_MESSAGE_BYTES, HELD_TIME_MAX,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Holdback {
@@ -49,6 +51,8 @@ impl Holdback {
     /// A message of so many bytes was read; since when it may have waited for that.
     pub(crate) fn note(&mut self, now: Instant, len: usize) -> Instant {
         if self.is_on {
+            // The shortest cost those who pass them on as much as a chunk of a file.
+            let len = len.max(HELD_MESSAGE_BYTES);
             self.level = self.level.saturating_sub(i64::try_from(len).unwrap_or(i64::MAX));
         }
         self.left_at.unwrap_or(now)
@@ -70,7 +74,7 @@ impl Holdback {
 mod tests {
     use super::*;
 
-    const MESSAGE: usize = 1_000;
+    const MESSAGE: usize = HELD_MESSAGE_BYTES;
 
     /// Messages that are read while more than enough is there.
     fn read(holdback: &mut Holdback, now: Instant) -> usize {
@@ -116,6 +120,16 @@ mod tests {
         read(&mut holdback, start);
         holdback.leave(start);
         assert!(!holdback.may_read(start));
+        // As many are read of what has no bytes to speak of.
+        let mut words = Holdback::default();
+        words.set(true);
+        let burst = usize::try_from(HELD_BYTES_BURST).unwrap() / HELD_MESSAGE_BYTES;
+        let read = (0..100).take_while(|_| {
+            let may = words.may_read(start);
+            words.note(start, 2);
+            may
+        });
+        assert_eq!(read.count(), burst);
         holdback.set(false);
         assert!(holdback.may_read(start));
         assert_eq!(holdback.note(start + HELD_EVERY, 1), start);

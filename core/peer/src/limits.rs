@@ -111,6 +111,9 @@ pub(crate) const HELD_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of a client that is held back that are read at once all the same: what people write, not what they copy.
 pub(crate) const HELD_BYTES_BURST: u32 = 32 * 1024;
 
+/// What a message counts there at least: 32 are read at once, and 16 a second.
+pub(crate) const HELD_MESSAGE_BYTES: usize = 1024;
+
 /// The same a second, on end: an eighth of what is read of it in any case.
 pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 

@@ -12,7 +12,8 @@ pub const PUBLICATIONS_MAX: usize = 63;
 /// Bytes of the client's own name for a track. Browsers use UUIDs, LiveKit's limit for names is 256.
 pub const CID_MAX: usize = 256;
 /// Rooms of a node before none is made without a participant: with all of its metadata each, 2 GiB at the very worst,
-/// and only for holders of the right to make rooms.
+/// and only for holders of the right to make rooms. Of those that joins make beyond it none outlives its people for
+/// longer than the node's do.
 pub const ROOMS_MAX: usize = 4096;
 /// Bytes of a participant's display name (LiveKit: 256).
 pub const NAME_MAX: usize = 256;

@@ -101,7 +101,7 @@ enum Refused {
     Busy,
     #[error("too many wrong tokens came from your network: try again in a while")]
     TooManyWrong,
-    #[error("too many requests to join with this token or its project's key: try again in a while")]
+    #[error("too many requests to join with this token: try again in a while")]
     TooOften,
     #[error("no such path")]
     NoPath,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::Share;
-use wire::limits::{FRAME_MAX, REQUEST_LINE_MAX};
+use wire::limits::{FIELDS_MAX, FRAME_MAX, REQUEST_LINE_MAX};
 
 /// Bytes of a request's head: its line and as much again for headers, tokens among them.
 pub const HEAD_MAX: usize = 2 * REQUEST_LINE_MAX;
@@ -41,12 +41,6 @@ pub const VISITS_TOKEN_BURST: u64 = 150;
 
 /// The same a second, on end: with 0.1 ms for the signature and the request a thousandth of a control thread.
 pub const VISITS_TOKEN_PER_SECOND: u64 = 10;
-
-/// The same of all tokens of one key at once: everybody of a full node three times, as after a restart.
-pub const VISITS_KEY_BURST: u64 = 3 * PARTICIPANTS_MAX as u64;
-
-/// The same a second, on end: a tenth of a control thread.
-pub const VISITS_KEY_PER_SECOND: u64 = 1000;
 
 /// Bytes that are decompressed for one and count as another: 16 us. SDKs send 14 KB.
 pub const VISIT_BYTES: usize = 16 << 10;
@@ -95,10 +89,12 @@ pub const OUTBOX_MAX: usize = 256;
 /// Messages waiting for the hub, from all connections and workers: some 2 ms of its work.
 pub const HUB_INBOX_MAX: usize = 1024;
 
-/// Fields of signalling messages that are decoded and that the hub has not had yet: in memory a field takes up to
-/// `wire::limits::ELEMENT_SIZE_MAX`, so 16 MiB. The largest message takes all of it.
-pub const DECODED_FIELDS_MAX: usize = 16 << 10;
-/// Bytes of a signalling message that does not count there, as most: nobody's ordinary request waits behind large ones.
+/// Fields of signalling messages of more than [`FRAME_SMALL`] that are decoded and that the hub has not had yet: four of
+/// the largest messages, or as many offers of 32 KB, each counted as if it were all empty elements. In memory a field
+/// takes up to `wire::limits::ELEMENT_SIZE_MAX`, 64 MiB for all.
+pub const DECODED_FIELDS_MAX: usize = 4 * FIELDS_MAX;
+/// Bytes of a signalling message that does not count there, as nearly all: a mute waits behind nothing large. It may
+/// have 512 fields, and [`HUB_INBOX_MAX`] of them may wait.
 pub const FRAME_SMALL: usize = 1 << 10;
 
 /// How often a client is pinged, as LiveKit does.
@@ -136,8 +132,13 @@ pub const REQUESTS_PER_SECOND: u32 = 50;
 pub const UPDATE_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes a second of that, to each who hears them: 262 kbit/s at most, which leaves a line of 1 Mbit/s to its call.
-/// Whoever has 60 tracks with the longest names is told of each two seconds, 512 KiB of metadata each 16.
+/// Whoever has 60 tracks with the longest names is told of each two seconds. What takes more than [`UPDATE_WAIT_MAX`],
+/// as 512 KiB of metadata, comes that often.
 pub const UPDATE_BYTES_PER_SECOND: u64 = 32 << 10;
+
+/// What one update makes the next wait at most: so long may somebody's picture be hidden from a room that was told
+/// something large of it, and no longer.
+pub const UPDATE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Bytes a second of that, to all who hear them together: at 1 ns for a byte that is put together a hundredth of a
 /// core. In a room of 3,000 an update of 500 bytes goes out each 0.18 s.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use model::{Identity, RoomId, RoomName};
 use sfu::control::Census;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use wire::limits::FIELDS_MAX;
 use wire::room_service::{Request, Response};
 use wire::{proto, twirp};
 
@@ -71,7 +72,7 @@ impl Decoding {
         if len <= FRAME_SMALL {
             return DecodingPart { _held: None };
         }
-        let fields = u32::try_from(len.div_ceil(2).min(DECODED_FIELDS_MAX)).unwrap_or(u32::MAX);
+        let fields = u32::try_from(len.div_ceil(2).min(FIELDS_MAX)).unwrap_or(u32::MAX);
         // It is never closed.
         DecodingPart { _held: Arc::clone(&self.0).acquire_many_owned(fields).await.ok() }
     }
@@ -176,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn only_so_much_is_decoded_at_once_and_small_frames_do_not_wait() {
         let all = Decoding::default();
-        let largest = all.take(wire::limits::FRAME_MAX).await;
+        let largest = [(); 4].map(|()| all.take(wire::limits::FRAME_MAX).now_or_never().unwrap());
         let _small = all.take(FRAME_SMALL).await;
         assert!(all.take(FRAME_SMALL + 1).now_or_never().is_none());
         drop(largest);

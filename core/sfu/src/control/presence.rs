@@ -52,8 +52,13 @@ impl Control {
         let room = match known {
             Some(room) => room,
             None => {
+                let mut settings = std::mem::take(&mut join.room_settings);
+                if self.rooms.len() >= crate::limits::ROOMS_MAX {
+                    // Those of a crowd close in time.
+                    settings.departure = None;
+                }
                 let room = self.make_room(join.room.clone());
-                self.set_room(room, std::mem::take(&mut join.room_settings));
+                self.set_room(room, settings);
                 room
             }
         };

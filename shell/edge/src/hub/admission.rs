@@ -190,6 +190,7 @@ impl Hub {
             order: Default::default(),
             is_reliable: false,
             bucket: Bucket::new(self.now),
+            told: Default::default(),
             pace: Pace::new(self.unpaid(peer)),
             permit: None,
             is_synced: false,

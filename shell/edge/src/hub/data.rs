@@ -51,6 +51,7 @@ impl Hub {
         let sent = Sent {
             // The worker may have begun its turn later.
             at: since.min(self.now),
+            passed: self.now,
             from: participant.sid.clone(),
             sequence: packet.sequence,
             on_behalf_of: packet.on_behalf_of,
@@ -78,6 +79,7 @@ impl Hub {
         }
         let sent = Sent {
             at: self.now,
+            passed: self.now,
             from: ParticipantSid::from_wire(""),
             sequence: packet.sequence,
             on_behalf_of: None,
@@ -169,7 +171,7 @@ impl Hub {
             return;
         }
         let joined = seat.joined;
-        self.replay(peer, |sent| sent.at >= joined);
+        self.replay(peer, |sent| sent.passed >= joined);
     }
 
     /// The participant missed packets: for each sender it names the last sequence that it has.

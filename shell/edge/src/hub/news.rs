@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::{LogData, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp, TrackId, TrackSid};
 use prost::Message as _;
-use sfu::control::{Departure, DepartureReason, Output, Score, Speaker, Visibility};
+use sfu::control::{Departure, DepartureReason, Output, Publication, Score, Speaker, Visibility};
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
@@ -128,7 +128,8 @@ impl Hub {
         let is_known =
             receiver.is_some_and(|seat| seat.subscriptions.contains_key(&publication.sid));
         let publisher = self.seats.get_mut(&publication.peer);
-        !is_known && publisher.is_some_and(|seat| seat.pace.withhold())
+        let untold = publisher.filter(|seat| !seat.told.contains(&held.track));
+        !is_known && untold.is_some_and(|seat| seat.pace.withhold())
     }
 
     /// Asks for sections for those of a participant's tracks for which that has waited.
@@ -237,7 +238,7 @@ impl Hub {
     pub(super) fn tell_publisher(
         &mut self,
         track: TrackId,
-        message: impl FnOnce(&sfu::control::Publication) -> Message,
+        message: impl FnOnce(&Publication) -> Message,
     ) {
         if let Some(publication) = self.control.publication(track) {
             let (peer, message) = (publication.peer, message(publication));
@@ -388,6 +389,7 @@ impl Hub {
         let receivers = self.seated(room);
         for (peer, info) in &visible {
             self.pay(*peer, info, receivers.len());
+            self.note_told(*peer);
         }
         let visible: Vec<proto::ParticipantInfo> =
             visible.into_iter().map(|(_, info)| info).collect();
@@ -408,6 +410,17 @@ impl Hub {
             } else {
                 self.send_shared(peer, &message);
             }
+        }
+    }
+
+    /// Everybody knows the participant's tracks.
+    fn note_told(&mut self, peer: PeerId) {
+        let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
+        let is_live =
+            |track: &&TrackId| self.control.publication(**track).is_some_and(Publication::is_live);
+        let told = tracks.filter(is_live).copied().collect();
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.told = told;
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns: up to when what was told of a participant is paid for, and that a change waits.
 //! Guarantees: whatever a participant does, nobody is told of it more often than each [`UPDATE_EVERY`] on end, nor more
-//! bytes than [`UPDATE_BYTES_PER_SECOND`], and all who hear it together no more than [`UPDATE_SPREAD_PER_SECOND`]; what
-//! comes at once is [`UPDATE_AHEAD_MAX`] of that, and one update.
+//! bytes than [`UPDATE_BYTES_PER_SECOND`], and all who hear it together no more than [`UPDATE_SPREAD_PER_SECOND`], or one
+//! update each [`UPDATE_WAIT_MAX`]; what comes at once is [`UPDATE_AHEAD_MAX`] of that, and one update.
 //! Not here: what is told. That is put together when it is told, so that what waits is always the newest.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use model::Timestamp;
 
 use crate::limits::{
     UPDATE_AHEAD_MAX, UPDATE_BYTES_PER_SECOND, UPDATE_EVERY, UPDATE_SPREAD_PER_SECOND,
+    UPDATE_WAIT_MAX,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,7 @@ impl Pace {
     pub(super) fn pay(&mut self, now: Timestamp, bytes: usize, receivers: usize) {
         let spread = time_of(bytes.saturating_mul(receivers), UPDATE_SPREAD_PER_SECOND);
         let each = time_of(bytes, UPDATE_BYTES_PER_SECOND);
-        self.paid = self.paid.max(now) + UPDATE_EVERY.max(each).max(spread);
+        self.paid = self.paid.max(now) + UPDATE_EVERY.max(each).max(spread).min(UPDATE_WAIT_MAX);
     }
 
     /// Up to when it has told more than was paid for, if it has.

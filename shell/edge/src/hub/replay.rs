@@ -17,7 +17,10 @@ use crate::limits::{
 
 /// A packet as it was sent.
 pub(super) struct Sent {
+    /// When it came, at the earliest: what its time here and with those who receive it counts from.
     pub(super) at: Timestamp,
+    /// When it was passed on, which is later if its sender was held back: who was there by then.
+    pub(super) passed: Timestamp,
     pub(super) from: ParticipantSid,
     pub(super) sequence: u32,
     /// In whose name an agent sent it.
@@ -62,7 +65,7 @@ impl Gone {
 }
 
 fn is_before(sent: &Sent, at: Option<Timestamp>) -> bool {
-    at.is_none_or(|at| sent.at < at)
+    at.is_none_or(|at| sent.passed < at)
 }
 
 #[derive(Debug, Default)]
@@ -165,6 +168,7 @@ mod tests {
     fn sent(at: u64, sequence: u32, len: usize) -> Sent {
         Sent {
             at: Timestamp::from_millis(at),
+            passed: Timestamp::from_millis(at),
             from: ParticipantSid::from_wire("PA_x"),
             sequence,
             on_behalf_of: None,

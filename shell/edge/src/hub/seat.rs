@@ -89,6 +89,8 @@ pub(super) struct Seat {
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
     pub(super) bucket: Bucket,
+    /// Its tracks that its room has been told of.
+    pub(super) told: BTreeSet<TrackId>,
     /// When its room is told of it again.
     pub(super) pace: Pace,
     /// Whom it lets receive its tracks, until that is paid for.

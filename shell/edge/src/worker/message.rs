@@ -53,7 +53,7 @@ pub enum ToWorker {
     RemovePeer(PeerId),
     /// Send a message on a data channel; dropped when the channel is not open, and, on the lossy
     /// ones, when the receiver or its worker is slow. Reliable ones wait, and hold back who sends more; a receiver that
-    /// has not acknowledged one in time is given up.
+    /// has not acknowledged one in time is given up, and so is one for which a full worker has no room left.
     Send {
         /// To whom.
         peer: PeerId,

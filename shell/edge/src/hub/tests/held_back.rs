@@ -49,6 +49,25 @@ fn what_was_left_unread_is_as_old_as_when_it_came() {
     assert_eq!(node.kept(), 0);
 }
 
+#[test]
+fn a_newcomer_hears_what_was_passed_on_since_it_came_however_old() {
+    let mut node = Node::new();
+    let bob = node.active("bob");
+    let bob = node.peer(&bob);
+    node.wait(Duration::from_secs(5));
+    let came = node.now;
+    node.wait(Duration::from_secs(1));
+    let eve = node.join("eve");
+    let eve = node.peer(&eve);
+    let late = packet(b"left unread");
+    node.tell(ToHub::Worker(FromWorker::Message(bob, Channel::Reliable, came, late.into())));
+    node.sent();
+    node.tell(ToHub::Worker(FromWorker::Connected(eve)));
+    node.tell(ToHub::Worker(FromWorker::ChannelOpen(eve, Channel::Reliable)));
+    let told: Vec<_> = node.sent().into_iter().filter(|(_, it)| is_for(it, eve)).collect();
+    assert_eq!(told.iter().filter_map(since).collect::<Vec<_>>(), [came]);
+}
+
 fn is_for(message: &ToWorker, peer: PeerId) -> bool {
     matches!(message, ToWorker::Send { peer: to, .. } if *to == peer)
 }

@@ -122,6 +122,33 @@ fn no_section_is_asked_for_before_the_update_that_waits() {
 }
 
 #[test]
+fn a_track_that_all_know_is_had_at_once_though_an_update_waits() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    node.wait(Duration::from_secs(10));
+    for number in 0..20 {
+        node.ask(&alice, describe(format!("{number}")));
+    }
+    assert!(node.hub.news.due().is_some(), "an update waits");
+    let carol = node.active("carol");
+    assert_eq!(node.hub.seats[&node.peer(&carol)].subscriptions.len(), 2);
+}
+
+#[test]
+fn what_is_large_is_told_again_within_seconds() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.ask(&alice, describe("m".repeat(500_000)));
+    node.wait(Duration::from_secs(1));
+    node.ask(&alice, describe("short".to_owned()));
+    bob.told();
+    node.wait(crate::limits::UPDATE_WAIT_MAX);
+    assert_eq!(infos(&bob.told(), "alice").last().map(|it| it.metadata.as_str()), Some("short"));
+}
+
+#[test]
 fn whoever_goes_and_comes_again_is_told_of_no_sooner() {
     let mut node = Node::new();
     let mut bob = node.active("bob");
