@@ -130,32 +130,3 @@ fn a_few_tracks_are_taken_at_once_in_a_large_room() {
     let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
     assert_eq!(published, 15);
 }
-
-/// The quickest of some joins of newcomers, into a room of so many tracks.
-fn join_into(node: &mut Node, tracks: usize) -> Duration {
-    let took = (0..9).map(|number| {
-        let began = Instant::now();
-        let newcomer = node.join(&format!("{tracks}-{number}"));
-        let took = began.elapsed();
-        let peer = node.peer(&newcomer);
-        assert_eq!(node.hub.seats[&peer].subscriptions.len(), tracks);
-        node.ask(&newcomer, Asked::Leave(proto::LeaveRequest::default()));
-        took
-    });
-    took.min().unwrap()
-}
-
-/// Where each track was looked for among all the others, four times the tracks took seven to eleven times as long.
-#[test]
-fn a_join_costs_what_its_tracks_do_and_not_their_square() {
-    let mut node = large();
-    let publishers = |node: &mut Node, numbers: std::ops::Range<usize>| {
-        numbers.map(|number| publisher(node, &format!("q{number}"), 50)).collect::<Vec<_>>()
-    };
-    let some = publishers(&mut node, 0..10);
-    let few = join_into(&mut node, 500);
-    let more = publishers(&mut node, 10..40);
-    let many = join_into(&mut node, 2000);
-    assert!(many < few * 13 / 2, "{few:?} for 500 tracks, {many:?} for 2,000");
-    drop((some, more));
-}
