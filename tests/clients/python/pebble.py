@@ -6,8 +6,10 @@ names alone that it is told. Its root is a new one each time it starts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -20,11 +22,15 @@ from authority import Authority
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that were free a moment ago, all at once, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
+    """TCP ports that nobody listens at, none of which the system gives to an outgoing connection meanwhile."""
+    (first_given, _) = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10_000, int(first_given))
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            if port not in ports:
+                ports.append(port)
     return ports
 
 
