@@ -145,10 +145,9 @@ const PROOFS: &[Proof] = &[
         name: "abuse",
         claim: "A participant who asks for too much gets no more than a fixed share, and nobody else pays for it.",
         done: "Two malicious subscribers ask two hundred times a second for all packets again and for a new picture, \
-               beside a call of others. A member with sixty tracks mutes and unmutes and changes nothing as fast as it \
-               can, beside others who read at ten megabits a second. One good token asks over and over, with requests \
-               that inflate, whether it may come in, beside a call and newcomers.",
-        not_shown: "A participant who uploads as much as the line carries.",
+               beside a call of others.",
+        not_shown: "A participant who uploads as much as the line carries. Who has others told of it again and again, \
+                    or asks at the door again and again, is attacked by `cargo xtask test insistence`.",
         scenario: "abuse",
         is_alone: true,
     },

@@ -534,6 +534,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/clock.py",
     "python/datagrams.py",
     "python/figures.py",
+    "python/load_call.py",
     "python/marked.py",
     "python/media.py",
     "python/memory.py",
