@@ -317,20 +317,8 @@ fn refusal(error: &Error) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use wire::key::ProjectName;
-    use wire::token::{Claims, TokenKind};
-
     use super::*;
-
-    fn token(issuer: &str, name: u8) -> VerifiedToken {
-        VerifiedToken {
-            claims: Claims::default(),
-            id: TokenId::of_jti(issuer, &name.to_string()),
-            issuer: ProjectName::new(issuer.into()),
-            kind: TokenKind::Original,
-            ends: wire::grant::Ends::default(),
-        }
-    }
+    use crate::visits::tests::token;
 
     #[test]
     fn a_token_has_a_rate_and_so_has_its_key() {

@@ -65,7 +65,7 @@ pub struct Front {
     pub pulse: Arc<Pulse>,
     /// What one network may have.
     pub networks: Networks,
-    /// How often one token and one key may ask to come in.
+    /// How often one token may ask to come in.
     pub visits: Visits,
     /// The certificate that clients are shown, under TLS.
     pub shown: Option<watch::Receiver<Shown>>,

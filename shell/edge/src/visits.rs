@@ -48,13 +48,14 @@ pub(crate) fn whose<'a>(token: &VerifiedToken, room: &'a RoomName) -> Whose<'a> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use wire::key::ProjectName;
     use wire::token::{Claims, TokenKind};
 
     use super::*;
 
-    fn token(issuer: &str, name: u64) -> VerifiedToken {
+    /// A good token of that issuer's, of that name.
+    pub(crate) fn token(issuer: &str, name: u64) -> VerifiedToken {
         VerifiedToken {
             claims: Claims::default(),
             id: TokenId::of_jti(issuer, &name.to_string()),

@@ -8,6 +8,7 @@ hold). A scenario exits with 0, or with 1 and a sentence saying what was wrong.
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import os
 import secrets
@@ -16,8 +17,10 @@ import time
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable
+from urllib.parse import quote
 
 from livekit import api, rtc
+from livekit.protocol import rtc as wire
 
 # The development secret is short; that is what it is for.
 warnings.filterwarnings("ignore", message="The HMAC key is")
@@ -46,6 +49,24 @@ def mint(
         .with_grants(grants or api.VideoGrants(room_join=True, room=room))
         .to_jwt()
     )
+
+
+def join_request(*, auto_subscribe: bool = True) -> str:
+    """For those who speak the protocol by hand: of somebody without media. SDKs pad it, too."""
+    request = wire.JoinRequest()
+    request.client_info.protocol = 17
+    request.connection_settings.auto_subscribe = auto_subscribe
+    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
+    return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
+
+
+def upgrade(token: str, request: str) -> bytes:
+    """How a join begins: a request for a WebSocket."""
+    return (
+        f"GET /rtc/v1?access_token={token}&join_request={quote(request)} HTTP/1.1\r\nHost: incamera\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
 
 
 def fresh_room(name: str) -> str:

@@ -24,7 +24,9 @@ from pathlib import Path
 
 import aiohttp
 import jwt
-from client import SERVER, SIGNAL, check, control, fresh_room, mark_sensitive, measured, scenario, until
+from client import (
+    SERVER, SIGNAL, check, control, fresh_room, join_request, mark_sensitive, measured, scenario, until,
+)  # fmt: skip
 from clock import an_hour_ago
 from livekit import api, rtc
 from livekit.protocol import rtc as wire
@@ -273,15 +275,8 @@ KINDS = [
 ]
 
 
-def join_request() -> str:
-    request = wire.JoinRequest()
-    request.client_info.protocol = 17
-    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
-    return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
-
-
 async def ask(token: str) -> tuple[int, str]:
-    query = {"access_token": token, "join_request": join_request()}
+    query = {"access_token": token, "join_request": join_request(auto_subscribe=False)}
     async with aiohttp.ClientSession() as http:
         async with http.get(f"{SERVER}/rtc/v1/validate", params=query) as response:
             return response.status, (await response.text()).strip()
@@ -487,7 +482,7 @@ async def forgotten() -> None:
     watch = Watch(Memory(PID))
     address = SERVER.removeprefix("http://")
     reader, writer = await asyncio.open_connection(*address.split(":"))
-    head = f"GET /rtc/v1/validate?join_request={join_request()} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
+    head = f"GET /rtc/v1/validate?join_request={join_request(auto_subscribe=False)} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n"
     writer.write(f"{head}Authorization: Bearer {Agora('').mint()}\r\n".encode())
     await writer.drain()
     await asyncio.sleep(0.5)
@@ -549,7 +544,7 @@ async def live_revocation() -> None:
 
 async def refreshed(token: str) -> str:
     """The fresh token that the server gives to whoever joins with `token`."""
-    query = {"access_token": token, "join_request": join_request()}
+    query = {"access_token": token, "join_request": join_request(auto_subscribe=False)}
     async with aiohttp.ClientSession() as http:
         async with http.ws_connect(f"{SIGNAL}/rtc/v1", params=query) as socket:
             async for message in socket:

@@ -23,7 +23,9 @@ import zlib
 from urllib.parse import urlsplit
 
 import aiohttp
-from client import SERVER, SIGNAL, check, control, expects, fresh_room, join, measured, mint, scenario, until
+from client import (
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, upgrade,
+)  # fmt: skip
 from datagrams import Address, Forger, Tap, cable, datagrams_in
 from livekit import api
 from livekit.protocol import rtc as wire
@@ -224,17 +226,9 @@ def bomb(number: int) -> int:
     packed = zlib.compressobj(9, zlib.DEFLATED, 31)
     inflated = packed.compress(b"\0" * (4 << 20)) + packed.flush()
     wrapped = wire.WrappedJoinRequest(compression=wire.WrappedJoinRequest.GZIP, join_request=inflated).SerializeToString()
-    query = (
-        f"access_token={mint('door', f'bomber-{number}')}"
-        f"&join_request={base64.urlsafe_b64encode(wrapped).decode().replace('=', '%3D')}"
-    )
+    knock = upgrade(mint("door", f"bomber-{number}"), base64.urlsafe_b64encode(wrapped).decode())
     with socket.create_connection(HTTP, timeout=10) as stream:
-        stream.sendall(
-            (
-                f"GET /rtc/v1?{query} HTTP/1.1\r\nHost: incamera\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            ).encode()
-        )
+        stream.sendall(knock)
         return int(stream.recv(64)[9:12])
 
 
@@ -383,27 +377,12 @@ def has_ended(stream: socket.socket) -> bool:
     return False
 
 
-def join_request() -> str:
-    """Of somebody without media who receives what there is."""
-    request = wire.JoinRequest()
-    request.client_info.protocol = 17
-    request.connection_settings.auto_subscribe = True
-    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString()).SerializeToString()
-    return base64.urlsafe_b64encode(wrapped).decode()
-
-
 def sleeper(room: str, number: int) -> socket.socket:
     """A signalling connection that takes almost nothing in."""
     stream = socket.socket()
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stream.connect(HTTP)
-    query = f"access_token={mint(room, f'sleeper-{number}')}&join_request={join_request().replace('=', '%3D')}"
-    stream.sendall(
-        (
-            f"GET /rtc/v1?{query} HTTP/1.1\r\nHost: incamera\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        ).encode()
-    )
+    stream.sendall(upgrade(mint(room, f"sleeper-{number}"), join_request()))
     head = stream.recv(12)
     if not head.startswith(b"HTTP/1.1 101"):
         raise AssertionError(f"a participant who will not read was not let in: {head!r}")

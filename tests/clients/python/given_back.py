@@ -6,15 +6,12 @@ once their connections are. Beside what `client` reads: `INCAMERA_PID`.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import os
-import secrets
 import socket
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from client import SERVER, check, control, fresh_room, join, measured, mint, scenario, until
+from client import SERVER, check, control, fresh_room, join, join_request, measured, mint, scenario, until, upgrade
 from livekit import api
 from livekit.protocol import rtc as wire
 
@@ -44,17 +41,10 @@ def connect(receive_buffer: int | None = None) -> socket.socket:
 
 def enter(room: str, identity: str) -> socket.socket:
     """Signalling alone, which nobody reads yet."""
-    request = wire.JoinRequest()
-    request.client_info.protocol = 17
-    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
-    asked = quote(base64.urlsafe_b64encode(wrapped.SerializeToString()).decode())
     grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
     connection = connect(4096)
-    connection.sendall(
-        f"GET /rtc/v1?access_token={mint(room, identity, grants=grants)}&join_request={asked} HTTP/1.1\r\n"
-        "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: {base64.b64encode(secrets.token_bytes(16)).decode()}\r\n\r\n".encode()
-    )
+    token = mint(room, identity, grants=grants)
+    connection.sendall(upgrade(token, join_request(auto_subscribe=False)))
     return connection
 
 

@@ -15,7 +15,9 @@ import time
 from urllib.parse import urlsplit
 
 import aiohttp
-from client import SERVER, SIGNAL, check, control, expects, fresh_room, join, measured, mint, scenario
+from client import (
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, upgrade,
+)  # fmt: skip
 from livekit import api
 from livekit.protocol import models, rtc as wire
 from load_call import call, lost
@@ -40,14 +42,6 @@ ASKERS, VISIT_BYTES, VISITS_BURST, VISITS_PER_S = 8, 16 << 10, 150, 10
 JOIN_WITHIN_S = 3
 
 
-def join_request() -> str:
-    request = wire.JoinRequest()
-    request.client_info.protocol = 17
-    request.connection_settings.auto_subscribe = True
-    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString()).SerializeToString()
-    return base64.urlsafe_b64encode(wrapped).decode()
-
-
 class Reader:
     """Somebody who reads what is told at some rate, by hand."""
 
@@ -56,13 +50,7 @@ class Reader:
         self.stream = socket.socket()
         self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
         self.stream.connect((there.hostname, there.port))
-        query = f"access_token={mint(room, identity)}&join_request={join_request().replace('=', '%3D')}"
-        self.stream.sendall(
-            (
-                f"GET /rtc/v1?{query} HTTP/1.1\r\nHost: incamera\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            ).encode()
-        )
+        self.stream.sendall(upgrade(mint(room, identity), join_request()))
         self.read, self.is_cut, self.is_over = 0, False, False
 
     def go_on(self) -> None:

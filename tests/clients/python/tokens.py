@@ -8,9 +8,8 @@ import json
 import time
 
 import aiohttp
-from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, fresh_room, join, mint, scenario
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, fresh_room, join, join_request, mint, scenario
 from livekit import api, rtc
-from livekit.protocol import rtc as wire
 
 ROOM = fresh_room("tokens")
 
@@ -31,15 +30,6 @@ def claims(**changes: object) -> dict:
     grant = {"roomJoin": True, "room": ROOM}
     plain = {"iss": API_KEY, "sub": "ada", "nbf": now - 10, "exp": now + 600, "video": grant}
     return {name: value for name, value in {**plain, **changes}.items() if value is not None}
-
-
-def join_request() -> str:
-    request = wire.JoinRequest()
-    request.client_info.protocol = 17
-    request.connection_settings.auto_subscribe = True
-    wrapped = wire.WrappedJoinRequest(join_request=request.SerializeToString())
-    # SDKs pad this one.
-    return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
 
 
 HS256 = {"alg": "HS256", "typ": "JWT"}

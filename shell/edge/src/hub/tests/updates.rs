@@ -11,6 +11,13 @@ fn mute(sid: &str, muted: bool) -> Asked {
     Asked::Mute(proto::MuteTrackRequest { sid: sid.to_owned(), muted })
 }
 
+/// She changes so often that the last of it waits.
+fn keep_waiting(node: &mut Node, alice: &Client) {
+    for number in 0..20 {
+        node.ask(alice, describe(format!("{number}")));
+    }
+}
+
 /// What was told of one participant, oldest first.
 fn infos(told: &[Told], identity: &str) -> Vec<proto::ParticipantInfo> {
     let updates =
@@ -98,9 +105,7 @@ fn no_section_is_asked_for_before_the_update_that_waits() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let mut bob = node.active("bob");
-    for number in 0..20 {
-        node.ask(&alice, describe(format!("{number}")));
-    }
+    keep_waiting(&mut node, &alice);
     bob.told();
     node.publish(&alice);
     let told = bob.told();
@@ -127,9 +132,7 @@ fn a_track_that_all_know_is_had_at_once_though_an_update_waits() {
     let alice = node.active("alice");
     node.publish(&alice);
     node.wait(Duration::from_secs(10));
-    for number in 0..20 {
-        node.ask(&alice, describe(format!("{number}")));
-    }
+    keep_waiting(&mut node, &alice);
     assert!(node.hub.news.due().is_some(), "an update waits");
     let carol = node.active("carol");
     assert_eq!(node.hub.seats[&node.peer(&carol)].subscriptions.len(), 2);
@@ -176,9 +179,7 @@ fn somebody_who_waits_to_be_told_of_and_goes_is_gone_at_once() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let mut bob = node.active("bob");
-    for number in 0..20 {
-        node.ask(&alice, describe(format!("{number}")));
-    }
+    keep_waiting(&mut node, &alice);
     bob.told();
     node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
     let gone = |told: &[Told]| infos(told, "alice").iter().map(|it| it.state()).collect::<Vec<_>>();
