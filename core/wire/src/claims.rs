@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::grant::{
     AgentGrant, InferenceGrant, ObservabilityGrant, Permission, SipGrant, VideoGrant,
 };
-use crate::limits::DATE_MAX;
+use crate::limits::{DATE_MAX, METADATA_MAX};
 use crate::proto::participant_info::Kind;
 
 /// What a token says of its holder.
@@ -90,15 +90,12 @@ impl Claims {
     /// What the token wants of the room, if its join makes it.
     ///
     /// # Errors
-    /// `roomConfig` is there and no `RoomConfiguration`.
+    /// `roomConfig` is there and no `RoomConfiguration`, or its metadata is longer than [`METADATA_MAX`].
     pub fn room_config(&self) -> Result<RoomConfig, RoomConfigError> {
-        match &self.room_config {
-            None => Ok(RoomConfig::default()),
-            Some(config) if config.is_object() => {
-                RoomConfig::deserialize(config).map_err(|_| RoomConfigError)
-            }
-            Some(_) => Err(RoomConfigError),
-        }
+        let Some(config) = &self.room_config else { return Ok(RoomConfig::default()) };
+        let config = Some(config).filter(|config| config.is_object()).ok_or(RoomConfigError)?;
+        let config = RoomConfig::deserialize(config).map_err(|_| RoomConfigError)?;
+        Some(config).filter(|config| config.metadata.len() <= METADATA_MAX).ok_or(RoomConfigError)
     }
 
     /// The kind of participant; a kind nobody knows is a standard one.
@@ -141,9 +138,9 @@ impl fmt::Debug for RoomConfig {
     }
 }
 
-/// What should be a `RoomConfiguration` is none.
+/// What should be a `RoomConfiguration` is none, or one too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token's roomConfig is malformed")]
+#[error("the token's roomConfig is malformed or too large")]
 pub struct RoomConfigError;
 
 /// A second of Unix time as a token writes it: a number, possibly with a fraction, which is cut off.

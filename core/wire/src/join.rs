@@ -14,7 +14,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use model::{Identity, RoomName, Sensitive};
 use prost::Message as _;
 
-use crate::claims::Claims;
+use crate::claims::{Claims, RoomConfigError};
 use crate::limits::{ATTRIBUTES_MAX, JOIN_REQUEST_MAX, METADATA_MAX, NAME_MAX, REQUEST_LINE_MAX};
 use crate::proto::wrapped_join_request::Compression;
 use crate::proto::{JoinRequest, WrappedJoinRequest};
@@ -80,6 +80,9 @@ pub enum JoinError {
     /// The profile breaks a bound.
     #[error("{0}")]
     Profile(ProfileError),
+    /// What the token wants of the room is not understood: a bound may stand in it.
+    #[error("{0}")]
+    RoomConfig(RoomConfigError),
 }
 
 impl JoinError {
@@ -101,7 +104,8 @@ impl JoinError {
             | Self::NoRoom
             | Self::IdentityTooLong
             | Self::RoomNameTooLong
-            | Self::Profile(_) => 400,
+            | Self::Profile(_)
+            | Self::RoomConfig(_) => 400,
         }
     }
 }

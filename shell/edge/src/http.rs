@@ -325,6 +325,8 @@ impl Front {
         if !self.visits.may_come(&token, &admission.room) {
             return Err(Refused::TooOften);
         }
+        let config = token.claims.room_config();
+        config.map_err(|error| Refused::Join(JoinError::RoomConfig(error)))?;
         let decoded = query.join_request.as_deref().map(|request| {
             let (decoded, inflated) = join::decode_counted(request);
             self.visits.charge(&token, &admission.room, inflated);

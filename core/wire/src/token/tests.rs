@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::grant::VideoGrant;
 use crate::key::{KeyPair, Project, PublicKeys, PublicProject, RefreshKey};
-use crate::limits::{DATE_MAX, JSON_DEPTH_MAX};
+use crate::limits::{DATE_MAX, JSON_DEPTH_MAX, METADATA_MAX};
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -196,7 +196,14 @@ fn a_token_says_how_the_room_is_to_be() {
         assert_eq!(config(said), Ok(wanted.clone()));
     }
     assert_eq!(Claims::default().room_config(), Ok(RoomConfig::default()));
-    for wrong in [json!([1]), json!({"maxParticipants": -1}), json!({"maxParticipants": "many"})] {
+    let metadata = |len: usize| json!({"metadata": "m".repeat(len)});
+    assert!(config(metadata(METADATA_MAX)).is_ok());
+    for wrong in [
+        json!([1]),
+        json!({"maxParticipants": -1}),
+        json!({"maxParticipants": "many"}),
+        metadata(METADATA_MAX + 1),
+    ] {
         assert_eq!(config(wrong), Err(RoomConfigError), "a bound that is not understood is none");
     }
 }

@@ -77,6 +77,8 @@ async fn validate_judges_token_and_room() {
     check(changed(|claims| claims.identity.clear()), 400, "identity cannot be empty").await;
     let roomless = |claims: &mut Claims| claims.video.as_mut().unwrap().room.clear();
     check(changed(roomless), 400, "no room name").await;
+    let odd = |claims: &mut Claims| claims.room_config = Some([0; 2].as_slice().into());
+    check(changed(odd), 400, "the token's roomConfig is malformed or too large").await;
     let broken = format!("/rtc/v1/validate?access_token={good}&join_request=%21");
     check(broken, 400, "cannot decode the wrapped join request").await;
     check(format!("/rtc/validate?access_token={good}"), 404, "no such path").await;
