@@ -89,12 +89,12 @@ pub const OUTBOX_MAX: usize = 256;
 /// Messages waiting for the hub, from all connections and workers: some 2 ms of its work.
 pub const HUB_INBOX_MAX: usize = 1024;
 
-/// Fields of signalling messages of more than [`FRAME_SMALL`] that are decoded and that the hub has not had yet: four
-/// of the largest messages, or as many offers of 32 KB, each counted as if it were all empty elements. In memory a
-/// field takes up to `wire::limits::ELEMENT_SIZE_MAX`, 64 MiB for all.
+/// Fields of signalling messages that are decoded and that the hub has not had yet, of those of more than
+/// [`FRAME_SMALL`] and of the others: four of the largest messages, or as many offers of 32 KB, or 4,000 mutes, each
+/// counted as if it were all empty elements. In memory a field takes up to `wire::limits::ELEMENT_SIZE_MAX`, 64 MiB
+/// for all of each kind.
 pub const DECODED_FIELDS_MAX: usize = 4 * FIELDS_MAX;
-/// Bytes of a signalling message that does not count there, as nearly all: a mute waits behind nothing large. It may
-/// have 512 fields, and [`HUB_INBOX_MAX`] of them may wait.
+/// Bytes of a signalling message that waits for none that is longer, as nearly all are.
 pub const FRAME_SMALL: usize = 1 << 10;
 
 /// How often a client is pinged, as LiveKit does.

@@ -50,9 +50,13 @@ pub enum Refusal {
     Busy,
 }
 
-/// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`].
+/// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`] for small ones and as much for
+/// others, so that a mute waits behind nothing large.
 #[derive(Debug)]
-pub struct Decoding(Arc<Semaphore>);
+pub struct Decoding {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 /// A part of it, given back when it is dropped.
 #[derive(Debug, Default)]
@@ -62,19 +66,18 @@ pub struct DecodingPart {
 
 impl Default for Decoding {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(DECODED_FIELDS_MAX)))
+        let [small, large] = [(); 2].map(|()| Arc::new(Semaphore::new(DECODED_FIELDS_MAX)));
+        Self { small, large }
     }
 }
 
 impl Decoding {
     /// Waits until there is room for a frame of `len` bytes: a field takes two of them at least.
     pub(crate) async fn take(&self, len: usize) -> DecodingPart {
-        if len <= FRAME_SMALL {
-            return DecodingPart { _held: None };
-        }
+        let whose = if len <= FRAME_SMALL { &self.small } else { &self.large };
         let fields = u32::try_from(len.div_ceil(2).min(FIELDS_MAX)).unwrap_or(u32::MAX);
         // It is never closed.
-        DecodingPart { _held: Arc::clone(&self.0).acquire_many_owned(fields).await.ok() }
+        DecodingPart { _held: Arc::clone(whose).acquire_many_owned(fields).await.ok() }
     }
 }
 
@@ -174,14 +177,20 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn only_so_much_is_decoded_at_once_and_small_frames_do_not_wait() {
+    #[test]
+    fn only_so_much_is_decoded_at_once_and_small_frames_do_not_wait() {
         let all = Decoding::default();
         let largest = [(); 4].map(|()| all.take(wire::limits::FRAME_MAX).now_or_never().unwrap());
-        let _small = all.take(FRAME_SMALL).await;
         assert!(all.take(FRAME_SMALL + 1).now_or_never().is_none());
+        let worst = [(); 128].map(|()| all.take(FRAME_SMALL).now_or_never().unwrap());
+        assert!(
+            all.take(2).now_or_never().is_none(),
+            "nor of those that do not wait for large ones"
+        );
         drop(largest);
         assert!(all.take(FRAME_SMALL + 1).now_or_never().is_some());
+        drop(worst);
+        assert!(all.take(2).now_or_never().is_some());
     }
 
     #[test]
