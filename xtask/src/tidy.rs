@@ -542,6 +542,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/page.py",
     "python/pebble.py",
     "python/sdk_person.py",
+    "python/stranger.py",
     "web/busy_picture.mjs",
     "web/driver.mjs",
     "web/mint.mjs",

@@ -49,6 +49,7 @@ os.environ["SSL_CERT_FILE"] = str(FOLDER / "roots.pem")
 from client import API_SECRET, check, expects, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
 from livekit import rtc  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
+from stranger import STRANGER_BYTES_MAX, over_tcp, request  # noqa: E402
 
 #: What an authority says that is asked too much.
 HOLD_S = 3_600
@@ -331,6 +332,10 @@ async def answers_over_http() -> None:
         answer = connection.getresponse()
         said = answer.read().decode()
         check(answer.status == 404 and "only an authority" in said, f"nobody else is answered there: {said.strip()}")
+        asked = [request("/"), request("/.well-known/acme-challenge/" + "a" * 40_000), bytes(range(128, 256))]
+        answers = await asyncio.gather(*(over_tcp("127.0.0.1", CHALLENGE_PORT, it) for it in asked))
+        longest = max(map(len, answers))
+        check(0 < longest <= STRANGER_BYTES_MAX, f"and with {longest} bytes at most")
 
 
 async def renews_during_a_call() -> None:

@@ -23,6 +23,7 @@ from livekit import rtc
 from media import publish_audio, publish_video
 from own_server import BINARY, HTTP_PORT, LOG, TCP_PORT, UDP_PORT
 from prometheus_client.parser import text_string_to_metric_families
+from stranger import STRANGER_BYTES_MAX, over_tcp, request
 
 PASSWORD = "a password that no log may hold"
 METADATA = "metadata that no log may hold"
@@ -115,6 +116,9 @@ class Node:
 async def figures(node: Node) -> None:
     status, _ = await node.scrape("guessed")
     check(status == 401, "metrics are for those who know the password")
+    for what, sent in {"a path": request("/metrics"), "a long one": request("/" + "a" * 40_000), "noise": bytes(range(128, 256))}.items():
+        answer = await over_tcp("127.0.0.1", node.metrics, sent)
+        check(len(answer) <= STRANGER_BYTES_MAX, f"others are answered with little: {what}, {len(answer)} bytes")
     before = await node.figures()
     check(before["livekit_room_total", ""] == 0, "Prometheus' parser reads them: no room yet")
     check(before["livekit_participant_total", ""] == 0, "and nobody there")

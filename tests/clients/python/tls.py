@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import json
 import os
 import secrets
@@ -58,6 +59,7 @@ from client import (  # noqa: E402
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
+from stranger import HANDSHAKE_BYTES_MAX, STRANGER_BYTES_MAX, handshake, over_tcp, request  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
 WEB = Path(__file__).parents[1] / "web"
@@ -333,6 +335,27 @@ def cut_after_s() -> float:
         return time.monotonic() - began
 
 
+async def answers_strangers(folder: Path) -> None:
+    """Who shows no token costs a line the certificates and little more, whatever it says."""
+    end = "-----END CERTIFICATE-----"
+    *chain, _ = (folder / "server.pem").read_text().split(end)
+    certificates = sum(len(ssl.PEM_cert_to_DER_cert(one.strip() + end)) for one in chain)
+    here = ("127.0.0.1", HTTP_PORT)
+    kinds = list(itertools.product([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], [False, True]))
+    answers = await asyncio.gather(*(handshake(*here, version, is_finished=done) for version, done in kinds))
+    for (version, is_finished), (sent, received) in zip(kinds, answers):
+        what = f"{version.name}, {'finished and then silent' if is_finished else 'a hello and nothing more'}"
+        check(
+            certificates < received <= certificates + HANDSHAKE_BYTES_MAX,
+            f"{what}: {received} bytes for {sent}, of which the certificates have {certificates}",
+        )
+    for what, sent in {
+        "a request in the clear": request("/"), "noise": bytes(range(128, 256)), "an old hello": b"\x16\3\0\0\4\1\0\0\0",
+    }.items():  # fmt: skip
+        answer = await over_tcp(*here, sent)
+        check(len(answer) <= STRANGER_BYTES_MAX, f"{what}: {len(answer)} bytes for {len(sent)}")
+
+
 async def main() -> None:
     try:
         await act()
@@ -347,8 +370,10 @@ async def act() -> None:
     authority.certify(folder, NAMES)
     with Server("serve", "--log", "info,edge=debug", "--config", write_settings(folder)) as server:
         cut = asyncio.create_task(asyncio.to_thread(cut_after_s))
+        answered = asyncio.create_task(answers_strangers(folder))
         await speaks_as_it_should()
         await answers_livekit_api()
+        await answered
         await holds_a_call_with_a_browser()
         await forgets_what_rode_under_it(server)
         await shows_a_new_one(server, folder, authority)
