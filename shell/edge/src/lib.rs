@@ -21,6 +21,7 @@ pub mod challenge;
 mod client;
 pub mod config;
 mod exposition;
+mod frame_io;
 pub mod http;
 pub mod hub;
 pub mod limits;

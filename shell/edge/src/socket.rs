@@ -28,13 +28,18 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use wire::frame::{EncodedFrame, Encoding, Frame, decode_request, encode_response};
 use wire::limits::FRAME_MAX;
 
+use crate::frame_io::FrameIo;
 use crate::http::Front;
 use crate::limits::CLOSE_TIME_MAX;
 use crate::listener::{Phase, discard};
 use crate::session::{Outgoing, SessionId, ToHub};
 
-/// Bytes read from the socket at once: most messages are a few hundred.
-const READ_BUFFER: usize = 1 << 10;
+/// Bytes of a message behind which tungstenite, whose buffer stays as large as the largest one, is made anew: that of a
+/// session with 40 tracks to receive would hold 230 KB of its offer.
+const MESSAGE_SHED: usize = 4 << 10;
+
+/// Bytes that tungstenite takes at once from [`FrameIo`].
+const READ_BUFFER: usize = 256;
 
 /// The constant of RFC 6455 §1.3.
 const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -130,13 +135,7 @@ enum Ending {
 pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Phase>) {
     let Seat { upgrade, admission, outbox, is_cut } = seat;
     let Ok(upgraded) = upgrade.await else { return };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(FRAME_MAX))
-        .max_frame_size(Some(FRAME_MAX));
-    let io = TokioIo::new(upgraded);
-    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+    let socket = websocket(FrameIo::new(TokioIo::new(upgraded))).await;
     let mut session = Session { socket, encoding: Encoding::default(), admission, front };
     let ending = tokio::select! {
         biased;
@@ -147,6 +146,17 @@ pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Ph
     session.end(ending).await;
 }
 
+type Socket = WebSocketStream<FrameIo<TokioIo<Upgraded>>>;
+
+async fn websocket(io: FrameIo<TokioIo<Upgraded>>) -> Socket {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(FRAME_MAX))
+        .max_frame_size(Some(FRAME_MAX));
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
+}
+
 /// Waits until the hub cuts the session. One that ends otherwise never is.
 async fn cut(is_cut: oneshot::Receiver<()>) {
     if is_cut.await.is_err() {
@@ -155,7 +165,7 @@ async fn cut(is_cut: oneshot::Receiver<()>) {
 }
 
 struct Session {
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: Socket,
     /// As the client's last frame; protobuf before it has sent one.
     encoding: Encoding,
     admission: Admission,
@@ -233,12 +243,31 @@ impl Session {
         {
             crate::sabotage::panic_if_asked("connection", update.metadata.as_bytes());
         }
+        let is_large = message.len() > MESSAGE_SHED;
+        drop(message);
         // A full inbox holds back this client until the hub has caught up.
         let request = ToHub::Request(self.admission.session, Box::new(request), part);
-        match self.admission.hub.send(request).await {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping")),
+        if self.admission.hub.send(request).await.is_err() {
+            return ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping"));
         }
+        if is_large { self.shed().await } else { ControlFlow::Continue(()) }
+    }
+
+    /// Gives back what tungstenite has taken for a large message. Nothing else of the client's is in it, since the
+    /// message was whole and [`FrameIo`] gave it no more.
+    async fn shed(&mut self) -> ControlFlow<Ending> {
+        // Pongs and the like that wait there.
+        match timeout(self.front.limits.write_time, self.socket.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return ControlFlow::Break(Ending::Gone),
+            Err(_) => {
+                self.front.metrics.sockets_slow.count();
+                return ControlFlow::Break(Ending::Cut);
+            }
+        }
+        let io = self.socket.get_mut().hand_over();
+        self.socket = websocket(io).await;
+        ControlFlow::Continue(())
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others all mean that nobody is there")]

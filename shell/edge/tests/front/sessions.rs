@@ -135,6 +135,42 @@ async fn a_message_of_2_mib_is_taken() {
     assert!(matches!(house.hear().await, Heard::Request(_)));
 }
 
+/// A frame of a client's, under a mask of zeros.
+fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u64::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[first_byte, 0xff], &len[..], &[0; 4], payload].concat()
+}
+
+#[tokio::test]
+async fn what_comes_around_large_messages_is_heard_in_order() {
+    const LARGE: usize = 300_000;
+    let mut house = House::open().await;
+    let mut client = enter(&mut house).await;
+    // A field that nobody knows, of so many bytes.
+    let large = |number| {
+        let mut bytes = ping(number).encode_to_vec();
+        prost::encoding::bytes::encode(1000, &vec![7; LARGE], &mut bytes);
+        bytes
+    };
+    // Large in one frame, and in two with a ping of the WebSocket's between them, each followed at once.
+    let (head, rest) = (large(3)[..1000].to_vec(), large(3)[1000..].to_vec());
+    let all = [
+        frame(0x82, &large(1)),
+        frame(0x82, &ping(2).encode_to_vec()),
+        frame(0x02, &head),
+        frame(0x89, b"still there?"),
+        frame(0x80, &rest),
+        frame(0x82, &ping(4).encode_to_vec()),
+    ];
+    client.0.get_mut().write_all(&all.concat()).await.unwrap();
+    for number in 1..=4 {
+        let Heard::Request(request) = house.hear().await else { panic!("no request {number}") };
+        assert_eq!(*request, ping(number));
+    }
+    let answer = soon(client.0.next()).await.unwrap().unwrap();
+    assert_eq!(answer, Message::Pong(b"still there?".as_slice().into()));
+}
+
 #[tokio::test]
 async fn what_is_no_websocket_frame_closes_1002() {
     let mut house = House::open().await;

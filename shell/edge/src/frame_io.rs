@@ -1,0 +1,212 @@
+//! A connection that hands a WebSocket no byte beyond the frame that it reads.
+//!
+//! Owns: where one frame ends (RFC 6455 §5.2).
+//! Guarantees: a reader that has had a whole frame holds nothing of the next one, so that it may be replaced there. A
+//! reader's buffer stays as large as the largest frame, 2 MiB, for as long as there is the reader.
+//! Not here: what a frame says, and whether it may be sent (`socket`).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
+
+/// Bytes read from the socket at once: most messages are a few hundred.
+const READ_BUFFER: usize = 1 << 10;
+
+/// Of a head, before what tells how long it is.
+const HEAD_MIN: usize = 2;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+const MASKED: u8 = 0x80;
+
+/// Reads frame by frame; writes as it is.
+#[derive(Debug)]
+pub(crate) struct FrameIo<T> {
+    /// `None` once it was taken.
+    io: Option<BufReader<T>>,
+    at: At,
+}
+
+/// Where the next byte lies.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// In a head, behind so many bytes of it. Its second byte, if it is among them, and the length that follows that.
+    Head { seen: usize, second: u8, length: u64 },
+    /// In a payload of which so many bytes are to come: never none.
+    Payload(u64),
+}
+
+impl At {
+    const START: Self = Self::Head { seen: 0, second: 0, length: 0 };
+
+    /// How many bytes the frame has at least from here on: never none.
+    fn ahead(self) -> usize {
+        match self {
+            Self::Head { seen, second, .. } if seen >= HEAD_MIN => head_len(second) - seen,
+            Self::Head { seen, .. } => HEAD_MIN - seen,
+            Self::Payload(left) => usize::try_from(left).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Behind `bytes`, which are at most [`Self::ahead`].
+    fn behind(self, bytes: &[u8]) -> Self {
+        match self {
+            Self::Payload(left) => match left.saturating_sub(bytes.len() as u64) {
+                0 => Self::START,
+                left => Self::Payload(left),
+            },
+            Self::Head { .. } => bytes.iter().fold(self, |at, byte| at.behind_byte(*byte)),
+        }
+    }
+
+    fn behind_byte(self, byte: u8) -> Self {
+        let Self::Head { seen, mut second, mut length } = self else { return self };
+        if seen + 1 == HEAD_MIN {
+            second = byte;
+        } else if (HEAD_MIN..HEAD_MIN + length_len(second)).contains(&seen) {
+            length = length << 8 | u64::from(byte);
+        }
+        let seen = seen + 1;
+        if seen < HEAD_MIN || seen < head_len(second) {
+            return Self::Head { seen, second, length };
+        }
+        let length = if length_len(second) == 0 { u64::from(second & !MASKED) } else { length };
+        if length == 0 { Self::START } else { Self::Payload(length) }
+    }
+}
+
+/// Bytes of the length that does not fit the second byte.
+const fn length_len(second: u8) -> usize {
+    match second & !MASKED {
+        LENGTH_16 => 2,
+        LENGTH_64 => 8,
+        _ => 0,
+    }
+}
+
+const fn head_len(second: u8) -> usize {
+    let mask = if second & MASKED == 0 { 0 } else { 4 };
+    HEAD_MIN + length_len(second) + mask
+}
+
+impl<T: AsyncRead> FrameIo<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Self { io: Some(BufReader::with_capacity(READ_BUFFER, io)), at: At::START }
+    }
+}
+
+impl<T> FrameIo<T> {
+    /// The same, for another reader that goes on where this one's has got to. What is left reads and writes nothing.
+    pub(crate) const fn hand_over(&mut self) -> Self {
+        Self { io: self.io.take(), at: self.at }
+    }
+
+    fn io(&mut self) -> io::Result<&mut BufReader<T>> {
+        self.io.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for FrameIo<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let at = self.at;
+        let io = self.io()?;
+        let there = ready!(Pin::new(&mut *io).poll_fill_buf(context))?;
+        let len = there.len().min(at.ahead()).min(buffer.remaining());
+        let bytes = there.get(..len).unwrap_or(&[]);
+        let behind = at.behind(bytes);
+        buffer.put_slice(bytes);
+        Pin::new(io).consume(len);
+        self.at = behind;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.io()?).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.io()?).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.io()?).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    /// A frame with a payload of so many bytes.
+    fn frame(len: usize, mask: bool) -> Vec<u8> {
+        let mask_bit = if mask { MASKED } else { 0 };
+        let mut frame = vec![0x82];
+        match (u8::try_from(len), u16::try_from(len)) {
+            (Ok(len @ ..LENGTH_16), _) => frame.push(mask_bit | len),
+            (_, Ok(len)) => {
+                frame.push(mask_bit | LENGTH_16);
+                frame.extend(len.to_be_bytes());
+            }
+            (_, Err(_)) => {
+                frame.push(mask_bit | LENGTH_64);
+                frame.extend((len as u64).to_be_bytes());
+            }
+        }
+        if mask {
+            frame.extend([0xff; 4]);
+        }
+        frame.extend((0..len).map(|index| u8::try_from(index % 251).unwrap()));
+        frame
+    }
+
+    #[test]
+    fn no_read_goes_beyond_the_frame_and_all_arrives() {
+        let lens = [0, 1, 125, 126, 200, 65_535, 65_536, 3, 0];
+        for mask in [false, true] {
+            let frames: Vec<_> = lens.iter().map(|len| frame(*len, mask)).collect();
+            let all = frames.concat();
+            for at_once in [1, 3, 100, 1 << 20] {
+                let mut io = FrameIo::new(&*all);
+                let mut buffer = vec![0; at_once];
+                for frame in &frames {
+                    let mut read: Vec<u8> = Vec::new();
+                    while read.len() < frame.len() {
+                        let len = io.read(&mut buffer).now_or_never().unwrap().unwrap();
+                        assert_ne!(len, 0);
+                        read.extend(&buffer[..len]);
+                    }
+                    assert_eq!(read, *frame, "{} bytes, {at_once} at once", frame.len());
+                }
+                assert_eq!(io.read(&mut buffer).now_or_never().unwrap().unwrap(), 0, "the end");
+            }
+        }
+    }
+
+    #[test]
+    fn another_reader_goes_on_where_one_was_and_that_one_has_nothing() {
+        let (first, second) = (frame(300, true), frame(7, true));
+        let all = [&*first, &*second].concat();
+        let mut io = FrameIo::new(&*all);
+        let mut read = vec![0; first.len() - 100];
+        io.read_exact(&mut read).now_or_never().unwrap().unwrap();
+        let mut other = io.hand_over();
+        assert!(io.read(&mut read).now_or_never().unwrap().is_err());
+        let mut rest = Vec::new();
+        other.read_to_end(&mut rest).now_or_never().unwrap().unwrap();
+        assert_eq!(rest, all[first.len() - 100..]);
+    }
+}

@@ -1,0 +1,214 @@
+"""The largest messages that are taken, of each kind that may be large: they cost no memory that lasts, and keep nobody
+waiting. They are decoded, looked at and answered; none of them ends the session of who sends it.
+
+No SDK sends such: the client speaks the protocol by hand. Beside what `client` reads: `INCAMERA_PID`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+
+import aiohttp
+from client import SIGNAL, check, control, fresh_room, join_request, measured, mint, scenario
+from livekit import api
+from livekit.protocol import models, rtc as wire
+
+PID = int(os.environ["INCAMERA_PID"])
+#: What the server takes: `SDP_MAX`, `SDP_SECTIONS_MAX`, `SDP_PAYLOADS_MAX`, `FIELDS_MAX`, `METADATA_MAX` of its limits.
+SDP_BYTES, SECTIONS, PAYLOADS, FIELDS, METADATA_BYTES = 1 << 20, 64, 128, 16 << 10, 512 << 10
+#: So often each of them comes, and first a few times unmeasured: what is allocated for the first of a kind stays.
+ROUNDS, UNMEASURED = 20, 3
+GROWTH_KIB_MAX = 10 * 1024
+#: So many sessions say the largest offer and stay, and hold of it at most so much each: an offer has a megabyte.
+STAYING, STAYING_KIB_MAX = 40, 256
+#: After which nothing of who left is there, and what the server does not need has gone back to the system.
+REST_S = 3
+#: For somebody else's ping.
+WAIT_MAX_S = 0.1
+
+
+def resident_kib() -> int:
+    with open(f"/proc/{PID}/status") as status:
+        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
+
+
+def offer(round: int) -> wire.SignalRequest:
+    """As many sections as may be, each with as many payload types, and parameters up to the last byte; under other
+    names each time."""
+    mids = [f"{round}-{number}" for number in range(SECTIONS)]
+    fingerprint = ":".join(["AA"] * 32)
+    head = f"v=0\r\no=- 1 {round + 1} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {' '.join(mids)}\r\n"
+    payloads = range(PAYLOADS)
+    maps = "".join(f"a=rtpmap:{it} codec{it}/90000\r\na=rtcp-fb:{it} nack pli\r\na=rtcp-fb:{it} transport-cc\r\n" for it in payloads)
+
+    def section(mid: str, fmtp: str) -> str:
+        return (
+            f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, payloads))}\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n"
+            f"a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n"
+            f"a=mid:{mid}\r\na=sendonly\r\na=msid:- {mid}\r\na=rtcp-mux\r\n{maps}"
+            + "".join(f"a=fmtp:{it} {fmtp}\r\n" for it in payloads)
+        )
+
+    bare = len(head) + sum(len(section(mid, "")) for mid in mids)
+    fmtp = "x=" + "1" * ((SDP_BYTES - bare) // (SECTIONS * PAYLOADS) - 2)
+    text = head + "".join(section(mid, fmtp) for mid in mids)
+    return wire.SignalRequest(offer=wire.SessionDescription(type="offer", sdp=text, id=round + 1))
+
+
+def sids(count: int, kind: str = "TR") -> list[str]:
+    return [f"{kind}_{number:012}" for number in range(count)]
+
+
+def requests(round: int) -> dict[str, wire.SignalRequest]:
+    """One of each kind. What is empty takes two bytes in a message and more in memory; a sid counts two fields, since
+    its first letter could be one."""
+    many = FIELDS - 64
+    subscription = wire.UpdateSubscription(track_sids=sids(many // 4), subscribe=True)
+    subscription.participant_tracks.extend(models.ParticipantTracks() for _ in range(many // 2))
+    permission = wire.SubscriptionPermission()
+    permission.track_permissions.extend(wire.TrackPermission() for _ in range(many // 2))
+    permission.track_permissions.append(wire.TrackPermission(participant_sid="PA_1", track_sids=sids(many // 4 - 4)))
+    sync = wire.SyncState(track_sids_disabled=sids(many // 8))
+    sync.publish_tracks.extend(wire.TrackPublishedResponse(track=models.TrackInfo()) for _ in range(many // 8))
+    sync.datachannel_receive_states.extend(wire.DataChannelReceiveState(publisher_sid=it) for it in sids(many // 16, "PA"))
+    sync.data_channels.extend(wire.DataChannelInfo() for _ in range(many // 4))
+    added = wire.AddTrackRequest(cid=f"cid-{round}", type=models.VIDEO, source=models.CAMERA)
+    added.layers.extend(models.VideoLayer() for _ in range(many // 2 - 8))
+    added.simulcast_codecs.extend(wire.SimulcastCodec() for _ in range(many // 2))
+    metadata = wire.UpdateParticipantMetadata(metadata=f"{round}".ljust(METADATA_BYTES, "m"))
+    for number in range(1000):
+        metadata.attributes[f"key-{number}"] = f"{round}".ljust(40, "a")
+    return {
+        "offer": offer(round),
+        "subscription": wire.SignalRequest(subscription=subscription),
+        "track_setting": wire.SignalRequest(track_setting=wire.UpdateTrackSettings(track_sids=sids(many // 2))),
+        "subscription_permission": wire.SignalRequest(subscription_permission=permission),
+        "sync_state": wire.SignalRequest(sync_state=sync),
+        "add_track": wire.SignalRequest(add_track=added),
+        "update_metadata": wire.SignalRequest(update_metadata=metadata),
+    }
+
+
+class Pinger:
+    """Somebody who asks the server whether it is there, on end."""
+
+    def __init__(self, stream: aiohttp.ClientWebSocketResponse) -> None:
+        self.stream, self.longest, self.count = stream, 0.0, 0
+
+    async def go_on(self) -> None:
+        while True:
+            asked = time.monotonic()
+            ping = wire.SignalRequest(ping_req=wire.Ping(timestamp=int(time.time() * 1000)))
+            await self.stream.send_bytes(ping.SerializeToString())
+            while True:
+                told = wire.SignalResponse.FromString((await self.stream.receive(timeout=10)).data)
+                if told.WhichOneof("message") == "pong_resp":
+                    break
+            self.longest, self.count = max(self.longest, time.monotonic() - asked), self.count + 1
+            await asyncio.sleep(0.01)
+
+
+async def enter(http: aiohttp.ClientSession, room: str, name: str) -> aiohttp.ClientWebSocketResponse:
+    grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
+    params = {"access_token": mint(room, name, grants=grants), "join_request": join_request()}
+    return await http.ws_connect(f"{SIGNAL}/rtc/v1", params=params, max_msg_size=0)
+
+
+async def say(stream: aiohttp.ClientWebSocketResponse, request: wire.SignalRequest) -> list[str]:
+    """What is told from here on, until the server has answered the ping behind it or has put the participant out."""
+    told = []
+    for each in (request, wire.SignalRequest(ping_req=wire.Ping(timestamp=1))):
+        await stream.send_bytes(each.SerializeToString())
+    while not stream.closed and "pong_resp" not in told:
+        message = await stream.receive(timeout=10)
+        if message.type is aiohttp.WSMsgType.BINARY:
+            told.append(wire.SignalResponse.FromString(message.data).WhichOneof("message") or "")
+    return told
+
+
+async def leave(stream: aiohttp.ClientWebSocketResponse) -> None:
+    if not stream.closed:
+        await stream.send_bytes(wire.SignalRequest(leave=wire.LeaveRequest()).SerializeToString())
+        await stream.close()
+
+
+async def said(http: aiohttp.ClientSession, room: str, name: str, request: wire.SignalRequest) -> list[str]:
+    """What somebody new is told who says this."""
+    stream = await enter(http, room, name)
+    told = await say(stream, request)
+    # 1000: it was put out for what it said, not because that could not be read.
+    check_code(name, stream.close_code)
+    await leave(stream)
+    return told
+
+
+def check_code(name: str, code: int | None) -> None:
+    if code not in (None, 1000):
+        raise AssertionError(f"{name} was closed with {code}")
+
+
+async def rounds(http: aiohttp.ClientSession, room: str, numbers: range) -> Counter[str]:
+    """All of them, so many times, each from somebody new: what one may ask for has a rate."""
+    told = Counter[str]()
+    for number in numbers:
+        for name, request in requests(number).items():
+            told.update(f"{name}: {it}" for it in await said(http, room, f"{name}-{number}", request))
+    return told
+
+
+async def staying(http: aiohttp.ClientSession) -> None:
+    """What sessions hold when they have said the largest offer and say nothing more."""
+    room, before = fresh_room("staying"), resident_kib()
+    streams = []
+    for number in range(STAYING):
+        streams.append(await enter(http, room, f"staying-{number}"))
+        await say(streams[-1], requests(number)["offer"])
+    await asyncio.sleep(REST_S)
+    each = (resident_kib() - before) / STAYING
+    measured(
+        each <= STAYING_KIB_MAX,
+        f"{STAYING} sessions that said it hold {each:.0f} KiB each ({STAYING_KIB_MAX} are allowed, {SDP_BYTES >> 10} were said)",
+    )
+    for stream in streams:
+        await leave(stream)
+
+
+async def act() -> None:
+    room = fresh_room("largest")
+    async with aiohttp.ClientSession() as http:
+        ben = await enter(http, room, "ben")
+        pinger = Pinger(ben)
+        await rounds(http, room, range(UNMEASURED))
+        sizes = {name: request.ByteSize() for name, request in requests(0).items()}
+        pinging = asyncio.create_task(pinger.go_on())
+        before, peak, began = resident_kib(), 0, time.monotonic()
+        saying = asyncio.create_task(rounds(http, room, range(UNMEASURED, UNMEASURED + ROUNDS)))
+        while not saying.done():
+            peak = max(peak, resident_kib())
+            await asyncio.sleep(0.02)
+        told, took = await saying, time.monotonic() - began
+        await asyncio.sleep(REST_S)
+        growth = resident_kib() - before
+        for what in ("offer: answer", "sync_state: leave", *(f"{name}: pong_resp" for name in sizes if name != "sync_state")):
+            control(told[what] == ROUNDS, f"{what} {told[what]} times")
+        control(peak > before, f"by the same measure, memory did grow while they were looked at: by {peak - before} KiB")
+        measured(
+            growth <= GROWTH_KIB_MAX,
+            f"{ROUNDS} of each of the largest messages, {sum(sizes.values()) >> 10} KiB together, in {took:.0f} s: the server's "
+            f"memory grew by {growth} KiB ({GROWTH_KIB_MAX} are allowed)",
+        )
+        check(not pinging.done(), "who was there before is still there")
+        measured(
+            pinger.longest <= WAIT_MAX_S,
+            f"somebody else's ping was answered within {pinger.longest * 1e3:.0f} ms each of {pinger.count} times "
+            f"({WAIT_MAX_S * 1e3:.0f} are allowed)",
+        )
+        pinging.cancel()
+        await ben.close()
+        await staying(http)
+
+
+scenario("largest", act, timeout_s=80)
