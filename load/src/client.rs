@@ -261,10 +261,15 @@ impl Client {
                     self.phase = *phase.borrow_and_update();
                     match self.phase {
                         Phase::Measuring => {
-                            self.sequences.values_mut().for_each(|it| *it = Sequence::default());
+                            let fresh = Sequence::since(self.house.now());
+                            self.sequences.values_mut().for_each(|it| *it = fresh);
+                        }
+                        Phase::Draining => {
+                            let now = self.house.now();
+                            self.sequences.values_mut().for_each(|it| it.end(now));
                         }
                         Phase::Over => break,
-                        Phase::Settling | Phase::Draining => {}
+                        Phase::Settling => {}
                     }
                 }
                 message = self.signal.next() => self.heed(message?).await?,

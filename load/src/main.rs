@@ -217,6 +217,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let report = Report {
         wanted: sent.sent * options.subscribers as u64,
         received: received.received,
+        least: (received.least.unwrap_or(0), sent.sent / options.publishers.max(1) as u64),
         missing: received.missing,
         unread: process::dropped()?.saturating_sub(dropped),
         took,
@@ -271,10 +272,7 @@ async fn total(clients: Vec<Running>) -> Result<Tally, Failure> {
 }
 
 fn verdict(report: &Report, is_light: bool) -> ExitCode {
-    // Sequence numbers do not show what was lost at the very end, nor what the server held back because it
-    // believed that a subscriber could not take it: the figure is printed, and must not be a large one.
-    let is_whole = report.missing == 0 && report.received >= report.wanted / 100 * 90;
-    match (is_whole, report.is_dear() || !is_light) {
+    match (report.is_whole(), report.is_dear() || !is_light) {
         (false, _) => ExitCode::from(LOSSY),
         (true, true) => ExitCode::from(DEAR),
         (true, false) => ExitCode::SUCCESS,

@@ -13,11 +13,13 @@ pub(crate) struct Report {
     /// What publishers sent, once for each subscriber.
     pub(crate) wanted: u64,
     pub(crate) received: u64,
+    /// The same of the one stream that got least, and what its publisher sent.
+    pub(crate) least: (u64, u64),
     /// By the sequence numbers that subscribers saw.
     pub(crate) missing: u64,
     /// Datagrams that reached clients who were too slow to read them.
     pub(crate) unread: u64,
-    /// From one packet of a stream to its next.
+    /// In which nothing came of a stream, though its publisher was at it.
     pub(crate) silence_max: Duration,
     /// All of them, or there is no report.
     pub(crate) joined: usize,
@@ -61,6 +63,9 @@ impl fmt::Display for Report {
         }
         let arrived = percent(self.received, self.wanted);
         writeln!(f, "  {arrived:10.2} % of what was published arrived")?;
+        let (least, sent) = self.least;
+        let least = percent(least, sent);
+        writeln!(f, "  {least:10.2} % of it in the stream that got least")?;
         let silence = self.silence_max.as_secs_f64() * 1e3;
         writeln!(f, "  {:10} clients joined", self.joined)?;
         writeln!(f, "  {silence:10.1} ms was the longest silence in a stream")?;
@@ -85,6 +90,13 @@ impl Report {
     /// Microseconds of some time for each datagram.
     fn micros_each(&self, time: Duration) -> f64 {
         time.as_secs_f64() * 1e6 / (self.received + self.missing).max(1) as f64
+    }
+
+    /// Sequence numbers do not show what was lost at the very end, nor what the server held back because it believed
+    /// that a subscriber could not take it: the figure is printed, and must not be a large one of any stream.
+    pub(crate) const fn is_whole(&self) -> bool {
+        let (least, sent) = self.least;
+        self.missing == 0 && least * 100 >= sent * 90
     }
 
     fn own_us(&self) -> f64 {
@@ -156,6 +168,7 @@ mod tests {
         Report {
             wanted: 1_000,
             received: 1_000,
+            least: (500, 500),
             missing: 0,
             unread: 0,
             silence_max: Duration::ZERO,
@@ -168,6 +181,15 @@ mod tests {
             bytes_each: 60 << 10,
             slowness,
             goals: Some(goals),
+        }
+    }
+
+    #[test]
+    fn one_stream_that_got_little_is_a_loss_though_the_others_got_all() {
+        let goals = Goals { us: 1.0, kib: 60.0 };
+        for (least, missing, is_whole) in [(500, 0, true), (449, 0, false), (500, 1, false)] {
+            let report = Report { least: (least, 500), missing, ..report(1.0, goals) };
+            assert_eq!(report.is_whole(), is_whole);
         }
     }
 

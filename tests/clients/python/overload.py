@@ -107,9 +107,10 @@ async def act() -> None:
     refused = [text for text in texts if "503 Service Unavailable" in text]
     lost = [re.search(r"([\d.]+) % lost", text) for text in texts if text not in refused]
     figures = [float(found[1]) for found in lost if found]
+    whole = sum(it.returncode == 0 for it in calls)
     measured(
-        len(refused) <= AT_ONCE and len(figures) == len(lost) and not any(figures),
-        f"{len(figures)} calls filled it, and {max(figures, default=1):g} % was lost; {len(refused)} more came too late",
+        len(refused) <= AT_ONCE and len(figures) == len(lost) == whole and not any(figures),
+        f"{whole} calls filled it, and {max(figures, default=1):g} % was lost; {len(refused)} more came too late",
     )
     took = await is_ready(True)
     measured(took < NOTICED_WITHIN_S, f"{took:.1f} s after they ended people are let in again")
