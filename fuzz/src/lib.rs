@@ -1,4 +1,4 @@
-//! Everything that reads bytes from outside, each as a function that must survive any input.
+//! Everything in the cores that reads bytes from outside, each as a function that must survive any input.
 //!
 //! Owns: the table of targets. `cargo test -p fuzz` replays the committed corpora on every CI run;
 //! `fuzz/discover` runs the same functions under libFuzzer to find more.

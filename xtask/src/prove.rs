@@ -39,7 +39,7 @@ Each proof is a scenario of `cargo xtask test`. `cargo xtask ci` runs them all (
 What the promises mean, and what nobody promises: docs/security.md.
 ";
 
-/// What all proofs together take, after the build.
+/// What all proofs together are to take, after the build, on two cores of their own.
 const WITHIN: Duration = Duration::from_secs(180);
 /// How many times that long they may take in CI, whose machine others may use as well.
 const STEP_SLACK: f32 = 1.5;
@@ -86,7 +86,7 @@ const PROOFS: &[Proof] = &[
         claim: "With end-to-end encryption the server never has the content or the key, and the wire shows nothing.",
         done: "Two people talk and chat under a channel key, and others send sound and pictures under it. What they \
                say and the key, as typed and as derived, are searched for in the server's memory, in its log and its \
-               metrics, and in every packet to and from it.",
+               metrics, and in every packet of media and signalling to and from it.",
         not_shown: "Who is in which room, when, and how much they send: the server sees that.",
         scenario: "blind",
         is_alone: false,
@@ -105,7 +105,9 @@ const PROOFS: &[Proof] = &[
         claim: "A recorded packet that is sent again counts for nothing.",
         done: "A participant's own sealed packets are captured and sent again from the participant's own address, \
                and so are packets that were changed.",
-        not_shown: "Replay by somebody inside the call, which end-to-end encryption refuses in the clients.",
+        not_shown: "Replay by somebody inside the call, which end-to-end encryption refuses in the clients. That it was \
+                    the replay window which refused them is the server's own count: what has passed once would not be \
+                    passed on again without it, either.",
         scenario: "replay",
         is_alone: true,
     },
@@ -221,7 +223,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         println!("{}", json(&verdicts));
     } else {
         let (held, of) = (verdicts.len() - failed, verdicts.len());
-        println!("{held} of {of} promises held, in {:.0} s", began.elapsed().as_secs_f32());
+        let (took, aim) = (began.elapsed().as_secs_f32(), WITHIN.as_secs());
+        println!("{held} of {of} promises held, in {took:.0} s ({aim} s are the aim for all)");
     }
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} did not hold", verdicts.len())) }
 }
@@ -263,8 +266,11 @@ pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
     });
     let took = began.elapsed();
     println!("  {} promises held, in {:.0} s", count.passed, took.as_secs_f32());
-    if took > WITHIN.mul_f32(STEP_SLACK) {
-        return Err(format!("all proofs together take {WITHIN:?} at most, and took {took:.0?}"));
+    let most = WITHIN.mul_f32(STEP_SLACK);
+    if took > most {
+        return Err(format!(
+            "all proofs together are to take {WITHIN:?}, and took {took:.0?}: more than {most:?}"
+        ));
     }
     Ok(count)
 }

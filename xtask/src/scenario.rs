@@ -35,13 +35,13 @@ A script finds in its environment:
   INCAMERA_CHROMIUM   the browser
   INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
   INCAMERA_XTASK      this program, for `xtask demo`
-  INCAMERA_LOAD       the load clients, for `forgotten`
+  INCAMERA_LOAD       clients that know what they missed, and can misbehave or be many
   INCAMERA_SETTINGS   with `serve`: the folder of its settings and keys
   INCAMERA_PID        the server's process
   INCAMERA_HTTP_PORT  INCAMERA_UDP_PORT  INCAMERA_TCP_PORT  INCAMERA_SERVER_LOG
                       the ports of its server, and the file of its log: a script that starts servers
                       itself gives them these ports and appends their logs there
-  INCAMERA_HOSTILE    the sender of hostile datagrams, for `flood`
+  INCAMERA_HOSTILE    the sender of hostile datagrams
   INCAMERA_HOSTILE_COUNT  how many of them, for `front_door`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
@@ -127,7 +127,7 @@ const SOON_BUSY: &[&str] = &["--workers", "1", "--cpu-load-limit", "0.15"];
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("started", "python/started.py", 60),
-    scenario("tokens", "python/tokens.py", 60),
+    scenario("refused_tokens", "python/refused_tokens.py", 60),
     scenario("server_sdk", "web/server_sdk.mjs", 60),
     scenario("join", "python/join.py", 60),
     scenario("room_service", "python/room_service.py", 180),

@@ -5,11 +5,12 @@
 //! Not here: what its log may say (`scan`).
 
 use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{self, Stdio};
 use std::time::Duration;
 
 use crate::Failure;
@@ -24,6 +25,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Everything that our crates have to say; the log may hold nothing sensitive at any level.
 const LOG_FILTER: &str = "info,edge=debug";
+
+/// Below this other servers have their ports.
+const FIRST_PORT: u16 = 10_000;
 
 /// The key pair of `incamera dev`.
 pub(crate) const API_KEY: &str = "devkey";
@@ -87,20 +91,26 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Ports that were free a moment ago.
+    /// Ports that were free a moment ago, none of which the system gives to an outgoing connection meanwhile: a server
+    /// may be started at them again and again.
     pub(crate) fn free() -> Result<Self, Failure> {
-        let find = || -> io::Result<Self> {
-            let any = (Ipv4Addr::LOCALHOST, 0);
-            // Both at once, so that they differ.
-            let (http, tcp) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-            let udp = UdpSocket::bind(any)?;
-            Ok(Self {
-                http: http.local_addr()?.port(),
-                udp: udp.local_addr()?.port(),
-                tcp: tcp.local_addr()?.port(),
-            })
+        let first_given = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+            .ok()
+            .and_then(|range| range.split_whitespace().next()?.parse::<u16>().ok());
+        let count =
+            u64::from(first_given.unwrap_or(32_768)).saturating_sub(FIRST_PORT.into()).max(1);
+        // A hasher of the standard library's is seeded by the system: the only randomness there is in it.
+        let seed = RandomState::new().hash_one(process::id());
+        let ports = (0..count).filter_map(|index| {
+            u16::try_from(u64::from(FIRST_PORT) + seed.wrapping_add(index) % count).ok()
+        });
+        let is_free = |port: &u16| {
+            let here = (Ipv4Addr::LOCALHOST, *port);
+            TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok()
         };
-        find().map_err(|error| format!("no free port: {error}"))
+        let mut free = ports.filter(is_free);
+        let mut next = || free.next().ok_or("no free port");
+        Ok(Self { http: next()?, udp: next()?, tcp: next()? })
     }
 
     /// Says which of those that were chosen is taken, if one is.

@@ -527,6 +527,43 @@ fn every_scenario_script_is_in_the_table_and_there() {
     assert_none(&problems);
 }
 
+/// Scripts that use clients or tools of ours, and what for.
+const USERS_OF_OURS: &[(&str, &str)] = &[
+    ("web/frame_encryption.mjs", "pits core/e2ee against LiveKit's own"),
+    ("python/forgotten.py", "media holds what is looked for"),
+    ("python/unacknowledged.py", "media holds what is looked for"),
+    ("python/blind.py", "media holds what is looked for"),
+    ("python/marked.py", "media holds what is looked for"),
+    ("python/load_call.py", "clients know what they missed"),
+    ("python/flood.py", "clients know what they missed, and strangers are many"),
+    ("python/front_door.py", "strangers are many"),
+    ("python/overload.py", "many clients, which know what they missed"),
+    ("python/abuse.py", "clients misbehave, and others know what they missed"),
+    ("python/insistence.py", "clients know what they missed"),
+];
+
+#[test]
+fn scripts_that_use_programs_of_ours_are_named() {
+    let signs =
+        ["INCAMERA_LOAD", "INCAMERA_HOSTILE", "INCAMERA_FRAME_JUDGE", "load_call", "marked"];
+    let uses = |text: &str| {
+        text.lines().any(|line| {
+            let is_import = line.contains("import ");
+            signs
+                .iter()
+                .any(|sign| line.contains(sign) && (is_import || sign.starts_with("INCAMERA")))
+        })
+    };
+    let scripts = files()
+        .into_iter()
+        .filter_map(|name| Some(name.strip_prefix("tests/clients/")?.to_owned()));
+    let found: BTreeSet<String> =
+        scripts.filter(|it| uses(&read(&format!("tests/clients/{it}")))).collect();
+    let named: BTreeSet<String> =
+        USERS_OF_OURS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(found, named);
+}
+
 /// What scenarios import; all beside them is a scenario.
 const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/authority.py",

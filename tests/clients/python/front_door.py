@@ -183,8 +183,10 @@ async def strangers_over_tcp() -> None:
         "/" + "a" * 40_000: "", "/twirp/livekit.RoomService/ListRooms": "POST", "/../../etc/passwd": "",
     }
     longest = 0
-    for path, method in asked.items():
-        answer = await over_tcp(*HTTP, request(path, method or "GET"))
+    asked = {path: request(path, method or "GET") for path, method in asked.items()}
+    asked["a join"] = upgrade(forged, join_request())
+    for path, sent in asked.items():
+        answer = await over_tcp(*HTTP, sent)
         control(answer.startswith(b"HTTP/1.1 "), f"{path[:32]} is answered: {answer[9:12].decode()}, {len(answer)} bytes")
         longest = max(longest, len(answer))
     measured(

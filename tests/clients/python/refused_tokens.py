@@ -126,4 +126,4 @@ async def upgrade(http: aiohttp.ClientSession, token: str | None) -> int:
         return error.status
 
 
-scenario("tokens", act)
+scenario("refused_tokens", act)
