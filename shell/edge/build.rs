@@ -9,11 +9,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// What a page that ships no policy of its own gets.
-const POLICY_DEFAULT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' data: blob:; media-src 'self' blob:; worker-src 'self'; \
-    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 fn main() -> io::Result<()> {
     let web = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../web");
     let out = env::var_os("OUT_DIR").map(PathBuf::from).ok_or(io::ErrorKind::NotFound)?;
@@ -33,7 +28,10 @@ fn main() -> io::Result<()> {
         writeln!(table, "{},", asset(file, name, &out.join(format!("{index}.gz")))?)
             .map_err(io::Error::other)?;
     }
-    let policy = policy(&web.join("csp.txt"))?;
+    let policy = web.join("csp.txt");
+    println!("cargo::rerun-if-changed={}", policy.display());
+    let policy = fs::read_to_string(policy)?;
+    let policy = policy.trim();
     writeln!(table, "];\nconst POLICY: &str = {policy:?};").map_err(io::Error::other)?;
     fs::write(out.join("page_assets.rs"), table)
 }
@@ -90,12 +88,4 @@ fn content_type(name: &str) -> &'static str {
         Some("mp3") => "audio/mpeg",
         Some(_) | None => "application/octet-stream",
     }
-}
-
-fn policy(file: &Path) -> io::Result<String> {
-    if !file.exists() {
-        return Ok(POLICY_DEFAULT.to_owned());
-    }
-    println!("cargo::rerun-if-changed={}", file.display());
-    Ok(fs::read_to_string(file)?.trim().to_owned())
 }

@@ -180,8 +180,16 @@ mod tests {
         for path in ["", "assets/nothing.js", "../secret"] {
             let response = answer(path, &HeaderMap::new());
             let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
-            assert!(policy.contains("default-src 'none'"), "{path}");
-            assert!(policy.contains("frame-ancestors 'none'"), "{path}");
+            let directives: Vec<_> = policy.split(';').map(str::trim).collect();
+            for directive in ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"]
+            {
+                assert!(directives.contains(&directive), "{path}: {directive}");
+            }
+            // Every source that is named is the page's own origin, or none.
+            let sources = directives.iter().filter_map(|it| it.split_once("-src "));
+            for (kind, sources) in sources {
+                assert!(["'none'", "'self'"].contains(&sources), "{path}: {kind} {sources}");
+            }
             assert_eq!(response.headers()[REFERRER_POLICY], "no-referrer", "{path}");
         }
     }

@@ -10,8 +10,8 @@ use crate::packet::RtpHeader;
 /// The receiving half of a session, with a replay window per stream.
 pub struct SrtpReceiver {
     keys: Direction,
-    rtp_streams: ReplayTable,
-    rtcp_streams: ReplayTable,
+    pub(super) rtp_streams: ReplayTable,
+    pub(super) rtcp_streams: ReplayTable,
 }
 
 /// An authentic packet: the datagram starts with its header and plaintext.

@@ -90,6 +90,12 @@ pub(super) enum Slot {
 }
 
 impl ReplayTable {
+    /// How many streams it has.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Finds the stream of `ssrc`.
     #[inline]
     pub(super) fn find(&mut self, ssrc: u32) -> Slot {

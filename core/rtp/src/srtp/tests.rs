@@ -229,8 +229,12 @@ fn one_flipped_bit_anywhere_is_refused_and_leaves_no_mark() {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(receiver.unprotect_rtcp(&mut flipped).is_err(), "{profile:?} bit {bit}");
         }
+        // The SSRC was among the bits.
+        let streams = |of: &SrtpReceiver| [of.rtp_streams.len(), of.rtcp_streams.len()];
+        assert_eq!(streams(&receiver), [0, 0], "{profile:?}");
         assert!(receiver.unprotect_rtp(&mut packet.clone()).is_ok());
         assert!(receiver.unprotect_rtcp(&mut report.clone()).is_ok());
+        assert_eq!(streams(&receiver), [1, 1], "{profile:?}");
     }
 }
 
