@@ -100,7 +100,7 @@ fn read(path: &Path, opener: &mut Opener, report: &mut Report) -> Option<Setting
     });
     match read {
         Ok(settings) => {
-            report.add(Finding::fine("settings", format!("{name} can be served with")));
+            report.add(Finding::fine("settings", format!("{name} is as it should be")));
             for warning in &settings.warnings {
                 report.add(Finding::warning(
                     "settings",
@@ -133,20 +133,24 @@ fn check_files(
 ) {
     let holds = if settings.holds_secret { Holds::TokenSecret } else { Holds::NoSecret };
     opener.look_at(path, holds);
-    if let Some(name) = &settings.revocations {
-        let file = folder.join(name);
+    if let Some(named) = &settings.revocations {
+        let file = folder.join(&named.name);
         opener.look_at(&file, Holds::NoSecret);
-        let read = files::read(&file, REVOCATION_FILE_MAX).and_then(|text| {
-            let read = settings::read_revocations(&text);
-            read.map_err(|fault| format!("{}: {fault}", file.display()))
-        });
-        report.add(match read {
-            Ok(all) => Finding::fine("revocations", format!("{} are revoked", all.len())),
-            Err(failure) => Finding::wrong(
-                "revocations",
-                failure,
-                "the server does not start, and a running one revokes nothing new",
+        let within = |reason| format!("{}: {}", path.display(), named.fault(reason));
+        let wrong = |what, fix| {
+            let why = "the server does not start, and a running one revokes nothing new";
+            Finding::wrong("revocations", what, why, fix)
+        };
+        let read = files::read(&file, REVOCATION_FILE_MAX);
+        report.add(match read.map(|text| settings::read_revocations(&text)) {
+            Ok(Ok(all)) => Finding::fine("revocations", format!("{} are revoked", all.len())),
+            Ok(Err(fault)) => wrong(
+                format!("{}: {fault}", file.display()),
                 "mend that line; that nothing is revoked is written as `tokens: []`",
+            ),
+            Err(failure) => wrong(
+                within(failure),
+                "give the file that is meant, which the server's user can read; one that revokes nothing says `tokens: []`",
             ),
         });
     }
@@ -155,7 +159,8 @@ fn check_files(
             "refresh",
             "`refresh_secret_file` is not given".to_owned(),
             "clients that are in a call when the server is started again must fetch a new token to come back",
-            "head -c 32 /dev/urandom | base64 > refresh; chmod 600 refresh; and `refresh_secret_file: refresh`",
+            "head -c 32 /dev/urandom | base64 | install -m 0640 -g incamera /dev/stdin refresh, with the group of the \
+             server's user; and `refresh_secret_file: refresh`",
         ));
     }
 }

@@ -26,7 +26,7 @@ use wire::key::{ProjectKeys, RefreshKey};
 use crate::acme::Certification;
 use crate::certificate::{self, Certificate};
 use crate::process::{self, Ending};
-use crate::reload::{Reload, RevocationFile, Unread, Wake, say_warnings};
+use crate::reload::{Reload, RevocationFile, Wake, say_warnings};
 use crate::secrecy::{Exposed, Manner, Opener};
 use crate::{Failure, files, log};
 
@@ -161,12 +161,15 @@ impl Written {
         } = settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
-        let revocations = revocations.map(|name| RevocationFile::new(folder.join(name)));
         opener.look_at(&path, if holds_secret { Holds::TokenSecret } else { Holds::NoSecret });
-        if let Some(file) = &revocations {
+        let revocations = revocations.map(|named| {
+            let file = RevocationFile::new(folder.join(&named.name));
             opener.look_at(file.path(), Holds::NoSecret);
-            access.revocations = file.read().map_err(Unread::into_reason)?;
-        }
+            let read = file.read().map_err(|unread| named.fault(unread.into_reason()));
+            access.revocations = read.map_err(|fault| within(fault.to_string()))?;
+            Ok::<_, Failure>(file)
+        });
+        let revocations = revocations.transpose()?;
         let now = certificate::now();
         let (files, acme) = match tls {
             None => (None, None),

@@ -40,7 +40,7 @@ Examples:
   incamera token create --api-key mykey --private-key-file private.pem --join --room demo --identity ada
 
   # A back end that moderates a room.
-  incamera token create --admin --room demo --identity moderator";
+  incamera token create --api-secret-file secret.txt --admin --room demo --identity moderator";
 
 const ID_ABOUT: &str = "\
 Prints the id of a token, to revoke it by.

@@ -25,7 +25,7 @@ mod yaml;
 pub use acme::Acme;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
-pub use server::{CertificateFiles, Settings, Tls, read_settings};
+pub use server::{CertificateFiles, NamedFile, Settings, Tls, read_settings};
 pub use standing::{Heard, Standing};
 
 use zeroize::Zeroizing;

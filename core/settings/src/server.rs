@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use model::Share;
 use wire::key::{KeyError, Project, RefreshKey};
+use wire::limits::SECRET_LEN_MIN;
 use zeroize::Zeroizing;
 
 use crate::acme::{Acme, acme};
@@ -90,8 +91,8 @@ pub struct Settings {
     pub projects: Vec<Project>,
     /// The server's own key, if it is to outlast the process or to be shared.
     pub refresh: Option<RefreshKey>,
-    /// The path of the revocation file.
-    pub revocations: Option<String>,
+    /// The revocation file.
+    pub revocations: Option<NamedFile>,
     /// Of its time that a media worker may be busy and still take newcomers, if that is said.
     pub busy_max: Option<Share>,
     /// Where the node's figures are served, if anywhere.
@@ -150,7 +151,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let (projects, mut holds_secret) = projects(&mut map, read)?;
     let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
     let revocations = map.take("revocations");
-    let revocations = revocations.map(|node| node.text().map(str::to_owned)).transpose()?;
+    let revocations = revocations.map(|node| NamedFile::read(&node)).transpose()?;
     let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
     let http = http(&mut map, tls.is_some())?;
     let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
@@ -197,6 +198,27 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     })
 }
 
+/// A file that the settings name and that is not read with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Where it is named.
+    pub line: usize,
+    /// Its path, from the folder of the settings.
+    pub name: String,
+}
+
+impl NamedFile {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        Ok(Self { line: node.line, name: node.text()?.to_owned() })
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn fault(&self, reason: String) -> Fault {
+        Fault::new(self.line, reason)
+    }
+}
+
 /// Whose tokens are taken, and whether the file itself holds a secret of them.
 fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<(Vec<Project>, bool), Fault> {
     let mut all = Vec::new();
@@ -214,7 +236,13 @@ fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<(Vec<Project>, boo
         holds_secret |= is_within;
     }
     if all.is_empty() {
-        return Err(Fault::new(1, "nobody could come in: give `keys`, `key_file` or `agora`"));
+        const NOBODY: &str = "nobody could come in: give `keys`, `key_file` or `agora`";
+        let slip = map.entries().find_map(|entry| {
+            let meant = known::meant(&entry.name, ["keys", "key_file", "agora"])?;
+            let reason = format!("this key is not known: is `{meant}` meant? Without it {NOBODY}");
+            Some(Fault::new(entry.line, reason))
+        });
+        return Err(slip.unwrap_or_else(|| Fault::new(1, NOBODY)));
     }
     let mut names: Vec<_> = all.iter().map(|(line, project)| (project.name(), *line)).collect();
     names.sort_unstable();
@@ -227,7 +255,10 @@ fn projects(map: &mut Map, read: &mut ReadFile<'_>) -> Result<(Vec<Project>, boo
 
 fn refresh(node: &Node, read: &mut ReadFile<'_>) -> Result<RefreshKey, Fault> {
     let secret = keys::open(node, Holds::TokenSecret, read)?;
-    RefreshKey::shared(secret.trim().as_bytes()).map_err(|error| node.fault(error.to_string()))
+    let key = RefreshKey::shared(secret.trim().as_bytes());
+    key.map_err(|_| {
+        node.fault(format!("the secret of refresh tokens has at least {SECRET_LEN_MIN} bytes"))
+    })
 }
 
 fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {

@@ -266,6 +266,11 @@ impl Map {
         self.take(name).ok_or_else(|| Fault::new(self.line, format!("`{name}` is missing")))
     }
 
+    /// The same, as long as something may yet be taken.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
     /// What has not been taken, in the order of the file.
     pub(crate) fn rest(self) -> Vec<Entry> {
         self.entries

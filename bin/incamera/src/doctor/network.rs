@@ -108,7 +108,10 @@ fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], repo
     let address = SocketAddr::new(http.ip(), metrics.port);
     match TcpListener::bind(address) {
         Ok(_) => report.add(Finding::fine("port", format!("TCP {address} is free"))),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
+            let what = format!("TCP {address}, of metrics, is held by the running server");
+            report.add(Finding::fine("port", what));
+        }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             report.add(taken("TCP", address, "", "`prometheus.port`"));
         }

@@ -77,7 +77,9 @@ revocations: revoked.yaml
     assert_eq!(names(&all)[..6], expect);
     assert_eq!((all.projects.len(), all.warnings.len()), (8, 0));
     assert!(all.refresh.is_some());
-    assert_eq!(all.revocations.as_deref(), Some("revoked.yaml"));
+    let revocations = all.revocations.as_ref().unwrap();
+    assert_eq!(revocations.name, "revoked.yaml");
+    assert_eq!(revocations.fault(String::new()).line, revocations.line);
     assert!(!format!("{all:?}").contains("0123"));
 }
 
@@ -236,6 +238,7 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     };
     check("", 1, "nobody");
     check("keys:\n", 1, "nobody");
+    check("port: 1\nkeyz: {mine: secretive}\n", 2, "is `keys` meant?");
     check("keys:\n  mine: secretive\n", 2, "at least 32 bytes");
     check("keys:\n  mine: [secretive]\n", 2, "wants a secret");
     check("key_file: short.yaml\n", 1, "in that file, line 1: the secret of an API key");
@@ -269,6 +272,7 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     check(&with("rtc: {use_external_ip: true}"), 2, "rtc.node_ip");
     check(&with("behind_proxy: yes please"), 2, "true or false");
     check(&with("refresh_secret_file: public"), 2, "no such file");
+    check(&with("refresh_secret_file: short.yaml"), 2, "the secret of refresh tokens");
     check(&with("port: &p 7880\nrtc: {udp_port: *p}"), 3, "aliases");
     check(&with("---\nport: 1"), 3, "second document");
     check(&with("port: [1"), 3, "");
