@@ -115,21 +115,37 @@ impl std::fmt::Debug for Packet {
 /// Whom a packet is for. Never its sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
+    /// Ascending, so that somebody is found in O(log n), and each once.
     identities: Vec<Identity>,
+    /// The same.
     sids: Vec<ParticipantSid>,
 }
 
 impl Audience {
+    fn new(mut identities: Vec<Identity>, mut sids: Vec<ParticipantSid>) -> Self {
+        identities.sort_unstable();
+        identities.dedup();
+        sids.sort_unstable();
+        sids.dedup();
+        Self { identities, sids }
+    }
+
+    /// How many are named: nobody, if it is for everybody.
+    #[must_use]
+    pub const fn named(&self) -> usize {
+        self.identities.len() + self.sids.len()
+    }
+
     /// Whether it is for that participant: no names at all mean everybody.
     #[must_use]
     pub fn includes(&self, identity: &Identity, sid: &ParticipantSid) -> bool {
-        self.identities.is_empty() && self.sids.is_empty() || self.names(identity, sid)
+        self.named() == 0 || self.names(identity, sid)
     }
 
     /// Whether that participant is one of those who are named.
     #[must_use]
     pub fn names(&self, identity: &Identity, sid: &ParticipantSid) -> bool {
-        self.identities.contains(identity) || self.sids.contains(sid)
+        self.identities.binary_search(identity).is_ok() || self.sids.binary_search(sid).is_ok()
     }
 
     /// Takes one who is named out. Whether somebody is left: without names it would be for everybody.
@@ -137,7 +153,7 @@ impl Audience {
     pub fn remove(&mut self, identity: &Identity, sid: &ParticipantSid) -> bool {
         self.identities.retain(|named| named != identity);
         self.sids.retain(|named| named != sid);
-        !self.identities.is_empty() || !self.sids.is_empty()
+        self.named() > 0
     }
 }
 
@@ -298,10 +314,10 @@ fn audience(packet: &DataPacket) -> Result<Audience, DataError> {
     if identities.len() + sids.len() > DESTINATIONS_MAX {
         return Err(DataError::TooManyDestinations);
     }
-    Ok(Audience {
-        identities: identities.iter().map(|identity| Identity::new(identity)).collect(),
-        sids: sids.iter().map(|sid| ParticipantSid::from_wire(sid)).collect(),
-    })
+    Ok(Audience::new(
+        identities.iter().map(|identity| Identity::new(identity)).collect(),
+        sids.iter().map(|sid| ParticipantSid::from_wire(sid)).collect(),
+    ))
 }
 
 /// Whether an agent sends what LiveKit lets agents send in a participant's name.

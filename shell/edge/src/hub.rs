@@ -11,6 +11,7 @@
 
 mod admission;
 mod authorization;
+mod bucket;
 mod data;
 mod description;
 mod moderation;
@@ -51,6 +52,7 @@ use crate::panics::contain;
 use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, RoomLag, ToWorker};
+use bucket::Debts;
 use moderation::Moderated;
 use news::News;
 use replay::Replay;
@@ -101,9 +103,9 @@ struct Gathering {
     moderated: Moderated,
     /// When it may be told again, to those in it.
     told_next: Timestamp,
-    /// Who left before what was told of them was paid for, and when it is: at most [`crate::limits::UNPAID_MAX`],
+    /// Who left before all that they asked for was paid for, and what they owe: at most [`crate::limits::UNPAID_MAX`],
     /// oldest first.
-    unpaid: VecDeque<(Pseudonym, Timestamp)>,
+    unpaid: VecDeque<(Pseudonym, Debts)>,
     /// Whether those in it take what is said there.
     lag: RoomLag,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].

@@ -12,8 +12,9 @@ use wire::proto::signal_response::Message;
 use wire::sdp::{CandidateTransport, Offer};
 use wire::token::{TokenKind, VerifiedToken};
 
+use super::bucket::{Names, Requests};
 use super::pace::Pace;
-use super::seat::{Bucket, ResumeFault, Seat, Session};
+use super::seat::{ResumeFault, Seat, Session};
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
 use crate::log::{Kind, Pseudonyms};
@@ -171,6 +172,7 @@ impl Hub {
         if self.is_switching(peer) {
             local.candidates.retain(|candidate| candidate.transport != CandidateTransport::Udp);
         }
+        let debts = self.debts(peer);
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
             session: Some(Session { id, outbox, cut }),
@@ -189,9 +191,10 @@ impl Hub {
             ssrcs: Default::default(),
             order: Default::default(),
             is_reliable: false,
-            bucket: Bucket::new(self.now),
+            requests: Requests::new(debts.requests),
+            names: Names::new(debts.names),
             told: Default::default(),
-            pace: Pace::new(self.unpaid(peer)),
+            pace: Pace::new(debts.told),
             permit: None,
             is_synced: false,
             is_moderated: false,
@@ -282,7 +285,6 @@ impl Hub {
             claims.metadata = old.claims.metadata;
             claims.attributes = old.claims.attributes;
         }
-        seat.bucket = Bucket::new(self.now);
         seat.is_synced = false;
         self.sessions.insert(id, peer);
         match seat.resume_fault {

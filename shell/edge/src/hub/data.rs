@@ -44,6 +44,10 @@ impl Hub {
             agent: seat.permission.agent,
         };
         let packet = data::receive(bytes, delivery, sender).ok()?;
+        let named = u32::try_from(packet.audience.named()).unwrap_or(u32::MAX);
+        if !seat.names.take(self.now, named) {
+            return None;
+        }
         if !seat.order.accept(packet.sequence) {
             return None;
         }

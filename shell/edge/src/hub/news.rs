@@ -15,6 +15,7 @@ use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
 
+use super::bucket::{Debts, Names, Requests};
 use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
 use crate::limits::{REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
@@ -151,7 +152,7 @@ impl Hub {
 
     fn see_off(&mut self, departure: Departure) {
         let peer = departure.peer;
-        self.note_debt(&departure);
+        self.note_debts(&departure);
         if let Some(leave) = translate::leave(departure.reason) {
             self.send(peer, Message::Leave(leave));
         }
@@ -171,37 +172,44 @@ impl Hub {
         }
     }
 
-    /// Whoever goes and comes again is told of no sooner than if it had stayed.
-    fn note_debt(&mut self, departure: &Departure) {
-        let Some(pace) = self.seats.get(&departure.peer).map(|seat| seat.pace) else {
+    /// Whoever goes and comes again may do no more than if it had stayed.
+    fn note_debts(&mut self, departure: &Departure) {
+        let Some(seat) = self.seats.get(&departure.peer) else {
             return;
         };
-        if let Some(at) = pace.waits_until() {
+        if let Some(at) = seat.pace.waits_until() {
             self.news.held.remove(&(at, departure.peer));
         }
-        let Some(paid) = pace.debt(self.now) else {
-            return;
+        let debts = Debts {
+            told: seat.pace.paid(),
+            requests: seat.requests.paid(),
+            names: seat.names.paid(),
         };
+        let now = self.now;
+        if debts.are_paid(now) {
+            return;
+        }
         let room = self.control.room(departure.room);
         let again = room.and_then(|room| room.participants.get(&departure.identity));
         if let Some(again) = again.and_then(|peer| self.seats.get_mut(peer)) {
-            again.pace = Pace::new(paid);
+            again.pace = Pace::new(debts.told);
+            again.requests = Requests::new(debts.requests);
+            again.names = Names::new(debts.names);
             return;
         }
         let Some(gathering) = self.gatherings.get_mut(&departure.room) else {
             return;
         };
         let name = gathering.name(&departure.identity);
-        let now = self.now;
-        gathering.unpaid.retain(|(_, paid)| *paid > now);
+        gathering.unpaid.retain(|(_, debts)| !debts.are_paid(now));
         if gathering.unpaid.len() >= UNPAID_MAX {
             gathering.unpaid.pop_front();
         }
-        gathering.unpaid.push_back((name, paid));
+        gathering.unpaid.push_back((name, debts));
     }
 
-    /// Up to when what was told of a newcomer is paid for, from when it was there before.
-    pub(super) fn unpaid(&mut self, peer: PeerId) -> Timestamp {
+    /// What a newcomer owes from when it was there before.
+    pub(super) fn debts(&mut self, peer: PeerId) -> Debts {
         let held = self.control.participant(peer);
         let found = held.and_then(|held| {
             let gathering = self.gatherings.get_mut(&held.room)?;
@@ -209,7 +217,7 @@ impl Hub {
             let at = gathering.unpaid.iter().position(|(left, _)| *left == name)?;
             gathering.unpaid.remove(at)
         });
-        found.map_or(self.now, |(_, paid)| paid)
+        found.map_or(Debts::none(self.now), |(_, debts)| debts)
     }
 
     fn unwant(&mut self, peer: PeerId, track: &TrackSid) {

@@ -64,9 +64,9 @@ impl Pace {
         self.paid = self.paid.max(now) + UPDATE_EVERY.max(each).max(spread).min(UPDATE_WAIT_MAX);
     }
 
-    /// Up to when it has told more than was paid for, if it has.
-    pub(super) fn debt(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(self.paid).filter(|paid| *paid > now)
+    /// When all that was told is paid for.
+    pub(super) const fn paid(&self) -> Timestamp {
+        self.paid
     }
 }
 

@@ -17,8 +17,8 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
-        if !seat.bucket.take(self.now, price) {
-            let at = seat.bucket.affords_at(price);
+        if !seat.requests.take(self.now, price) {
+            let at = seat.requests.affords_at(price);
             if seat.permit.replace(update).is_none() {
                 self.timers.set(at, Timer::Permit(peer));
             }

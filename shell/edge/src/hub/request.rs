@@ -20,7 +20,8 @@ use wire::sdp::CandidateTransport;
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
-    FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX, TRACKS_TOLD_PER_REQUEST,
+    BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX,
+    TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -51,7 +52,7 @@ impl Hub {
             asked,
             Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_) | Asked::SubscriptionPermission(_)
         );
-        if !is_free && !seat.bucket.take(now, cost(&asked)) {
+        if !is_free && !seat.requests.take(now, cost(&asked)) {
             return self.metrics.requests_over_rate.count();
         }
         self.serve(peer, asked);
@@ -175,7 +176,7 @@ impl Hub {
         let price = u32::try_from(receivers / TRACKS_TOLD_PER_REQUEST).unwrap_or(u32::MAX);
         let now = self.now;
         let seat = self.seats.get_mut(&peer);
-        let is_paid = seat.is_some_and(|seat| seat.bucket.take(now, price));
+        let is_paid = seat.is_some_and(|seat| seat.requests.take(now, price));
         if !is_paid {
             self.metrics.requests_over_rate.count();
         }
@@ -389,16 +390,20 @@ impl Hub {
     }
 }
 
-/// What a request costs: one, or one for each track that it names. LiveKit's clients name a track both
-/// by itself and among its participant's.
-fn cost(asked: &Asked) -> u32 {
-    let named = if let Asked::Subscription(update) = asked {
+/// What a request costs: one, or one for each track that it names, or more if it is long. LiveKit's clients name a track
+/// both by itself and among its participant's.
+pub(super) fn cost(asked: &Asked) -> u32 {
+    let cost = if let Asked::Subscription(update) = asked {
         let listed = update.participant_tracks.iter().map(|tracks| tracks.track_sids.len());
         listed.sum::<usize>().max(update.track_sids.len())
     } else if let Asked::TrackSetting(update) = asked {
         update.track_sids.len()
+    } else if let Asked::Offer(offer) = asked {
+        1 + offer.sdp.len() / BYTES_PER_REQUEST
+    } else if let Asked::UpdateMetadata(update) = asked {
+        1 + update.metadata.len() / BYTES_PER_REQUEST
     } else {
         1
     };
-    u32::try_from(named.max(1)).unwrap_or(u32::MAX)
+    u32::try_from(cost.max(1)).unwrap_or(u32::MAX)
 }

@@ -14,8 +14,8 @@ use wire::proto;
 use wire::sdp::{ExtensionMapping, IceCredentials};
 use wire::token::VerifiedToken;
 
+use super::bucket::{Names, Requests};
 use super::pace::Pace;
-use crate::limits::{REQUESTS_BURST, REQUESTS_PER_SECOND};
 use crate::session::{Outgoing, SessionId};
 
 /// The signalling connection that a participant has now.
@@ -88,7 +88,8 @@ pub(super) struct Seat {
     pub(super) order: ReliableOrder,
     /// The reliable channel has been open.
     pub(super) is_reliable: bool,
-    pub(super) bucket: Bucket,
+    pub(super) requests: Requests,
+    pub(super) names: Names,
     /// Its tracks that its room has been told of.
     pub(super) told: BTreeSet<TrackId>,
     /// When its room is told of it again.
@@ -165,69 +166,7 @@ pub(super) fn map_extensions(map: &mut ExtensionMap, mappings: &[ExtensionMappin
     }
 }
 
-/// Requests that a session may make.
-#[derive(Debug)]
-pub(super) struct Bucket {
-    tokens: u32,
-    /// Up to when the tokens are counted.
-    filled: Timestamp,
-}
-
-const MICROS_PER_TOKEN: u64 = 1_000_000 / REQUESTS_PER_SECOND as u64;
-
-impl Bucket {
-    pub(super) const fn new(now: Timestamp) -> Self {
-        Self { tokens: REQUESTS_BURST, filled: now }
-    }
-
-    /// When a request that costs so many would be taken.
-    pub(super) fn affords_at(&self, cost: u32) -> Timestamp {
-        let missing = u64::from(cost.saturating_sub(self.tokens));
-        Timestamp::from_micros(self.filled.as_micros() + missing * MICROS_PER_TOKEN)
-    }
-
-    /// Whether a request that costs so many is taken; if not, it costs nothing.
-    pub(super) fn take(&mut self, now: Timestamp, cost: u32) -> bool {
-        let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
-        let earned = elapsed / MICROS_PER_TOKEN;
-        if earned > 0 {
-            let room = REQUESTS_BURST - self.tokens;
-            self.tokens += u32::try_from(earned).unwrap_or(room).min(room);
-            let counted = earned.saturating_mul(MICROS_PER_TOKEN);
-            self.filled = Timestamp::from_micros(self.filled.as_micros().saturating_add(counted));
-        }
-        let left = self.tokens.checked_sub(cost);
-        self.tokens = left.unwrap_or(self.tokens);
-        left.is_some()
-    }
-}
-
 /// A message for many.
 pub(super) fn shared(message: proto::signal_response::Message) -> Arc<proto::SignalResponse> {
     Arc::new(proto::SignalResponse { message: Some(message) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_gives_a_burst_and_then_a_rate() {
-        let mut bucket = Bucket::new(Timestamp::ZERO);
-        let taken = (0..REQUESTS_BURST + 10).filter(|_| bucket.take(Timestamp::ZERO, 1)).count();
-        assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
-        let later = Timestamp::from_millis(1000);
-        let taken = (0..REQUESTS_BURST).filter(|_| bucket.take(later, 1)).count();
-        assert_eq!(taken, usize::try_from(REQUESTS_PER_SECOND).unwrap());
-        let much_later = Timestamp::from_millis(3_600_000);
-        let taken = (0..2 * REQUESTS_BURST).filter(|_| bucket.take(much_later, 1)).count();
-        assert_eq!(taken, usize::try_from(REQUESTS_BURST).unwrap());
-    }
-    #[test]
-    fn a_request_that_costs_more_than_is_left_costs_nothing() {
-        let mut bucket = Bucket::new(Timestamp::ZERO);
-        assert!(!bucket.take(Timestamp::ZERO, REQUESTS_BURST + 1));
-        assert!(bucket.take(Timestamp::ZERO, REQUESTS_BURST));
-        assert!(!bucket.take(Timestamp::ZERO, 1));
-    }
 }

@@ -1034,6 +1034,20 @@ fn a_request_costs_as_much_as_the_tracks_that_it_names() {
 }
 
 #[test]
+fn a_request_costs_more_the_longer_it_is() {
+    use crate::limits::{BYTES_PER_REQUEST, REQUESTS_BURST};
+
+    let long = "m".repeat(4 * BYTES_PER_REQUEST);
+    let metadata =
+        proto::UpdateParticipantMetadata { metadata: long.clone(), ..Default::default() };
+    for request in [Asked::Offer(description(&long, 2)), Asked::UpdateMetadata(metadata)] {
+        assert_eq!(request::cost(&request), 5);
+    }
+    let longest = Asked::Offer(description(&"m".repeat(wire::limits::SDP_MAX), 2));
+    assert!(request::cost(&longest) < REQUESTS_BURST, "the longest may come");
+}
+
+#[test]
 fn who_asks_for_tcp_is_told_of_nothing_else_the_next_time() {
     let mut node = Node::new();
     let switch = |protocol: proto::CandidateProtocol| {

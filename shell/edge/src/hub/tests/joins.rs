@@ -1,4 +1,4 @@
-//! How often one token may join and resume.
+//! How often one token may join and resume, and that it may not ask for more by it.
 
 use super::*;
 use crate::limits::{JOIN_PRICE, JOINS_BURST, JOINS_PER_SECOND};
@@ -47,4 +47,76 @@ fn resumes_count_as_joins_do() {
     let refused = resumed.filter(|resumed| matches!(resumed, Err(Refusal::TooOften))).count();
     assert!(refused > 0);
     assert!(node.hub.metrics.participants_resumed.total() <= most + 500);
+}
+
+/// Asks until it is refused; how often that is.
+fn asked(node: &mut Node, client: &Client) -> u64 {
+    let over = node.hub.metrics.requests_over_rate.total();
+    let mut asked = 0;
+    loop {
+        node.ask(client, Asked::Trickle(proto::TrickleRequest::default()));
+        if node.hub.metrics.requests_over_rate.total() > over {
+            return asked;
+        }
+        asked += 1;
+    }
+}
+
+/// Comes again in each of the ways in which somebody may.
+fn come_again(node: &mut Node, client: Client, number: usize) -> Client {
+    let sid = node.hub.control.participant(node.peer(&client)).unwrap().sid.to_string();
+    match number % 3 {
+        0 => node.knock(token("alice", "red"), resuming(&sid)).unwrap(),
+        // It is there already.
+        1 => node.join("alice"),
+        _ => {
+            node.ask(&client, Asked::Leave(proto::LeaveRequest::default()));
+            node.join("alice")
+        }
+    }
+}
+
+#[test]
+fn whoever_comes_again_may_ask_for_no_more_than_if_it_had_stayed() {
+    let mut node = Node::new();
+    // So that the room stays.
+    let _bob = node.active("bob");
+    let mut alice = node.active("alice");
+    let mut all = asked(&mut node, &alice);
+    assert!(all >= u64::from(crate::limits::REQUESTS_BURST));
+    for number in 0..30 {
+        alice = come_again(&mut node, alice, number);
+        all += asked(&mut node, &alice);
+    }
+    let began = u64::from(crate::limits::REQUESTS_BURST);
+    let earned = node.now.as_micros() * u64::from(crate::limits::REQUESTS_PER_SECOND) / 1_000_000;
+    assert!(all <= began + earned + 1, "{all} of {began} and {earned}");
+}
+
+#[test]
+fn whom_packets_are_for_has_a_rate_however_often_their_sender_comes_again() {
+    use crate::limits::NAMES_BURST;
+    use wire::limits::DESTINATIONS_MAX;
+
+    let mut node = Node::new();
+    let bob = node.active("bob");
+    let to = node.peer(&bob);
+    let mut alice = node.active("alice");
+    let absent: Vec<String> = (1..DESTINATIONS_MAX).map(|number| format!("p{number}")).collect();
+    let mut names: Vec<&str> = absent.iter().map(String::as_str).collect();
+    names.push("bob");
+    let mut passed = 0;
+    for number in 0..30 {
+        for _ in 0..10 {
+            node.say(node.peer(&alice), 0, &names);
+            passed += node.messages_for(to).len();
+        }
+        alice = come_again(&mut node, alice, number);
+    }
+    let most = usize::try_from(NAMES_BURST).unwrap() / DESTINATIONS_MAX;
+    // Time goes on meanwhile, a millisecond for each.
+    assert!((most..most + 20).contains(&passed), "{passed}");
+    assert!(node.hub.metrics.data_refused.total() > 200);
+    node.say(node.peer(&alice), 0, &[]);
+    assert_eq!(node.messages_for(to).len(), 1, "what is for all has no such price");
 }
