@@ -14,6 +14,7 @@ use wire::token::{TokenKind, VerifiedToken};
 
 use super::pace::Pace;
 use super::seat::{Bucket, ResumeFault, Seat, Session};
+use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
 use crate::log::{Kind, Pseudonyms};
@@ -193,6 +194,7 @@ impl Hub {
             told: Default::default(),
             pace: Pace::new(self.unpaid(peer)),
             permit: None,
+            untold: Untold::new(),
             is_synced: false,
             is_moderated: false,
             resume_fault: None,
