@@ -27,6 +27,7 @@ mod ssrcs;
 mod tests;
 mod timers;
 mod translate;
+mod untold;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -376,6 +377,7 @@ impl Hub {
                     self.current = Some(peer);
                     self.permit_in_time(peer);
                 }
+                Timer::Allowed(peer) => self.tell_allowed(peer),
                 Timer::Forget(room) => self.forget_packets(room),
             }
         }

@@ -159,6 +159,11 @@ pub const UNPAID_MAX: usize = 256;
 /// request: at 2 us a pair what one session may ask for on end takes a hundredth of the hub's time.
 pub const PERMITS_PER_REQUEST: usize = 64;
 
+/// Tracks of which a participant is told each [`UPDATE_EVERY`] that it may receive them, or may not any more: all of
+/// one publisher's at once, those of 3,000 within [`UPDATE_WAIT_MAX`]. At some 40 bytes each 26 KB a second, less than
+/// [`UPDATE_BYTES_PER_SECOND`], and a fourth of [`OUTBOX_MAX`].
+pub const ALLOWED_TOLD_MAX: usize = 64;
+
 /// Receivers of a track for the price of one request: each is told of it, asked for a section, answers with an offer,
 /// and drops it again when it ends. Ten tracks at once in a room of 3,000, thirty in one of 800.
 pub const TRACKS_TOLD_PER_REQUEST: usize = 64;

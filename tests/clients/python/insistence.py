@@ -1,4 +1,5 @@
 """Who insists. Who has others told all of it again and again, by muting and by changing nothing, is told of at a rate.
+Those who let others receive their tracks and keep them out, over and over, put nobody out.
 Who asks with one good token whether it might come in, with requests that inflate, is answered at a rate.
 
 No SDK does so: the clients speak the protocol by hand.
@@ -16,9 +17,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, upgrade,
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, until, upgrade,
 )  # fmt: skip
-from livekit import api
+from livekit import api, rtc
 from livekit.protocol import models, rtc as wire
 from load_call import call, lost
 
@@ -33,6 +34,10 @@ REQUESTS_BURST, REQUESTS_PER_S, FLOOD_S = 500, 50, 6
 TOLD_BYTES_PER_S, TOLD_AHEAD_S, BESIDE_BYTES = 32 << 10, 0.7, 20_000
 #: How long the last of it may take, when it had much told.
 LAST_WITHIN_S = 6
+
+#: So many with as many tracks let others receive them and keep them out, for so long; and how long the last of it may
+#: take: 64 tracks each tenth of a second (`ALLOWED_TOLD_MAX`, `UPDATE_WAIT_MAX`), behind what they asked for in vain.
+FICKLE, FICKLE_S, ALLOWED_WITHIN_S = 2, 5, 8
 
 #: One good token's question whether a join would do, of a kilobyte, inflates to so much.
 INFLATED_BYTES = 500_000
@@ -187,6 +192,95 @@ async def told_again_and_again() -> None:
         await mallory.close()
 
 
+class Listener:
+    """Somebody who reads everything and notes which tracks it may receive."""
+
+    def __init__(self) -> None:
+        self.allowed, self.heard = {}, 0
+
+    async def go_on(self, stream: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in stream:
+            told = wire.SignalResponse.FromString(message.data)
+            if told.WhichOneof("message") == "subscription_permission_update":
+                update = told.subscription_permission_update
+                self.allowed[update.track_sid], self.heard = update.allowed, self.heard + 1
+
+
+def allow(everybody: bool) -> bytes:
+    permission = wire.SubscriptionPermission(all_participants=everybody)
+    return wire.SignalRequest(subscription_permission=permission).SerializeToString()
+
+
+async def let_in_and_kept_out() -> None:
+    """Members who let all others receive their tracks and keep them out, as fast as they can, beside others."""
+    room = fresh_room("fickle")
+    readers = [Reader(room, f"reader-{number}") for number in range(READERS)]
+    reading = [asyncio.create_task(asyncio.to_thread(reader.go_on)) for reader in readers]
+    wheel, lapses, words = rtc.Room(), [], []
+    for lapse in ("reconnecting", "disconnected"):
+        wheel.on(lapse, lambda *_, lapse=lapse: lapses.append(lapse))
+    wheel.on("data_received", lambda packet: words.append(packet.data))
+    await wheel.connect(SIGNAL, mint(room, "wheel"))
+    speaker = await join(room, "speaker")
+    async with aiohttp.ClientSession() as http:
+
+        async def come(identity: str) -> aiohttp.ClientWebSocketResponse:
+            query = {"access_token": mint(room, identity), "join_request": join_request()}
+            return await http.ws_connect(f"{SIGNAL}/rtc/v1", params=query, max_msg_size=0)
+
+        listening = await come("listener")
+        listener = Listener()
+        heard = asyncio.create_task(listener.go_on(listening))
+        fickle = [await come(f"fickle-{number}") for number in range(FICKLE)]
+        for stream in fickle:
+            await publish_much(stream)
+        # Of what each says until then, there is nothing to read.
+        drained = [asyncio.create_task(Listener().go_on(stream)) for stream in fickle]
+        await asyncio.sleep(3)
+        began, asked = time.monotonic(), 0
+        while time.monotonic() - began < FICKLE_S:
+            for stream in fickle:
+                await stream.send_bytes(allow(asked % 2 == 1))
+            asked += 1
+            await asyncio.sleep(0.002 if asked < REQUESTS_BURST else 0.02)
+        during = listener.heard
+        for number, stream in enumerate(fickle):
+            await stream.send_bytes(allow(number % 2 == 0))
+        said = time.monotonic()
+        last = {True: TRACKS * ((FICKLE + 1) // 2), False: TRACKS * (FICKLE // 2)}
+
+        def is_told() -> bool:
+            return last == {state: list(listener.allowed.values()).count(state) for state in last}
+
+        await asyncio.sleep(2)
+        while not is_told() and time.monotonic() < said + ALLOWED_WITHIN_S:
+            await asyncio.sleep(0.05)
+        took = time.monotonic() - said
+        # Nothing that is older comes behind it.
+        await asyncio.sleep(2)
+        await speaker.local_participant.publish_data(b"still there?", reliable=True)
+        await until("a word after the flood", 5, lambda: words)
+        check(not any(reader.is_cut for reader in readers), f"of {READERS} others who read at 10 Mbit/s nobody is cut")
+        check(not lapses and not heard.done(), f"LiveKit's own client stays as well, and hears the next word: {lapses}")
+        control(during > TRACKS, f"{during} times meanwhile one of them was told what it may receive")
+        most = (FICKLE_S + 1) * 640 + 128
+        measured(
+            during <= most,
+            f"{FICKLE * asked} permissions in {FICKLE_S} s for {FICKLE * TRACKS} tracks had each told {during} times "
+            f"({most} are allowed; one for each change would be {FICKLE * asked * TRACKS})",
+        )
+        measured(is_told(), f"the last word on each track was heard, within {took:.1f} s ({ALLOWED_WITHIN_S} are allowed)")
+        for reader in readers:
+            reader.is_over = True
+        await asyncio.gather(*reading)
+        for task in [heard, *drained]:
+            task.cancel()
+        for stream in fickle:
+            await stream.close()
+    await speaker.disconnect()
+    await wheel.disconnect()
+
+
 class Asker:
     """Asks one thing as fast as it is answered, and comes again when it is shown the door."""
 
@@ -248,7 +342,8 @@ async def asked_again_and_again() -> None:
 
 async def act() -> None:
     await told_again_and_again()
+    await let_in_and_kept_out()
     await asked_again_and_again()
 
 
-scenario("insistence", act, timeout_s=80)
+scenario("insistence", act, timeout_s=110)

@@ -213,7 +213,7 @@ pub enum Output {
         /// Paused?
         paused: bool,
     },
-    /// A publisher allows or forbids a participant to receive a track.
+    /// A publisher allows or forbids a participant to receive a track of which it knows, or of which it learns now.
     Allowed {
         /// Whom to tell.
         to: PeerId,

@@ -189,7 +189,7 @@ impl Control {
         self.instruct(peer.worker, Instruction::AddPeer { peer, room });
         self.outputs.push_back(Output::ParticipantChanged(peer));
         self.outputs.push_back(Output::RoomChanged(room));
-        self.reconcile_receiver(peer);
+        self.introduce(peer);
         peer
     }
 

@@ -230,12 +230,13 @@ impl Control {
         }
     }
 
+    /// Of tracks that others know of.
     fn allowance_changes(&self, peer: PeerId, before: &Allowance) -> Vec<(PeerId, TrackId, bool)> {
-        let Some(publisher) = self.participants.get(&peer) else {
+        let Some(publisher) = self.participants.get(&peer).filter(|held| held.is_visible()) else {
             return Vec::new();
         };
-        let tracks: Vec<&Publication> =
-            publisher.tracks.iter().filter_map(|track| self.tracks.get(track)).collect();
+        let tracks = publisher.tracks.iter().filter_map(|track| self.tracks.get(track));
+        let tracks: Vec<&Publication> = tracks.filter(|held| held.is_live()).collect();
         let mut changes = Vec::new();
         for other in self.participants(publisher.room).filter(|other| other.peer != peer) {
             let (was, is) = (before.of(other), publisher.allowance.of(other));
@@ -250,5 +251,22 @@ impl Control {
             }
         }
         changes
+    }
+
+    /// Somebody learns of a track, and that it is kept out of it: clients believe that they may receive what they are
+    /// told of.
+    pub(super) fn tell_kept_out(&mut self, to: PeerId, track: TrackId) {
+        let (Some(receiver), Some(publication)) =
+            (self.participants.get(&to), self.tracks.get(&track))
+        else {
+            return;
+        };
+        let Some(publisher) = self.participants.get(&publication.peer) else {
+            return;
+        };
+        let is_told = publication.is_live() && publisher.is_visible() && publication.peer != to;
+        if is_told && !publisher.allowance.of(receiver).allows(&publication.sid) {
+            self.outputs.push_back(Output::Allowed { to, track, allowed: false });
+        }
     }
 }

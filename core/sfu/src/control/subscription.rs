@@ -89,7 +89,7 @@ impl Control {
         }
     }
 
-    /// Brings all pairs of one track in line.
+    /// Brings all pairs of one track in line, of which the room learns.
     pub(super) fn reconcile_track(&mut self, track: TrackId) {
         let Some(room) = self.tracks.get(&track).and_then(|held| self.rooms.get(&held.room)) else {
             return;
@@ -97,6 +97,15 @@ impl Control {
         let peers: Vec<PeerId> = room.participants.values().copied().collect();
         for peer in peers {
             self.reconcile(peer, track);
+            self.tell_kept_out(peer, track);
+        }
+    }
+
+    /// Brings all pairs of a newcomer in line, who learns of all tracks.
+    pub(super) fn introduce(&mut self, peer: PeerId) {
+        for track in self.tracks_around(peer) {
+            self.reconcile(peer, track);
+            self.tell_kept_out(peer, track);
         }
     }
 

@@ -598,6 +598,34 @@ fn a_publisher_who_allows_nobody_is_received_by_nobody() {
     assert_eq!(node.subscription(carol, track), None, "who comes later is nobody, too");
 }
 
+/// Who was told that it may or may not receive something.
+fn allowed(node: &Node) -> Vec<(PeerId, bool)> {
+    let each = node.outputs.iter().filter_map(|output| {
+        if let Output::Allowed { to, allowed, .. } = output { Some((*to, *allowed)) } else { None }
+    });
+    each.collect()
+}
+
+#[test]
+fn whoever_is_kept_out_learns_so_with_the_track_and_not_before() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    let track = node.pending(alice, "c", TrackKind::Video);
+    node.tell(Input::Allow(alice, Allowance::nobody()));
+    assert_eq!(allowed(&node), [], "nobody knows of the track");
+    node.tell(Input::Started { peer: alice, track, media: media(Codec::Vp8, 3) });
+    assert_eq!(allowed(&node), [(bob, false)]);
+    let carol = node.try_join(join("red", "carol")).unwrap();
+    assert_eq!(allowed(&node), [(carol, false)]);
+    node.tell(Input::Show(alice, Visibility::Hidden));
+    node.tell(Input::Allow(alice, Allowance::Everyone));
+    assert_eq!(allowed(&node), [], "nobody knows of her");
+    node.tell(Input::Allow(alice, Allowance::nobody()));
+    node.tell(Input::Show(alice, Visibility::Visible));
+    assert_eq!(allowed(&node), [(bob, false), (carol, false)]);
+}
+
 #[test]
 fn a_placed_subscription_reaches_the_receivers_worker_with_its_limit() {
     let mut node = Node::new(config());

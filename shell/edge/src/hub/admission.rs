@@ -15,6 +15,7 @@ use wire::token::{TokenKind, VerifiedToken};
 use super::bucket::{Names, Requests};
 use super::pace::Pace;
 use super::seat::{ResumeFault, Seat, Session};
+use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
 use crate::log::{Kind, Pseudonyms};
@@ -196,6 +197,7 @@ impl Hub {
             told: Default::default(),
             pace: Pace::new(debts.told),
             permit: None,
+            untold: Untold::new(),
             is_synced: false,
             is_moderated: false,
             resume_fault: None,

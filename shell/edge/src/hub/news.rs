@@ -36,6 +36,8 @@ pub(super) struct News {
     departed: BTreeMap<RoomId, Vec<Departure>>,
     /// Clients whose sections may not suffice, or do not say what they should.
     asking: BTreeSet<PeerId>,
+    /// Who began or ceased to speak, by whom that is told.
+    speakers: BTreeMap<PeerId, Vec<Speaker>>,
     /// Participants that have changed and wait, by when they are told.
     held: BTreeSet<(Timestamp, PeerId)>,
     /// Rooms that have changed, by when they are told.
@@ -46,6 +48,13 @@ impl News {
     /// The participant's negotiation may need another offer.
     pub(super) fn ask(&mut self, peer: PeerId) {
         self.asking.insert(peer);
+    }
+
+    /// The newest of each is told: somebody may be subscribed and told of a speaker again and again.
+    fn note_speakers(&mut self, to: PeerId, speakers: Vec<Speaker>) {
+        let held = self.speakers.entry(to).or_default();
+        held.retain(|before| speakers.iter().all(|new| new.peer != before.peer));
+        held.extend(speakers);
     }
 
     pub(super) fn due(&self) -> Option<Timestamp> {
@@ -95,10 +104,10 @@ impl Hub {
             Output::QualityWanted { track, quality } => self.tell_publisher(track, |publication| {
                 Message::SubscribedQualityUpdate(translate::wanted(publication, quality))
             }),
-            Output::Speakers { to, speakers } => self.tell_speakers(to, &speakers),
+            Output::Speakers { to, speakers } => self.news.note_speakers(to, speakers),
             Output::Qualities { to, scores } => self.tell_qualities(to, &scores),
             Output::StreamState { to, track, paused } => self.tell_stream_state(to, track, paused),
-            Output::Allowed { to, track, allowed } => self.tell_allowed(to, track, allowed),
+            Output::Allowed { to, track, allowed } => self.note_allowed(to, track, allowed),
             Output::Unpublished { peer, track, sid, cid, tell } => {
                 self.unpublish(peer, track, &sid, &cid, tell);
             }
@@ -289,16 +298,8 @@ impl Hub {
         self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
     }
 
-    fn tell_allowed(&mut self, to: PeerId, track: TrackId, allowed: bool) {
-        let Some((participant_sid, track_sid)) = self.sids(track) else {
-            return;
-        };
-        let update = proto::SubscriptionPermissionUpdate { participant_sid, track_sid, allowed };
-        self.send(to, Message::SubscriptionPermissionUpdate(update));
-    }
-
     /// A track's publisher and name, for clients.
-    fn sids(&self, track: TrackId) -> Option<(String, String)> {
+    pub(super) fn sids(&self, track: TrackId) -> Option<(String, String)> {
         let publication = self.control.publication(track)?;
         let publisher = self.control.participant(publication.peer)?;
         Some((publisher.sid.to_string(), publication.sid.to_string()))
@@ -307,6 +308,9 @@ impl Hub {
     /// Tells everybody what waited for the end of the turn.
     pub(super) fn tell_news(&mut self) {
         self.tell_participants();
+        for (to, speakers) in std::mem::take(&mut self.news.speakers) {
+            self.tell_speakers(to, &speakers);
+        }
         for peer in std::mem::take(&mut self.news.asking) {
             self.ask_for_sections(peer);
         }
@@ -325,6 +329,7 @@ impl Hub {
             return;
         }
         let crowded = seat.negotiation.crowded_out();
+        let refusals = seat.spare().min(REFUSALS_MAX);
         if let Some(needed) = seat.negotiation.requirement() {
             let needed = proto::MediaSectionsRequirement {
                 num_audios: needed.audios,
@@ -333,7 +338,7 @@ impl Hub {
             self.send(peer, Message::MediaSectionsRequirement(needed));
         }
         self.metrics.subscriptions_crowded_out.add(crowded.len() as u64);
-        for track in crowded.into_iter().take(REFUSALS_MAX) {
+        for track in crowded.into_iter().take(refusals) {
             self.refuse_track(peer, track.to_string(), SubscriptionError::SeUnknown);
         }
     }

@@ -16,6 +16,7 @@ use wire::token::VerifiedToken;
 
 use super::bucket::{Names, Requests};
 use super::pace::Pace;
+use super::untold::Untold;
 use crate::session::{Outgoing, SessionId};
 
 /// The signalling connection that a participant has now.
@@ -96,6 +97,8 @@ pub(super) struct Seat {
     pub(super) pace: Pace,
     /// Whom it lets receive its tracks, until that is paid for.
     pub(super) permit: Option<proto::SubscriptionPermission>,
+    /// What it may receive, as long as it has not been told.
+    pub(super) untold: Untold,
     /// The session has said what it believes, which counts once.
     pub(super) is_synced: bool,
     /// A moderator has changed what its token's claims say of it; a resume does not undo that.
@@ -123,6 +126,13 @@ impl Seat {
                 false
             }
         }
+    }
+
+    /// How many messages it may be sent of those that others cause and that may wait or be left out: half of what may
+    /// wait for it is for the rest.
+    pub(super) fn spare(&self) -> usize {
+        let outbox = self.session.as_ref().map(|session| &session.outbox);
+        outbox.map_or(0, |held| held.capacity().saturating_sub(held.max_capacity() / 2))
     }
 
     /// A subscription stands like this from now on, or no more.

@@ -295,6 +295,7 @@ mod held_back;
 mod joins;
 mod receivers;
 mod room_service;
+mod untold;
 mod updates;
 
 fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {

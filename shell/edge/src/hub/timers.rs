@@ -15,6 +15,8 @@ pub(super) enum Timer {
     End(PeerId),
     /// Whom the participant lets receive its tracks, which came too soon after others.
     Permit(PeerId),
+    /// What the participant may receive, which it has not been told.
+    Allowed(PeerId),
     /// Of a room's replay, the oldest packets or those of who left first.
     Forget(RoomId),
 }
@@ -42,7 +44,7 @@ impl Timers {
 
     /// Nothing is due for a participant any more.
     pub(super) fn clear_all_of(&mut self, peer: PeerId) {
-        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit] {
+        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit, Timer::Allowed] {
             self.clear(timer(peer));
         }
     }
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn what_is_of_a_participant_goes_with_it() {
         let mut timers = Timers::default();
-        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit] {
+        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit, Timer::Allowed] {
             timers.set(Timestamp::ZERO, timer(PEER));
         }
         timers.set(Timestamp::ZERO, Timer::Forget(RoomId(7)));

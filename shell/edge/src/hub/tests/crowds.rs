@@ -42,7 +42,7 @@ fn sound(from: usize, tracks: usize) -> Asked {
 }
 
 /// Somebody with so much sound, who receives what there is.
-fn publisher(node: &mut Node, identity: &str, tracks: usize) -> Client {
+pub(super) fn publisher(node: &mut Node, identity: &str, tracks: usize) -> Client {
     let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
     let client = node.knock(token(identity, "red"), join).expect("admitted");
     let peer = node.peer(&client);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::REFUSALS_MAX;
 
-fn only(names: impl Iterator<Item = String>) -> Asked {
+pub(super) fn only(names: impl Iterator<Item = String>) -> Asked {
     let entry = |name| proto::TrackPermission {
         participant_identity: name,
         all_tracks: true,
@@ -15,7 +15,7 @@ fn only(names: impl Iterator<Item = String>) -> Asked {
     })
 }
 
-fn everyone() -> Asked {
+pub(super) fn everyone() -> Asked {
     Asked::SubscriptionPermission(proto::SubscriptionPermission {
         all_participants: true,
         ..Default::default()
@@ -23,7 +23,7 @@ fn everyone() -> Asked {
 }
 
 /// How many tracks of others somebody receives, or waits for a section for.
-fn received(node: &Node, client: &Client) -> usize {
+pub(super) fn received(node: &Node, client: &Client) -> usize {
     let peer = node.peer(client);
     node.hub.seats[&peer].subscriptions.len()
 }
