@@ -43,15 +43,6 @@ pub enum Encoding {
     Json,
 }
 
-/// A frame to send.
-#[derive(Clone, PartialEq, Eq)]
-pub enum EncodedFrame {
-    /// Protobuf.
-    Binary(Vec<u8>),
-    /// Protojson.
-    Text(String),
-}
-
 /// A frame that is no message. The sender's fault; the connection is closed with [`Self::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -117,23 +108,6 @@ impl std::fmt::Debug for Frame<'_> {
     }
 }
 
-impl EncodedFrame {
-    /// The same frame, borrowed.
-    #[must_use]
-    pub fn as_frame(&self) -> Frame<'_> {
-        match self {
-            Self::Binary(bytes) => Frame::Binary(bytes),
-            Self::Text(text) => Frame::Text(text),
-        }
-    }
-}
-
-impl std::fmt::Debug for EncodedFrame {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.as_frame().fmt(f)
-    }
-}
-
 /// Decodes what a client sent. A message of a kind that is not known has `message: None`.
 ///
 /// # Errors
@@ -155,20 +129,26 @@ pub fn decode_request(frame: Frame<'_>) -> Result<SignalRequest, FrameError> {
     }
 }
 
-/// Encodes what a client is sent. Protobuf always succeeds.
+/// Encodes what a client is sent, behind what `frame` holds: whoever has left room there for a head copies nothing.
+/// Protobuf always succeeds.
 ///
 /// # Errors
-/// [`UnencodableError`], for JSON alone.
+/// [`UnencodableError`], for JSON alone; what is in `frame` then is of no use.
 pub fn encode_response(
     response: &SignalResponse,
     encoding: Encoding,
-) -> Result<EncodedFrame, UnencodableError> {
+    frame: &mut Vec<u8>,
+) -> Result<(), UnencodableError> {
+    frame.reserve_exact(response.encoded_len());
     match encoding {
-        Encoding::Protobuf => Ok(EncodedFrame::Binary(response.encode_to_vec())),
+        Encoding::Protobuf => response.encode(frame).map_err(|_| UnencodableError)?,
         Encoding::Json => {
-            serde_json::to_string(response).map(EncodedFrame::Text).map_err(|_| UnencodableError)
+            serde_json::to_writer(&mut *frame, response).map_err(|_| UnencodableError)?;
+            // It is longer than in protobuf, and has taken twice what it needs at worst.
+            frame.shrink_to_fit();
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -252,15 +232,12 @@ mod tests {
         let pong = proto::Pong { last_ping_timestamp: 1 << 60, timestamp: 2 };
         let response = SignalResponse { message: Some(signal_response::Message::PongResp(pong)) };
         let json = r#"{"pongResp":{"lastPingTimestamp":"1152921504606846976","timestamp":"2"}}"#;
-        assert_eq!(
-            encode_response(&response, Encoding::Json),
-            Ok(EncodedFrame::Text(json.to_owned()))
-        );
-        let EncodedFrame::Binary(bytes) = encode_response(&response, Encoding::Protobuf).unwrap()
-        else {
-            panic!("protobuf goes into binary frames");
-        };
-        assert_eq!(SignalResponse::decode(bytes.as_slice()).unwrap(), response);
+        let mut frame = b"head".to_vec();
+        assert_eq!(encode_response(&response, Encoding::Json, &mut frame), Ok(()));
+        assert_eq!(frame, format!("head{json}").as_bytes());
+        frame.truncate(4);
+        assert_eq!(encode_response(&response, Encoding::Protobuf, &mut frame), Ok(()));
+        assert_eq!(SignalResponse::decode(&frame[4..]).unwrap(), response);
     }
 
     #[test]
@@ -268,8 +245,9 @@ mod tests {
         let info = proto::ParticipantInfo { state: 77, ..Default::default() };
         let update = proto::ParticipantUpdate { participants: vec![info] };
         let response = SignalResponse { message: Some(signal_response::Message::Update(update)) };
-        assert_eq!(encode_response(&response, Encoding::Json), Err(UnencodableError));
-        assert!(encode_response(&response, Encoding::Protobuf).is_ok());
+        let encoded = |encoding| encode_response(&response, encoding, &mut Vec::new());
+        assert_eq!(encoded(Encoding::Json), Err(UnencodableError));
+        assert!(encoded(Encoding::Protobuf).is_ok());
     }
 
     #[test]

@@ -111,8 +111,8 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// session's own time, which says more, comes first.
 pub const UNREAD_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// How long a closing handshake may take, and how long what a refused client still sends is read so
-/// that it sees why it was refused.
+/// How long a closing handshake may take, how long a session that the hub has forgotten has to read why, and how long
+/// what a refused client still sends is read so that it sees why it was refused.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes that are read and dropped from a client that has been refused: four messages.

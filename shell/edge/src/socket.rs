@@ -2,7 +2,8 @@
 //!
 //! Owns: the handshake, frames in and out, pings, and every reason for which a session ends.
 //! Guarantees: bounded memory; a client that reads too slowly, says nothing or sends what does not
-//! decode is closed with the code for it; the hub hears of every end exactly once.
+//! decode is closed with the code for it; a session that the hub has forgotten, since it was put out or replaced, has
+//! [`CLOSE_TIME_MAX`] to read why; the hub hears of every end exactly once.
 //! Not here: what a message causes (`hub`), whether one may join (`http`).
 //! Source: RFC 6455; LiveKit `pkg/service/wsprotocol.go`.
 
@@ -19,14 +20,15 @@ use hyper_util::rt::TokioIo;
 use model::LogData;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
-use wire::frame::{EncodedFrame, Encoding, Frame, decode_request, encode_response};
+use wire::frame::{Encoding, Frame, UnencodableError, decode_request, encode_response};
 use wire::limits::FRAME_MAX;
+use wire::proto::SignalResponse;
 
 use crate::frame_io::FrameIo;
 use crate::http::Front;
@@ -54,7 +56,7 @@ pub(crate) struct Seat {
     pub(crate) upgrade: OnUpgrade,
     pub(crate) admission: Admission,
     pub(crate) outbox: mpsc::Receiver<Outgoing>,
-    /// The hub says that the client reads too slowly.
+    /// The hub says that the client reads too slowly. An error: it has forgotten the session.
     pub(crate) is_cut: oneshot::Receiver<()>,
 }
 
@@ -137,11 +139,18 @@ pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Ph
     let Ok(upgraded) = upgrade.await else { return };
     let socket = websocket(FrameIo::new(TokioIo::new(upgraded))).await;
     let mut session = Session { socket, encoding: Encoding::default(), admission, front };
+    let metrics = Arc::clone(&session.front.metrics);
+    let (forgets, forgotten) = oneshot::channel();
     let ending = tokio::select! {
         biased;
         // Whatever is being written or waits to be: a slow reader would be at it for long.
-        () = cut(is_cut) => Ending::Cut,
+        () = cut(is_cut, forgets) => Ending::Cut,
         ending = session.converse(outbox, phase) => ending,
+        // Last, so that what can be written is, however late we are.
+        () = overdue(forgotten) => {
+            metrics.sockets_slow.count();
+            Ending::Cut
+        }
     };
     session.end(ending).await;
 }
@@ -157,11 +166,19 @@ async fn websocket(io: FrameIo<TokioIo<Upgraded>>) -> Socket {
     WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
 }
 
-/// Waits until the hub cuts the session. One that ends otherwise never is.
-async fn cut(is_cut: oneshot::Receiver<()>) {
-    if is_cut.await.is_err() {
-        std::future::pending().await
+/// Waits until the hub cuts the session. If it forgets it instead, `forgets` is dropped.
+async fn cut(is_cut: oneshot::Receiver<()>, forgets: oneshot::Sender<()>) {
+    if is_cut.await.is_ok() {
+        return;
     }
+    drop(forgets);
+    std::future::pending().await
+}
+
+/// Waits until a session that the hub has forgotten, and to which it has said its last, has had its time to read that.
+async fn overdue(forgotten: oneshot::Receiver<()>) {
+    drop(forgotten.await);
+    sleep(CLOSE_TIME_MAX).await;
 }
 
 struct Session {
@@ -294,16 +311,9 @@ impl Session {
     async fn send(&mut self, outgoing: Option<Outgoing>) -> ControlFlow<Ending> {
         match outgoing {
             Some(Outgoing::Response(response)) => {
-                let frame = match encode_response(&response, self.encoding) {
-                    Ok(EncodedFrame::Binary(bytes)) => framed(BINARY, &bytes),
-                    Ok(EncodedFrame::Text(text)) => framed(TEXT, text.as_bytes()),
-                    Err(error) => {
-                        let session = LogData(self.admission.session.0);
-                        crate::log!(WARN, "not sent", error = LogData(error), session = session);
-                        return ControlFlow::Continue(());
-                    }
-                };
-                self.front.metrics.messages_sent.count();
+                let frame = Framed::of(&response, self.encoding);
+                // It may be the only one that has it, and the client take long.
+                drop(response);
                 self.say(frame).await
             }
             Some(Outgoing::Close(code, reason)) => {
@@ -316,12 +326,21 @@ impl Session {
 
     /// Writes a response past tungstenite, whose buffer stays as large as the largest, some 6 KiB, and would hold
     /// a copy, of somebody's name maybe, until the next one as long or the end of the connection.
-    async fn say(&mut self, frame: Vec<u8>) -> ControlFlow<Ending> {
+    async fn say(&mut self, frame: Result<Framed, UnencodableError>) -> ControlFlow<Ending> {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                let session = LogData(self.admission.session.0);
+                crate::log!(WARN, "not sent", error = LogData(error), session = session);
+                return ControlFlow::Continue(());
+            }
+        };
+        self.front.metrics.messages_sent.count();
         let said = async {
             // Pongs and the like that are half written come first.
             self.socket.flush().await.map_err(drop)?;
             let io = self.socket.get_mut();
-            io.write_all(&frame).await.map_err(drop)?;
+            io.write_all(frame.bytes()).await.map_err(drop)?;
             io.flush().await.map_err(drop)
         };
         match timeout(self.front.limits.write_time, said).await {
@@ -389,24 +408,51 @@ impl Session {
 }
 
 /// A whole message of a server: one frame, unmasked (RFC 6455 §5.2).
-fn framed(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    const FINAL: u8 = 0x80;
-    const HEADER_LEN_MAX: usize = 10;
-    let mut frame = Vec::with_capacity(HEADER_LEN_MAX + payload.len());
-    frame.push(FINAL | opcode);
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(len @ ..126), _) => frame.push(len),
-        (_, Ok(len)) => {
-            frame.push(126);
-            frame.extend(len.to_be_bytes());
-        }
-        (_, Err(_)) => {
-            frame.push(127);
-            frame.extend((payload.len() as u64).to_be_bytes());
-        }
+struct Framed {
+    /// Room for the longest head, of which the end is used, and the payload.
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Framed {
+    const HEAD_LEN_MAX: usize = 10;
+
+    fn of(response: &SignalResponse, encoding: Encoding) -> Result<Self, UnencodableError> {
+        let opcode = match encoding {
+            Encoding::Protobuf => BINARY,
+            Encoding::Json => TEXT,
+        };
+        let mut buffer = vec![0; Self::HEAD_LEN_MAX];
+        encode_response(response, encoding, &mut buffer)?;
+        Ok(Self::around(buffer, opcode))
     }
-    frame.extend(payload);
-    frame
+
+    /// Puts the head before a payload behind which there is room for it.
+    fn around(mut buffer: Vec<u8>, opcode: u8) -> Self {
+        const FINAL: u8 = 0x80;
+        let len = buffer.len().saturating_sub(Self::HEAD_LEN_MAX);
+        let mut head = vec![FINAL | opcode];
+        match (u8::try_from(len), u16::try_from(len)) {
+            (Ok(len @ ..126), _) => head.push(len),
+            (_, Ok(len)) => {
+                head.push(126);
+                head.extend(len.to_be_bytes());
+            }
+            (_, Err(_)) => {
+                head.push(127);
+                head.extend((len as u64).to_be_bytes());
+            }
+        }
+        let start = Self::HEAD_LEN_MAX.saturating_sub(head.len());
+        for (to, from) in buffer.iter_mut().skip(start).zip(head) {
+            *to = from;
+        }
+        Self { buffer, start }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -429,7 +475,11 @@ mod tests {
 
     #[test]
     fn frames_are_those_of_rfc_6455() {
-        assert_eq!(framed(TEXT, b"Hello"), [0x81, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+        let framed = |opcode, payload: &[u8]| {
+            Framed::around([&[0; Framed::HEAD_LEN_MAX], payload].concat(), opcode)
+        };
+        let hello = framed(TEXT, b"Hello");
+        assert_eq!(hello.bytes(), [0x81, 5, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
         for (len, header) in [
             (125, &[0x82, 125][..]),
             (126, &[0x82, 126, 0, 126]),
@@ -438,7 +488,9 @@ mod tests {
             (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let frame = framed(BINARY, &vec![7; len]);
+            let frame = frame.bytes();
             assert_eq!((&frame[..header.len()], frame.len()), (header, header.len() + len));
+            assert!(frame[header.len()..].iter().all(|byte| *byte == 7));
         }
     }
 

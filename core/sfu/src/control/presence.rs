@@ -136,13 +136,26 @@ impl Control {
         }
         let id = known.unwrap_or_else(|| self.make_room(name));
         self.set_room(id, settings);
-        if let Some(room) = self.rooms.get_mut(&id).filter(|room| room.participants.is_empty()) {
-            let at = now + room.empty;
-            room.closes_at = Some(at);
-            self.timers.insert((at, Timer::Close(id)));
+        let empty = self.rooms.get(&id).filter(|room| room.participants.is_empty());
+        if let Some(at) = empty.map(|room| now + room.empty) {
+            self.close_at(id, Some(at));
         }
         self.outputs.push_back(Output::RoomChanged(id));
         Ok(id)
+    }
+
+    /// When the room closes from now on, if it does.
+    fn close_at(&mut self, id: RoomId, at: Option<Timestamp>) {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut room.closes_at, at);
+        if let Some(before) = before {
+            self.timers.remove(&(before, Timer::Close(id)));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, Timer::Close(id)));
+        }
     }
 
     fn set_room(&mut self, id: RoomId, settings: RoomSettings) {
@@ -162,8 +175,8 @@ impl Control {
         let join_deadline = now + self.config.join_within;
         if let Some(held) = self.rooms.get_mut(&room) {
             held.participants.insert(join.identity.clone(), peer);
-            held.closes_at = None;
         }
+        self.close_at(room, None);
         let participant = Participant {
             peer,
             room,
@@ -266,8 +279,7 @@ impl Control {
         room.speakers.forget(peer);
         if room.participants.is_empty() {
             let at = now + room.departure;
-            room.closes_at = Some(at);
-            self.timers.insert((at, Timer::Close(id)));
+            self.close_at(id, Some(at));
         } else {
             self.outputs.push_back(Output::RoomChanged(id));
         }
@@ -289,6 +301,7 @@ impl Control {
     }
 
     fn end_room(&mut self, id: RoomId) {
+        self.close_at(id, None);
         if let Some(room) = self.rooms.remove(&id) {
             self.names.remove(&room.name);
             self.outputs.push_back(Output::RoomClosed(id));

@@ -319,6 +319,32 @@ fn a_return_in_time_keeps_the_room() {
 }
 
 #[test]
+fn a_room_has_one_time_to_close_however_often_people_come_and_go() {
+    let mut node = Node::new(config());
+    let closing = |node: &Node| {
+        let timers = node.control.timers.iter();
+        timers.filter(|(_, timer)| matches!(timer, Timer::Close(_))).count()
+    };
+    let lasting = || RoomSettings { departure: Some(1_000_000 * SECOND), ..Default::default() };
+    for _ in 0..10 {
+        node.control.open(node.now, RoomName::new("red"), lasting()).unwrap();
+        node.wait(SECOND);
+        assert_eq!(closing(&node), 1);
+    }
+    for _ in 0..10 {
+        let alice = node.active(join("red", "alice"));
+        assert_eq!(closing(&node), 0, "while somebody is there");
+        node.wait(SECOND);
+        node.tell(Input::Depart(alice, DepartureReason::Left));
+        assert_eq!(closing(&node), 1);
+        node.wait(SECOND);
+    }
+    let room = node.control.room_named(&RoomName::new("red")).unwrap().room;
+    node.tell(Input::Close(room));
+    assert_eq!(closing(&node), 0, "nor when there is no room");
+}
+
+#[test]
 fn whoever_is_not_active_in_time_is_put_out() {
     let mut node = Node::new(config());
     let alice = node.try_join(join("red", "alice")).unwrap();

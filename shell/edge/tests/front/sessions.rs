@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use wire::proto::{SignalRequest, SignalResponse, signal_request, signal_response};
+use wire::proto::{self, SignalRequest, SignalResponse, signal_request, signal_response};
 
 fn ping(number: i64) -> SignalRequest {
     SignalRequest { message: Some(signal_request::Message::Ping(number)) }
@@ -212,6 +212,42 @@ async fn a_client_that_the_hub_cuts_is_gone_at_once() {
     house.hear_closed().await;
     assert!(began.elapsed() < Limits::STANDARD.write_time / 4);
     drop(client);
+}
+
+/// As when its participant joins again: whoever reads hears why, and who does not is waited for no longer than that.
+#[tokio::test]
+async fn a_session_that_the_hub_forgot_is_waited_for_a_moment() {
+    for reads in [true, false] {
+        let mut house = House::open().await;
+        let mut client = enter(&mut house).await;
+        let outbox = house.outboxes.recv().await.unwrap();
+        let refresh = signal_response::Message::RefreshToken("x".repeat(1 << 20));
+        let large = Arc::new(SignalResponse { message: Some(refresh) });
+        for _ in 0..20 {
+            outbox.try_send(Outgoing::Response(Arc::clone(&large))).ok().unwrap();
+        }
+        let last = signal_response::Message::Leave(proto::LeaveRequest::default());
+        let last = Arc::new(SignalResponse { message: Some(last) });
+        outbox.try_send(Outgoing::Response(last)).ok().unwrap();
+        outbox.try_send(Outgoing::Close(1000, "left")).ok().unwrap();
+        let began = Instant::now();
+        drop((outbox, house.cuts.recv().await.unwrap()));
+        if reads {
+            for _ in 0..20 {
+                client.next().await.unwrap();
+            }
+            let Some(Message::Binary(leave)) = client.next().await else { panic!("no message") };
+            let leave = SignalResponse::decode(leave).unwrap().message.unwrap();
+            assert!(matches!(leave, signal_response::Message::Leave(_)));
+            assert_eq!(client.close_code().await, Some(1000));
+            house.hear_closed().await;
+        } else {
+            house.hear_closed().await;
+            assert!(began.elapsed() < Limits::STANDARD.write_time / 2, "{:?}", began.elapsed());
+            drop(client);
+        }
+        assert_eq!(house.metrics.sockets_slow.total(), u64::from(!reads));
+    }
 }
 
 #[tokio::test]
