@@ -121,6 +121,11 @@ impl Ice {
         self.selected.or_else(|| open().map(|it| it.path))
     }
 
+    /// Whether the other end answered a check of ours over it, not long ago.
+    pub(crate) fn is_open(&self, path: &Path, now: Timestamp) -> bool {
+        self.routes.iter().any(|it| it.path == *path && it.is_open(now))
+    }
+
     /// The path that was selected since this was asked last.
     pub(crate) fn take_selected(&mut self) -> Option<Path> {
         std::mem::take(&mut self.is_news).then_some(self.selected).flatten()

@@ -165,6 +165,12 @@ impl Peer {
         }
     }
 
+    /// Whether the client has shown, not long ago, that it receives over `path`.
+    #[must_use]
+    pub fn is_open(&self, path: &Path, now: Timestamp) -> bool {
+        self.ice.is_open(path, now)
+    }
+
     /// A DTLS datagram, which came over a path that a binding request has proven.
     pub fn handle_dtls(&mut self, now: Timestamp, datagram: &[u8]) {
         self.turn(now);

@@ -293,10 +293,13 @@ pub const HOPS_MAX: usize = 1024;
 /// rests for 5 ms.
 pub const HOPS_MIN: usize = 512;
 
-/// Paths whose owner is another worker: four of each participant, which is told of every one that is proven; some 3 MiB
-/// when they are all there. Whoever has a ufrag of ours can fill it with forged addresses; then clients' first packets
-/// are lost until their next check.
+/// Paths whose owner is another worker and that were shown to lead to a client: four of each participant, which is told
+/// of every one; some 3 MiB when they are all there.
 pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;
+
+/// Those that were not shown to: one of each participant, until its next check. Whoever has a ufrag of ours can fill it
+/// with forged addresses; then the first packets of clients that join are lost until then.
+pub const ROUTES_UNOPENED_MAX: usize = PARTICIPANTS_MAX;
 
 /// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
 /// keeps. Four times [`peer::PATHS_MAX`].
@@ -321,6 +324,9 @@ pub const DTLS_PER_SECOND: u64 = 200;
 
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
 pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
+
+/// How often workers tell each other that a path is still proven, at most: so that one message may be lost.
+pub const PATH_TOLD_EVERY: Duration = Duration::from_secs(4);
 
 /// How long a client may go without a check that holds: the consent of RFC 7675 §5.1.
 pub const CHECK_SILENCE_MAX: Duration = Duration::from_secs(30);

@@ -12,6 +12,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use sfu::forward::RelayedPacket;
 
 use super::bell::Bell;
+use super::path::Proof;
 use crate::limits::{HOP_BYTES_MAX, HOPS_MAX, HOPS_MIN, HOPS_TOTAL};
 use crate::metrics::Metrics;
 
@@ -63,7 +64,9 @@ pub(super) enum Hop {
     /// To the publisher's worker.
     KeyframeWanted(TrackId, u8),
     /// A peer of this worker proved the path: what comes over it is for there.
-    Owned(Path, WorkerId),
+    Owned(Path, WorkerId, Proof),
+    /// The path is no more that of a peer of this worker.
+    Disowned(Path, WorkerId),
 }
 
 impl Default for Hop {
@@ -136,7 +139,7 @@ impl Hops {
                 Hop::Datagram { bytes: place, .. } | Hop::Relayed(_, place) => {
                     place.copy_from(bytes)
                 }
-                Hop::KeyframeWanted(..) | Hop::Owned(..) => {}
+                Hop::KeyframeWanted(..) | Hop::Owned(..) | Hop::Disowned(..) => {}
             }
             chunk.commit_all();
             lane.is_waiting = true;
@@ -168,9 +171,16 @@ impl Hops {
     }
 
     /// Tells all others whose a path is.
-    pub(super) fn own(&mut self, path: Path, owner: WorkerId) {
+    pub(super) fn own(&mut self, path: Path, owner: WorkerId, proof: Proof) {
         for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != owner) {
-            self.push(to, Hop::Owned(path, owner), &[]);
+            self.push(to, Hop::Owned(path, owner, proof), &[]);
+        }
+    }
+
+    /// Tells all others whose a path was.
+    pub(super) fn disown(&mut self, path: Path, owner: WorkerId) {
+        for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != owner) {
+            self.push(to, Hop::Disowned(path, owner), &[]);
         }
     }
 

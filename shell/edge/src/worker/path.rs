@@ -1,9 +1,9 @@
 //! Which peer a pair of addresses belongs to.
 //!
-//! Owns: the pairs that a peer proved to be its own, and where others' pairs were last handed to.
-//! Guarantees: a pair names a peer only after MESSAGE-INTEGRITY of its binding request held, and not
-//! while another peer proves it too; what is kept of pairs that are not ours decides a route and nothing
-//! else, and is bounded.
+//! Owns: the pairs that a peer proved to be its own, and what other workers said of theirs.
+//! Guarantees: a pair names a peer, here or on another worker, only after MESSAGE-INTEGRITY of its binding request
+//! held, and not while another peer proves it too, on whichever worker; what is kept of pairs that are not ours is
+//! bounded, and what nobody showed to receive at takes no place of what somebody did.
 //! Not here: whether the client receives at the address that it sends from, which decides what may be
 //! sent there (`peer`).
 
@@ -11,62 +11,155 @@ use std::collections::{HashMap, VecDeque};
 
 use model::{Path, PeerId, Timestamp, WorkerId};
 
-use crate::limits::{PATH_HELD_TIME, ROUTES_MAX};
+use crate::limits::{PATH_HELD_TIME, PATH_TOLD_EVERY, ROUTES_MAX, ROUTES_UNOPENED_MAX};
 
-/// Paths that led to other workers. The oldest is forgotten first: the client's next check, at most a few
-/// seconds later, teaches it again.
-#[derive(Debug, Default)]
+/// What a peer has proven of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// That it sends from there, or could forge that.
+    Sends,
+    /// That it receives there as well, which nobody can forge.
+    Receives,
+}
+
+/// Paths of the peers of other workers, as those say.
+#[derive(Debug)]
 pub(super) struct Routes {
-    owners: HashMap<Path, WorkerId>,
-    order: VecDeque<Path>,
+    /// Where they were shown to receive.
+    open: Table,
+    /// The others: clients that are about to, and whoever forges addresses of others.
+    unopened: Table,
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { open: Table::new(ROUTES_MAX), unopened: Table::new(ROUTES_UNOPENED_MAX) }
+    }
 }
 
 impl Routes {
     pub(super) fn get(&self, path: &Path) -> Option<WorkerId> {
-        self.owners.get(path).copied()
+        let route = self.open.rows.get(path).or_else(|| self.unopened.rows.get(path));
+        route.map(|route| route.owner)
     }
 
-    pub(super) fn learn(&mut self, path: Path, owner: WorkerId) {
-        if self.owners.insert(path, owner).is_some() {
+    /// Another worker says that a path is one of its peers'.
+    pub(super) fn learn(&mut self, path: Path, owner: WorkerId, proof: Proof, now: Timestamp) {
+        if proof == Proof::Sends {
+            return self.unopened.learn(path, Route { owner, told: now });
+        }
+        self.unopened.rows.remove(&path);
+        self.open.learn(path, Route { owner, told: now });
+    }
+
+    /// Another worker says that a path is none of its peers' any more.
+    pub(super) fn forget(&mut self, path: &Path, owner: WorkerId) {
+        for table in [&mut self.open, &mut self.unopened] {
+            if table.rows.get(path).is_some_and(|route| route.owner == owner) {
+                table.rows.remove(path);
+            }
+        }
+    }
+
+    /// Whether a peer of another worker proved a path a moment ago.
+    pub(super) fn is_held(&self, path: &Path, now: Timestamp) -> bool {
+        let rows = [self.open.rows.get(path), self.unopened.rows.get(path)];
+        rows.into_iter().flatten().any(|route| now.since(route.told) < PATH_HELD_TIME)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    owner: WorkerId,
+    told: Timestamp,
+}
+
+/// The oldest is forgotten first: within [`PATH_TOLD_EVERY`] it is told again, if it is in use.
+#[derive(Debug)]
+struct Table {
+    rows: HashMap<Path, Route>,
+    /// In the order in which they were learned; some may be gone.
+    order: VecDeque<Path>,
+    most: usize,
+}
+
+impl Table {
+    fn new(most: usize) -> Self {
+        Self { rows: HashMap::new(), order: VecDeque::new(), most }
+    }
+
+    fn learn(&mut self, path: Path, route: Route) {
+        if self.rows.insert(path, route).is_some() {
             return;
         }
         self.order.push_back(path);
-        if self.order.len() > ROUTES_MAX
+        while self.order.len() > self.most
             && let Some(oldest) = self.order.pop_front()
         {
-            self.owners.remove(&oldest);
+            self.rows.remove(&oldest);
         }
     }
 }
 
-/// Paths of this worker's peers, and when each was last proven.
+/// Who a path belongs to here.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    peer: PeerId,
+    /// When that was last proven.
+    proven: Timestamp,
+    /// What other workers were told of it, and when.
+    told: (Proof, Timestamp),
+}
+
+/// What comes of a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimed {
+    /// The path stays another's, who proved it a moment ago: a member who forges another's address must not take its
+    /// path away.
+    Refused,
+    /// It is the peer's, as before.
+    Kept,
+    /// It is the peer's, and other workers are to be told.
+    News,
+}
+
+/// Paths of this worker's peers.
 #[derive(Debug, Default)]
-pub(super) struct Paths(HashMap<Path, (PeerId, Timestamp)>);
+pub(super) struct Paths(HashMap<Path, Claim>);
 
 impl Paths {
     pub(super) fn get(&self, path: &Path) -> Option<PeerId> {
-        self.0.get(path).map(|(peer, _)| *peer)
+        self.0.get(path).map(|claim| claim.peer)
     }
 
-    /// A peer proved a path. `false`: it stays another's, who proved it a moment ago: a member who forges
-    /// another's address must not take its path away.
+    /// A peer proved a path.
     #[must_use]
-    pub(super) fn claim(&mut self, path: Path, peer: PeerId, now: Timestamp) -> bool {
-        let is_held = self
-            .0
-            .get(&path)
-            .is_some_and(|(owner, proven)| *owner != peer && now.since(*proven) < PATH_HELD_TIME);
-        if !is_held {
-            self.0.insert(path, (peer, now));
+    pub(super) fn claim(
+        &mut self,
+        path: Path,
+        peer: PeerId,
+        proof: Proof,
+        now: Timestamp,
+    ) -> Claimed {
+        let held = self.0.get(&path).copied();
+        if held.is_some_and(|it| it.peer != peer && now.since(it.proven) < PATH_HELD_TIME) {
+            return Claimed::Refused;
         }
-        !is_held
+        let told = held.filter(|it| it.peer == peer).map(|it| it.told);
+        let is_news =
+            told.is_none_or(|(what, at)| what != proof || now.since(at) >= PATH_TOLD_EVERY);
+        let told = told.filter(|_| !is_news).unwrap_or((proof, now));
+        self.0.insert(path, Claim { peer, proven: now, told });
+        if is_news { Claimed::News } else { Claimed::Kept }
     }
 
-    /// Forgets a path, unless it has become another peer's.
-    pub(super) fn remove(&mut self, path: &Path, peer: PeerId) {
-        if self.get(path) == Some(peer) {
+    /// Forgets a path, unless it has become another peer's. Whether it did.
+    pub(super) fn remove(&mut self, path: &Path, peer: PeerId) -> bool {
+        let is_its = self.get(path) == Some(peer);
+        if is_its {
             self.0.remove(path);
         }
+        is_its
     }
 }
 
@@ -76,53 +169,104 @@ mod tests {
 
     use super::*;
 
+    const OTHER: WorkerId = WorkerId(1);
+
     fn path(port: u16) -> Path {
         let remote = SocketAddr::from(([192, 0, 2, 1], port));
         Path::udp(SocketAddr::from(([127, 0, 0, 1], 7882)), remote)
     }
 
+    fn peer(index: u32) -> PeerId {
+        PeerId { worker: WorkerId(0), index }
+    }
+
+    fn ports(count: usize) -> std::ops::Range<u16> {
+        0..u16::try_from(count).unwrap()
+    }
+
     #[test]
     fn routes_forget_the_oldest() {
         let mut routes = Routes::default();
-        let many = u16::try_from(ROUTES_MAX).unwrap();
-        for port in 0..=many {
-            routes.learn(path(port), WorkerId(1));
+        for port in ports(ROUTES_MAX + 1) {
+            routes.learn(path(port), OTHER, Proof::Receives, Timestamp::ZERO);
         }
         assert_eq!(routes.get(&path(0)), None);
-        assert_eq!(routes.get(&path(1)), Some(WorkerId(1)));
-        assert_eq!((routes.owners.len(), routes.order.len()), (ROUTES_MAX, ROUTES_MAX));
-        routes.learn(path(1), WorkerId(2));
+        assert_eq!(routes.get(&path(1)), Some(OTHER));
+        assert_eq!(routes.open.rows.len(), ROUTES_MAX);
+        routes.learn(path(1), WorkerId(2), Proof::Receives, Timestamp::ZERO);
         assert_eq!(routes.get(&path(1)), Some(WorkerId(2)));
-        assert_eq!(routes.order.len(), ROUTES_MAX);
+        assert_eq!(routes.open.order.len(), ROUTES_MAX);
+    }
+
+    #[test]
+    fn whoever_forges_addresses_pushes_no_client_out() {
+        let mut routes = Routes::default();
+        routes.learn(path(0), OTHER, Proof::Receives, Timestamp::ZERO);
+        for port in ports(2 * ROUTES_UNOPENED_MAX) {
+            routes.learn(path(port), WorkerId(2), Proof::Sends, Timestamp::ZERO);
+        }
+        assert_eq!(routes.get(&path(0)), Some(OTHER), "nor takes its path");
+        assert!(routes.unopened.rows.len() <= ROUTES_UNOPENED_MAX);
+        assert!(routes.unopened.order.len() <= ROUTES_UNOPENED_MAX);
+    }
+
+    #[test]
+    fn what_another_workers_peer_proves_is_held_until_it_is_gone_or_silent() {
+        for proof in [Proof::Sends, Proof::Receives] {
+            let mut routes = Routes::default();
+            routes.learn(path(1), OTHER, proof, Timestamp::ZERO);
+            let late = Timestamp::ZERO + PATH_HELD_TIME;
+            assert!(routes.is_held(&path(1), Timestamp::from_millis(11_999)));
+            assert!(!routes.is_held(&path(1), late));
+            assert!(!routes.is_held(&path(2), Timestamp::ZERO));
+            routes.learn(path(1), OTHER, proof, late);
+            routes.forget(&path(1), WorkerId(2));
+            assert!(routes.is_held(&path(1), late));
+            routes.forget(&path(1), OTHER);
+            assert!(!routes.is_held(&path(1), late) && routes.get(&path(1)).is_none());
+        }
     }
 
     #[test]
     fn a_path_is_held_while_its_owner_proves_it() {
-        let peer = |index| PeerId { worker: WorkerId(0), index };
-        let (start, again) = (Timestamp::ZERO, Timestamp::from_millis(5000));
+        let (start, again) = (Timestamp::ZERO, Timestamp::from_millis(3000));
         let mut paths = Paths::default();
-        assert!(paths.claim(path(1), peer(0), start));
-        assert!(!paths.claim(path(1), peer(1), again));
-        assert!(paths.claim(path(1), peer(0), again));
-        assert!(!paths.claim(path(1), peer(1), start + PATH_HELD_TIME));
-        assert_eq!(paths.get(&path(1)), Some(peer(0)));
-        assert!(paths.claim(path(1), peer(1), again + PATH_HELD_TIME));
+        let mut claim = |number, at| paths.claim(path(1), peer(number), Proof::Sends, at);
+        assert_eq!(claim(0, start), Claimed::News);
+        assert_eq!(claim(1, again), Claimed::Refused);
+        assert_eq!(claim(0, again), Claimed::Kept);
+        assert_eq!(claim(1, start + PATH_HELD_TIME), Claimed::Refused);
+        assert_eq!(claim(1, again + PATH_HELD_TIME), Claimed::News);
         assert_eq!(paths.get(&path(1)), Some(peer(1)));
-        paths.remove(&path(1), peer(1));
-        assert!(
-            paths.claim(path(1), peer(0), again + PATH_HELD_TIME),
-            "free when its owner is gone"
-        );
+        assert!(!paths.remove(&path(1), peer(0)) && paths.remove(&path(1), peer(1)));
+        let free = paths.claim(path(1), peer(0), Proof::Sends, again + PATH_HELD_TIME);
+        assert_eq!(free, Claimed::News, "free when its owner is gone");
+    }
+
+    #[test]
+    fn others_are_told_of_a_path_when_it_is_new_or_shown_or_a_while_has_passed() {
+        let mut paths = Paths::default();
+        let mut claim = |proof, at| paths.claim(path(1), peer(0), proof, at);
+        let start = Timestamp::from_millis(7);
+        assert_eq!(claim(Proof::Sends, start), Claimed::News);
+        assert_eq!(claim(Proof::Sends, start), Claimed::Kept);
+        assert_eq!(claim(Proof::Receives, start), Claimed::News);
+        let mut told = 0;
+        for second in 0..60 {
+            let at = start + std::time::Duration::from_secs(second);
+            told += usize::from(claim(Proof::Receives, at) == Claimed::News);
+        }
+        assert_eq!(told, 60 / PATH_TOLD_EVERY.as_secs() as usize - 1);
     }
 
     #[test]
     fn a_path_that_became_another_peers_stays() {
         let (old, new) = (0, 1);
-        let peer = |index| PeerId { worker: WorkerId(0), index };
         let mut paths = Paths::default();
-        assert!(paths.claim(path(1), peer(old), Timestamp::ZERO));
-        assert!(paths.claim(path(1), peer(new), Timestamp::ZERO + PATH_HELD_TIME));
-        paths.remove(&path(1), peer(old));
+        let held = Timestamp::ZERO + PATH_HELD_TIME;
+        assert_eq!(paths.claim(path(1), peer(old), Proof::Sends, Timestamp::ZERO), Claimed::News);
+        assert_eq!(paths.claim(path(1), peer(new), Proof::Sends, held), Claimed::News);
+        assert!(!paths.remove(&path(1), peer(old)));
         assert_eq!(paths.get(&path(1)), Some(peer(new)));
     }
 }

@@ -19,6 +19,7 @@ use sfu::forward::PeerSlot;
 use super::Channel;
 use super::allowance::Allowance;
 use super::lag::RoomLag;
+use super::path::Proof;
 use super::pile::Pile;
 use super::queue::{Queue, Waiting};
 use crate::limits::PATHS_PROVEN_MAX;
@@ -81,6 +82,11 @@ impl Seat {
         }
         let unused = self.paths.iter().position(|path| Some(*path) != self.destination)?;
         self.paths.remove(unused)
+    }
+
+    /// What the client has proven of a path that it sends over.
+    pub(super) fn proof(&self, path: &Path, now: Timestamp) -> Proof {
+        if self.peer.is_open(path, now) { Proof::Receives } else { Proof::Sends }
     }
 
     /// A path that is no more.

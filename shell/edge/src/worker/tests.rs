@@ -298,10 +298,9 @@ fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
     guests.extend((2..=12).map(|index| Guest::new(&house, index)));
     connect(&mut guests);
     let paths = u64::try_from(guests.len()).unwrap();
-    assert_eq!(
-        house.node.metrics.hops_made.total(),
-        hops + paths - 1,
-        "a word about each path and no datagram"
+    assert!(
+        house.node.metrics.hops_made.total() <= hops + 2 * paths,
+        "a word about each path, another once it is open, and no datagram"
     );
 
     // From now on the kernel divides them among both.
@@ -323,7 +322,7 @@ fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
         }
     }
     assert!(
-        house.node.metrics.hops_made.total() > hops + 2 * paths,
+        house.node.metrics.hops_made.total() > hops + 4 * paths,
         "some arrive at the other worker now"
     );
     assert_eq!(house.node.metrics.datagrams_unproven.total(), 0, "where their owner was known");

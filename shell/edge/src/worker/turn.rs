@@ -26,7 +26,7 @@ use super::busy::Busy;
 use super::hop::{self, Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
-use super::path::{Paths, Routes};
+use super::path::{Claimed, Paths, Routes};
 use super::pile::Pile;
 use super::seat::Seat;
 use super::steering::Steering;
@@ -372,7 +372,8 @@ impl Worker {
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
             }
-            Hop::Owned(path, owner) => self.routes.learn(*path, *owner),
+            Hop::Owned(path, owner, proof) => self.routes.learn(*path, *owner, *proof, now),
+            Hop::Disowned(path, owner) => self.routes.forget(path, *owner),
         }
     }
 
@@ -402,7 +403,8 @@ impl Worker {
     /// A connection is no more.
     fn lose(&mut self, path: &Path) {
         let Some(peer) = self.outlet.connections.remove(path) else { return };
-        self.paths.remove(path, peer);
+        // No other worker knows of it: it is not over UDP.
+        let _is_its: bool = self.paths.remove(path, peer);
         if let Some(seat) = self.seats.get_mut(&peer) {
             seat.lose(path);
         }
@@ -554,7 +556,6 @@ impl Worker {
                 self.check(now, owner, path, datagram);
             }
             Some(owner) if !hopped => {
-                self.routes.learn(path, owner.worker);
                 self.outlet.hops.datagram(owner.worker, path.remote, path.local, datagram);
             }
             Some(_) | None => self.metrics.knocks_foreign.count(),
@@ -596,17 +597,21 @@ impl Worker {
                 Output::Transmit(transmit) => {
                     let path = transmit.path;
                     if transmit.verifies_remote {
-                        let is_new = self.paths.get(&path) != Some(id);
-                        if !self.paths.claim(path, id, now) {
+                        let proof = seat.proof(&path, now);
+                        let claimed = if self.routes.is_held(&path, now) {
+                            Claimed::Refused
+                        } else {
+                            self.paths.claim(path, id, proof, now)
+                        };
+                        if claimed == Claimed::Refused {
                             self.metrics.paths_contested.count();
                             continue;
                         }
-                        if is_new && path.carrier.is_udp() {
-                            self.outlet.hops.own(path, self.id);
+                        if claimed == Claimed::News && path.carrier.is_udp() {
+                            self.outlet.hops.own(path, self.id, proof);
                         }
                         if let Some(old) = seat.prove(path, now) {
-                            self.paths.remove(&old, id);
-                            self.outlet.connections.remove(&old);
+                            lose(&mut self.paths, &mut self.outlet, id, &old);
                         }
                     }
                     self.outlet.datagram(path, &transmit.datagram);
@@ -686,8 +691,7 @@ impl Worker {
             seat.give_back(&mut self.pile);
             self.timers.remove(&(seat.wake, id));
             for path in &seat.paths {
-                self.paths.remove(path, id);
-                self.outlet.connections.remove(path);
+                lose(&mut self.paths, &mut self.outlet, id, path);
             }
             if self.seats.is_empty() {
                 self.steering.note(self.id, false, &self.outlet.sockets);
@@ -702,6 +706,14 @@ impl Worker {
             self.guard(|worker| worker.close(now, peer));
         }
     }
+}
+
+/// A path is a peer's no more.
+fn lose(paths: &mut Paths, outlet: &mut Outlet, peer: PeerId, path: &Path) {
+    if paths.remove(path, peer) && path.carrier.is_udp() {
+        outlet.hops.disown(*path, peer.worker);
+    }
+    outlet.connections.remove(path);
 }
 
 /// How long a worker rests after a turn that took so long: not at all when it has more than enough to do.
@@ -755,11 +767,12 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use model::CallContent;
-    use peer::{Fingerprint, IceCredentials};
+    use peer::{Fingerprint, IceCredentials, Peer, Remote};
 
     use super::*;
     use crate::limits::WAITING_BYTES_MAX;
     use crate::sys;
+    use crate::worker::path::Proof;
     use crate::worker::{Channel, Crowd, RoomLag};
 
     const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -797,13 +810,17 @@ mod tests {
         PeerId { worker: WorkerId(0), index }
     }
 
+    fn named(ufrag: &str) -> IceCredentials {
+        IceCredentials { ufrag: ufrag.into(), pwd: "p".repeat(22).into() }
+    }
+
+    /// Its name is one of the door's, and its client's is `ours`.
     fn add(worker: &mut Worker, index: u32) {
-        let ice = IceCredentials { ufrag: "ufrag".into(), pwd: "p".repeat(22).into() };
         let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
         let new = NewPeer {
             peer: peer(index),
-            local: ice.clone(),
-            remote: ice,
+            local: named(&worker.door.mint(peer(index), 0)),
+            remote: named("ours"),
             fingerprint,
             lag: RoomLag::default(),
         };
@@ -860,6 +877,48 @@ mod tests {
             knock(&mut worker, [198, 51, net, 7]);
         }
         assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
+    }
+
+    /// A check of a peer's client over some path.
+    fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
+        let theirs = named(&worker.door.mint(peer(index), 0));
+        let server = Remote { ice: theirs, fingerprint: worker.factory.fingerprint().clone() };
+        let now = worker.now();
+        let mut client = Peer::client(&worker.factory, &named("ours"), &server, path, now).unwrap();
+        client.handle_timeout(now);
+        let Output::Transmit(check) = client.poll() else { panic!("it asks nothing") };
+        check.datagram
+    }
+
+    /// Or who forges an address would take away what comes from there.
+    #[test]
+    fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
+        const OTHER: WorkerId = WorkerId(1);
+        let (mut worker, _hub) = worker();
+        add(&mut worker, 0);
+        let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
+        let check = check(&worker, 0, path);
+        for proof in [Proof::Sends, Proof::Receives] {
+            let now = worker.now();
+            worker.land(now, &Hop::Owned(path, OTHER, proof));
+            worker.take(now, path, Datagram::Stun, &check, false);
+            assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (None, Some(OTHER)));
+        }
+        assert_eq!(worker.metrics.paths_contested.total(), 2);
+        let now = worker.now();
+        worker.land(now, &Hop::Disowned(path, OTHER));
+        worker.take(now, path, Datagram::Stun, &check, false);
+        assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
+    }
+
+    #[test]
+    fn a_knock_that_nobody_authenticated_teaches_no_route() {
+        let (mut worker, _hub) = worker();
+        let name = worker.door.mint(PeerId { worker: WorkerId(1), index: 0 }, 0);
+        let request = BindingRequest { local_ufrag: name.as_bytes() };
+        let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
+        worker.knock(worker.now(), path, request, &[], false);
+        assert_eq!(worker.routes.get(&path), None);
     }
 
     #[test]
