@@ -46,8 +46,8 @@ impl Hub {
         if let Asked::UpdateMetadata(update) = &asked {
             crate::sabotage::panic_if_asked("hub", update.metadata.as_bytes());
         }
-        // Without pings a client gives up, and nobody else is charged for leaving. What a permission and a resume cost is
-        // found later, and nothing of them may be lost.
+        // Without pings a client gives up, and nobody else is charged for leaving. What a permission and a resume cost
+        // is found later, and nothing of them may be lost.
         let is_free = matches!(
             asked,
             Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_) | Asked::SubscriptionPermission(_)
