@@ -334,8 +334,7 @@ pub struct Control {
     tracks: BTreeMap<TrackId, Publication>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     timers: BTreeSet<(Timestamp, Timer)>,
-    /// Tracks of which somebody may want another quality: weighed once when an input has been taken, since all
-    /// receivers of a track together are many.
+    /// Tracks of which somebody wants another quality: weighed once when an input has been taken.
     unweighed: BTreeSet<TrackId>,
     outputs: VecDeque<Output>,
     rooms_made: u32,

@@ -194,7 +194,8 @@ impl Control {
             return;
         };
         participant.wishes.insert(track, wanted);
-        if wanted && participant.adaptive_stream {
+        let is_anew = !participant.subscriptions.contains_key(&track);
+        if wanted && is_anew && participant.adaptive_stream {
             // An adaptive client that subscribes anew says again what it shows only when it sees a
             // picture, so a pause of before must not outlast the subscription.
             participant

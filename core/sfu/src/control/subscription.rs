@@ -72,6 +72,8 @@ pub struct Subscription {
     pub(super) placement: Option<Placement>,
     /// What its worker was told.
     pub(super) limit: Option<Layer>,
+    /// What the publication counts it for.
+    pub(super) wanted: Quality,
 }
 
 impl Control {
@@ -158,7 +160,9 @@ impl Control {
         };
         subscriber.subscriptions.insert(track, subscription);
         publication.subscribers.insert(peer, subscription);
-        let held = Subscription { subscription, peer, track, placement: None, limit: None };
+        let wanted = publication.quality(subscriber.settings(track));
+        publication.dynacast.count(None, Some(wanted));
+        let held = Subscription { subscription, peer, track, placement: None, limit: None, wanted };
         self.subscriptions.insert(subscription, held);
         self.outputs.push_back(Output::Wanted(subscription));
         let publisher = publication.peer;
@@ -187,6 +191,7 @@ impl Control {
         }
         if let Some(publication) = self.tracks.get_mut(&held.track) {
             publication.subscribers.remove(&held.peer);
+            publication.dynacast.count(Some(held.wanted), None);
             let sid = publication.sid.clone();
             self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
         }
@@ -306,21 +311,26 @@ impl Control {
     /// What `peer` wants of `track` may have changed.
     pub(super) fn apply_settings(&mut self, peer: PeerId, track: TrackId) {
         let (Some(subscriber), Some(publication)) =
-            (self.participants.get(&peer), self.tracks.get(&track))
+            (self.participants.get(&peer), self.tracks.get_mut(&track))
         else {
             return;
         };
-        let limit = publication.limit(subscriber.settings(track));
+        let settings = subscriber.settings(track);
+        let (limit, wanted) = (publication.limit(settings), publication.quality(settings));
         let held = publication.subscribers.get(&peer).and_then(|id| self.subscriptions.get_mut(id));
         let Some(held) = held else {
             return;
         };
+        if held.wanted != wanted {
+            publication.dynacast.count(Some(held.wanted), Some(wanted));
+            held.wanted = wanted;
+            self.unweighed.insert(track);
+        }
         if held.placement.is_some() && held.limit != limit {
             held.limit = limit;
             let subscription = held.subscription;
             self.instruct(peer.worker, Instruction::Limit { subscription, layer: limit });
         }
-        self.unweighed.insert(track);
     }
 
     /// Tells publishers of the highest quality that anybody wants of their tracks, when it is time.
@@ -331,23 +341,13 @@ impl Control {
     }
 
     fn weigh(&mut self, now: Timestamp, track: TrackId) {
-        let Some(publication) = self.tracks.get(&track) else {
+        let Some(publication) = self.tracks.get_mut(&track) else {
             return;
         };
         if publication.kind != TrackKind::Video || !publication.is_live() {
             return;
         }
-        let wanted = publication
-            .subscribers
-            .keys()
-            .filter_map(|peer| self.participants.get(peer))
-            .map(|subscriber| publication.quality(subscriber.settings(track)))
-            .max()
-            .unwrap_or(Quality::Off);
-        let Some(publication) = self.tracks.get_mut(&track) else {
-            return;
-        };
-        match publication.dynacast.weigh(now, wanted) {
+        match publication.dynacast.weigh(now) {
             Decision::Keep => {}
             Decision::Tell(quality) => {
                 self.outputs.push_back(Output::QualityWanted { track, quality });

@@ -831,6 +831,85 @@ fn the_publisher_is_told_the_highest_quality_that_anybody_wants() {
 }
 
 #[test]
+fn settings_that_ask_for_no_other_quality_are_not_weighed() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    let track = node.camera(alice, "c");
+    node.place(bob, track);
+    let low = Settings { want: Want::Quality(Quality::Low), fps: 0 };
+    let slow = Settings { fps: 8, ..low };
+    for (settings, weighed, instructions) in [
+        (Settings::LARGEST, 0, 0),
+        (low, 1, 1),
+        (low, 0, 0),
+        (slow, 0, 1),
+        (slow, 0, 0),
+        (Settings::LARGEST, 1, 1),
+    ] {
+        node.control.take(node.now, Input::Settings { peer: bob, track, settings });
+        assert_eq!(node.control.unweighed.len(), weighed, "{settings:?}");
+        node.control.weigh_dynacast(node.now);
+        node.drain();
+        assert_eq!(node.instructions().len(), instructions, "{settings:?}");
+    }
+}
+
+/// The highest quality that anybody wants is what is counted, whatever has come before.
+#[test]
+fn what_is_counted_of_wishes_is_what_a_look_at_all_receivers_finds() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let tracks = [node.camera(alice, "c"), node.camera(alice, "d"), node.microphone(alice, "m")];
+    let mut state = 7_u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % below
+    };
+    let wants = [
+        Want::Nothing,
+        Want::Quality(Quality::Low),
+        Want::Quality(Quality::High),
+        Want::Size(Size { width: 320, height: 180 }),
+        Want::Size(Size { width: 640, height: 360 }),
+    ];
+    for step in 0..4000 {
+        let peers: Vec<PeerId> = node.control.participants.keys().copied().collect();
+        let peer = peers[random(peers.len().try_into().unwrap()) as usize];
+        let track = tracks[random(3) as usize];
+        match random(20) {
+            0 if peers.len() < 8 => {
+                let adaptive_stream = random(2) == 0;
+                let name = format!("p{step}");
+                node.active(Join { adaptive_stream, ..join("red", &name) });
+            }
+            1 if peer != alice => node.tell(Input::Depart(peer, DepartureReason::Left)),
+            2..=4 => node.tell(Input::Wish { peer, track, wanted: random(2) == 0 }),
+            5 => {
+                let size = Size { width: 1280, height: [0, 180, 720][random(3) as usize] };
+                node.tell(Input::Resize { peer: alice, track, size });
+            }
+            6 => {
+                let everyone = random(2) == 0;
+                let allowance = if everyone { Allowance::Everyone } else { Allowance::nobody() };
+                node.tell(Input::Allow(alice, allowance));
+            }
+            _ => {
+                let want = wants[random(5) as usize];
+                node.tell(Input::Settings { peer, track, settings: Settings { want, fps: 0 } });
+            }
+        }
+        for publication in node.control.tracks.values() {
+            let receivers = publication.subscribers.keys();
+            let settings =
+                receivers.map(|peer| node.control.participants[peer].settings(publication.track));
+            let found = settings.map(|settings| publication.quality(settings)).max();
+            assert_eq!(publication.dynacast.wanted(), found.unwrap_or(Quality::Off), "{step}");
+        }
+    }
+}
+
+#[test]
 fn muting_is_told_to_the_worker_and_the_room_once() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));

@@ -20,8 +20,8 @@ use wire::sdp::CandidateTransport;
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
-    BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_NAMED_MAX,
-    TRACKS_TOLD_PER_REQUEST,
+    BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, REQUESTS_BURST, SWITCHES_MAX,
+    SYNC_NAMES_PER_REQUEST, TRACKS_NAMED_MAX, TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -46,12 +46,12 @@ impl Hub {
         if let Asked::UpdateMetadata(update) = &asked {
             crate::sabotage::panic_if_asked("hub", update.metadata.as_bytes());
         }
-        // Without pings a client gives up, and nobody else is charged for leaving. What a permission costs is found
-        // later, and nothing of it may be lost.
+        // Without pings a client gives up, and nobody else is charged for leaving. What a permission and a resume cost
+        // is found later, and nothing of them may be lost.
         let is_free = matches!(
             asked,
             Asked::Leave(_) | Asked::Ping(_) | Asked::PingReq(_) | Asked::SubscriptionPermission(_)
-        );
+        ) || (matches!(asked, Asked::SyncState(_)) && !seat.is_synced);
         if !is_free && !seat.requests.take(now, cost(&asked)) {
             return self.metrics.requests_over_rate.count();
         }
@@ -249,13 +249,18 @@ impl Hub {
         }
     }
 
-    /// What the client believes, after a resume. It may ask for much, so a session says it once.
+    /// What the client believes, after a resume. It may ask for much, so a session says it once, and pays for it as far
+    /// as it can: no resume is refused for what it costs.
     pub(super) fn sync(&mut self, peer: PeerId, state: &proto::SyncState) {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
         if std::mem::replace(&mut seat.is_synced, true) {
             return self.metrics.requests_ignored.count();
+        }
+        let mut price = sync_price(state);
+        while price > 0 && !seat.requests.take(self.now, price) {
+            price /= 2;
         }
         let knows = |published: &proto::TrackPublishedResponse| {
             let sid = published.track.as_ref().map(|track| track.sid.as_str());
@@ -388,6 +393,19 @@ impl Hub {
     pub(super) fn simulate_speaker(&mut self, peer: PeerId, level: f32) {
         self.tell_speakers(peer, &[Speaker { peer, level }]);
     }
+}
+
+/// Its share of a request for each name in it.
+fn sync_price(state: &proto::SyncState) -> u32 {
+    let wishes = state.subscription.iter().flat_map(|update| {
+        let listed = update.participant_tracks.iter().map(|tracks| tracks.track_sids.len());
+        listed.chain([update.track_sids.len()])
+    });
+    let named = state.publish_tracks.len()
+        + state.track_sids_disabled.len()
+        + state.datachannel_receive_states.len()
+        + wishes.sum::<usize>();
+    u32::try_from(1 + named / SYNC_NAMES_PER_REQUEST).unwrap_or(u32::MAX).min(REQUESTS_BURST)
 }
 
 /// What a request costs: one, or one for each track that it names, or more if it is long. LiveKit's clients name a track

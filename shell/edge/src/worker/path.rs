@@ -254,9 +254,9 @@ mod tests {
         let mut told = 0;
         for second in 0..60 {
             let at = start + std::time::Duration::from_secs(second);
-            told += usize::from(claim(Proof::Receives, at) == Claimed::News);
+            told += u64::from(claim(Proof::Receives, at) == Claimed::News);
         }
-        assert_eq!(told, 60 / PATH_TOLD_EVERY.as_secs() as usize - 1);
+        assert_eq!(told, 60 / PATH_TOLD_EVERY.as_secs() - 1);
     }
 
     #[test]

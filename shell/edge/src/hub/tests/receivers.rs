@@ -1,7 +1,7 @@
 //! Whom participants let receive their tracks, and what answers to much that is asked at once.
 
 use super::*;
-use crate::limits::REFUSALS_MAX;
+use crate::limits::{REFUSALS_MAX, REQUESTS_BURST, SYNC_NAMES_PER_REQUEST};
 
 pub(super) fn only(names: impl Iterator<Item = String>) -> Asked {
     let entry = |name| proto::TrackPermission {
@@ -130,6 +130,45 @@ fn many_refusals_to_one_request_cut_nobody() {
     assert!(bob.told().len() < OUTBOX_MAX);
     node.ask(&bob, Asked::PingReq(proto::Ping::default()));
     assert!(first!(bob.told(), Told::PongResp(_) => ()).is_some());
+}
+
+/// Requests that somebody may make now; it makes them.
+fn spend(node: &mut Node, client: &Client) -> u32 {
+    let (peer, now) = (node.peer(client), node.now);
+    let requests = &mut node.hub.seats.get_mut(&peer).unwrap().requests;
+    (0..).take_while(|_| requests.take(now, 1)).count().try_into().unwrap()
+}
+
+#[test]
+fn a_resume_pays_for_what_it_names_and_is_served_though_it_cannot() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let bob = node.active("bob");
+    node.publish(&alice);
+    let sids = alice.told().into_iter().filter_map(|told| {
+        if let Told::TrackPublished(it) = told { Some(it.track.unwrap().sid) } else { None }
+    });
+    let [sound, picture] = sids.collect::<Vec<_>>().try_into().unwrap();
+    let unwanted = |sid| proto::SyncState {
+        track_sids_disabled: (0..1000).map(|number| format!("TR_{number}")).collect(),
+        subscription: Some(proto::UpdateSubscription {
+            track_sids: vec![sid],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    node.ask(&bob, Asked::SyncState(unwanted(sound)));
+    assert_eq!(received(&node, &bob), 1);
+    let price = u32::try_from(1 + 1001 / SYNC_NAMES_PER_REQUEST).unwrap();
+    assert_eq!(spend(&mut node, &bob), REQUESTS_BURST - price);
+    // A session says it once; whoever says it again pays as for anything.
+    node.ask(&bob, Asked::SyncState(unwanted(picture.clone())));
+    assert_eq!((received(&node, &bob), node.hub.metrics.requests_over_rate.total()), (1, 1));
+    let sid = node.hub.control.participant(node.peer(&bob)).unwrap().sid.to_string();
+    let bob = node.knock(token("bob", "red"), resuming(&sid)).expect("resumed");
+    spend(&mut node, &bob);
+    node.ask(&bob, Asked::SyncState(unwanted(picture)));
+    assert_eq!((received(&node, &bob), node.hub.metrics.requests_over_rate.total()), (0, 1));
 }
 
 #[test]
