@@ -152,6 +152,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
     scenario("replay", "python/replay.py", 60),
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
+    scenario("stolen_path", "python/stolen_path.py", 90).over(SPREAD, "hops_made"),
     scenario("panic", "python/panic.py", 90).over(SPREAD_WITH_METRICS, "packets_relayed").fragile(),
     scenario("abuse", "python/abuse.py", 60),
     scenario("insistence", "python/insistence.py", 120),

@@ -6,10 +6,13 @@ Source: packet(7), raw(7), RFC 791, RFC 768, RFC 7983 (how STUN, DTLS and media 
 from __future__ import annotations
 
 import ctypes
+import hmac
+import secrets
 import socket
 import struct
 import threading
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,3 +171,24 @@ class Forger:
         self._socket.sendto(ip + udp + payload, (target[0], 0))
         self.sent += 1
         self.bytes += len(payload)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("!HH", kind, len(value)) + value + b"\0" * (-len(value) % 4)
+
+
+def knock(username: bytes, password: bytes | None) -> bytes:
+    """A binding request of ICE (RFC 8445 §7.2.2), signed with a password or with nonsense."""
+
+    transaction = secrets.token_bytes(12)
+
+    def head(length: int) -> bytes:
+        return struct.pack("!HHI", 1, length, 0x2112A442) + transaction
+
+    body = _attribute(0x0006, username) + _attribute(0x0024, b"\x6e\xff\xff\xff") + _attribute(0x802A, b"\1" * 8)
+    body += _attribute(0x0025, b"")
+    signed = head(len(body) + 24) + body
+    tag = hmac.new(password, signed, "sha1").digest() if password is not None else b"\x5a" * 20
+    body += _attribute(0x0008, tag)
+    checksum = zlib.crc32(head(len(body) + 8) + body) ^ 0x5354554E
+    return head(len(body) + 8) + body + _attribute(0x8028, struct.pack("!I", checksum))

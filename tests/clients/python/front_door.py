@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hmac
 import json
 import os
 import resource
@@ -26,7 +25,7 @@ import aiohttp
 from client import (
     SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, upgrade,
 )  # fmt: skip
-from datagrams import Address, Forger, Tap, cable, datagrams_in
+from datagrams import Address, Forger, Tap, cable, datagrams_in, knock
 from livekit import api
 from livekit.protocol import rtc as wire
 from stranger import STRANGER_BYTES_MAX, over_tcp, request
@@ -83,25 +82,6 @@ async def flood(count: int) -> dict:
     printed, _ = await process.communicate()
     check(process.returncode == 0, "the sender went through")
     return json.loads(printed)
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("!HH", kind, len(value)) + value + b"\0" * (-len(value) % 4)
-
-
-def knock(username: bytes, password: bytes | None) -> bytes:
-    """A binding request of ICE (RFC 8445 §7.2.2), signed with a password or with nonsense."""
-
-    def head(length: int) -> bytes:
-        return struct.pack("!HHI", 1, length, 0x2112A442) + b"transaction!"
-
-    body = attribute(0x0006, username) + attribute(0x0024, b"\x6e\xff\xff\xff") + attribute(0x802A, b"\1" * 8)
-    body += attribute(0x0025, b"")
-    signed = head(len(body) + 24) + body
-    tag = hmac.new(password, signed, "sha1").digest() if password is not None else b"\x5a" * 20
-    body += attribute(0x0008, tag)
-    checksum = zlib.crc32(head(len(body) + 8) + body) ^ 0x5354554E
-    return head(len(body) + 8) + body + attribute(0x8028, struct.pack("!I", checksum))
 
 
 def username_of(request: bytes) -> bytes | None:

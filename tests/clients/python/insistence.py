@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, until, upgrade,
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, sound_offer, until,
+    upgrade,
 )  # fmt: skip
 from livekit import api, rtc
 from livekit.protocol import models, rtc as wire
@@ -75,21 +76,6 @@ class Reader:
         self.stream.close()
 
 
-def offer(tracks: int) -> wire.SignalRequest:
-    """The sound of so many tracks, from a client that will not connect."""
-    fingerprint = ":".join(["AA"] * 32)
-    head = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {' '.join(map(str, range(tracks)))}\r\n"
-    sections = (
-        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n"
-        f"a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n"
-        f"a=mid:{number}\r\na=sendonly\r\na=msid:- {cid(number)}\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
-        f"a=ssrc:{1000 + number} cname:x\r\n"
-        for number in range(tracks)
-    )
-    described = wire.SessionDescription(type="offer", sdp=head + "".join(sections), id=tracks)
-    return wire.SignalRequest(offer=described)
-
-
 def cid(number: int) -> str:
     return f"c{number:03d}".ljust(NAME_BYTES, "x")
 
@@ -106,7 +92,8 @@ async def publish_much(mallory: aiohttp.ClientWebSocketResponse) -> str:
             told = wire.SignalResponse.FromString((await mallory.receive(timeout=5)).data)
             if told.WhichOneof("message") == "track_published":
                 sids.append(told.track_published.track.sid)
-        await mallory.send_bytes(offer(first + 20).SerializeToString())
+        offered = sound_offer([cid(number) for number in range(first + 20)])
+        await mallory.send_bytes(offered.SerializeToString())
         await asyncio.sleep(0.3)
     return sids[0]
 
