@@ -76,6 +76,13 @@ impl RoomAnswers {
 }
 
 impl Wanted {
+    /// The same and as much again, since a room to which many come at once grows while they wait.
+    #[must_use]
+    pub fn with_margin(self) -> Self {
+        let most = u32::try_from(ANSWERS_ROOM_BYTES_MAX).unwrap_or(u32::MAX);
+        Self { len: self.len.saturating_mul(2).min(most), ..self }
+    }
+
     /// Waits for it, behind whoever has waited for longer.
     pub async fn wait(self) -> AnswerPart {
         let RoomAnswers { room, node } = self.of;

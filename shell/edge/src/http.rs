@@ -9,7 +9,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -28,7 +28,7 @@ use wire::token::{TokenError, TokenKind, VerifiedToken};
 
 use crate::api::Api;
 use crate::config::Limits;
-use crate::limits::{ANSWER_WAIT_MAX, HEAD_MAX, OUTBOX_MAX};
+use crate::limits::{HEAD_MAX, OUTBOX_MAX};
 use crate::listener::{Phase, Seats};
 use crate::metrics::Metrics;
 use crate::networks::{Networks, Whereabouts};
@@ -287,11 +287,11 @@ impl Front {
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let (cut, is_cut) = oneshot::channel();
         let knock = Box::new(Knock { token: visitor.token, join, outbox, cut, part: None });
-        let hub = self.hub.clone();
+        let (hub, answer_wait) = (self.hub.clone(), self.limits.answer_wait);
         // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
         // admission by then on its way must still reach its end and be dropped there.
         let knocking = tokio::spawn(async move {
-            let session = knock_until_answered(&hub, knock).await;
+            let session = knock_until_answered(&hub, knock, answer_wait).await;
             session.map(|session| Admission { session, hub })
         });
         match knocking.await {
@@ -361,9 +361,10 @@ impl Front {
 async fn knock_until_answered(
     hub: &mpsc::Sender<ToHub>,
     mut knock: Box<Knock>,
+    time_max: Duration,
 ) -> Result<SessionId, Refusal> {
     const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
-    let until = tokio::time::Instant::now() + ANSWER_WAIT_MAX;
+    let until = tokio::time::Instant::now() + time_max;
     loop {
         let (reply, answer) = oneshot::channel();
         hub.send(ToHub::Knock(knock, reply)).await.map_err(|_| STOPPING)?;

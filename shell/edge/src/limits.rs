@@ -71,8 +71,8 @@ pub const JOIN_BYTES_PRICE_MAX: u64 = JOINS_BURST / 10;
 pub const ANSWERS_BYTES_MAX: usize = 128 << 20;
 
 /// Of these, of one room, and so of one answer: half, so that one full of such people keeps nobody out of the others;
-/// 110 participants with the largest profiles. A room of 3,000 is answered with 6 MiB, of which 1 MiB is written: when
-/// all come back at once, ten may be put together and sixty written, twice what the hub gets done in a second.
+/// 110 participants with the largest profiles. A room of 3,000 is answered with 1.6 MiB, of which half a megabyte is
+/// written: when all come back at once, forty may be put together, what the hub does in a second.
 pub const ANSWERS_ROOM_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 2;
 
 /// Bytes of one that is not counted, so that it waits for nobody: of nine participants with two tracks, or sixty with
@@ -80,13 +80,14 @@ pub const ANSWERS_ROOM_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 2;
 /// fewer than their TLS takes.
 pub const ANSWER_SMALL: usize = 32 << 10;
 
-/// How long whoever comes waits for such room, before it is told to come again: a third of what clients wait for the
-/// answer.
-pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long whoever comes waits for such room, before it is told to come again: what the most patient clients wait for
+/// an answer, and longer than one who reads nothing holds its own ([`WRITE_TIME_MAX`]). When all of a large room come
+/// back, most of that is the hub's work for those before.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// Bytes that a participant takes in an answer beside its profile and tracks: 344 for itself, 256 for its identity at
-/// most, and what it may.
-pub const ANSWER_PARTICIPANT_BYTES: usize = 1 << 10;
+/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, and what
+/// it may.
+pub const ANSWER_PARTICIPANT_BYTES: usize = 512;
 
 /// The same of a track beside its names: 400 for itself and its codec, 256 for the client's name of it at most, six
 /// layers of 88, features.

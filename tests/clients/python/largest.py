@@ -34,7 +34,7 @@ REST_S = 3
 TALKATIVE, UNREAD = 10, 100
 ONE_GROWTH_KIB_MAX, ALL_GROWTH_KIB_MAX = 110 * 1024, 110 * 1024
 #: For the status of each of their requests, and for somebody else's whole join into a small room.
-ANSWER_S_MAX, JOIN_S_MAX = 15, 0.5
+ANSWER_S_MAX, JOIN_S_MAX = 25, 0.5
 #: For somebody else's ping.
 WAIT_MAX_S = 0.1
 

@@ -50,10 +50,10 @@ impl Hub {
                 "the room is full: its participants have more to say than can be told",
             ));
         }
-        if knock.part.as_ref().is_some_and(|part| part.len() >= weight) {
+        if knock.part.as_mut().is_some_and(|part| part.fit(weight)) {
             return Ok(None);
         }
-        // What it has waited for is too small by now.
+        // What it has waited for is too small by now, and there is no more.
         knock.part = None;
         let gathering = room.and_then(|room| self.gatherings.get(&room));
         let answers = gathering.map_or_else(|| self.answers.of_room(), |held| held.answers.clone());
@@ -62,7 +62,7 @@ impl Hub {
                 knock.part = Some(part);
                 Ok(None)
             }
-            Err(wanted) => Ok(Some(wanted)),
+            Err(wanted) => Ok(Some(wanted.with_margin())),
         }
     }
 
@@ -86,7 +86,10 @@ impl Hub {
         let tracks = participant.tracks.iter().filter_map(|track| seat.cards.get(track));
         let tracks = tracks.map(|card| ANSWER_TRACK_BYTES + card.name.len() + card.stream.len());
         let numbers = seat.client.capabilities.len() + seat.token.claims.kind_details.len();
-        profile_weight(&participant.profile) + numbers * size_of::<i32>() + tracks.sum::<usize>()
+        participant.identity.expose().len()
+            + profile_weight(&participant.profile)
+            + numbers * size_of::<i32>()
+            + tracks.sum::<usize>()
     }
 }
 
@@ -112,6 +115,7 @@ fn newcomer_weight(knock: &Knock) -> usize {
     let client = join.client_info.as_ref();
     let numbers = client.map_or(0, |client| client.capabilities.len()) + claims.kind_details.len();
     ANSWER_PARTICIPANT_BYTES
+        + claims.identity.len()
         + claims.name.len()
         + claims.metadata.len().max(join.metadata.len())
         + numbers * size_of::<i32>()

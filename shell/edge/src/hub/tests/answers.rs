@@ -1,5 +1,6 @@
 //! What those who join and resume are told of a room that has much to say, and do not read.
 
+use futures_util::FutureExt as _;
 use sfu::control::ProfileChange;
 
 use super::*;
@@ -181,10 +182,40 @@ fn memory(info: &proto::ParticipantInfo) -> usize {
 #[test]
 fn a_large_ordinary_room_costs_its_heads_alone() {
     let mut node = Node::new();
-    for number in 0..60 {
+    for number in 0..80 {
         node.active(&format!("p{number}"));
     }
     let room = node.hub.control.room_named(&RoomName::new("red")).unwrap().room;
     let weight = node.hub.answer_weight(room);
-    assert!(weight > ANSWER_SMALL && weight / crate::limits::JOIN_BYTES < 60, "{weight}");
+    assert!(weight > ANSWER_SMALL && weight / crate::limits::JOIN_BYTES < 80, "{weight}");
+}
+
+/// As after a restart of the server: each answer is longer than the one before, and somebody waits by then.
+#[test]
+fn who_has_waited_is_let_in_though_the_room_has_grown_meanwhile() {
+    let mut node = Node::new();
+    drop(speakers(&mut node, "red", 10));
+    let quiet = ["ada", "bob", "eve"].map(|name| {
+        let client = node.join(name);
+        node.peer(&client)
+    });
+    let gathering = node.hub.gatherings.values().next().unwrap();
+    let taken = gathering.answers.take(ANSWERS_ROOM_BYTES_MAX).unwrap();
+    let (outbox, _inbox) = mpsc::channel(OUTBOX_MAX);
+    let (cut, _is_cut) = oneshot::channel();
+    let (token, join) = (token("joe", "red"), joining(CHROMIUM_JOIN));
+    let (reply, mut verdict) = oneshot::channel();
+    let knock = Knock { token, join, outbox, cut, part: None };
+    node.tell(ToHub::Knock(Box::new(knock), reply));
+    let Ok(Verdict::Later(mut knock, wanted)) = verdict.try_recv() else { panic!("not later") };
+    drop(taken);
+    quiet.into_iter().for_each(|peer| speak(&mut node, peer));
+    knock.part = Some(wanted.wait().now_or_never().expect("they have read"));
+    // Others have taken the rest.
+    let gathering = node.hub.gatherings.values().next().unwrap();
+    let rest = ANSWERS_ROOM_BYTES_MAX - knock.part.as_ref().unwrap().len();
+    let _others = gathering.answers.take(rest).unwrap();
+    let (reply, mut verdict) = oneshot::channel();
+    node.tell(ToHub::Knock(knock, reply));
+    assert!(matches!(verdict.try_recv(), Ok(Verdict::Admitted(_))));
 }
