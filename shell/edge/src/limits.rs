@@ -64,9 +64,9 @@ pub const JOIN_BYTES: usize = 4 << 10;
 pub const JOIN_BYTES_PRICE_MAX: u64 = JOINS_BURST / 10;
 
 /// Bytes of all that participants who join or resume are told of their rooms and that is not written yet, each
-/// reckoned as it lies decoded until a task of its connection takes it, and as it is written from there on: it takes
-/// hundreds who read nothing, wherever their tokens come from, and they hold it for [`WRITE_TIME_MAX`], or
-/// [`CLOSE_TIME_MAX`] if they have come again. A task that turns one into a frame has both for as long: one for each
+/// reckoned as it lies decoded until a task of its connection takes it, and as it is written from there on. Whoever
+/// reads nothing, wherever its token comes from, holds its own for [`WRITE_TIME_MAX`], or [`CLOSE_TIME_MAX`] if it has
+/// come again. A task that turns one into a frame has both for as long: one for each
 /// control thread.
 pub const ANSWERS_BYTES_MAX: usize = 128 << 20;
 

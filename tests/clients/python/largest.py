@@ -28,9 +28,9 @@ GROWTH_KIB_MAX = 10 * 1024
 STAYING, STAYING_KIB_MAX = 40, 256
 #: After which nothing of who left is there, and what the server does not need has gone back to the system.
 REST_S = 3
-#: So many members say as much of themselves as they may, and so many join who read nothing of it. Of one token's, two
-#: or three seconds of what it may ask for are there at once; of all together `ANSWERS_ROOM_BYTES_MAX`, and what a control
-#: thread is putting into a frame, and as much is put together meanwhile.
+#: So many members say as much of themselves as they may, and so many join who read nothing of it. Of
+#: all their answers `ANSWERS_ROOM_BYTES_MAX` is there at once, beside what a control thread is putting into a frame, and
+#: what the heap keeps of those before.
 TALKATIVE, UNREAD = 10, 100
 ONE_GROWTH_KIB_MAX, ALL_GROWTH_KIB_MAX = 110 * 1024, 110 * 1024
 #: For the status of each of their requests, and for somebody else's whole join into a small room.
