@@ -156,7 +156,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("panic", "python/panic.py", 90).over(SPREAD_WITH_METRICS, "packets_relayed").fragile(),
     scenario("abuse", "python/abuse.py", 60),
     scenario("insistence", "python/insistence.py", 120),
-    scenario("largest", "python/largest.py", 90),
+    scenario("largest", "python/largest.py", 200),
     scenario("given_back", "python/given_back.py", 120),
     scenario("front_door", "python/front_door.py", 360).apart().scaled(),
     scenario("flood", "python/flood.py", 120).apart(),

@@ -83,6 +83,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// For a message to a client whose window is full.
     pub write_time: Duration,
+    /// How long whoever joins waits until others have read what they are told of large rooms.
+    pub answer_wait: Duration,
     /// For an answer of which the client takes nothing.
     pub unread_time: Duration,
     /// Between pings.
@@ -168,6 +170,7 @@ impl Limits {
         head_time: limits::HEAD_TIME_MAX,
         body_time: limits::BODY_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
+        answer_wait: limits::ANSWER_WAIT_MAX,
         unread_time: limits::UNREAD_TIME_MAX,
         ping_every: limits::PING_EVERY,
         silence: limits::SILENCE_MAX,

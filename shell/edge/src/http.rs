@@ -9,7 +9,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -18,6 +18,7 @@ use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout_at;
 use wire::access::Access;
 use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
@@ -33,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::networks::{Networks, Whereabouts};
 use crate::page;
 use crate::pulse::Pulse;
-use crate::session::{Decoding, Knock, Refusal, ToHub};
+use crate::session::{Decoding, Knock, Refusal, SessionId, ToHub, Verdict};
 use crate::socket::{Admission, Handshake, Seat};
 use crate::tls::Shown;
 use crate::visits::Visits;
@@ -99,6 +100,8 @@ enum Refused {
     Unavailable(&'static str),
     #[error("the node is too busy for newcomers: try again in a while, or another one")]
     Busy,
+    #[error("too much of what others are told of large rooms is unread: try again in a while")]
+    Crowded,
     #[error("too many wrong tokens came from your network: try again in a while")]
     TooManyWrong,
     #[error("too many requests to join with this token: try again in a while")]
@@ -283,17 +286,13 @@ impl Front {
         let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let (cut, is_cut) = oneshot::channel();
-        let knock = Box::new(Knock { token: visitor.token, join, outbox, cut });
-        let hub = self.hub.clone();
+        let knock = Box::new(Knock { token: visitor.token, join, outbox, cut, part: None });
+        let (hub, answer_wait) = (self.hub.clone(), self.limits.answer_wait);
         // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
         // admission by then on its way must still reach its end and be dropped there.
         let knocking = tokio::spawn(async move {
-            let (reply, answer) = oneshot::channel();
-            if hub.send(ToHub::Knock(knock, reply)).await.is_err() {
-                return Err(Refusal::Unavailable("node is stopping"));
-            }
-            let session = answer.await.map_err(|_| Refusal::Unavailable("node is stopping"))??;
-            Ok(Admission { session, hub })
+            let session = knock_until_answered(&hub, knock, answer_wait).await;
+            session.map(|session| Admission { session, hub })
         });
         match knocking.await {
             Ok(Ok(admission)) => Ok(Seat { upgrade, admission, outbox: messages, is_cut }),
@@ -355,6 +354,29 @@ impl Front {
             self.networks.showed_wrong_token(whereabouts);
         }
         believed.map_err(Disbelief::Wrong)
+    }
+}
+
+/// Knocks, and again when there is room for what is told of the room.
+async fn knock_until_answered(
+    hub: &mpsc::Sender<ToHub>,
+    mut knock: Box<Knock>,
+    time_max: Duration,
+) -> Result<SessionId, Refusal> {
+    const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
+    let until = tokio::time::Instant::now() + time_max;
+    loop {
+        let (reply, answer) = oneshot::channel();
+        hub.send(ToHub::Knock(knock, reply)).await.map_err(|_| STOPPING)?;
+        match answer.await.map_err(|_| STOPPING)? {
+            Verdict::Admitted(session) => return Ok(session),
+            Verdict::Refused(refusal) => return Err(refusal),
+            Verdict::Later(again, wanted) => {
+                knock = again;
+                let part = timeout_at(until, wanted.wait()).await;
+                knock.part = Some(part.map_err(|_| Refusal::Crowded)?);
+            }
+        }
     }
 }
 
@@ -433,6 +455,7 @@ impl From<Refusal> for Refused {
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
             Refusal::Busy => Self::Busy,
             Refusal::TooOften => Self::TooOften,
+            Refusal::Crowded => Self::Crowded,
         }
     }
 }
@@ -452,7 +475,7 @@ impl Refused {
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -462,6 +485,9 @@ impl Refused {
         }
         if matches!(self, Self::TooOften) {
             return metrics.joins_refused_rate.count();
+        }
+        if matches!(self, Self::Crowded) {
+            return metrics.joins_refused_crowded.count();
         }
         let counter = match self.status() {
             StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
@@ -480,7 +506,7 @@ impl Refused {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
         }
-        if matches!(self, Self::Busy | Self::TooManyWrong | Self::TooOften) {
+        if matches!(self, Self::Busy | Self::Crowded | Self::TooManyWrong | Self::TooOften) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         if matches!(self, Self::TooOften) {

@@ -10,6 +10,7 @@
 //! Source: LiveKit `pkg/rtc/{room,participant}.go`, `pkg/rtc/signalling/signalhandler.go`.
 
 mod admission;
+mod answer;
 mod authorization;
 mod bucket;
 mod data;
@@ -45,6 +46,7 @@ use wire::access::Access;
 use wire::proto;
 use wire::sdp::Candidate;
 
+use crate::answers::{Answers, RoomAnswers};
 use crate::budget::{Budget, Rate};
 use crate::limits::{HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
 use crate::log::{Kind, Pseudonym, Pseudonyms};
@@ -109,6 +111,8 @@ struct Gathering {
     unpaid: VecDeque<(Pseudonym, Debts)>,
     /// Whether those in it take what is said there.
     lag: RoomLag,
+    /// What those who come and have not read it are told of it.
+    answers: RoomAnswers,
     /// Who asked to come again over TCP alone, oldest first: at most [`crate::limits::SWITCHES_MAX`].
     switching: VecDeque<Pseudonym>,
 }
@@ -135,6 +139,7 @@ struct Hub {
     ssrcs: Ssrcs,
     /// Of joins and resumes, by token and room.
     joins: Budget,
+    answers: Answers,
     /// Whose message is being handled.
     current: Option<PeerId>,
     is_stopping: bool,
@@ -207,6 +212,7 @@ impl Hub {
             timers: Timers::default(),
             ssrcs: Ssrcs::default(),
             joins: Budget::new(Rate { burst: JOINS_BURST, per_second: JOINS_PER_SECOND }),
+            answers: Answers::default(),
             current: None,
             is_stopping: false,
         }
@@ -256,7 +262,7 @@ impl Hub {
         match message {
             ToHub::Knock(knock, reply) => {
                 // The other end may be gone; then its connection is, and `Closed` comes.
-                let _ = reply.send(self.knock(*knock));
+                drop(reply.send(self.knock(knock)));
             }
             ToHub::Request(session, request, _part) => {
                 if let Some(peer) = self.sessions.get(&session).copied() {

@@ -14,6 +14,7 @@
 //! ```
 
 mod acceptor;
+pub mod answers;
 pub mod api;
 mod budget;
 pub mod challenge;

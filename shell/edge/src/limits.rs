@@ -56,6 +56,46 @@ pub const JOINS_PER_SECOND: u64 = 1000;
 /// What a join or a resume counts, beside one for each participant of the room.
 pub const JOIN_PRICE: u64 = 16;
 
+/// Bytes of a room's answer that count as a participant does, if that is more: put together, written and given back
+/// in a few microseconds.
+pub const JOIN_BYTES: usize = 4 << 10;
+
+/// What they count at most: as many joins of one token at once as in the largest room.
+pub const JOIN_BYTES_PRICE_MAX: u64 = JOINS_BURST / 10;
+
+/// Bytes of all that participants who join or resume are told of their rooms and that is not written yet, each
+/// reckoned as it lies decoded until a task of its connection takes it, and as it is written from there on. Whoever
+/// reads nothing, wherever its token comes from, holds its own for [`WRITE_TIME_MAX`], or [`CLOSE_TIME_MAX`] if it has
+/// come again. A task that turns one into a frame has both for as long: one for each
+/// control thread.
+pub const ANSWERS_BYTES_MAX: usize = 128 << 20;
+
+/// Of these, of one room, and so of one answer: half, so that one full of such people keeps nobody out of the others;
+/// 110 participants with the largest profiles. A room of 3,000 is answered with 1.6 MiB, of which half a megabyte is
+/// written: when all come back at once, forty may be put together, what the hub does in a second.
+pub const ANSWERS_ROOM_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 2;
+
+/// Bytes of one that is not counted, so that it waits for nobody: of nine participants with two tracks, or sixty with
+/// none. Were all [`CONNECTIONS_MAX`] to get one and read nothing, they held 480 MiB decoded and some 160 MiB written,
+/// fewer than their TLS takes.
+pub const ANSWER_SMALL: usize = 32 << 10;
+
+/// How long whoever comes waits for such room, before it is told to come again: what the most patient clients wait for
+/// an answer, and longer than one who reads nothing holds its own ([`WRITE_TIME_MAX`]). When all of a large room come
+/// back, most of that is the hub's work for those before.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, and what
+/// it may.
+pub const ANSWER_PARTICIPANT_BYTES: usize = 512;
+
+/// The same of a track beside its names: 400 for itself and its codec, 256 for the client's name of it at most, six
+/// layers of 88, features.
+pub const ANSWER_TRACK_BYTES: usize = 1536;
+
+/// The same of an attribute: its place in a map that may be half empty, and two blocks of the heap at least.
+pub const ANSWER_ATTRIBUTE_BYTES: usize = 160;
+
 /// Participants on a node: a thousand rooms of ten, and two thirds of the connections, so that resumes and pages
 /// find room.
 pub const PARTICIPANTS_MAX: usize = CONNECTIONS_MAX / 3 * 2;

@@ -101,6 +101,8 @@ counters! {
     validations_refused_rate,
     /// Joins refused with 503 because the media workers had too much to do.
     joins_refused_busy,
+    /// Joins refused with 503, or ended with 1013, because others had not read what they were told of large rooms.
+    joins_refused_crowded,
     /// Signalling messages taken from clients.
     messages_received,
     /// Signalling messages written to clients.

@@ -14,6 +14,7 @@ use wire::limits::FIELDS_MAX;
 use wire::room_service::{Request, Response};
 use wire::{proto, twirp};
 
+use crate::answers::{AnswerPart, Wanted};
 use crate::limits::{DECODED_FIELDS_MAX, FRAME_SMALL};
 use crate::pulse::Pulse;
 
@@ -31,6 +32,18 @@ pub struct Knock {
     pub outbox: mpsc::Sender<Outgoing>,
     /// Told once, if the client reads too slowly: nothing of what waits in the outbox is written any more.
     pub cut: oneshot::Sender<()>,
+    /// What it has waited for, if it had to: then it is paid for as well.
+    pub part: Option<AnswerPart>,
+}
+
+/// What the hub says to who knocks.
+pub enum Verdict {
+    /// Come in. The outbox already holds the first messages (JoinResponse first).
+    Admitted(SessionId),
+    /// Do not.
+    Refused(Refusal),
+    /// Knock again when there is room for the answer.
+    Later(Box<Knock>, Wanted),
 }
 
 /// Why the hub refuses: becomes an HTTP status before the upgrade.
@@ -48,6 +61,8 @@ pub enum Refusal {
     TooOften,
     /// 503 for now: the media workers have too much to do for anybody new.
     Busy,
+    /// 503 for now: others have not read yet what they are told of large rooms.
+    Crowded,
 }
 
 /// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`] for small ones and as much for
@@ -83,8 +98,8 @@ impl Decoding {
 
 /// To the hub, over one bounded channel shared by all connections.
 pub enum ToHub {
-    /// A client knocks. On `Ok` the outbox already holds the first messages (JoinResponse first).
-    Knock(Box<Knock>, oneshot::Sender<Result<SessionId, Refusal>>),
+    /// A client knocks.
+    Knock(Box<Knock>, oneshot::Sender<Verdict>),
     /// A decoded signalling message, and its part of what may be decoded at once.
     Request(SessionId, Box<proto::SignalRequest>, DecodingPart),
     /// The WebSocket is gone, for whatever reason. The participant may resume.
@@ -161,12 +176,14 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(Knock, ToHub, Page<T, K>, Outgoing);
+opaque!(Knock, Verdict, ToHub, Page<T, K>, Outgoing);
 
 /// From the hub to one connection. The outbox is bounded: a reader too slow for it is cut.
 pub enum Outgoing {
     /// A signalling message.
     Response(Arc<proto::SignalResponse>),
+    /// One about a whole room for this client alone, and the room that it takes.
+    Answer(Box<proto::SignalResponse>, AnswerPart),
     /// Close the WebSocket with this code once everything before it is written.
     Close(u16, &'static str),
 }

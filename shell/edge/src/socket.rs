@@ -316,6 +316,18 @@ impl Session {
                 drop(response);
                 self.say(frame).await
             }
+            Some(Outgoing::Answer(response, mut part)) => {
+                let frame = Framed::of(&response, self.encoding);
+                drop(response);
+                // In JSON what must be escaped takes up to six times as much.
+                if !part.fit(frame.as_ref().map_or(0, Framed::held)) {
+                    self.front.metrics.joins_refused_crowded.count();
+                    return ControlFlow::Break(Ending::Close(CloseCode::Again, "come again later"));
+                }
+                let said = self.say(frame).await;
+                drop(part);
+                said
+            }
             Some(Outgoing::Close(code, reason)) => {
                 ControlFlow::Break(Ending::Close(code.into(), reason))
             }
@@ -448,6 +460,11 @@ impl Framed {
             *to = from;
         }
         Self { buffer, start }
+    }
+
+    /// What it takes in memory.
+    const fn held(&self) -> usize {
+        self.buffer.capacity()
     }
 
     fn bytes(&self) -> &[u8] {

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import time
 from collections import Counter
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from client import SIGNAL, check, control, fresh_room, join_request, measured, mint, scenario, until
@@ -27,6 +29,15 @@ GROWTH_KIB_MAX = 10 * 1024
 STAYING, STAYING_KIB_MAX = 40, 256
 #: By when what the server does not need has gone back to the system: it looks each 20 s.
 GIVEN_BACK_WITHIN_S = 25
+#: So many members say as much of themselves as they may, and so many join who read nothing of it. Of
+#: all their answers `ANSWERS_ROOM_BYTES_MAX` is there at once, beside what a control thread is putting into a frame, and
+#: what the heap keeps of those before.
+TALKATIVE, UNREAD = 10, 100
+ONE_GROWTH_KIB_MAX, ALL_GROWTH_KIB_MAX = 110 * 1024, 110 * 1024
+#: After which the members' words have been told to all of them.
+SETTLED_S = 3
+#: For the status of each of their requests, and for somebody else's whole join into a small room.
+ANSWER_S_MAX, JOIN_S_MAX = 25, 0.5
 #: For somebody else's ping.
 WAIT_MAX_S = 0.25
 
@@ -112,6 +123,18 @@ class Pinger:
             await asyncio.sleep(0.01)
 
 
+class Reader:
+    """Somebody who takes what it is told."""
+
+    def __init__(self, stream: aiohttp.ClientWebSocketResponse) -> None:
+        self.stream = stream
+        self.reading = asyncio.create_task(self.go_on())
+
+    async def go_on(self) -> None:
+        async for _ in self.stream:
+            pass
+
+
 async def enter(http: aiohttp.ClientSession, room: str, name: str) -> aiohttp.ClientWebSocketResponse:
     grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
     params = {"access_token": mint(room, name, grants=grants), "join_request": join_request()}
@@ -183,6 +206,94 @@ async def staying(http: aiohttp.ClientSession) -> None:
         await leave(stream)
 
 
+def unread_join(room: str, name: str) -> socket.socket:
+    """Joins and reads nothing of what it is told but how its request was answered."""
+    url = urlsplit(SIGNAL)
+    target = f"/rtc/v1?{urlencode({'access_token': mint(room, name), 'join_request': join_request()})}"
+    stream = socket.socket()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stream.connect((url.hostname, url.port))
+    stream.sendall(
+        f"GET {target} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    stream.setblocking(False)
+    return stream
+
+
+async def answered(stream: socket.socket) -> str:
+    """With which status."""
+    line = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(stream, 12), ANSWER_S_MAX)
+    return line[9:12].decode()
+
+
+async def answers_that_nobody_reads(http: aiohttp.ClientSession) -> None:
+    """A room whose members have as much to say as they may, and people who join it and read nothing: of one token, and
+    of many."""
+    room, small, streams = fresh_room("talkative"), fresh_room("small"), []
+    members = []
+    for number in range(TALKATIVE):
+        members.append(Reader(await enter(http, room, f"member-{number}")))
+        metadata = wire.UpdateParticipantMetadata(metadata=f"{number}".ljust(METADATA_BYTES, "m"))
+        await members[-1].stream.send_bytes(wire.SignalRequest(update_metadata=metadata).SerializeToString())
+    await asyncio.sleep(SETTLED_S)
+    pinger = Pinger(await enter(http, small, "ben"))
+    pinging = asyncio.create_task(pinger.go_on())
+    for who, names, allowed in (("one token", ["mallory"] * UNREAD, ONE_GROWTH_KIB_MAX),
+                                ("as many tokens", [f"silent-{it}" for it in range(UNREAD)], ALL_GROWTH_KIB_MAX)):
+        before, peak, told, longest = resident_kib(), 0, Counter[str](), 0.0
+
+        async def watch() -> None:
+            nonlocal peak
+            while True:
+                peak = max(peak, resident_kib())
+                await asyncio.sleep(0.02)
+
+        async def come(name: str) -> None:
+            stream = unread_join(room, name)
+            streams.append(stream)
+            told[await answered(stream)] += 1
+
+        watching = asyncio.create_task(watch())
+        coming = asyncio.gather(*(come(name) for name in names))
+        others = 0
+        while not coming.done():
+            began = time.monotonic()
+            await leave(await enter(http, small, "visitor"))
+            longest, others = max(longest, time.monotonic() - began), others + 1
+            await asyncio.sleep(0.1)
+        await coming
+        await asyncio.sleep(1)
+        watching.cancel()
+        growth = peak - before
+        each = TALKATIVE * METADATA_BYTES >> 10
+        control(told["101"] >= 5, f"{who}: {dict(told)} of {UNREAD} joins that read nothing of {each} KiB each")
+        control(others > 0, f"{others} others joined meanwhile")
+        measured(
+            growth <= allowed,
+            f"{who} that read nothing: the server's memory grew by {growth} KiB ({allowed} are allowed)",
+        )
+        measured(
+            longest <= JOIN_S_MAX,
+            f"somebody else joined a small room within {longest * 1e3:.0f} ms each time ({JOIN_S_MAX * 1e3:.0f} are allowed)",
+        )
+        for stream in streams:
+            stream.close()
+        streams.clear()
+        await falls_to(before + ALL_GROWTH_KIB_MAX // 4)
+    check(not pinging.done(), "who was in the small room is still there")
+    measured(
+        pinger.longest <= WAIT_MAX_S,
+        f"its ping was answered within {pinger.longest * 1e3:.0f} ms each of {pinger.count} times "
+        f"({WAIT_MAX_S * 1e3:.0f} are allowed)",
+    )
+    pinging.cancel()
+    for member in members:
+        member.reading.cancel()
+        await leave(member.stream)
+    await pinger.stream.close()
+
+
 async def act() -> None:
     room = fresh_room("largest")
     async with aiohttp.ClientSession() as http:
@@ -216,6 +327,7 @@ async def act() -> None:
         pinging.cancel()
         await ben.close()
         await staying(http)
+        await answers_that_nobody_reads(http)
 
 
-scenario("largest", act, timeout_s=80)
+scenario("largest", act, timeout_s=150)

@@ -12,15 +12,15 @@ use wire::proto::signal_response::Message;
 use wire::sdp::{CandidateTransport, Offer};
 use wire::token::{TokenKind, VerifiedToken};
 
+use super::answer::told_of_room;
 use super::bucket::{Names, Requests};
 use super::pace::Pace;
 use super::seat::{ResumeFault, Seat, Session};
 use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
-use crate::limits::{JOIN_PRICE, REFUSALS_MAX};
+use crate::limits::REFUSALS_MAX;
 use crate::log::{Kind, Pseudonyms};
-use crate::session::{Knock, Outgoing, Refusal, SessionId};
-use crate::visits;
+use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
 const PING_INTERVAL_S: i32 = 5;
@@ -29,7 +29,23 @@ const PING_TIMEOUT_S: i32 = 15;
 const NORMAL: u16 = 1000;
 
 impl Hub {
-    pub(super) fn knock(&mut self, mut knock: Knock) -> Result<SessionId, Refusal> {
+    pub(super) fn knock(&mut self, mut knock: Box<Knock>) -> Verdict {
+        let admission = match self.judge(&knock) {
+            Ok(admission) => admission,
+            Err(refusal) => return Verdict::Refused(refusal),
+        };
+        match self.reserve_answer(&mut knock, &admission.room) {
+            Ok(None) => match self.let_in(*knock, admission) {
+                Ok(session) => Verdict::Admitted(session),
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+            Ok(Some(wanted)) => Verdict::Later(knock, wanted),
+            Err(refusal) => Verdict::Refused(refusal),
+        }
+    }
+
+    /// What is to be known before it is paid for.
+    fn judge(&self, knock: &Knock) -> Result<wire::join::Admission, Refusal> {
         if self.is_stopping {
             return Err(Refusal::Unavailable("node is stopping"));
         }
@@ -39,14 +55,15 @@ impl Hub {
         if self.is_revoked(&knock.token) {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
-        // All of the room are told of it, and it is told of all.
-        let room = self.control.room_named(&admission.room);
-        let around = room.map_or(0, |room| u64::try_from(room.participants.len()).unwrap_or(0));
-        let token = visits::whose(&knock.token, &admission.room);
-        if !self.joins.take_many(self.now, &token, JOIN_PRICE + around) {
-            return Err(Refusal::TooOften);
-        }
-        let room = room.map(|held| held.room);
+        Ok(admission)
+    }
+
+    fn let_in(
+        &mut self,
+        mut knock: Knock,
+        admission: wire::join::Admission,
+    ) -> Result<SessionId, Refusal> {
+        let room = self.control.room_named(&admission.room).map(|held| held.room);
         let room = room.and_then(|room| self.gatherings.get(&room));
         let is_narrowed = room.is_some_and(|room| {
             room.moderated.narrow(&mut knock.token, room.name(&admission.identity))
@@ -77,7 +94,7 @@ impl Hub {
         permission: Permission,
         knock: Knock,
     ) -> Result<SessionId, Refusal> {
-        let Knock { token, join, outbox, cut } = knock;
+        let Knock { token, join, outbox, cut, part } = knock;
         let offer = join.publisher_offer.as_ref();
         let parsed = offer.map(|offer| Offer::parse(&offer.sdp)).transpose();
         let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
@@ -115,7 +132,7 @@ impl Hub {
             self.make_peer(peer, &parsed.transport);
         }
         let response = self.join_response(peer);
-        self.send(peer, Message::Join(response));
+        self.push(peer, told_of_room(Message::Join(response), part.unwrap_or_default()));
         self.drain();
         let beyond = join.add_track_requests.len().saturating_sub(REFUSALS_MAX);
         self.metrics.requests_ignored.add(beyond as u64);
@@ -225,7 +242,7 @@ impl Hub {
     /// What a room needs beside Control's, unless it is there.
     pub(super) fn gather(&mut self, room: RoomId) {
         let created_at_ms = self.unix_ms_wire();
-        let random = &self.random;
+        let (random, answers) = (&self.random, &self.answers);
         self.gatherings.entry(room).or_insert_with(|| super::Gathering {
             created_at_ms,
             replay: Default::default(),
@@ -237,6 +254,7 @@ impl Hub {
             unpaid: Default::default(),
             lag: Default::default(),
             switching: Default::default(),
+            answers: answers.of_room(),
         });
     }
 
@@ -312,9 +330,13 @@ impl Hub {
         let all = self.control.participants(room);
         let all = all.filter(|held| held.is_visible() || held.peer == peer);
         let participants = all.filter_map(|held| self.participant_info(held.peer)).collect();
-        self.send(peer, Message::Update(proto::ParticipantUpdate { participants }));
+        let mut part = knock.part.unwrap_or_default();
+        let of_room = part.split(self.room_weight(room));
+        let update = Message::Update(proto::ParticipantUpdate { participants });
+        self.push(peer, told_of_room(update, part));
         if let Some(room) = self.room_info(room) {
-            self.send(peer, Message::RoomUpdate(proto::RoomUpdate { room: Some(room) }));
+            let update = Message::RoomUpdate(proto::RoomUpdate { room: Some(room) });
+            self.push(peer, told_of_room(update, of_room));
         }
         self.refresh_token(peer);
         if let Some(state) = &knock.join.sync_state {

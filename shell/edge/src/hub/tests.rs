@@ -18,7 +18,7 @@ use wire::token::{Claims, TokenId, TokenKind, VerifiedToken};
 
 use super::*;
 use crate::limits::{OUTBOX_MAX, REPLAY_GONE_TIME_MAX, REPLAY_TIME_MAX};
-use crate::session::{DecodingPart, Knock, Refusal};
+use crate::session::{DecodingPart, Knock, Refusal, Verdict};
 
 const CHROMIUM_JOIN: &str = include_str!("../../../../core/wire/tests/offers/chromium_join.sdp");
 const CHROMIUM_PUBLISH: &str =
@@ -61,6 +61,7 @@ impl Client {
         let all = std::iter::from_fn(|| self.inbox.try_recv().ok());
         let messages = all.filter_map(|outgoing| match outgoing {
             Outgoing::Response(response) => response.message.clone(),
+            Outgoing::Answer(response, _part) => response.message,
             Outgoing::Close(..) => None,
         });
         messages.collect()
@@ -215,9 +216,14 @@ impl Node {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (reply, mut answer) = oneshot::channel();
         let (cut, is_cut) = oneshot::channel();
-        self.tell(ToHub::Knock(Box::new(Knock { token, join, outbox, cut }), reply));
-        let session = answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))?;
-        Ok(Client { session, inbox, is_cut })
+        let knock = Box::new(Knock { token, join, outbox, cut, part: None });
+        self.tell(ToHub::Knock(knock, reply));
+        match answer.try_recv() {
+            Ok(Verdict::Admitted(session)) => Ok(Client { session, inbox, is_cut }),
+            Ok(Verdict::Refused(refusal)) => Err(refusal),
+            Ok(Verdict::Later(..)) => Err(Refusal::Crowded),
+            Err(_) => Err(Refusal::Unavailable("no answer")),
+        }
     }
 
     fn join(&mut self, identity: &str) -> Client {
@@ -290,6 +296,7 @@ macro_rules! first {
     };
 }
 
+mod answers;
 mod crowds;
 mod held_back;
 mod joins;

@@ -4,15 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use edge::answers::RoomAnswers;
 use edge::api::Api;
 use edge::config::Limits;
 use edge::http::Front;
-use edge::limits::ANSWER_MAX;
+use edge::limits::{ANSWER_MAX, ANSWERS_ROOM_BYTES_MAX};
 use edge::listener::{Phase, serve};
 use edge::metrics::Metrics;
 use edge::networks::{AddressesOf, Networks};
 use edge::pulse::Pulse;
-use edge::session::{Decoding, Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub};
+use edge::session::{
+    Decoding, Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub, Verdict,
+};
 use edge::tls::Tls;
 use edge::visits::Visits;
 use futures_util::StreamExt as _;
@@ -55,6 +58,8 @@ pub(crate) enum Hub {
     Refuses(Refusal),
     /// Lets everybody in, once this says so.
     Ponders(oneshot::Receiver<()>),
+    /// Lets everybody in who has waited for all of this, of which something is taken.
+    Reserves(RoomAnswers),
 }
 
 pub(crate) struct House {
@@ -191,14 +196,20 @@ async fn answer(
             ToHub::Knock(knock, reply) => {
                 tell.send(Heard::Knock).await.unwrap();
                 let answer = match &mut hub {
-                    Hub::Refuses(refusal) => Err(*refusal),
-                    Hub::Admits => Ok(SESSION),
+                    Hub::Refuses(refusal) => Verdict::Refused(*refusal),
+                    Hub::Admits => Verdict::Admitted(SESSION),
                     Hub::Ponders(word) => {
                         word.await.unwrap();
-                        Ok(SESSION)
+                        Verdict::Admitted(SESSION)
                     }
+                    Hub::Reserves(room) if knock.part.is_none() => {
+                        let wanted = room.take(ANSWERS_ROOM_BYTES_MAX).expect_err("taken");
+                        reply.send(Verdict::Later(knock, wanted)).expect("somebody waits");
+                        continue;
+                    }
+                    Hub::Reserves(_) => Verdict::Admitted(SESSION),
                 };
-                if answer.is_ok() {
+                if matches!(answer, Verdict::Admitted(_)) {
                     // Fails when the client has hung up meanwhile.
                     knock.outbox.try_send(Outgoing::Response(pong(0))).ok();
                     give.send(knock.outbox).await.unwrap();

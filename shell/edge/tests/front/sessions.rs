@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::house::{Client, Heard, House, Hub, SESSION, good_join, pong, soon};
+use crate::house::{Client, Heard, House, Hub, SESSION, good_join, pong, soon, upgrade};
+use edge::answers::Answers;
 use edge::config::Limits;
+use edge::limits::ANSWERS_ROOM_BYTES_MAX;
 use edge::listener::Phase;
 use edge::session::Outgoing;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -340,4 +342,59 @@ async fn a_panic_in_a_connection_ends_that_connection_alone() {
     assert!(matches!(broken.hear().await, Heard::Closed(SESSION)), "the hub hears of it");
     assert_eq!(broken.ask("GET", "/").await.status, 200);
     assert_eq!(broken.metrics.connections_panicked.total(), 1);
+}
+
+/// Whoever comes when others have not read yet what they are told of large rooms.
+#[tokio::test]
+async fn who_has_to_wait_for_room_is_let_in_when_there_is_some_and_told_so_when_there_is_none() {
+    let node = Answers::default();
+    let room = node.of_room();
+    let taken = room.take(1 << 20).unwrap();
+    let limits = Limits { answer_wait: Duration::from_secs(1), ..Limits::STANDARD };
+    let mut house = House::with(limits, Hub::Reserves(room.clone())).await;
+    let (target, began) = (good_join(), Instant::now());
+    let head = upgrade(&target);
+    let (_, headers) = head.split_once("\r\n").unwrap();
+    let headers = headers.trim_end().to_owned() + "\r\n";
+    let refused = house.ask_with("GET", &target, &headers).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert!(began.elapsed() >= limits.answer_wait);
+    assert!(refused.body.contains("unread"), "{}", refused.body);
+    assert!(matches!(house.hear().await, Heard::Knock));
+    assert_eq!(house.metrics.joins_refused_crowded.total(), 1);
+    let mut stream = house.connect().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert!(matches!(house.hear().await, Heard::Knock), "it knocks");
+    drop(taken);
+    assert!(matches!(house.hear().await, Heard::Knock), "and once more");
+    let mut head = [0; 12];
+    soon(stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+}
+
+/// In JSON a message may be six times as long as was reckoned, and there may be no room for that.
+#[tokio::test]
+async fn an_answer_that_is_longer_in_json_than_there_is_room_for_is_not_written() {
+    let node = Answers::default();
+    let room = node.of_room();
+    let escaped = signal_response::Message::RefreshToken("\u{1}".repeat(1 << 20));
+    let answer = SignalResponse { message: Some(escaped) };
+    for (left, code) in [(6 << 20, None), (4 << 20, Some(1013))] {
+        let _others = room.take(ANSWERS_ROOM_BYTES_MAX - left - (2 << 20)).unwrap();
+        let part = room.take(2 << 20).unwrap();
+        let mut house = House::open().await;
+        let mut client = enter(&mut house).await;
+        let outbox = house.outboxes.recv().await.unwrap();
+        client.0.send(Message::text(r#"{"ping":"8"}"#)).await.unwrap();
+        assert!(matches!(house.hear().await, Heard::Request(_)));
+        outbox.send(Outgoing::Answer(Box::new(answer.clone()), part)).await.unwrap();
+        if code.is_none() {
+            let Some(Message::Text(text)) = client.next().await else { panic!("not JSON") };
+            assert!(text.len() > 6 << 20);
+            assert!(room.take(left).is_ok(), "what it took is given back");
+        } else {
+            assert_eq!(client.close_code().await, code);
+            assert_eq!(house.metrics.joins_refused_crowded.total(), 1);
+        }
+    }
 }
