@@ -15,6 +15,7 @@
 //! Reliable messages of a client that is held back stay unread in SCTP, whose window closes over them, so that the
 //! client waits, as with any slow receiver (`holdback`). SCTP says how much room there is only when it acknowledges:
 //! when what was left is read, the last packet is given to it twice more, as a network may do.
+//! What SCTP holds of a client and cannot give out is bounded by number and time (`unread`), too.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};

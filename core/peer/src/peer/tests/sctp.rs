@@ -344,7 +344,44 @@ fn what_sctp_was_not_told_to_give_up_counts_on() {
                 writer.send(&[forward(writer.tsn.wrapping_sub(1))]);
             }
             rounds += 1;
+            if !writer.is_ended() {
+                writer.wait(300);
+                assert_eq!(writer.unread(), if spoils { 500 * rounds } else { 0 }, "{rounds}");
+            }
         }
         assert_eq!(writer.is_ended(), spoils, "after {rounds}");
     }
+}
+
+#[test]
+fn a_message_that_comes_again_after_it_was_heard_counts_no_more() {
+    for pause in [0, 500] {
+        let mut writer = Writer::new();
+        let tsn = writer.tsn;
+        writer.send(&[data(FIRST, tsn, 2, 1, b"something is held meanwhile")]);
+        writer.wait(500);
+        for word in 1..10_u16 {
+            let word = data(WHOLE, tsn.wrapping_add(word.into()), 0, 1 + word, b"a word");
+            writer.send(std::slice::from_ref(&word));
+            writer.wait(pause);
+            writer.send(&[word]);
+            assert_eq!(writer.unread(), 1, "with a pause of {pause} ms");
+        }
+    }
+}
+
+#[test]
+fn what_is_given_up_is_not_timed_though_something_else_is_held() {
+    let mut writer = Writer::new();
+    let tsn = writer.tsn;
+    writer.send(&[data(FIRST, tsn, 0, 2, b"a beginning")]);
+    writer.wait(9_000);
+    let forward =
+        [&[192, 0, 0, 12], &tsn.wrapping_add(1).to_be_bytes()[..], &[0, 0, 0, 2]].concat();
+    writer.send(&[forward, data(FIRST, tsn.wrapping_add(2), 2, 1, b"another")]);
+    writer.wait(5_000);
+    assert!(!writer.is_ended());
+    writer.send(&[data(LAST, tsn.wrapping_add(3), 2, 1, b"and its end")]);
+    writer.wait(500);
+    assert_eq!((writer.messages(), writer.unread()), (1, 0));
 }
