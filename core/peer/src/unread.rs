@@ -1,11 +1,11 @@
 //! What the other end sent and SCTP has not given out as a message.
 //!
-//! Owns: a note of each DATA chunk that SCTP may hold, since it bounds their bytes alone, and each chunk that comes costs
-//! it time with each that it holds. Guarantees: there are no fewer notes than SCTP holds chunks. What takes notes away is
-//! what SCTP itself says: messages that it gave out, that it holds nothing (its window is open), and that it believed what
-//! the other end gave up. The notes are bounded: over [`PIECES_AT_EASE`] newer chunks are let go as if the network had
-//! lost them, so that a client that sends many short messages is slowed down; over [`FRAGMENTS_MAX`] or [`PIECES_MAX`]
-//! it is in no good order. Nor is it if something is held for [`UNACKNOWLEDGED_TIME_MAX`].
+//! Owns: a note of each DATA chunk that SCTP may hold, since it bounds their bytes alone, and each chunk that comes
+//! costs it time with each that it holds. Guarantees: there are no fewer notes than SCTP holds chunks. What takes notes
+//! away is what SCTP itself says: messages that it gave out, that it holds nothing (its window is open), and that it
+//! believed what the other end gave up. The notes are bounded: over [`PIECES_AT_EASE`] newer chunks are let go as if the
+//! network had lost them, so that a client that sends many short messages is slowed down; over [`FRAGMENTS_MAX`] or
+//! [`PIECES_MAX`] it is in no good order. Nor is it if something is held for [`UNACKNOWLEDGED_TIME_MAX`].
 //! Not here: the chunks' form (`chunks`).
 //! Source: RFC 9260 §3.3.1, §6.2, §6.9.
 
@@ -57,7 +57,7 @@ pub(crate) struct Unread {
     given: BTreeSet<u32>,
     /// What is no higher was given up, if it had not come.
     forwarded: Option<u32>,
-    /// What is to be given up once SCTP acknowledges it, and the first of it that is missing: SCTP has believed it then.
+    /// What is to be given up once SCTP acknowledges it, and the first of it that is missing: then SCTP believed it.
     giving_up: Option<(u32, u32)>,
     /// Streams were begun anew, of which SCTP may keep what is given up.
     has_reset: bool,
