@@ -129,6 +129,6 @@ pub(crate) const FRAGMENTS_MAX: usize = 1_024;
 /// [`STEPS_PER_INPUT_MAX`].
 pub(crate) const PIECES_AT_EASE: usize = 2_048;
 
-/// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which a
-/// client has lost no more than it sent.
+/// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which
+/// a client has lost no more than it sent.
 pub(crate) const PIECES_MAX: usize = 4_096;

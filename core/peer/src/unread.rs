@@ -3,7 +3,7 @@
 //! Owns: a note of each DATA chunk that SCTP may hold, since it bounds their bytes alone, and each chunk that comes
 //! costs it time with each that it holds. Guarantees: there are no fewer notes than SCTP holds chunks. What takes notes
 //! away is what SCTP itself says: messages that it gave out, that it holds nothing (its window is open), and that it
-//! believed what the other end gave up. The notes are bounded: over [`PIECES_AT_EASE`] newer chunks are let go as if the
+//! believed what the other end gave up. They are bounded: over [`PIECES_AT_EASE`] newer chunks are let go as if the
 //! network had lost them, so that a client that sends many short messages is slowed down; over [`FRAGMENTS_MAX`] or
 //! [`PIECES_MAX`] it is in no good order. Nor is it if something is held for [`UNACKNOWLEDGED_TIME_MAX`].
 //! Not here: the chunks' form (`chunks`).
