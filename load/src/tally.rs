@@ -85,7 +85,7 @@ impl Sequence {
             self.expected += u64::from(ahead);
         } else {
             let bit = 1_u64.checked_shl(behind.into()).unwrap_or(0);
-            // What came before, is too late to tell, or was sent before the measurement, replaces nothing that is missing.
+            // What came before, or was sent before the measurement, replaces nothing that is missing.
             if bit == 0 || self.came & bit != 0 || u64::from(behind) >= self.expected {
                 return;
             }

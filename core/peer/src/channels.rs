@@ -15,6 +15,7 @@
 //! Reliable messages of a client that is held back stay unread in SCTP, whose window closes over them, so that the
 //! client waits, as with any slow receiver (`holdback`). SCTP says how much room there is only when it acknowledges:
 //! when what was left is read, the last packet is given to it twice more, as a network may do.
+//! What SCTP holds of a client and cannot give out is bounded by number and time (`unread`), too.
 //! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -36,6 +37,7 @@ use crate::limits::{
     RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
     UNACKNOWLEDGED_TIME_MAX, UNREPEATED_TIME_MAX,
 };
+use crate::unread::{Fate, Unread};
 
 /// SCTP's own addresses mean nothing over DTLS.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
@@ -151,6 +153,9 @@ pub(crate) struct Channels {
     holdback: Holdback,
     /// The last packet with data of a client that is held back, while something of it is unread.
     last: Option<Bytes>,
+    unread: Unread,
+    /// The other end sent what nobody may, or more than can be of use.
+    is_hostile: bool,
     packets: VecDeque<Bytes>,
     now: Instant,
     /// Since when something waits without a break: no later than the oldest of it was said.
@@ -172,6 +177,8 @@ impl Channels {
             readable: BTreeSet::new(),
             holdback: Holdback::default(),
             last: None,
+            unread: Unread::default(),
+            is_hostile: false,
             packets: VecDeque::new(),
             now,
             waits_since: None,
@@ -191,6 +198,14 @@ impl Channels {
     /// Takes an SCTP packet; what is malformed is ignored or ends the association.
     pub(crate) fn handle(&mut self, now: Instant, packet: &[u8]) {
         self.now = now;
+        match self.unread.take(now, packet) {
+            Fate::Taken => {}
+            Fate::LetGo => return,
+            Fate::Hostile => {
+                self.is_hostile = true;
+                return;
+            }
+        }
         let packet = Bytes::copy_from_slice(packet);
         if !self.holdback.is_on() {
             return self.take(packet);
@@ -281,6 +296,9 @@ impl Channels {
 
     pub(crate) fn poll(&mut self) -> Step {
         loop {
+            if self.is_hostile {
+                return Step::Lost;
+            }
             if let Some(packet) = self.next_packet() {
                 return Step::Packet(packet);
             }
@@ -335,10 +353,12 @@ impl Channels {
         if !self.readable.is_empty() {
             return false;
         }
+        self.unread.settle();
         let last = self.last.take();
         let was_left = self.holdback.catch_up();
         if let Some(packet) = last.filter(|_| was_left) {
             // The second time SCTP acknowledges at once what comes again.
+            self.unread.touch();
             self.take(packet.clone());
             self.take(packet);
         }
@@ -348,11 +368,15 @@ impl Channels {
     /// When there is nothing to do: until when.
     fn wait(&mut self) -> Step {
         let due = self.due();
+        let incomplete = self.unread.due(self.now);
         if self.is_overdue {
             return Step::Overdue;
         }
+        if incomplete.is_some_and(|at| at <= self.now) {
+            return Step::Lost;
+        }
         let look = (!self.readable.is_empty()).then(|| self.holdback.leave(self.now));
-        Step::Wait([due, look, self.next_timeout()].into_iter().flatten().min())
+        Step::Wait([due, incomplete, look, self.next_timeout()].into_iter().flatten().min())
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -396,6 +420,7 @@ impl Channels {
             association.as_mut().and_then(|(_, association)| association.poll_transmit(now))
         });
         if let Some(Payload::RawEncode(packets)) = transmit.map(|it| it.payload) {
+            packets.iter().for_each(|packet| self.unread.note_sent(packet));
             self.packets.extend(packets);
         }
         if is_late && self.promised() < before {
@@ -413,6 +438,7 @@ impl Channels {
             }
             StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. } => {
                 self.readable.remove(id);
+                self.unread.forgive(|_, stream| stream == *id);
                 let place = self.place(*id)?;
                 let channel = self.channels.get_mut(place)?.take()?;
                 // SCTP keeps it without saying for how long.
@@ -431,6 +457,7 @@ impl Channels {
             self.readable.remove(&id);
             return None;
         };
+        self.unread.note_read(id, chunks.chunks.len(), chunks.len());
         let mut message = vec![0; chunks.len()];
         chunks.read(&mut message).ok()?;
         let since = if self.is_reliable(id) {
@@ -538,6 +565,7 @@ impl Channels {
     /// Ends a stream that is no channel.
     fn reset(&mut self, id: u16) -> Option<Step> {
         self.readable.remove(&id);
+        self.unread.forgive(|_, stream| stream == id);
         let (_, association) = self.association.as_mut()?;
         // A stream that cannot be reset is gone.
         association.stream(id).ok()?.close().ok()?;
@@ -625,6 +653,17 @@ impl Channels {
             loses: Loses::Unrepeated,
             backlog: Backlog::default(),
         }));
+    }
+
+    /// A packet that is to be sent, which stays.
+    pub(crate) fn packet(&mut self) -> Bytes {
+        self.gather();
+        self.packets.front().unwrap().clone()
+    }
+
+    /// Chunks that SCTP may hold.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
     }
 
     /// As if the other end had closed it.

@@ -13,6 +13,7 @@
 
 mod backlog;
 mod channels;
+mod chunks;
 mod cookie;
 mod credentials;
 mod door;
@@ -32,6 +33,7 @@ pub mod sabotage;
 mod sieve;
 mod stun;
 mod suites;
+mod unread;
 
 pub use channels::ChannelId;
 pub use credentials::{Fingerprint, IceCredentials};

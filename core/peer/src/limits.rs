@@ -119,3 +119,16 @@ pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 
 /// Bytes of an SCTP payload: with its header, DTLS's (37) and UDP over IPv6 it fits a path of 1,280.
 pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_150;
+
+/// Pieces of messages that SCTP may hold. [`RECEIVE_BUFFER_BYTES_MAX`] of a client whose packets carry 1,150 bytes is
+/// 285 of them, and 570 if each message is a little longer than one. With each that comes SCTP looks at all that it
+/// holds of a stream, thrice: 5 us with so many.
+pub(crate) const FRAGMENTS_MAX: usize = 1_024;
+
+/// Messages and pieces that SCTP may hold with newer ones still coming: those that are released at once are half of
+/// [`STEPS_PER_INPUT_MAX`].
+pub(crate) const PIECES_AT_EASE: usize = 2_048;
+
+/// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which
+/// a client has lost no more than it sent.
+pub(crate) const PIECES_MAX: usize = 4_096;

@@ -307,6 +307,7 @@ impl Peer {
                 return None;
             }
             channels::Step::Lost => {
+                self.channels = None;
                 self.life = Life::Closed;
                 return None;
             }

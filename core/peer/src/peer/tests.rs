@@ -1,5 +1,7 @@
 //! A client and a server joined in memory, and what strangers may do to them.
 
+mod sctp;
+
 use std::net::SocketAddr;
 
 use rtp::srtp::{DtlsRole, SrtpSender};
