@@ -76,6 +76,13 @@ pub const KEYFRAMES_PER_DATAGRAM_MAX: usize = 8;
 pub const LEAP: u64 = 1_000;
 /// Transport feedbacks that are read from one datagram.
 pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
+/// What one takes of its sender's time for them: 100 a second at most. Browsers send 4 to 20, our own clients 10.
+pub const FEEDBACK_COST: Duration = Duration::from_millis(10);
+/// What each packet takes that it tells of, beside that: 20,000 a second at most, 2 bytes of a run or not. Who receives
+/// 50 Mbit/s tells of 5,000.
+pub const FEEDBACK_STATUS_COST: Duration = Duration::from_micros(50);
+/// What may be taken at once: what waits for a second on the way.
+pub const FEEDBACK_BURST: Duration = Duration::from_secs(1);
 /// Key frame requests to a publisher's stream are this far apart at least.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Segments of sequence number offsets that a subscription remembers for late packets.
