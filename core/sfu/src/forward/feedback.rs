@@ -17,7 +17,7 @@ use super::peer::{INITIAL_ESTIMATE, Peer, Probe, Role};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
 use super::subscription::Subscription;
-use super::track::{Origin, Track};
+use super::track::{Origin, Track, sound_rate_max};
 use super::{Forward, OUR_SSRC, Outside, PeerSlot};
 use crate::{Report, limits};
 
@@ -431,7 +431,9 @@ impl<M: Memory> Forward<M> {
                     Some(layer) => subscription.target = Some(layer),
                     None => subscription.stop(),
                 }
-                sound = sound.saturating_add(track.rate(0));
+                // What it brings at once is no reason to stop a picture.
+                let most = sound_rate_max(subscription.spec.codec);
+                sound = sound.saturating_add(track.rate(0).min(most));
                 continue;
             }
             let Some(best) =

@@ -90,6 +90,8 @@ pub struct Refused {
     pub over_share: u64,
     /// Transport feedbacks that tell of what was not sent or is no longer known, or that came too often.
     pub feedbacks: u64,
+    /// Packets of sound beyond what the codec can have use for.
+    pub sound: u64,
 }
 
 impl Refused {

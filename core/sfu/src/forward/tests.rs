@@ -2,6 +2,7 @@
 
 mod abuse;
 mod falling;
+mod loud;
 mod restart;
 
 use std::net::SocketAddr;
