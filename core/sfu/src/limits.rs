@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use model::DataRate;
+
 // What a participant can make Control remember.
 
 /// Tracks of one participant that were announced and whose media has not been negotiated (LiveKit: 20).
@@ -76,8 +78,22 @@ pub const KEYFRAMES_PER_DATAGRAM_MAX: usize = 8;
 pub const LEAP: u64 = 1_000;
 /// Transport feedbacks that are read from one datagram.
 pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
+/// What one takes of its sender's time for them: 100 a second at most. Browsers send 4 to 20, our own clients 10.
+pub const FEEDBACK_COST: Duration = Duration::from_millis(10);
+/// What each packet takes that it tells of, beside that: 20,000 a second at most, 2 bytes of a run or not. Who receives
+/// 50 Mbit/s tells of 5,000.
+pub const FEEDBACK_STATUS_COST: Duration = Duration::from_micros(50);
+/// What may be taken at once: what waits for a second on the way.
+pub const FEEDBACK_BURST: Duration = Duration::from_secs(1);
 /// Key frame requests to a publisher's stream are this far apart at least.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// The most that one track of sound may bring, headers of RTP included: Opus takes 510 kbit/s at most, and the headers
+/// of 100 packets a second, with what end-to-end encryption adds, 60.
+pub const OPUS_RATE_MAX: DataRate = DataRate::from_kbps(640);
+/// The same with redundant copies (RED): browsers fill 1,200 bytes with them at most, 100 times a second.
+pub const RED_RATE_MAX: DataRate = DataRate::from_kbps(1_024);
+/// What may come at once, as after a stall: what takes this long at that rate, 40,000 bytes of Opus.
+pub const SOUND_BURST: Duration = Duration::from_millis(500);
 /// Segments of sequence number offsets that a subscription remembers for late packets.
 pub const OFFSETS_MAX: usize = 16;
 /// Reports that wait for Control; beyond it the oldest is dropped.

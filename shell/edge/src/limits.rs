@@ -168,8 +168,8 @@ pub const REQUESTS_BURST: u32 = 500;
 /// Signalling requests of one session a second, on end.
 pub const REQUESTS_PER_SECOND: u32 = 50;
 
-/// Bytes of an offer, or of metadata, for the price of one request: at 7 ns a byte what one session may send on end takes
-/// a hundredth of the hub's time. Offers of 230 KB, with 40 tracks to receive, may come six times a second.
+/// Bytes of an offer, or of metadata, for the price of one request: at 7 ns a byte what one session may send on end
+/// takes a hundredth of the hub's time. Offers of 230 KB, with 40 tracks to receive, may come six times a second.
 pub const BYTES_PER_REQUEST: usize = 32 << 10;
 
 /// How often a room is told of one participant on end: its name, its tracks, what is muted. The newest is told.

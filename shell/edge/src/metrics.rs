@@ -207,6 +207,11 @@ counters! {
     media_unauthentic,
     /// Requests for a packet of media again that were refused because their sender had its share.
     resends_over_share,
+    /// Transport feedbacks that were not read because they tell of media that was never sent or is long forgotten, or
+    /// because their sender sends too many.
+    feedbacks_refused,
+    /// Packets of sound dropped because their publisher sends more than the codec has use for.
+    sound_over_rate,
     /// Datagrams and packets that went from worker to worker.
     hops_made,
     /// Packets of a publication given to another worker that has subscribers; hops as well.

@@ -78,6 +78,16 @@ impl SendHistory {
         }
     }
 
+    /// Whether `feedback` ends among the packets that may be known, of which `newest` was sent last.
+    ///
+    /// Where it begins does not matter: after an outage it tells of more than are known.
+    #[must_use]
+    pub fn covers(&self, newest: u16, feedback: &Feedback<'_>) -> bool {
+        let end = feedback.base_seq().wrapping_add(feedback.status_count());
+        let behind = newest.wrapping_add(1).wrapping_sub(end);
+        feedback.status_count() > 0 && usize::from(behind) < self.slots.len()
+    }
+
     /// The packets that `feedback` tells something new about, in order of their numbers.
     ///
     /// A packet is reported lost once and received once; received may follow lost, when it was merely late.

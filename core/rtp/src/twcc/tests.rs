@@ -224,6 +224,23 @@ fn a_history_grows_for_what_may_still_be_reported() {
     assert!(is_found(&mut fast, 2_999, now));
 }
 
+#[test]
+fn feedback_ends_among_what_was_sent_lately_or_is_none() {
+    let covers = |newest: u16, base: u16, count: u16| {
+        let [[b0, b1], [c0, c1]] = [base.to_be_bytes(), count.to_be_bytes()];
+        let fci = [b0, b1, c0, c1, 0, 0, 0, 0, c0, c1];
+        SendHistory::new().covers(newest, &Feedback::parse(&fci).unwrap())
+    };
+    assert!(covers(10, 10, 1));
+    assert!(!covers(10, 10, 2), "beyond what was sent");
+    assert!(!covers(10, 11, 1));
+    assert!(covers(10, 65_000, 547), "from long ago to now");
+    // A new history has 128 places: 10 and the 127 before it.
+    assert!(covers(10, 10_u16.wrapping_sub(127), 1));
+    assert!(!covers(10, 10_u16.wrapping_sub(128), 1), "long forgotten");
+    assert!(!covers(10, 5, 0), "of nothing");
+}
+
 proptest! {
     #[test]
     fn what_was_recorded_is_what_is_read(

@@ -17,7 +17,7 @@ use super::peer::{INITIAL_ESTIMATE, Peer, Probe, Role};
 use super::send::PADDING_PACKET_LEN;
 use super::slab::Slab;
 use super::subscription::Subscription;
-use super::track::{Origin, Track};
+use super::track::{Origin, Track, sound_rate_max};
 use super::{Forward, OUR_SSRC, Outside, PeerSlot};
 use crate::{Report, limits};
 
@@ -94,7 +94,9 @@ impl<M: Memory> Forward<M> {
                     if feedbacks < limits::FEEDBACKS_PER_DATAGRAM_MAX =>
                 {
                     feedbacks += 1;
-                    heed_transport_feedback(peer, now, feedback.fci);
+                    if !heed_transport_feedback(peer, now, feedback.fci) {
+                        self.refused.feedbacks += 1;
+                    }
                 }
                 RtcpPacket::Nack(nacks) => nacks
                     .sequence_numbers()
@@ -429,7 +431,9 @@ impl<M: Memory> Forward<M> {
                     Some(layer) => subscription.target = Some(layer),
                     None => subscription.stop(),
                 }
-                sound = sound.saturating_add(track.rate(0));
+                // What it brings at once is no reason to stop a picture.
+                let most = sound_rate_max(subscription.spec.codec);
+                sound = sound.saturating_add(track.rate(0).min(most));
                 continue;
             }
             let Some(best) =
@@ -600,11 +604,21 @@ fn heed_blocks(
     }
 }
 
-fn heed_transport_feedback(peer: &mut Peer, now: Timestamp, fci: &[u8]) {
+/// `false` when the feedback is refused: twenty bytes can tell of thousands of packets, so none is looked up before it
+/// is clear that they were sent and that the peer has not asked for too much of this.
+fn heed_transport_feedback(peer: &mut Peer, now: Timestamp, fci: &[u8]) -> bool {
     let (Some(feedback), Some(downlink)) = (Feedback::parse(fci), &mut peer.downlink) else {
-        return;
+        return false;
     };
     let downlink = &mut **downlink;
     downlink.has_feedback = true;
+    let statuses = u32::from(feedback.status_count());
+    let cost = limits::FEEDBACK_COST + limits::FEEDBACK_STATUS_COST * statuses;
+    if !downlink.history.covers(downlink.transport_sequence, &feedback)
+        || !downlink.feedback.take(now, cost)
+    {
+        return false;
+    }
     downlink.estimator.feedback(now, downlink.history.results(now, &feedback));
+    true
 }

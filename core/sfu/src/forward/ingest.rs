@@ -13,7 +13,7 @@ use rtp::{rtx, sequence, vp8};
 use super::arena::{EntryId, Memory};
 use super::peer::{Format, Peer, Role, StreamRef};
 use super::slab::Slab;
-use super::track::{Packet, Track};
+use super::track::{Packet, Track, sound_cost};
 use super::{Forward, Outside, PeerSlot, Refused, RelayedPacket};
 use crate::{Report, limits};
 
@@ -74,7 +74,7 @@ impl<M: Memory> Forward<M> {
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
             let opened = place(peer, track, now, &unprotected.header, opened)?;
-            accept(track, now, entry, payload, &unprotected, &opened)
+            accept(track, now, entry, payload, &unprotected, &opened, &mut self.refused)
         });
         let Some(packet) = packet else {
             room.arena.retract();
@@ -317,6 +317,7 @@ fn accept(
     payload: &[u8],
     unprotected: &Unprotected,
     opened: &Opened,
+    refused: &mut Refused,
 ) -> Option<Packet> {
     let header = &unprotected.header;
     let muted = track.muted;
@@ -337,7 +338,13 @@ fn accept(
     if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
         return None;
     }
-    stream.packet(now, payload.len() + header.header_len);
+    let len = payload.len() + header.header_len;
+    // It counts as received: to ask for it again would bring yet more.
+    if track.kind == TrackKind::Audio && !track.sound.take(now, sound_cost(opened.codec, len)) {
+        refused.sound += 1;
+        return None;
+    }
+    stream.packet(now, len);
     if let Some(level) = opened.level {
         track.level.packet(if muted { 127 } else { level });
     }

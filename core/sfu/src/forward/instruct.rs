@@ -5,6 +5,7 @@ use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
 use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
 use super::peer::{Peer, Role, StreamRef};
+use super::ration::Ration;
 use super::subscription::Subscription;
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};
@@ -156,6 +157,7 @@ impl<M: Memory> Forward<M> {
             muted: false,
             newest_entry: EntryId::default(),
             level: LevelMeter::default(),
+            sound: Ration::new(limits::SOUND_BURST),
         });
         self.track_rows.insert(id, row);
         Some(row)

@@ -18,6 +18,7 @@ mod instruct;
 mod level;
 mod numbering;
 mod peer;
+mod ration;
 mod send;
 mod slab;
 mod subscription;
@@ -87,6 +88,10 @@ pub struct Refused {
     pub unauthentic: u64,
     /// Retransmissions of which a receiver had its share.
     pub over_share: u64,
+    /// Transport feedbacks that tell of what was not sent or is no longer known, or that came too often.
+    pub feedbacks: u64,
+    /// Packets of sound beyond what the codec can have use for.
+    pub sound: u64,
 }
 
 impl Refused {

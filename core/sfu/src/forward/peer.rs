@@ -9,6 +9,7 @@ use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
 use rtp::twcc::{FeedbackRecorder, SendHistory};
 
+use super::ration::Ration;
 use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 
@@ -65,6 +66,8 @@ pub(super) struct Downlink {
     pub(super) history: SendHistory,
     pub(super) estimator: Estimator,
     pub(super) has_feedback: bool,
+    /// Feedback that is read.
+    pub(super) feedback: Ration,
     /// No more than this is sent, whatever the way carries.
     pub(super) cap: Option<DataRate>,
     pub(super) transport_sequence: u16,
@@ -79,6 +82,7 @@ impl Downlink {
             history: SendHistory::new(),
             estimator: Estimator::new(INITIAL_ESTIMATE),
             has_feedback: false,
+            feedback: Ration::new(limits::FEEDBACK_BURST),
             cap: None,
             transport_sequence: 0,
             probe: None,

@@ -11,6 +11,7 @@ use rtp::vp8;
 
 use super::arena::EntryId;
 use super::level::LevelMeter;
+use super::ration::Ration;
 use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
@@ -142,6 +143,18 @@ pub(super) struct Track {
     /// Its last packet in the room's history.
     pub(super) newest_entry: EntryId,
     pub(super) level: LevelMeter,
+    /// What it may bring, if it is sound: everybody gets sound first, whatever their way carries.
+    pub(super) sound: Ration,
+}
+
+/// The most that sound in this codec may bring.
+pub(super) const fn sound_rate_max(codec: Codec) -> DataRate {
+    if matches!(codec, Codec::Red) { limits::RED_RATE_MAX } else { limits::OPUS_RATE_MAX }
+}
+
+/// How long so many bytes take at that rate.
+pub(super) fn sound_cost(codec: Codec, bytes: usize) -> Duration {
+    Duration::from_micros(bytes as u64 * 8_000_000 / sound_rate_max(codec).as_bps())
 }
 
 impl Track {

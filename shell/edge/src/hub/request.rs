@@ -408,8 +408,8 @@ fn sync_price(state: &proto::SyncState) -> u32 {
     u32::try_from(1 + named / SYNC_NAMES_PER_REQUEST).unwrap_or(u32::MAX).min(REQUESTS_BURST)
 }
 
-/// What a request costs: one, or one for each track that it names, or more if it is long. LiveKit's clients name a track
-/// both by itself and among its participant's.
+/// What a request costs: one, or one for each track that it names, or more if it is long. LiveKit's clients name a
+/// track both by itself and among its participant's.
 pub(super) fn cost(asked: &Asked) -> u32 {
     let cost = if let Asked::Subscription(update) = asked {
         let listed = update.participant_tracks.iter().map(|tracks| tracks.track_sids.len());

@@ -671,6 +671,8 @@ impl Worker {
             self.metrics.media_replayed.add(refused.replayed);
             self.metrics.media_unauthentic.add(refused.unauthentic);
             self.metrics.resends_over_share.add(refused.over_share);
+            self.metrics.feedbacks_refused.add(refused.feedbacks);
+            self.metrics.sound_over_rate.add(refused.sound);
         }
         self.is_hub_behind = self.upward.retry();
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rtp::nack::Nack;
+use rtp::twcc::FeedbackRecorder;
 
 use super::*;
 
@@ -226,4 +227,91 @@ fn nonsense_for_feedback_brings_no_more_than_it_costs() {
         ben.receive(&mut wire);
     }
     assert!(brought <= cost, "{brought} bytes for {cost}");
+}
+
+/// What a feedback says that tells in one run of so many packets that all were lost.
+fn all_lost(base: u16, count: u16) -> Vec<u8> {
+    let [[b0, b1], [c0, c1]] = [base.to_be_bytes(), count.to_be_bytes()];
+    vec![b0, b1, c0, c1, 0, 0, 1, 0, c0, c1, 0, 0]
+}
+
+/// A second of a picture of 100 packets, numbered for the transport from 1 on.
+fn hundred_sent() -> (Forward<Vec<u8>>, Wire, Client) {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    for n in 0..100 {
+        let bytes = ada.seal(&picture(2, 1000 + n, &vp8(2, n == 0, 7)));
+        ada.send(&mut forward, &mut wire, at(10 * n + 10), &bytes);
+    }
+    assert_eq!(ben.receive(&mut wire).0.len(), 100);
+    (forward, wire, ben)
+}
+
+#[test]
+fn feedback_about_what_was_never_sent_or_is_long_forgotten_is_not_read() {
+    let (mut forward, mut wire, mut ben) = hundred_sent();
+    let foreign = [(101, 1), (100, 2), (1, 2048), (40_000, 2048), (65_000, 500), (50, 0)];
+    for (base, count) in foreign {
+        ben.rtcp(&mut forward, &mut wire, at(1_100), |writer| {
+            writer.transport_feedback(1, SSRC, &all_lost(base, count)).unwrap();
+        });
+        assert_eq!(forward.take_refused().feedbacks, 1, "{count} from {base}");
+    }
+    // What begins before that is read for the sake of its end.
+    for (base, count) in [(1, 100), (100, 1), (65_000, 600)] {
+        ben.rtcp(&mut forward, &mut wire, at(1_100), |writer| {
+            writer.transport_feedback(1, SSRC, &all_lost(base, count)).unwrap();
+        });
+        assert_eq!(forward.take_refused().feedbacks, 0, "{count} from {base}");
+    }
+}
+
+#[test]
+fn a_flood_of_feedback_has_a_share() {
+    const SECONDS: u64 = 4;
+    for (count, from) in [(2048, 40), (1, 101), (100, 80)] {
+        let (mut forward, mut wire, mut ben) = hundred_sent();
+        let (mut read, mut sent) = (0, 0);
+        for now in 1_000..1_000 + SECONDS * 1_000 {
+            ben.rtcp(&mut forward, &mut wire, at(now), |writer| {
+                for _ in 0..4 {
+                    let base = 101_u16.wrapping_sub(count);
+                    writer.transport_feedback(1, SSRC, &all_lost(base, count)).unwrap();
+                }
+            });
+            sent += 4;
+            read += 4 - forward.take_refused().feedbacks;
+        }
+        let looked_up = read * u64::from(count);
+        assert!(read <= (SECONDS + 1) * 100, "{read} of {sent} of {count}");
+        assert!(looked_up <= (SECONDS + 1) * 20_000, "{looked_up} packets");
+        assert!(read >= from * (SECONDS + 1) / 5, "{read} of {count}");
+    }
+}
+
+#[test]
+fn who_tells_of_all_that_comes_is_always_heard() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let mut recorder = FeedbackRecorder::new();
+    let (mut number, mut told) = (0_u16, 0);
+    for now in 1..5_000 {
+        // 1,000 packets and, as 128 are told of at once, some 27 feedbacks a second.
+        let bytes = ada.seal(&picture(2, 999 + now, &vp8(2, now == 1, 7)));
+        ada.send(&mut forward, &mut wire, at(now), &bytes);
+        for _ in ben.receive(&mut wire).0 {
+            number = number.wrapping_add(1);
+            // One of a hundred is lost.
+            if !number.is_multiple_of(100) {
+                recorder.received(number, at(now));
+            }
+        }
+        let mut fci = [0; rtp::limits::FEEDBACK_LEN_MAX];
+        while let Some(len) = recorder.poll(at(now), &mut fci) {
+            told += 1;
+            ben.rtcp(&mut forward, &mut wire, at(now), |writer| {
+                writer.transport_feedback(1, SSRC, &fci[..len]).unwrap();
+            });
+        }
+    }
+    assert!(told >= 95, "{told}");
+    assert_eq!(forward.take_refused().feedbacks, 0);
 }

@@ -1,0 +1,124 @@
+//! A publisher of more sound than there can be: what others get of it, and what it costs them.
+
+use model::DataRate;
+
+use super::*;
+use crate::limits;
+
+const RED: u8 = 63;
+
+/// The packets of sound that Ben got, and how many were refused, of 1,190 bytes each millisecond for so many seconds;
+/// then Ada sends ten as others do.
+fn flooded(codec: Codec, seconds: u64) -> (Vec<Received>, u64) {
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let mut ada = Client::join(&mut forward, &mut wire, 10);
+    let mut ben = Client::join(&mut forward, &mut wire, 20);
+    let formats = [(OPUS, Codec::Opus), (RED, Codec::Red)]
+        .map(|(payload_type, codec)| ReceiveFormat { payload_type, codec, rtx: None });
+    let receive = Instruction::SetReceive {
+        peer: ada.id,
+        formats: formats.to_vec(),
+        extensions: extensions(),
+    };
+    forward.instruct(at(0), receive, &mut wire);
+    forward.instruct(at(0), track(ada.id, TrackKind::Audio, &[]), &mut wire);
+    forward.instruct(at(0), subscription(TRACK, ben.id, codec), &mut wire);
+    let payload_type = if codec == Codec::Red { RED } else { OPUS };
+    let mut media = Vec::new();
+    let (end, mut requests) = (seconds * 1_000, 0);
+    for n in 0..end + 10 {
+        let now = if n < end { n } else { end + 1_000 + (n - end) * 20 };
+        let payload = vec![9; if n < end { 1_190 } else { 80 }];
+        let bytes = ada.seal(&Media { payload_type, ..sound(1_000 + n, &payload) });
+        ada.send(&mut forward, &mut wire, at(now), &bytes);
+        if n % 20 == 0 {
+            forward.handle_timeout(at(now), &mut wire);
+        }
+        media.extend(ben.receive(&mut wire).0);
+        let control = ada.receive(&mut wire).1;
+        let all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
+        requests += all.filter(|packet| matches!(packet, RtcpPacket::Nack(_))).count();
+    }
+    assert_eq!(requests, 0, "what was refused is not asked for again");
+    (media, forward.take_refused().sound)
+}
+
+#[test]
+fn sound_has_a_ceiling() {
+    const SECONDS: u64 = 4;
+    let ceilings = [(Codec::Opus, limits::OPUS_RATE_MAX), (Codec::Red, limits::RED_RATE_MAX)];
+    for (codec, rate) in ceilings {
+        let (media, refused) = flooded(codec, SECONDS);
+        assert_eq!(media.len() as u64 + refused, SECONDS * 1_000 + 10);
+        let most = rate.as_bps() / 8 * (2 * SECONDS + 1) / 2;
+        let bytes: usize = media.iter().map(|packet| 12 + packet.payload.len()).sum();
+        let bytes = bytes as u64;
+        assert!((most * 95 / 100..=most).contains(&bytes), "{bytes} of {most}");
+        // Afterwards all is as it was; and what was refused looks like loss.
+        let last = &media[media.len() - 10..];
+        assert!(last.iter().all(|packet| packet.payload.len() == 80));
+        let timestamps = media
+            .windows(2)
+            .map(|pair| pair[1].header.timestamp.wrapping_sub(pair[0].header.timestamp) / 960);
+        let sequences = media
+            .windows(2)
+            .map(|pair| u32::from(pair[1].header.sequence.wrapping_sub(pair[0].header.sequence)));
+        assert!(timestamps.eq(sequences), "each number is its own packet's");
+    }
+}
+
+#[test]
+fn the_most_that_opus_can_be_arrives_whole_out_of_order_and_after_a_stall() {
+    let (mut forward, mut wire, ada, mut ben) = sound_call();
+    let mut count = 0;
+    for n in 0..500 {
+        // 510 kbit/s in frames of 10 ms; what was sent from 2 s to 2.4 s comes at once; neighbors are swapped.
+        let now = if (200..240).contains(&n) { 2_400 } else { n * 10 };
+        let index = 1_000 + if n < 2 { n } else { n ^ 1 };
+        let bytes = ada.seal(&sound(index, &[9; 638]));
+        ada.send(&mut forward, &mut wire, at(now), &bytes);
+        count += ben.receive(&mut wire).0.len();
+    }
+    assert_eq!((count, forward.take_refused()), (500, Refused::default()));
+}
+
+#[test]
+fn whoever_sends_sound_beyond_measure_stops_no_picture() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let spec = TrackSpec {
+        track: TrackId(2),
+        room: ROOM,
+        peer: ada.id,
+        kind: TrackKind::Audio,
+        mid: "1".into(),
+        streams: vec![StreamSpec { ssrc: Some(100), ..StreamSpec::default() }],
+    };
+    forward.instruct(at(2), Instruction::AddTrack(spec), &mut wire);
+    let Instruction::Subscribe(spec) = subscription(TrackId(2), ben.id, Codec::Opus) else {
+        unreachable!();
+    };
+    let spec = SubscriptionSpec { subscription: SubscriptionId(99), ssrc: 7099, ..spec };
+    forward.instruct(at(2), Instruction::Subscribe(spec), &mut wire);
+    let rate = Some(DataRate::from_kbps(1_000));
+    forward.instruct(at(2), Instruction::Cap { peer: ben.id, rate }, &mut wire);
+    let (mut pictures, mut sent) = (0, 0);
+    while forward.poll_report().is_some() {}
+    for now in 2_000..6_000 {
+        if now % 20 == 0 {
+            let bytes = ada.seal(&picture(0, 1_000 + now / 20, &vp8(2, true, 7)));
+            ada.send(&mut forward, &mut wire, at(now), &bytes);
+            forward.handle_timeout(at(now), &mut wire);
+            sent += 1;
+        }
+        if now >= 3_000 {
+            let bytes = ada.seal(&sound(now, &[9; 1_190]));
+            ada.send(&mut forward, &mut wire, at(now), &bytes);
+        }
+        let media = ben.receive(&mut wire).0;
+        pictures += media.iter().filter(|packet| packet.header.ssrc == 7020).count();
+        while let Some(report) = forward.poll_report() {
+            assert!(!matches!(report, Report::Bandwidth { paused: true, .. }), "at {now} ms");
+        }
+    }
+    assert!(pictures >= sent - 5, "{pictures} of {sent}");
+}
