@@ -11,6 +11,7 @@ mod rooms;
 mod sealed;
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("rtp", rtp),
     ("sealed_data", sealed::data),
     ("sealed_frame", sealed::frame),
+    ("sctp", sctp),
     ("sdp", sdp),
     ("settings", settings),
     ("signal_json", signal_json),
@@ -178,18 +180,26 @@ fn stun(data: &[u8]) {
     peer::readers::read_stun(data);
 }
 
-/// Datagrams of DTLS before anything is proven, each after two bytes of length. What passes is no more than came.
+/// Datagrams of DTLS before anything is proven. What passes is no more than came.
 fn dtls(data: &[u8]) {
-    let mut datagrams = Vec::new();
-    let mut rest = data;
-    while let Some((len, after)) = rest.split_first_chunk() {
-        let len = usize::from(u16::from_be_bytes(*len)).min(after.len());
-        let (datagram, after) = after.split_at(len);
-        datagrams.push(datagram);
-        rest = after;
-    }
-    let passed = peer::readers::read_dtls(datagrams.into_iter());
+    let passed = peer::readers::read_dtls(pieces(data));
     assert!(passed <= data.len(), "{passed} bytes pass of {}", data.len());
+}
+
+/// Packets of SCTP, from either side.
+fn sctp(data: &[u8]) {
+    peer::readers::read_sctp(Instant::now(), pieces(data));
+}
+
+/// Each stands after two bytes of length; the last may be cut short.
+fn pieces(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, after) = rest.split_first_chunk()?;
+        let len = usize::from(u16::from_be_bytes(*len)).min(after.len());
+        let (piece, after) = after.split_at(len);
+        rest = after;
+        Some(piece)
+    })
 }
 
 /// What came over TCP, all at once and byte by byte, is the same datagrams.

@@ -3,15 +3,18 @@
 //! Guarantees: what they read is what a peer reads; a peer itself does not come through here. [`Sealed`] stands behind
 //! the proof instead: its keys are known, and it says what may open.
 
+use std::time::Instant;
+
 use ring::hmac;
 
 use crate::cookie::Cookie;
 use crate::dtls::Step;
 use crate::hello::{Heard, Hellos};
-use crate::limits::RECORD_BYTES_MAX;
+use crate::limits::{PIECES_MAX, RECORD_BYTES_MAX};
 use crate::records::Records;
 use crate::sieve::Sieve;
 use crate::stun::Message;
+use crate::unread::{Fate, Unread};
 use crate::{IceCredentials, suites};
 
 /// Numbers behind the highest that opened within which a record that comes late may open.
@@ -43,6 +46,29 @@ pub fn read_dtls<'a>(datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
         }
     }
     total
+}
+
+/// Packets of SCTP, one after the other, as far as they are looked at beside it, `now` all the time. Of each the first byte
+/// says whether a client sent it, whether SCTP did, or what it gave out.
+///
+/// # Panics
+/// If more is noted than may be.
+pub fn read_sctp<'a>(now: Instant, packets: impl Iterator<Item = &'a [u8]>) {
+    let mut unread = Unread::default();
+    for packet in packets {
+        let (Some((what, packet)), before) = (packet.split_first(), unread.len()) else { continue };
+        match what % 4 {
+            0 => match unread.take(now, packet) {
+                Fate::Taken => assert!(unread.len() <= PIECES_MAX, "{} notes", unread.len()),
+                Fate::LetGo => assert_eq!(unread.len(), before, "what is let go is not noted"),
+                Fate::Hostile => return,
+            },
+            1 => unread.note_sent(packet),
+            2 => unread.note_read(u16::from(*what), packet.len(), packet.len()),
+            _ => unread.settle(),
+        }
+        std::hint::black_box(unread.due(now));
+    }
 }
 
 /// A client's records after its handshake, under keys that anybody knows, and the server's end that opens them.

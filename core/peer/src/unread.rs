@@ -306,7 +306,7 @@ impl Unread {
         self.look_at
     }
 
-    #[cfg(test)]
+    /// How many are noted.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()
     }

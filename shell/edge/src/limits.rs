@@ -370,8 +370,11 @@ pub const DTLS_PER_SECOND: u64 = 200;
 /// How long a proven path cannot become another peer's: two checks at the slowest, 6 s (RFC 7675 §5.1).
 pub const PATH_HELD_TIME: Duration = Duration::from_secs(12);
 
-/// How often workers tell each other that a path is still proven, at most: so that one message may be lost.
-pub const PATH_TOLD_EVERY: Duration = Duration::from_secs(4);
+/// How often workers tell each other that a path is still proven, at most: each time takes a place in a ring.
+pub const PATH_TOLD_EVERY: Duration = Duration::from_secs(30);
+
+/// How long what was told of a path holds, if nothing more is: one message may be lost.
+pub const PATH_TOLD_HELD: Duration = Duration::from_secs(75);
 
 /// How long a client may go without a check that holds: the consent of RFC 7675 §5.1.
 pub const CHECK_SILENCE_MAX: Duration = Duration::from_secs(30);

@@ -316,7 +316,8 @@ impl Session {
                 drop(response);
                 self.say(frame).await
             }
-            Some(Outgoing::Answer(response, mut part)) => {
+            Some(Outgoing::Answer(answer)) => {
+                let (response, mut part) = *answer;
                 let frame = Framed::of(&response, self.encoding);
                 drop(response);
                 // In JSON what must be escaped takes up to six times as much.

@@ -21,7 +21,7 @@ use crate::visits;
 /// A message about a whole room.
 pub(super) fn told_of_room(message: Message, part: AnswerPart) -> Outgoing {
     let response = proto::SignalResponse { message: Some(message) };
-    Outgoing::Answer(Box::new(response), part)
+    Outgoing::Answer(Box::new((response, part)))
 }
 
 impl Hub {

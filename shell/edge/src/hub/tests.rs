@@ -61,7 +61,7 @@ impl Client {
         let all = std::iter::from_fn(|| self.inbox.try_recv().ok());
         let messages = all.filter_map(|outgoing| match outgoing {
             Outgoing::Response(response) => response.message.clone(),
-            Outgoing::Answer(response, _part) => response.message,
+            Outgoing::Answer(answer) => answer.0.message,
             Outgoing::Close(..) => None,
         });
         messages.collect()

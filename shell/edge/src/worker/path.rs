@@ -11,7 +11,9 @@ use std::collections::{HashMap, VecDeque};
 
 use model::{Path, PeerId, Timestamp, WorkerId};
 
-use crate::limits::{PATH_HELD_TIME, PATH_TOLD_EVERY, ROUTES_MAX, ROUTES_UNOPENED_MAX};
+use crate::limits::{
+    PATH_HELD_TIME, PATH_TOLD_EVERY, PATH_TOLD_HELD, ROUTES_MAX, ROUTES_UNOPENED_MAX,
+};
 
 /// What a peer has proven of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +63,12 @@ impl Routes {
         }
     }
 
-    /// Whether a peer of another worker proved a path a moment ago.
+    /// Whether a peer of another worker proves a path.
     pub(super) fn is_held(&self, path: &Path, now: Timestamp) -> bool {
-        let rows = [self.open.rows.get(path), self.unopened.rows.get(path)];
-        rows.into_iter().flatten().any(|route| now.since(route.told) < PATH_HELD_TIME)
+        let is_within = |table: &Table, time| {
+            table.rows.get(path).is_some_and(|route| now.since(route.told) < time)
+        };
+        is_within(&self.open, PATH_TOLD_HELD) || is_within(&self.unopened, PATH_HELD_TIME)
     }
 }
 
@@ -212,11 +216,11 @@ mod tests {
 
     #[test]
     fn what_another_workers_peer_proves_is_held_until_it_is_gone_or_silent() {
-        for proof in [Proof::Sends, Proof::Receives] {
+        for (proof, time) in [(Proof::Sends, PATH_HELD_TIME), (Proof::Receives, PATH_TOLD_HELD)] {
             let mut routes = Routes::default();
             routes.learn(path(1), OTHER, proof, Timestamp::ZERO);
-            let late = Timestamp::ZERO + PATH_HELD_TIME;
-            assert!(routes.is_held(&path(1), Timestamp::from_millis(11_999)));
+            let late = Timestamp::ZERO + time;
+            assert!(routes.is_held(&path(1), Timestamp::from_micros(late.as_micros() - 1)));
             assert!(!routes.is_held(&path(1), late));
             assert!(!routes.is_held(&path(2), Timestamp::ZERO));
             routes.learn(path(1), OTHER, proof, late);
@@ -252,11 +256,11 @@ mod tests {
         assert_eq!(claim(Proof::Sends, start), Claimed::Kept);
         assert_eq!(claim(Proof::Receives, start), Claimed::News);
         let mut told = 0;
-        for second in 0..60 {
+        for second in 0..120 {
             let at = start + std::time::Duration::from_secs(second);
             told += u64::from(claim(Proof::Receives, at) == Claimed::News);
         }
-        assert_eq!(told, 60 / PATH_TOLD_EVERY.as_secs() - 1);
+        assert_eq!(told, 120 / PATH_TOLD_EVERY.as_secs() - 1);
     }
 
     #[test]

@@ -387,7 +387,7 @@ async fn an_answer_that_is_longer_in_json_than_there_is_room_for_is_not_written(
         let outbox = house.outboxes.recv().await.unwrap();
         client.0.send(Message::text(r#"{"ping":"8"}"#)).await.unwrap();
         assert!(matches!(house.hear().await, Heard::Request(_)));
-        outbox.send(Outgoing::Answer(Box::new(answer.clone()), part)).await.unwrap();
+        outbox.send(Outgoing::Answer(Box::new((answer.clone(), part)))).await.unwrap();
         if code.is_none() {
             let Some(Message::Text(text)) = client.next().await else { panic!("not JSON") };
             assert!(text.len() > 6 << 20);
