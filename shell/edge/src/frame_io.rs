@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 /// Bytes read from the socket at once: most messages are a few hundred.
-const READ_BUFFER: usize = 1 << 10;
+const READ_BUFFER: usize = 512;
 
 /// Of a head, before what tells how long it is.
 const HEAD_MIN: usize = 2;

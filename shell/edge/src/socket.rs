@@ -41,7 +41,7 @@ use crate::session::{Outgoing, SessionId, ToHub};
 const MESSAGE_SHED: usize = 4 << 10;
 
 /// Bytes that tungstenite takes at once from [`FrameIo`].
-const READ_BUFFER: usize = 256;
+const READ_BUFFER: usize = 128;
 
 /// The constant of RFC 6455 §1.3.
 const HANDSHAKE_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
