@@ -48,8 +48,8 @@ pub fn read_dtls<'a>(datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
     total
 }
 
-/// Packets of SCTP, one after the other, as far as they are looked at beside it, `now` all the time. Of each the first byte
-/// says whether a client sent it, whether SCTP did, or what it gave out.
+/// Packets of SCTP, one after the other, as far as they are looked at beside it, `now` all the time. Of each the first
+/// byte says whether a client sent it, whether SCTP did, or what it gave out.
 ///
 /// # Panics
 /// If more is noted than may be.

@@ -182,8 +182,8 @@ opaque!(Knock, Verdict, ToHub, Page<T, K>, Outgoing);
 pub enum Outgoing {
     /// A signalling message.
     Response(Arc<proto::SignalResponse>),
-    /// One about a whole room for this client alone, and the room that it takes. In one box: a connection has places for
-    /// 32 of these and more.
+    /// One about a whole room for this client alone, and the room that it takes. In one box: a connection has places
+    /// for 32 of these and more.
     Answer(Box<(proto::SignalResponse, AnswerPart)>),
     /// Close the WebSocket with this code once everything before it is written.
     Close(u16, &'static str),
