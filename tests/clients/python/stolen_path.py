@@ -23,10 +23,11 @@ from media import publish_audio
 
 SERVER: Address = ("127.0.0.1", int(os.environ["INCAMERA_UDP_PORT"]))
 SPEAKERS, THIEVES = 4, 2
-#: Sound is 50 packets a second; so long each look is, and so many of them must come of each to each.
-LOOK_S, PACKETS_MIN = 3.0, 75
-#: A machine that is busy may keep a speaker waiting for a while; what was taken away does not come back.
-LOOKS = 4
+#: Sound is 50 packets a second of each to each; so long a look is, and the best of so many counts: a machine that is busy
+#: may keep a speaker waiting for a while, and what was taken away does not come back.
+PACKETS_PER_S, LOOK_S, LOOKS = 50, 3.0, 4
+#: Of what came before, what must come: if one speaker of four goes astray it is three quarters, as nobody hears it.
+SHARE_MIN = 0.85
 
 
 async def thief(http: aiohttp.ClientSession, number: int) -> tuple[bytes, bytes]:
@@ -49,16 +50,16 @@ def flows(seen: list[Datagram]) -> Counter[tuple[Address, int]]:
     return Counter((it.target, struct.unpack_from("!I", it.payload, 8)[0]) for it in media)
 
 
-async def look(tap: Tap, every: int) -> int:
-    """How many streams flow, of so many that should."""
-    flowing = 0
+async def look(tap: Tap, enough: float) -> int:
+    """How many packets flow."""
+    most = 0
     for _ in range(LOOKS):
         began = len(tap.seen)
         await asyncio.sleep(LOOK_S)
-        flowing = sum(count >= PACKETS_MIN for count in flows(tap.seen[began:]).values())
-        if flowing == every:
+        most = max(most, sum(flows(tap.seen[began:]).values()))
+        if most >= enough:
             break
-    return flowing
+    return most
 
 
 async def act() -> None:
@@ -69,30 +70,33 @@ async def act() -> None:
     every = SPEAKERS * (SPEAKERS - 1)
     await until("everybody is heard by all", 15, lambda: len(flows(tap.seen)) >= every)
     await asyncio.sleep(1)
-    flowing = await look(tap, every)
-    control(flowing == every, f"{flowing} of {every} streams flow")
+    before = await look(tap, every * PACKETS_PER_S * LOOK_S * 0.95)
+    control(before >= every * PACKETS_PER_S * LOOK_S / 2, f"{before} packets flow in {LOOK_S:g} s")
     clients = {it.source for it in tap.seen if it.kind == "rtp" and it.target == SERVER}
     check(len(clients) == SPEAKERS, "the speakers' addresses are known")
     async with aiohttp.ClientSession() as http:
         checks = [await thief(http, number) for number in range(THIEVES)]
-        before = len(tap.seen)
+        began = len(tap.seen)
         for username, password in checks:
             # From an address that is nobody's, to see that such a check is a good one.
             forger.send(("127.0.0.9", 9), SERVER, knock(username, password))
             for client in clients:
                 forger.send(client, SERVER, knock(username, password))
-        flowing = await look(tap, every)
-        answered = [it for it in tap.seen[before:] if it.source == SERVER and it.target == ("127.0.0.9", 9)]
+        flowing = await look(tap, before * SHARE_MIN)
+        answered = [it for it in tap.seen[began:] if it.source == SERVER and it.target == ("127.0.0.9", 9)]
         control(len(answered) >= THIEVES, f"{len(answered)} answers and checks went where nobody is")
-        measured(flowing == every, f"{flowing} of {every} streams flow after {forger.sent} checks in others' place")
+        measured(
+            flowing >= before * SHARE_MIN,
+            f"{flowing} packets flow after {forger.sent} checks in others' place, of {before} before",
+        )
         # Whoever is silent for a while could lose its path; those who talk do not.
         for _ in range(8):
             for username, password in checks:
                 for client in clients:
                     forger.send(client, SERVER, knock(username, password))
             await asyncio.sleep(0.5)
-        flowing = await look(tap, every)
-        measured(flowing == every, f"{flowing} of {every} after {forger.sent}")
+        flowing = await look(tap, before * SHARE_MIN)
+        measured(flowing >= before * SHARE_MIN, f"{flowing} after {forger.sent}")
     expects("paths_contested", THIEVES)
     for task in singing:
         task.cancel()
