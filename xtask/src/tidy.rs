@@ -578,6 +578,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/own_server.py",
     "python/page.py",
     "python/pebble.py",
+    "python/process.py",
     "python/sdk_person.py",
     "python/stranger.py",
     "web/busy_picture.mjs",

@@ -35,6 +35,7 @@ from livekit import rtc  # noqa: E402
 from media import publish_audio  # noqa: E402
 from memory import Memory, mark  # noqa: E402
 from own_server import HTTP_PORT, LOG, TCP_PORT, UDP_PORT, Server  # noqa: E402
+from process import processor_s, resident_kib  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="incamera-faults-"))
 GROWTH_KIB_MAX = 4096
@@ -62,16 +63,6 @@ def settings() -> str:
 
 def serve(**how: object) -> Server:
     return Server("serve", "--log", "info,edge=debug", "--config", settings(), **how)
-
-
-def resident_kib(pid: int) -> int:
-    with open(f"/proc/{pid}/status") as status:
-        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
-
-
-def processor_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as stat:
-        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 async def answered(path: str) -> tuple[int, str]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 from collections import Counter
 from urllib.parse import urlsplit
 
 from client import SERVER, check, control, expects, measured, scenario
 from datagrams import Address, Tap, cable
+from load_call import number
 
 HOST = urlsplit(SERVER).hostname or ""
 MEDIA: Address = (HOST, int(os.environ["INCAMERA_UDP_PORT"]))
@@ -47,13 +47,6 @@ async def call(room: str, shape: tuple[str, int, int], seconds: int) -> asyncio.
 async def said(process: asyncio.subprocess.Process) -> str:
     printed, _ = await process.communicate()
     return printed.decode()
-
-
-def number(pattern: str, text: str) -> float:
-    found = re.search(pattern, text)
-    if found is None:
-        raise AssertionError(f"the figure `{pattern}` is not in {text!r}")
-    return float(found[1])
 
 
 async def act() -> None:

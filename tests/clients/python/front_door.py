@@ -28,6 +28,7 @@ from client import (
 from datagrams import Address, Forger, Tap, cable, datagrams_in, knock
 from livekit import api
 from livekit.protocol import rtc as wire
+from process import processor_s, resident_kib
 from stranger import STRANGER_BYTES_MAX, over_tcp, request
 
 HOST = urlsplit(SERVER).hostname or ""
@@ -61,18 +62,6 @@ BOMBS = 200
 LEFT_KIB_MAX = 10 * 1024
 
 
-def resident_kib() -> int:
-    with open(f"/proc/{PID}/status") as status:
-        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
-
-
-def computed_s() -> float:
-    """For how long the server has had a processor."""
-    with open(f"/proc/{PID}/stat") as stat:
-        user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 async def flood(count: int) -> dict:
     """What the sender of hostile datagrams sent."""
     process = await asyncio.create_subprocess_exec(
@@ -100,10 +89,10 @@ async def strangers() -> None:
     # Once before it is measured: what is allocated for the first of a kind stays.
     await flood(20_000)
     await asyncio.sleep(0.5)
-    before, heard = resident_kib(), datagrams_in()
+    before, heard = resident_kib(PID), datagrams_in()
     sent = await flood(COUNT)
     await asyncio.sleep(0.5)
-    growth, answers = resident_kib() - before, datagrams_in() - heard
+    growth, answers = resident_kib(PID) - before, datagrams_in() - heard
     check(answers == 0, f"answers to strangers: {answers}")
     measured(
         True,
@@ -216,18 +205,18 @@ async def tokens_and_bombs() -> None:
 
     async def shown(*, is_shown: bool) -> tuple[int, int, float]:
         """How many were judged, how many not, and what each took of a processor."""
-        began, each = computed_s(), TOKENS // TOKEN_NETWORKS
+        began, each = processor_s(PID), TOKENS // TOKEN_NETWORKS
         networks = range(100, 100 + TOKEN_NETWORKS)
         showing = (asyncio.to_thread(forged_tokens, network, each, is_shown=is_shown) for network in networks)
         judged, unheard = (sum(column) for column in zip(*await asyncio.gather(*showing)))
-        return judged, unheard, (computed_s() - began) / TOKENS
+        return judged, unheard, (processor_s(PID) - began) / TOKENS
 
     name = fresh_room("guessed")
     ada = await join(name, "ada")
     await asyncio.to_thread(forged_tokens, 99, 1_000)
     await asyncio.to_thread(bomb, 0)
     _, _, plain_s = await shown(is_shown=False)
-    before, began = resident_kib(), time.monotonic()
+    before, began = resident_kib(PID), time.monotonic()
     judged, unheard, each_s = await shown(is_shown=True)
     took = time.monotonic() - began
     joined = time.monotonic()
@@ -246,7 +235,7 @@ async def tokens_and_bombs() -> None:
     )
     statuses = [await asyncio.to_thread(bomb, number) for number in range(BOMBS)]
     check(set(statuses) == {400}, f"requests that inflate to 4 MiB are read and refused: {set(statuses)}")
-    growth = resident_kib() - before
+    growth = resident_kib(PID) - before
     measured(
         growth <= LEFT_KIB_MAX and ada.isconnected(),
         f"after these and {BOMBS} requests that inflate, memory had grown by {growth} KiB ({LEFT_KIB_MAX} are allowed)",
@@ -276,10 +265,10 @@ async def unfinished_head(number: int) -> float:
 
 async def heads() -> None:
     """Many requests that are never finished; another is answered meanwhile, and somebody joins."""
-    before = resident_kib()
+    before = resident_kib(PID)
     unfinished = [asyncio.create_task(unfinished_head(number)) for number in range(HEADS)]
     await asyncio.sleep(5)
-    growth = resident_kib() - before
+    growth = resident_kib(PID) - before
     began = time.monotonic()
     ben = await join(fresh_room("beside"), "ben")
     measured(
@@ -312,7 +301,7 @@ async def slow_readers() -> None:
     async with aiohttp.ClientSession() as http:
         talkers = [await talker(http, name, number) for number in range(TALKERS)]
         reading = [asyncio.create_task(read_all(talking)) for talking in talkers]
-        peak = before = resident_kib()
+        peak = before = resident_kib(PID)
         end = time.monotonic() + HEAD_S + LATE_S
         told = 0
         # Each of them is told of once a second, since its words are long.
@@ -322,7 +311,7 @@ async def slow_readers() -> None:
             await talking.send_bytes(wire.SignalRequest(update_metadata=update).SerializeToString())
             told += 1
             await asyncio.sleep(1 / TALKERS)
-            peak = max(peak, resident_kib())
+            peak = max(peak, resident_kib(PID))
         cut = sum(await asyncio.gather(*(asyncio.to_thread(has_ended, reader) for reader in readers)))
         measured(
             cut == READERS,

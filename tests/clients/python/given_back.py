@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from client import SERVER, check, control, fresh_room, join, join_request, measured, mint, scenario, until, upgrade
 from livekit import api
 from livekit.protocol import rtc as wire
+from process import resident_kib
 
 HEADS, HEAD_BYTES = 2_000, 31_000
 #: Each says so much about himself, and all others are told.
@@ -25,9 +26,7 @@ RESIDENT_MIB = 24
 
 
 def resident_mib() -> float:
-    with open(f"/proc/{os.environ['INCAMERA_PID']}/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
+    return resident_kib(int(os.environ["INCAMERA_PID"])) / 1024
 
 
 def connect(receive_buffer: int | None = None) -> socket.socket:

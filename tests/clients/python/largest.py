@@ -12,12 +12,13 @@ import os
 import socket
 import time
 from collections import Counter
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
-from client import SIGNAL, check, control, fresh_room, join_request, measured, mint, scenario, until
+from client import SIGNAL, check, control, fresh_room, join_request, measured, mint, scenario, until, upgrade
 from livekit import api
 from livekit.protocol import models, rtc as wire
+from process import resident_kib
 
 PID = int(os.environ["INCAMERA_PID"])
 #: What the server takes: `SDP_MAX`, `SDP_SECTIONS_MAX`, `SDP_PAYLOADS_MAX`, `FIELDS_MAX`, `METADATA_MAX` of its limits.
@@ -40,11 +41,6 @@ SETTLED_S = 3
 ANSWER_S_MAX, JOIN_S_MAX = 25, 0.5
 #: For somebody else's ping.
 WAIT_MAX_S = 0.25
-
-
-def resident_kib() -> int:
-    with open(f"/proc/{PID}/status") as status:
-        return int(next(line for line in status if line.startswith("VmRSS:")).split()[1])
 
 
 def offer(round: int) -> wire.SignalRequest:
@@ -172,7 +168,7 @@ async def said(http: aiohttp.ClientSession, room: str, name: str, request: wire.
 async def falls_to(kib: int) -> None:
     """Waits until no more than this is resident, for as long as that may take."""
     with contextlib.suppress(AssertionError):
-        await until("memory falls", GIVEN_BACK_WITHIN_S, lambda: resident_kib() <= kib)
+        await until("memory falls", GIVEN_BACK_WITHIN_S, lambda: resident_kib(PID) <= kib)
 
 
 def check_code(name: str, code: int | None) -> None:
@@ -191,13 +187,13 @@ async def rounds(http: aiohttp.ClientSession, room: str, numbers: range) -> Coun
 
 async def staying(http: aiohttp.ClientSession) -> None:
     """What sessions hold when they have said the largest offer and say nothing more."""
-    room, before = fresh_room("staying"), resident_kib()
+    room, before = fresh_room("staying"), resident_kib(PID)
     streams = []
     for number in range(STAYING):
         streams.append(await enter(http, room, f"staying-{number}"))
         await say(streams[-1], requests(number)["offer"])
     await falls_to(before + STAYING * STAYING_KIB_MAX)
-    each = (resident_kib() - before) / STAYING
+    each = (resident_kib(PID) - before) / STAYING
     measured(
         each <= STAYING_KIB_MAX,
         f"{STAYING} sessions that said it hold {each:.0f} KiB each ({STAYING_KIB_MAX} are allowed, {SDP_BYTES >> 10} were said)",
@@ -208,15 +204,11 @@ async def staying(http: aiohttp.ClientSession) -> None:
 
 def unread_join(room: str, name: str) -> socket.socket:
     """Joins and reads nothing of what it is told but how its request was answered."""
-    url = urlsplit(SIGNAL)
-    target = f"/rtc/v1?{urlencode({'access_token': mint(room, name), 'join_request': join_request()})}"
+    here = urlsplit(SIGNAL)
     stream = socket.socket()
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    stream.connect((url.hostname, url.port))
-    stream.sendall(
-        f"GET {target} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-    )
+    stream.connect((here.hostname, here.port))
+    stream.sendall(upgrade(mint(room, name), join_request()))
     stream.setblocking(False)
     return stream
 
@@ -241,12 +233,12 @@ async def answers_that_nobody_reads(http: aiohttp.ClientSession) -> None:
     pinging = asyncio.create_task(pinger.go_on())
     for who, names, allowed in (("one token", ["mallory"] * UNREAD, ONE_GROWTH_KIB_MAX),
                                 ("as many tokens", [f"silent-{it}" for it in range(UNREAD)], ALL_GROWTH_KIB_MAX)):
-        before, peak, told, longest = resident_kib(), 0, Counter[str](), 0.0
+        before, peak, told, longest = resident_kib(PID), 0, Counter[str](), 0.0
 
         async def watch() -> None:
             nonlocal peak
             while True:
-                peak = max(peak, resident_kib())
+                peak = max(peak, resident_kib(PID))
                 await asyncio.sleep(0.02)
 
         async def come(name: str) -> None:
@@ -302,14 +294,14 @@ async def act() -> None:
         await rounds(http, room, range(UNMEASURED))
         sizes = {name: request.ByteSize() for name, request in requests(0).items()}
         pinging = asyncio.create_task(pinger.go_on())
-        before, peak, began = resident_kib(), 0, time.monotonic()
+        before, peak, began = resident_kib(PID), 0, time.monotonic()
         saying = asyncio.create_task(rounds(http, room, range(UNMEASURED, UNMEASURED + ROUNDS)))
         while not saying.done():
-            peak = max(peak, resident_kib())
+            peak = max(peak, resident_kib(PID))
             await asyncio.sleep(0.02)
         told, took = await saying, time.monotonic() - began
         await falls_to(before + GROWTH_KIB_MAX)
-        growth = resident_kib() - before
+        growth = resident_kib(PID) - before
         for what in ("offer: answer", "sync_state: leave", *(f"{name}: pong_resp" for name in sizes if name != "sync_state")):
             control(told[what] == ROUNDS, f"{what} {told[what]} times")
         control(peak > before, f"by the same measure, memory did grow while they were looked at: by {peak - before} KiB")

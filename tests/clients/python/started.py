@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from client import check, scenario
+from process import resident_kib
 
 BINARY = os.environ.get("INCAMERA_BIN", "incamera")
 STARTS = 9
@@ -34,12 +35,6 @@ def answers(port: int) -> bool:
         return False
 
 
-def resident_mib(pid: int) -> float:
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        line = next(line for line in status if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
-
-
 def start_once() -> tuple[float, float]:
     """Milliseconds to the first answer, and MiB resident half a second later."""
     http, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
@@ -53,7 +48,7 @@ def start_once() -> tuple[float, float]:
             time.sleep(0.001)
         answered = (time.monotonic() - began) * 1000
         time.sleep(0.5)
-        resident = resident_mib(server.pid)
+        resident = resident_kib(server.pid) / 1024
         server.send_signal(signal.SIGTERM)
         check(server.wait(5) == 0, "it ends with 0 after SIGTERM")
         return answered, resident

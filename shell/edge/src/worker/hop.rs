@@ -172,15 +172,17 @@ impl Hops {
 
     /// Tells all others whose a path is.
     pub(super) fn own(&mut self, path: Path, owner: WorkerId, proof: Proof) {
-        for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != owner) {
-            self.push(to, Hop::Owned(path, owner, proof), &[]);
-        }
+        self.tell_others(owner, || Hop::Owned(path, owner, proof));
     }
 
     /// Tells all others whose a path was.
     pub(super) fn disown(&mut self, path: Path, owner: WorkerId) {
-        for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != owner) {
-            self.push(to, Hop::Disowned(path, owner), &[]);
+        self.tell_others(owner, || Hop::Disowned(path, owner));
+    }
+
+    fn tell_others(&mut self, own: WorkerId, word: impl Fn() -> Hop) {
+        for to in (0..).take(self.lanes.len()).map(WorkerId).filter(|to| *to != own) {
+            self.push(to, word(), &[]);
         }
     }
 
