@@ -9,6 +9,7 @@ mod extension;
 mod id;
 mod path;
 mod rate;
+mod ration;
 mod sensitive;
 mod share;
 mod time;
@@ -22,6 +23,7 @@ pub use id::{
 };
 pub use path::{Carrier, Path};
 pub use rate::DataRate;
+pub use ration::Ration;
 pub use sensitive::Sensitive;
 pub use share::{NoShare, Share};
 pub use time::Timestamp;

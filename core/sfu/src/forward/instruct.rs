@@ -1,11 +1,10 @@
 //! Carries out what Control says: who is here, what is published, who receives it.
 
-use model::{PeerId, RoomId, Timestamp, TrackId, TrackKind};
+use model::{PeerId, Ration, RoomId, Timestamp, TrackId, TrackKind};
 
 use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
 use super::peer::{Peer, Role, StreamRef};
-use super::ration::Ration;
 use super::subscription::Subscription;
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};

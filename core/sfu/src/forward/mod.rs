@@ -18,7 +18,6 @@ mod instruct;
 mod level;
 mod numbering;
 mod peer;
-mod ration;
 mod send;
 mod slab;
 mod subscription;

@@ -3,13 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use model::{Codec, DataRate, Path, PeerId, RoomId, Timestamp};
+use model::{Codec, DataRate, Path, PeerId, Ration, RoomId, Timestamp};
 use rtp::bwe::Estimator;
 use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
 use rtp::twcc::{FeedbackRecorder, SendHistory};
 
-use super::ration::Ration;
 use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{Codec, DataRate, RoomId, TrackId, TrackKind, WorkerId};
-use model::{Layer, Timestamp};
+use model::{Layer, Ration, Timestamp};
 use rtp::codec::Facts;
 use rtp::nack::NackGenerator;
 use rtp::reception::{MediaTime, Reception};
@@ -11,7 +11,6 @@ use rtp::vp8;
 
 use super::arena::EntryId;
 use super::level::LevelMeter;
-use super::ration::Ration;
 use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.

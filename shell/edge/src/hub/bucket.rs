@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{Ration, Timestamp};
 
 use crate::limits::{NAMES_BURST, NAMES_PER_SECOND, REQUESTS_BURST, REQUESTS_PER_SECOND};
 
@@ -16,14 +16,12 @@ pub(super) type Requests = Bucket<REQUESTS_BURST, REQUESTS_PER_SECOND>;
 pub(super) type Names = Bucket<NAMES_BURST, NAMES_PER_SECOND>;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket<const BURST: u32, const PER_SECOND: u32> {
-    /// When all that was taken is paid for.
-    paid: Timestamp,
-}
+pub(super) struct Bucket<const BURST: u32, const PER_SECOND: u32>(Ration);
 
 impl<const BURST: u32, const PER_SECOND: u32> Bucket<BURST, PER_SECOND> {
-    pub(super) const fn new(paid: Timestamp) -> Self {
-        Self { paid }
+    /// Of which all that was taken is paid for at that time.
+    pub(super) fn new(paid: Timestamp) -> Self {
+        Self(Ration::owing(paid, Self::time_of(BURST)))
     }
 
     /// How long it takes to pay for so many.
@@ -33,24 +31,17 @@ impl<const BURST: u32, const PER_SECOND: u32> Bucket<BURST, PER_SECOND> {
 
     /// When so many could be taken.
     pub(super) fn affords_at(&self, cost: u32) -> Timestamp {
-        let paid = (self.paid + Self::time_of(cost)).as_micros();
-        let ahead = u64::try_from(Self::time_of(BURST).as_micros()).unwrap_or(u64::MAX);
-        Timestamp::from_micros(paid.saturating_sub(ahead))
+        self.0.affords_at(Self::time_of(cost))
     }
 
     /// Whether so many are taken; if not, that costs nothing.
     pub(super) fn take(&mut self, now: Timestamp, cost: u32) -> bool {
-        let bucket = Self::new(self.paid.max(now));
-        let is_taken = bucket.affords_at(cost) <= now;
-        if is_taken {
-            self.paid = bucket.paid + Self::time_of(cost);
-        }
-        is_taken
+        self.0.take(now, Self::time_of(cost))
     }
 
     /// When all that was taken is paid for.
     pub(super) const fn paid(&self) -> Timestamp {
-        self.paid
+        self.0.earned()
     }
 }
 

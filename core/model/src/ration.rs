@@ -1,12 +1,12 @@
-//! What a peer may use up over time: so much at once, and then at a rate.
+//! What somebody may use up over time: so much at once, and then at a rate.
 
 use std::time::Duration;
 
-use model::Timestamp;
+use crate::Timestamp;
 
-/// Kept as the time at which all that was taken is earned again: eight bytes, and nothing to refill.
+/// Kept as the time at which all that was taken is earned again: one moment, and nothing to refill.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ration {
+pub struct Ration {
     /// That time; not later than `burst` from when something was taken last.
     earned: Timestamp,
     burst: Duration,
@@ -14,12 +14,32 @@ pub(super) struct Ration {
 
 impl Ration {
     /// Untouched: what takes `burst` to earn may be taken at once.
-    pub(super) const fn new(burst: Duration) -> Self {
-        Self { earned: Timestamp::ZERO, burst }
+    #[must_use]
+    pub const fn new(burst: Duration) -> Self {
+        Self::owing(Timestamp::ZERO, burst)
+    }
+
+    /// Of which all that was taken is earned again at that time.
+    #[must_use]
+    pub const fn owing(earned: Timestamp, burst: Duration) -> Self {
+        Self { earned, burst }
+    }
+
+    /// When all that was taken is earned again.
+    #[must_use]
+    pub const fn earned(self) -> Timestamp {
+        self.earned
+    }
+
+    /// When what takes `cost` to earn could be taken.
+    #[must_use]
+    pub fn affords_at(self, cost: Duration) -> Timestamp {
+        let ahead = u64::try_from(self.burst.as_micros()).unwrap_or(u64::MAX);
+        Timestamp::from_micros((self.earned + cost).as_micros().saturating_sub(ahead))
     }
 
     /// Takes what takes `cost` to earn; `false` when there is not as much left.
-    pub(super) fn take(&mut self, now: Timestamp, cost: Duration) -> bool {
+    pub fn take(&mut self, now: Timestamp, cost: Duration) -> bool {
         let earned = self.earned.max(now) + cost;
         let is_left = earned.since(now) <= self.burst;
         if is_left {
