@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use model::LogData;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
@@ -274,14 +275,8 @@ impl Session {
     /// message was whole and [`FrameIo`] gave it no more.
     async fn shed(&mut self) -> ControlFlow<Ending> {
         // Pongs and the like that wait there.
-        match timeout(self.front.limits.write_time, self.socket.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return ControlFlow::Break(Ending::Gone),
-            Err(_) => {
-                self.front.metrics.sockets_slow.count();
-                return ControlFlow::Break(Ending::Cut);
-            }
-        }
+        let flushed = timeout(self.front.limits.write_time, self.socket.flush()).await;
+        self.written(flushed)?;
         let io = self.socket.get_mut().hand_over();
         self.socket = websocket(io).await;
         ControlFlow::Continue(())
@@ -356,18 +351,18 @@ impl Session {
             io.write_all(frame.bytes()).await.map_err(drop)?;
             io.flush().await.map_err(drop)
         };
-        match timeout(self.front.limits.write_time, said).await {
-            Ok(Ok(())) => ControlFlow::Continue(()),
-            Ok(Err(())) => ControlFlow::Break(Ending::Gone),
-            Err(_) => {
-                self.front.metrics.sockets_slow.count();
-                ControlFlow::Break(Ending::Cut)
-            }
-        }
+        let said = timeout(self.front.limits.write_time, said).await;
+        self.written(said)
     }
 
     async fn write(&mut self, message: Message) -> ControlFlow<Ending> {
-        match timeout(self.front.limits.write_time, self.socket.send(message)).await {
+        let sent = timeout(self.front.limits.write_time, self.socket.send(message)).await;
+        self.written(sent)
+    }
+
+    /// What comes of something that was to be written in time.
+    fn written<E>(&self, outcome: Result<Result<(), E>, Elapsed>) -> ControlFlow<Ending> {
+        match outcome {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) => ControlFlow::Break(Ending::Gone),
             Err(_) => {
