@@ -1,8 +1,8 @@
 //! The chunks of an SCTP packet, as far as they are looked at beside SCTP.
 //!
-//! Owns: where the chunks of a packet begin and end; what of them says which data came, what of it was acknowledged and
-//! what is given up. Guarantees: never panics, takes nothing; what is malformed ends the walk, and SCTP ignores a
-//! packet that is. Source: RFC 9260 §3, RFC 3758 §3.2, RFC 6525 §3.1.
+//! Owns: where the chunks of a packet begin and end; what of them says which data came, what of it was acknowledged,
+//! what is given up and what begins anew. Guarantees: never panics, takes nothing; what is malformed ends the walk, and
+//! SCTP ignores a packet that is. Source: RFC 9260 §3, RFC 3758 §3.2, RFC 6525 §3.1.
 //! Not here: what becomes of it (`unread`).
 
 /// Chunk types.
@@ -11,6 +11,9 @@ const SELECTIVE_ACK: u8 = 3;
 const RE_CONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
 const I_FORWARD_TSN: u8 = 194;
+
+/// The parameter of a RE-CONFIG chunk by which streams begin anew.
+const OUTGOING_RESET: [u8; 2] = [0, 13];
 
 /// The header of a packet.
 const HEADER_BYTES: usize = 12;
@@ -35,10 +38,50 @@ pub(crate) enum Chunk<'a> {
         room: u32,
         gaps: Gaps<'a>,
     },
-    /// What did not come up to here is given up.
-    Forward(u32),
-    /// Streams begin anew.
-    Reset,
+    /// What did not come up to `cumulative` is given up, and of so many `streams` it is said up to where.
+    Forward {
+        cumulative: u32,
+        streams: usize,
+    },
+    /// Streams are to begin anew.
+    Reset(Resets<'a>),
+}
+
+/// What is to begin anew: a client sends one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resets<'a>(&'a [u8]);
+
+impl<'a> Resets<'a> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Reset<'a>> {
+        // A parameter has the form of a chunk, with a type of two bytes.
+        Walk { rest: self.0 }.filter_map(|it| {
+            let (&[_, _, _, _, _, _, _, _, t0, t1, t2, t3], streams) =
+                it.value.split_first_chunk()?;
+            let is_reset = [it.kind, it.flags] == OUTGOING_RESET;
+            is_reset.then_some(Reset {
+                last: u32::from_be_bytes([t0, t1, t2, t3]),
+                streams: streams.as_chunks().0,
+            })
+        })
+    }
+}
+
+/// The streams that it names begin anew after `last`; all, if it names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reset<'a> {
+    pub(crate) last: u32,
+    streams: &'a [[u8; 2]],
+}
+
+impl<'a> Reset<'a> {
+    pub(crate) fn streams(self) -> impl Iterator<Item = u16> + use<'a> {
+        self.streams.iter().map(|&stream| u16::from_be_bytes(stream))
+    }
+}
+
+/// Whether a TSN is no higher than another (RFC 1982).
+pub(crate) const fn is_up_to(tsn: u32, other: u32) -> bool {
+    other.wrapping_sub(tsn) <= u32::MAX / 2
 }
 
 /// Pairs of distances from the cumulative acknowledgement: the first and the last of those that came.
@@ -106,9 +149,14 @@ impl<'a> Raw<'a> {
                 })
             }
             FORWARD_TSN | I_FORWARD_TSN => {
-                self.value.first_chunk().map(|&tsn| Chunk::Forward(u32::from_be_bytes(tsn)))
+                let (&tsn, streams) = self.value.split_first_chunk()?;
+                let entry = if self.kind == FORWARD_TSN { 4 } else { 8 };
+                Some(Chunk::Forward {
+                    cumulative: u32::from_be_bytes(tsn),
+                    streams: streams.len() / entry,
+                })
             }
-            RE_CONFIG => Some(Chunk::Reset),
+            RE_CONFIG => Some(Chunk::Reset(Resets(self.value))),
             _ => None,
         }
     }
@@ -127,6 +175,13 @@ mod tests {
         chunk
     }
 
+    /// An answer, and two streams that begin anew.
+    fn resets() -> Vec<u8> {
+        let answer = [0, 16, 0, 12, 0, 0, 0, 1, 0, 0, 0, 1];
+        let reset = [0, 13, 0, 20, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 1, 2, 0, 6, 1, 0];
+        [&answer[..], &reset].concat()
+    }
+
     fn packet() -> Vec<u8> {
         let data = [0, 0, 1, 2, 0, 6, 0, 9, 0, 0, 0, 53, 7];
         let acknowledged = [0, 0, 0, 8, 0, 0, 4, 0, 0, 2, 0, 1, 0, 2, 0, 3, 0, 5, 0, 5, 0, 0, 0, 7];
@@ -136,8 +191,9 @@ mod tests {
             chunk(4, 0, b"a heartbeat"),
             chunk(SELECTIVE_ACK, 0, &acknowledged),
             chunk(DATA, 5, &data[..12]),
-            chunk(RE_CONFIG, 0, &[0, 13, 0, 4]),
+            chunk(RE_CONFIG, 0, &resets()),
             chunk(FORWARD_TSN, 0, &[0, 0, 0, 9]),
+            chunk(I_FORWARD_TSN, 0, &[0, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 5]),
         ]
         .concat()
     }
@@ -149,14 +205,25 @@ mod tests {
         let data =
             Data { tsn: 0x102, stream: 6, is_unordered: false, begins: true, ends: false, len: 1 };
         let empty = Data { is_unordered: true, begins: false, ends: true, len: 0, ..data };
-        let [Chunk::Data(first), Chunk::Acknowledged { cumulative, room, gaps }, rest @ ..] =
-            &found[..]
+        let &[
+            Chunk::Data(first),
+            Chunk::Acknowledged { cumulative, room, gaps },
+            Chunk::Data(second),
+            Chunk::Reset(resets),
+            forward,
+            typed,
+        ] = &found[..]
         else {
             panic!("{found:?}")
         };
-        assert_eq!((*first, *cumulative, *room), (data, 8, 1_024));
+        assert_eq!((first, cumulative, room), (data, 8, 1_024));
         assert_eq!(gaps.iter().collect::<Vec<_>>(), [(2, 3), (5, 5)]);
-        assert_eq!(rest, [Chunk::Data(empty), Chunk::Reset, Chunk::Forward(9)]);
+        assert_eq!(second, empty);
+        let resets: Vec<_> =
+            resets.iter().map(|it| (it.last, it.streams().collect::<Vec<_>>())).collect();
+        assert_eq!(resets, [(0x102, vec![6, 256])]);
+        assert_eq!(forward, Chunk::Forward { cumulative: 9, streams: 0 });
+        assert_eq!(typed, Chunk::Forward { cumulative: 9, streams: 1 });
     }
 
     #[test]
@@ -172,11 +239,17 @@ mod tests {
     proptest! {
         #[test]
         fn random_packets_never_panic(
-            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(3), Just(16), Just(192)], 0..300),
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(3), Just(13), Just(16), Just(130), Just(192)],
+                0..300,
+            ),
         ) {
             for chunk in chunks(&bytes) {
                 if let Chunk::Acknowledged { gaps, .. } = chunk {
                     prop_assert!(gaps.iter().count() * 4 <= bytes.len());
+                }
+                if let Chunk::Reset(resets) = chunk {
+                    let streams: usize = resets.iter().map(|it| it.streams().count()).sum();
+                    prop_assert!(streams * 2 <= bytes.len());
                 }
             }
         }

@@ -28,6 +28,7 @@ mod peer;
 pub mod readers;
 mod record;
 mod records;
+mod resets;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod sieve;

@@ -6,17 +6,18 @@
 //! believed what the other end gave up. They are bounded: over [`PIECES_AT_EASE`] newer chunks are let go as if the
 //! network had lost them, so that a client that sends many short messages is slowed down; over [`FRAGMENTS_MAX`] or
 //! [`PIECES_MAX`] it is in no good order. Nor is it if something is held for [`UNACKNOWLEDGED_TIME_MAX`].
-//! Not here: the chunks' form (`chunks`).
+//! Not here: the chunks' form (`chunks`), streams that begin anew (`resets`).
 //! Source: RFC 9260 §3.3.1, §6.2, §6.9.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::chunks::{Chunk, Data, chunks};
+use crate::chunks::{Chunk, Data, chunks, is_up_to};
 use crate::limits::{
-    FRAGMENTS_MAX, OVERDUE_EVERY, PIECES_AT_EASE, PIECES_MAX, RECEIVE_BUFFER_BYTES_MAX,
-    UNACKNOWLEDGED_TIME_MAX,
+    FRAGMENTS_MAX, OVERDUE_EVERY, PIECES_AT_EASE, PIECES_BEHIND_RESET, PIECES_MAX,
+    RECEIVE_BUFFER_BYTES_MAX, STREAMS_MAX, UNACKNOWLEDGED_TIME_MAX,
 };
+use crate::resets::Resets;
 
 /// What is to become of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ pub(crate) struct Unread {
     forwarded: Option<u32>,
     /// What is to be given up once SCTP acknowledges it, and the first of it that is missing: then SCTP believed it.
     giving_up: Option<(u32, u32)>,
-    /// Streams were begun anew, of which SCTP may keep what is given up.
-    has_reset: bool,
+    /// Of these SCTP may keep what is given up.
+    resets: Resets,
     /// Those that are no whole messages.
     fragments: usize,
     /// The highest TSN of those that came.
@@ -74,14 +75,10 @@ pub(crate) struct Unread {
     look_at: Option<Instant>,
 }
 
-/// Whether a TSN is no higher than another (RFC 1982).
-const fn is_up_to(tsn: u32, other: u32) -> bool {
-    other.wrapping_sub(tsn) <= u32::MAX / 2
-}
-
 impl Unread {
     /// A packet has come.
     pub(crate) fn take(&mut self, now: Instant, packet: &[u8]) -> Fate {
+        self.settle_resets();
         let (mut is_newer, mut has_data, mut forward) = (true, false, None);
         for chunk in chunks(packet) {
             match chunk {
@@ -91,12 +88,22 @@ impl Unread {
                     has_data = true;
                     is_newer &= self.newest.is_some_and(|newest| !is_up_to(data.tsn, newest));
                 }
-                Chunk::Forward(tsn) => forward = Some(tsn),
-                Chunk::Reset => self.has_reset = true,
+                // More than there are.
+                Chunk::Forward { streams, .. } if streams > STREAMS_MAX => return Fate::Hostile,
+                Chunk::Forward { cumulative, .. } => forward = Some(cumulative),
+                Chunk::Reset(resets) => {
+                    if !resets.iter().all(|it| self.resets.take(now, it)) {
+                        return Fate::LetGo;
+                    }
+                }
                 Chunk::Acknowledged { .. } => {}
             }
         }
-        if has_data && is_newer && self.pieces.len() >= PIECES_AT_EASE {
+        let is_much = has_data && is_newer && self.pieces.len() >= PIECES_AT_EASE;
+        if is_much || self.is_much_behind_resets(packet) {
+            return Fate::LetGo;
+        }
+        if forward.is_some() && !self.resets.take_forward(now) {
             return Fate::LetGo;
         }
         self.touch();
@@ -113,6 +120,41 @@ impl Unread {
             return Fate::Hostile;
         }
         Fate::Taken
+    }
+
+    /// Whether more would be held of new beginnings than SCTP has time for.
+    fn is_much_behind_resets(&self, packet: &[u8]) -> bool {
+        if self.resets.is_empty() {
+            return false;
+        }
+        let come = chunks(packet)
+            .filter(|it| matches!(it, Chunk::Data(it) if self.resets.begin(it.tsn, it.stream)))
+            .count();
+        let held = || {
+            let start = self.start.unwrap_or_default();
+            let of_them = |(place, piece): &(&u32, &Piece)| {
+                self.resets.begin(place.wrapping_add(start), piece.stream)
+            };
+            self.pieces.iter().filter(of_them).count()
+        };
+        come > 0 && come + held() > PIECES_BEHIND_RESET
+    }
+
+    fn settle_resets(&mut self) {
+        let Self { resets, pieces, start, acknowledged, .. } = self;
+        if resets.is_empty() {
+            return;
+        }
+        let start = start.unwrap_or_default();
+        resets.settle(
+            |tsn| acknowledged.is_some_and(|cumulative| is_up_to(tsn, cumulative)),
+            |last, is_of| {
+                let of_before = |(place, piece): (&u32, &Piece)| {
+                    is_of(piece.stream) && is_up_to(place.wrapping_add(start), last)
+                };
+                pieces.iter().any(of_before)
+            },
+        );
     }
 
     fn note(&mut self, now: Instant, data: &Data) {
@@ -138,7 +180,7 @@ impl Unread {
     /// What is no higher is given up, if it has not come.
     fn forward(&mut self, tsn: u32) {
         let contiguous = self.contiguous(tsn);
-        self.giving_up = (!self.has_reset && !is_up_to(tsn, contiguous))
+        self.giving_up = (self.resets.is_empty() && !is_up_to(tsn, contiguous))
             .then_some((tsn, contiguous.wrapping_add(1)));
         self.forwarded = Some(tsn);
         self.forgive(|it, _| is_up_to(it, tsn));
@@ -267,7 +309,6 @@ impl Unread {
     pub(crate) fn settle(&mut self) {
         if self.bytes == Some(0) {
             self.pieces.clear();
-            self.has_reset = false;
             self.fragments = 0;
         }
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::chunks::{Chunk, chunks};
-use crate::limits::{FRAGMENTS_MAX, PIECES_AT_EASE, PIECES_MAX};
+use crate::limits::{
+    FRAGMENTS_MAX, PIECES_AT_EASE, PIECES_BEHIND_RESET, PIECES_MAX, RESETS_AT_ONCE_MAX,
+    RESETS_BURST, STREAMS_MAX,
+};
 
 const WHOLE: u8 = 3;
 const FIRST: u8 = 2;
@@ -17,6 +20,8 @@ struct Writer {
     header: [u8; 8],
     /// Of its next chunk.
     tsn: u32,
+    /// Of the first of all.
+    first: u32,
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -41,6 +46,13 @@ fn data(flags: u8, tsn: u32, stream: u16, ssn: u16, bytes: &[u8]) -> Vec<u8> {
     chunk
 }
 
+/// The first message of a stream, which opens a channel without a label (RFC 8832 §5.1).
+fn opening(tsn: u32, stream: u16) -> Vec<u8> {
+    let mut chunk = data(WHOLE, tsn, stream, 0, &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    chunk[15] = 50;
+    chunk
+}
+
 impl Writer {
     fn new() -> Self {
         let mut wire = Wire::new();
@@ -53,7 +65,8 @@ impl Writer {
         wire.settle();
         wire.heard[1].clear();
         let header = *packet.first_chunk().unwrap();
-        Self { wire, header, tsn: tsn.unwrap().wrapping_add(1) }
+        let tsn = tsn.unwrap().wrapping_add(1);
+        Self { wire, header, tsn, first: tsn.wrapping_sub(3) }
     }
 
     /// Sends a packet. What the server answers does not arrive: its own SCTP knows nothing of this.
@@ -384,4 +397,93 @@ fn what_is_given_up_is_not_timed_though_something_else_is_held() {
     writer.send(&[data(LAST, tsn.wrapping_add(3), 2, 1, b"and its end")]);
     writer.wait(500);
     assert_eq!((writer.messages(), writer.unread()), (1, 0));
+}
+
+/// A RE-CONFIG chunk by which a stream begins anew after `last`, the client's first request being that of `number` 0.
+fn reset(writer: &Writer, number: u32, last: u32, stream: u16) -> Vec<u8> {
+    // Its requests are numbered from its first TSN on: those of two channels and a message came before.
+    let request = writer.first.wrapping_add(number).to_be_bytes();
+    let reset = [&[0, 13, 0, 18], &request[..], &[0; 4], &last.to_be_bytes()].concat();
+    [&[130, 0, 0, 22], &reset[..], &stream.to_be_bytes(), &[0; 2]].concat()
+}
+
+/// A FORWARD-TSN chunk that names a stream so many times.
+fn forward(tsn: u32, streams: usize) -> Vec<u8> {
+    let len = u16::try_from(8 + 4 * streams).unwrap().to_be_bytes();
+    [&[192, 0, len[0], len[1]], &tsn.to_be_bytes()[..], &[0, 0, 0, 9].repeat(streams)].concat()
+}
+
+#[test]
+fn what_begins_anew_before_its_time_is_let_go_until_then() {
+    let mut writer = Writer::new();
+    let missing = writer.tsn;
+    let request = reset(&writer, 0, missing, 0);
+    let begun = missing.wrapping_add(1);
+    writer.send(&[request, opening(begun, 0)]);
+    writer.tsn = begun.wrapping_add(1);
+    for ssn in 1..20 * u16::try_from(PIECES_BEHIND_RESET).unwrap() {
+        writer.send(&[data(WHOLE, writer.tsn, 0, ssn, b"a word")]);
+        writer.tsn = writer.tsn.wrapping_add(1);
+    }
+    assert_eq!((writer.messages(), writer.unread()), (0, PIECES_BEHIND_RESET));
+    // Another stream goes on meanwhile.
+    writer.send(&[data(WHOLE, writer.tsn, 2, 1, b"a word")]);
+    assert_eq!(writer.messages(), 1);
+    writer.send(&[data(WHOLE, missing, 0, 2, b"the last")]);
+    assert!(writer.wire.server_heard(|it| matches!(it, Event::ChannelClosed(_))));
+    // The client opens the channel anew before it has answered our own reset: that is refused.
+    assert_eq!((writer.messages(), writer.is_ended()), (2, false));
+    assert!(writer.unread() < PIECES_BEHIND_RESET);
+}
+
+#[test]
+fn resets_whose_own_nobody_answers_are_bounded() {
+    let mut writer = Writer::new();
+    for number in 0..3 * RESETS_BURST {
+        // SCTP answers none of a stream of which its own is not answered.
+        let (tsn, stream) = (writer.tsn, 4 + 2 * u16::try_from(number).unwrap());
+        writer.send(&[opening(tsn, stream)]);
+        let request = reset(&writer, number, tsn, stream);
+        writer.send(&[request]);
+        writer.tsn = tsn.wrapping_add(1);
+    }
+    let closed = |it: &&Event| matches!(it, Event::ChannelClosed(_));
+    let closed = writer.wire.heard[1].iter().filter(closed).count();
+    assert_eq!(closed, usize::try_from(RESETS_BURST).unwrap());
+    assert!(writer.is_ended(), "the streams that stay are bounded too");
+}
+
+#[test]
+fn resets_that_wait_for_what_is_missing_are_bounded() {
+    let mut writer = Writer::new();
+    let tsn = writer.tsn;
+    for number in 0..2 * RESETS_AT_ONCE_MAX {
+        let number = u32::try_from(number).unwrap();
+        let request = reset(&writer, number, tsn.wrapping_add(1_000 + number), 0);
+        let ssn = u16::try_from(number).unwrap();
+        writer.send(&[request, data(WHOLE | UNORDERED, tsn.wrapping_add(number), 2, ssn, b"word")]);
+    }
+    assert_eq!(writer.messages(), RESETS_AT_ONCE_MAX);
+}
+
+#[test]
+fn what_is_given_up_of_a_stream_that_begins_anew_is_let_go_at_first() {
+    let mut writer = Writer::new();
+    let tsn = writer.tsn;
+    // Of which SCTP keeps a piece, and therefore the whole stream.
+    let request = reset(&writer, 0, tsn, 0);
+    writer.send(&[data(FIRST, tsn, 0, 2, b"a beginning"), request]);
+    let mut word = 1;
+    let mut say = |writer: &mut Writer| {
+        let at = tsn.wrapping_add(2 * u32::from(word));
+        writer.send(&[forward(at, STREAMS_MAX), data(WHOLE, at.wrapping_add(1), 2, word, b"word")]);
+        word += 1;
+        writer.messages()
+    };
+    assert_eq!((0..5).map(|_| say(&mut writer)).collect::<Vec<_>>(), [1; 5]);
+    writer.wait(200);
+    assert_eq!(say(&mut writer), 1, "of which others are missing");
+    assert!(!writer.is_ended());
+    writer.send(&[forward(tsn.wrapping_add(100), STREAMS_MAX + 1)]);
+    assert!(writer.is_ended(), "there are not as many streams");
 }
