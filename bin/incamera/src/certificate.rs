@@ -13,7 +13,7 @@ use settings::certificate::{CertificateError, Chain, UnixTime};
 use settings::{CertificateFiles, Fault};
 
 use crate::files;
-use crate::watched::Watched;
+use crate::watched::{Trouble, Unread, Watched};
 
 /// From when on the operator is told that a certificate ends: authorities of the web renew theirs a month
 /// before, so something has failed by then.
@@ -33,6 +33,7 @@ pub(crate) struct Watch {
     source: Source,
     /// The files have changed, and not rested since.
     is_changing: bool,
+    trouble: Trouble,
 }
 
 /// What its files hold.
@@ -47,8 +48,7 @@ pub(crate) struct Ends {
 /// Where it comes from.
 #[derive(Clone)]
 struct Source {
-    /// Of the settings, which name it, and under what names.
-    line: usize,
+    /// Under what names the settings have them.
     cert_name: String,
     key_name: String,
     cert_file: Watched,
@@ -75,17 +75,18 @@ enum End {
 impl Source {
     /// Reads and judges both files. A chain that is `shown` already is not judged by the clock: that it has ended
     /// keeps nothing else from being read again.
-    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Fault> {
-        let fault = |reason: String| Fault { line: self.line, reason };
-        let open = |file: &Watched| files::read(file.path(), files::SECRET_FILE_MAX).map_err(fault);
+    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Unread> {
+        let open = |file: &Watched| {
+            files::read(file.path(), files::SECRET_FILE_MAX).map_err(Unread::Unreadable)
+        };
         let (text, key) = (open(&self.cert_file)?, open(&self.key_file)?);
-        let wrong = |error: CertificateError| fault(format!("{}: {error}", self.cert_name));
+        let wrong = |error: CertificateError| Unread::Wrong(format!("{}: {error}", self.cert_name));
         let chain = Chain::read(&text).map_err(wrong)?;
         if shown != Some(&chain) {
             chain.check(now).map_err(wrong)?;
         }
         let certified = certified(&chain, &key)
-            .map_err(|reason| fault(format!("{} {reason}", self.key_name)))?;
+            .map_err(|reason| Unread::Wrong(format!("{} {reason}", self.key_name)))?;
         Ok((chain, certified))
     }
 
@@ -104,14 +105,15 @@ impl Certificate {
     ) -> Result<Self, Fault> {
         // Looked at before they are read, so that what changes meanwhile is seen as a change.
         let source = Source {
-            line: tls.line,
             cert_file: Watched::new(folder.join(&tls.cert_file)),
             key_file: Watched::new(folder.join(&tls.key_file)),
             cert_name: tls.cert_file,
             key_name: tls.key_file,
         };
-        let (chain, certified) = source.read(now, shown)?;
-        let watch = Watch { source, is_changing: false };
+        let read = source.read(now, shown);
+        let (chain, certified) =
+            read.map_err(|unread| Fault { line: tls.line, reason: unread.into_reason() })?;
+        let watch = Watch { source, is_changing: false, trouble: Trouble::default() };
         Ok(Self { certified, chain, watch, ends: Ends::default() })
     }
 
@@ -135,11 +137,16 @@ impl Certificate {
 }
 
 impl Watch {
-    /// What the files hold now, if they have changed and rested since.
-    pub(crate) fn look(&mut self, now: UnixTime) -> Option<Result<Pair, Fault>> {
+    /// What the files hold now, if they have changed and rested since, or could not be read; or what is wrong with
+    /// them, if that is news.
+    pub(crate) fn look(&mut self, now: UnixTime) -> Option<Result<Pair, String>> {
         let has_changed = self.source.has_changed();
         let was_changing = std::mem::replace(&mut self.is_changing, has_changed);
-        (was_changing && !has_changed).then(|| self.source.read(now, None))
+        if has_changed || !(was_changing || self.trouble.may_be_over()) {
+            return None;
+        }
+        let read = self.source.read(now, None);
+        self.trouble.news(was_changing, read)
     }
 }
 
@@ -253,8 +260,8 @@ mod tests {
         fs::write(folder.join("k.pem"), &one.1).unwrap();
         assert!(look(&mut shown, now).is_none());
         let chain = shown.chain.clone();
-        let fault = look(&mut shown, now).unwrap().unwrap_err();
-        assert!(fault.line == 2 && fault.reason.contains("k.pem is not the key"), "{fault}");
+        let failure = look(&mut shown, now).unwrap().unwrap_err();
+        assert!(failure.contains("k.pem is not the key"), "{failure}");
         assert!(shown.chain == chain && look(&mut shown, now).is_none());
         fs::remove_dir_all(&folder).unwrap();
     }

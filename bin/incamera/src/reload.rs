@@ -25,7 +25,7 @@ use wire::revocation::Revocations;
 use crate::certificate::{self, Certificate, Pair, Watch};
 use crate::reading::{Outcome, READ_WITHIN, Reading};
 use crate::serve::Written;
-use crate::watched::Watched;
+use crate::watched::{Trouble, Unread, Watched};
 use crate::{Failure, files};
 
 /// How often files are looked at: what the revocation file says takes effect within a second.
@@ -83,23 +83,13 @@ impl Fixed {
     }
 }
 
-/// Where the certificate comes from.
+/// Where the certificate comes from, by the settings.
 #[derive(Clone, PartialEq)]
-enum Source {
+pub(crate) enum Source {
     /// There is none.
     Nowhere,
     Files,
     Authority(Acme),
-}
-
-impl Source {
-    fn of(written: &Written) -> Self {
-        match (&written.certificate, &written.acme) {
-            (Some(_), _) => Self::Files,
-            (None, Some(acme)) => Self::Authority(acme.clone()),
-            (None, None) => Self::Nowhere,
-        }
-    }
 }
 
 /// What a server was started with.
@@ -110,7 +100,14 @@ struct Started {
 
 impl Started {
     fn of(written: &Written) -> Self {
-        Self { fixed: Fixed::of(&written.config), source: Source::of(written) }
+        Self { fixed: Fixed::of(&written.config), source: written.source.clone() }
+    }
+
+    /// What is shown goes on being shown, and looked at, where the settings have another one from elsewhere.
+    fn keep_certificate(&self, was: &mut Written, is: &mut Written) {
+        if (is.source == Source::Files) != (self.source == Source::Files) {
+            is.certificate = was.certificate.take();
+        }
     }
 
     /// Says what waits for the next start, if it is not what was said when the files were read before.
@@ -127,8 +124,7 @@ impl Started {
                 "addresses, ports, proxies, metrics and limits are again what is served with"
             );
         }
-        let source = Source::of(is);
-        if source != self.source && source != Source::of(was) {
+        if is.source != self.source && is.source != was.source {
             edge::log!(
                 WARN,
                 "TLS begins, ends, or has its certificate from elsewhere when the server is started again"
@@ -141,30 +137,12 @@ impl Started {
 #[derive(Clone)]
 pub(crate) struct RevocationFile {
     watched: Watched,
-    /// What is wrong with it, which has been said.
-    failure: Option<Unread>,
-}
-
-/// Why nothing is known of what a file revokes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
-    /// What it says makes no sense.
-    Wrong(String),
-    /// It could not be read; the next look may find it mended, though it is the same file.
-    Unreadable(String),
-}
-
-impl Unread {
-    pub(crate) fn into_reason(self) -> String {
-        match self {
-            Self::Wrong(reason) | Self::Unreadable(reason) => reason,
-        }
-    }
+    trouble: Trouble,
 }
 
 impl RevocationFile {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { watched: Watched::new(path), failure: None }
+        Self { watched: Watched::new(path), trouble: Trouble::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -181,24 +159,17 @@ impl RevocationFile {
     /// What it says now, or what is wrong with it, if that is news since the last look.
     fn look(&mut self) -> Option<Result<Revocations, String>> {
         let has_changed = self.watched.has_changed();
-        if !has_changed && !matches!(self.failure, Some(Unread::Unreadable(_))) {
+        if !has_changed && !self.trouble.may_be_over() {
             return None;
         }
-        let before = self.failure.take();
-        match self.read() {
-            Ok(says) => Some(Ok(says)),
-            Err(failure) => {
-                let is_news = has_changed || before.as_ref() != Some(&failure);
-                self.failure = Some(failure.clone());
-                is_news.then(|| Err(failure.into_reason()))
-            }
-        }
+        let read = self.read();
+        self.trouble.news(has_changed, read)
     }
 }
 
 /// A file that was looked at, and the news of it.
 type FileLooked = (RevocationFile, Option<Result<Revocations, String>>);
-type CertificateLooked = (Watch, Option<Result<Pair, Fault>>);
+type CertificateLooked = (Watch, Option<Result<Pair, String>>);
 
 /// Everything that is read again.
 pub(crate) struct Reload {
@@ -294,8 +265,8 @@ impl Reload {
             return;
         }
         let (path, fallback) = (self.written.path.clone(), self.written.fallback.clone());
-        let shown = self.written.certificate.as_ref().map(|shown| shown.chain.clone());
-        self.all.begin(move || Written::read(path, fallback, shown.as_ref()));
+        let served = self.written.served();
+        self.all.begin(move || Written::read(path, fallback, Some(&served)));
     }
 
     /// If one file is wrong, all stays as it is.
@@ -322,9 +293,9 @@ impl Reload {
     }
 
     fn begin_anew(&mut self, mut again: Written, server: &Server) {
-        let was = &self.written;
-        self.started.say_what_waits(was, &again);
-        say_warnings(&again, Some(was));
+        self.started.say_what_waits(&self.written, &again);
+        say_warnings(&again, Some(&self.written));
+        self.started.keep_certificate(&mut self.written, &mut again);
         let stood = self.standing.all();
         if again.revocations.is_none() && !stood.is_empty() {
             // So does a file that lost its end read, and who takes everything back can say so.
@@ -348,7 +319,7 @@ impl Reload {
         self.revocations.forget();
         self.certificate.forget();
         server.admit_by(Arc::clone(&again.config.access));
-        if let (Some(_), Some(read)) = (&was.certificate, &again.certificate) {
+        if let Some(read) = &again.certificate {
             show(server, read);
         }
         let revocations = LogData(again.config.access.revocations.len());
@@ -438,14 +409,13 @@ impl Reload {
                 edge::log!(INFO, "certificate read again", valid_to = valid_to);
                 shown.say_if_it_ends();
             }
-            Some(Err(fault)) => {
+            Some(Err(failure)) => {
                 shown.looked(watch, None);
                 server.metrics().files_failed.count();
-                let failure = LogData(fault.reason);
                 edge::log!(
                     ERROR,
                     "the certificate is wrong: the one before stays",
-                    failure = failure
+                    failure = LogData(failure),
                 );
             }
         }

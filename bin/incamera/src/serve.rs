@@ -15,18 +15,18 @@ use edge::networks::AddressesOf;
 use edge::scrape::Login;
 use edge::tls::Shown;
 use edge::{Server, machine};
-use settings::address::OwnAddress;
+use settings::address::{OwnAddress, Places};
 use settings::certificate::Chain;
 use settings::limits::SETTINGS_MAX;
-use settings::{Acme, Holds, Settings, Tls};
-use tokio::signal::unix::{SignalKind, signal};
+use settings::{Acme, Fault, Holds, Settings, Tls};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::access::Access;
 use wire::key::{ProjectKeys, RefreshKey};
 
 use crate::acme::Certification;
 use crate::certificate::{self, Certificate};
 use crate::process::{self, Ending};
-use crate::reload::{Reload, RevocationFile, Wake, say_warnings};
+use crate::reload::{Reload, RevocationFile, Source, Wake, say_warnings};
 use crate::secrecy::{Exposed, Manner, Opener};
 use crate::{Failure, files, log};
 
@@ -110,11 +110,16 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     process::begin(&options.log)?;
+    let runtime = process::runtime()?;
+    // Before files are read, which may take a while: who asks for a reload meanwhile gets one afterwards.
+    let hangup = {
+        let _in_runtime = runtime.enter();
+        signal(SignalKind::hangup())?
+    };
     let mut written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     let certification = written.certification()?;
     say_warnings(&written, None);
-    let runtime = process::runtime()?;
-    let served = runtime.block_on(serve(written, certification));
+    let served = runtime.block_on(serve(written, certification, hangup));
     // Not waiting for whoever still reads a file.
     runtime.shutdown_background();
     served
@@ -125,21 +130,40 @@ pub(crate) struct Written {
     pub(crate) path: PathBuf,
     /// The key of refresh tokens if the files give none.
     pub(crate) fallback: RefreshKey,
-    pub(crate) warnings: Vec<settings::Fault>,
+    pub(crate) warnings: Vec<Fault>,
     pub(crate) exposed: Vec<Exposed>,
     pub(crate) config: Config,
+    /// Where the certificate comes from.
+    pub(crate) source: Source,
+    /// What is in its files, if it comes from there.
     pub(crate) certificate: Option<Certificate>,
-    /// How the certificate is got, if not from files.
-    pub(crate) acme: Option<Acme>,
     pub(crate) revocations: Option<RevocationFile>,
 }
 
+/// What a server serves with already when its files are read again.
+pub(crate) struct Served {
+    /// The certificate that clients are shown, from its files.
+    chain: Option<Chain>,
+    places: Places,
+}
+
 impl Written {
-    /// `shown` is the certificate that clients are shown already.
+    pub(crate) fn served(&self) -> Served {
+        Served {
+            chain: self.certificate.as_ref().map(|shown| shown.chain.clone()),
+            places: Places {
+                bound: self.config.udp.clone(),
+                bound_tcp: self.config.tcp.clone(),
+                advertised: self.config.advertised.clone(),
+            },
+        }
+    }
+
+    /// `served` is what a server serves with that runs already.
     pub(crate) fn read(
         path: PathBuf,
         fallback: RefreshKey,
-        shown: Option<&Chain>,
+        served: Option<&Served>,
     ) -> Result<Self, Failure> {
         let within = |reason: String| format!("{}: {reason}", path.display());
         let text = files::read(&path, SETTINGS_MAX)?;
@@ -157,7 +181,7 @@ impl Written {
             busy_max,
             metrics,
             holds_secret,
-            warnings,
+            mut warnings,
         } = settings::read_settings(&text, &mut open).map_err(|fault| within(fault.to_string()))?;
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
@@ -171,21 +195,32 @@ impl Written {
         });
         let revocations = revocations.transpose()?;
         let now = certificate::now();
-        let (files, acme) = match tls {
-            None => (None, None),
-            Some(Tls::Files(files)) => (Some(files), None),
-            Some(Tls::Acme(acme)) => (None, Some(acme)),
+        let (source, files) = match tls {
+            None => (Source::Nowhere, None),
+            Some(Tls::Files(files)) => (Source::Files, Some(files)),
+            Some(Tls::Acme(acme)) => (Source::Authority(acme), None),
         };
+        let shown = served.and_then(|served| served.chain.as_ref());
         let certificate =
             files.map(|files| Certificate::new(files, &folder, now, shown)).transpose();
         let certificate = certificate.map_err(|fault| within(fault.to_string()))?;
-        let places = media.places(&own_addresses()?).map_err(|fault| within(fault.to_string()))?;
+        let places = match (media.places(&own_addresses()?), served) {
+            (Ok(places), _) => places,
+            (Err(fault), None) => return Err(within(fault.to_string()).into()),
+            // An address that is away for now keeps no key in force that has been removed.
+            (Err(Fault { line, .. }), Some(served)) => {
+                let reason = "what this chooses of the addresses that this machine has now cannot be served with: those \
+                              of the start stay";
+                warnings.push(Fault { line, reason: reason.to_owned() });
+                served.places.clone()
+            }
+        };
         let is_local = http.iter().all(|address| address.ip().is_loopback());
         let addresses_of =
             if behind_proxy || is_local { AddressesOf::Proxy } else { AddressesOf::Clients };
         let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
-            challenges: challenged(&http, acme.as_ref()),
+            challenges: challenged(&http, &source),
             http,
             tls: certificate.as_ref().map(|certificate| Shown::new(certificate.certified.clone())),
             authority: None,
@@ -204,14 +239,14 @@ impl Written {
             }),
         };
         let exposed = opener.exposed;
-        Ok(Self { path, fallback, warnings, exposed, config, certificate, acme, revocations })
+        Ok(Self { path, fallback, warnings, exposed, config, source, certificate, revocations })
     }
 
     /// Opens what is kept of an authority, if one is to be asked, and shows it at first.
     fn certification(&mut self) -> Result<Option<Certification>, Failure> {
-        let Some(acme) = self.acme.clone() else { return Ok(None) };
+        let Source::Authority(acme) = &self.source else { return Ok(None) };
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let opened = Certification::open(acme, folder);
+        let opened = Certification::open(acme.clone(), folder);
         let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
         self.config.tls = Some(opened.shown()?);
         Ok(Some(opened))
@@ -219,8 +254,8 @@ impl Written {
 }
 
 /// Where an authority is answered over HTTP.
-fn challenged(http: &[SocketAddr], acme: Option<&Acme>) -> Vec<SocketAddr> {
-    let port = acme.and_then(|acme| acme.http_port);
+fn challenged(http: &[SocketAddr], source: &Source) -> Vec<SocketAddr> {
+    let Source::Authority(Acme { http_port: port, .. }) = *source else { return Vec::new() };
     let each = port.into_iter().flat_map(|port| http.iter().map(move |at| (at.ip(), port)));
     each.map(SocketAddr::from).collect()
 }
@@ -233,9 +268,12 @@ pub(crate) fn own_addresses() -> Result<Vec<OwnAddress>, Failure> {
     Ok(all.collect())
 }
 
-async fn serve(written: Written, certification: Option<Certification>) -> Result<(), Failure> {
+async fn serve(
+    written: Written,
+    certification: Option<Certification>,
+    mut hangup: Signal,
+) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let server = Server::start(written.config.clone()).await?;
     // Nobody has to read it.
     io::stdout().write_all(banner(&server, &written, certification.as_ref()).as_bytes()).ok();

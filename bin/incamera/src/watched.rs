@@ -1,4 +1,4 @@
-//! A file that is read again when it changes.
+//! A file that is read again when it changes, and what is wrong with it meanwhile.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,51 @@ impl Watched {
     }
 }
 
+/// Why nothing is known of what a file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// What it says makes no sense.
+    Wrong(String),
+    /// It could not be read; the next look may find it mended, though it is the same file.
+    Unreadable(String),
+}
+
+impl Unread {
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Self::Wrong(reason) | Self::Unreadable(reason) => reason,
+        }
+    }
+}
+
+/// What is wrong with a file and has been said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Option<Unread>);
+
+impl Trouble {
+    /// Whether to read it again though it has not changed.
+    pub(crate) const fn may_be_over(&self) -> bool {
+        matches!(self.0, Some(Unread::Unreadable(_)))
+    }
+
+    /// What reading it brought, or what is wrong, if that is news.
+    pub(crate) fn news<T>(
+        &mut self,
+        has_changed: bool,
+        read: Result<T, Unread>,
+    ) -> Option<Result<T, String>> {
+        let before = self.0.take();
+        match read {
+            Ok(says) => Some(Ok(says)),
+            Err(failure) => {
+                let is_news = has_changed || before.as_ref() != Some(&failure);
+                self.0 = Some(failure.clone());
+                is_news.then(|| Err(failure.into_reason()))
+            }
+        }
+    }
+}
+
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
     Some(Stamp {
@@ -49,4 +94,25 @@ fn stamp(path: &Path) -> Option<Stamp> {
         changed: (found.ctime(), found.ctime_nsec()),
         len: found.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_read_again_and_said_once() {
+        let mut trouble = Trouble::default();
+        let full = || Unread::Unreadable("too many open files".to_owned());
+        let wrong = || Unread::Wrong("makes no sense".to_owned());
+        assert!(!trouble.may_be_over());
+        assert_eq!(trouble.news::<()>(true, Err(full())), Some(Err("too many open files".into())));
+        assert!(trouble.may_be_over());
+        assert_eq!(trouble.news::<()>(false, Err(full())), None);
+        assert!(trouble.may_be_over());
+        assert_eq!(trouble.news::<()>(false, Err(wrong())), Some(Err("makes no sense".into())));
+        assert!(!trouble.may_be_over(), "until the file is another one");
+        assert_eq!(trouble.news(true, Ok(7)), Some(Ok(7)));
+        assert_eq!(trouble.news::<()>(true, Err(wrong())), Some(Err("makes no sense".into())));
+    }
 }

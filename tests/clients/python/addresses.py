@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 IS_CLIENT = "--client" in sys.argv
@@ -22,7 +24,7 @@ if not IS_CLIENT:
     os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 
 from client import (  # noqa: E402
-    API_SECRET, check, fresh_room, join, mark_sensitive, scenario, until,
+    API_SECRET, check, fresh_room, join, join_request, mark_sensitive, mint, scenario, until,
 )  # fmt: skip
 from own_server import HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
@@ -156,6 +158,32 @@ async def behind_a_router(folder: Path) -> None:
         outside.close()
 
 
+def validated() -> int:
+    """What the server says to a token of the scenario's key."""
+    query = f"access_token={mint('any', 'ada')}&join_request={join_request()}"
+    url = f"http://{FIRST}:{HTTP_PORT}/rtc/v1/validate?{query}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+async def lets_a_key_go_while_an_address_is_away(folder: Path) -> None:
+    rules = f"ips: {{includes: [{SECOND}]}}"
+    path = settings(folder, rules)
+    with Server("serve", "--config", path, address=FIRST) as server:
+        assert validated() == 200
+        written = Path(path).read_text()
+        Path(path).write_text(written.replace("{clinic7: ", "{clinic8: "))
+        ip(f"address delete {SECOND}/24 dev {NEAR}")
+        server.hang_up()
+        await until("the files are read again", 5, lambda: server.says("certificate read again"))
+        check(server.says("those of the start stay"), "that an address is away is said")
+        check(validated() == 401, "and keeps no key in force that has been removed")
+        ip(f"address add {SECOND}/24 dev {NEAR}")
+
+
 async def main() -> None:
     mark_sensitive(API_SECRET)
     try:
@@ -194,6 +222,7 @@ async def act(folder: Path) -> None:
         check(not any(others), "and nowhere else")
         await call()
     await behind_a_router(folder)
+    await lets_a_key_go_while_an_address_is_away(folder)
     said = refused(*serve, settings(folder, "interfaces: {includes: [nowhere0]}"))
     check("line 4: " in said and FIRST in said, "an interface that is not there is named, with those that are")
 

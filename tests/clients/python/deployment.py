@@ -165,6 +165,19 @@ async def says_what_a_reload_does_not_do(folder: Path) -> None:
         check(server.says("again what is served with"), "which is said instead")
 
 
+async def reloads_while_it_starts(folder: Path) -> None:
+    (folder / "revoked.yaml").write_text("tokens:\n" + "".join(f"  - {n:064x}\n" for n in range(65_000)))
+    config = folder / "revoking.yaml"
+    config.write_text(
+        f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: 0}}\nkeys: {{clinic7: {API_SECRET}}}\n"
+        "revocations: revoked.yaml\n"
+    )
+    hang_up = ("sh", "-c", '(sleep 0.05; kill -HUP $$) & exec "$@"', "sh", BINARY)
+    with Server("serve", "--config", str(config), program=hang_up) as server:
+        await until("the reload that was asked for", 10, lambda: server.says("read again"))
+        check(True, "who asks for a reload while the server still starts gets one afterwards")
+
+
 async def main() -> None:
     mark_sensitive(API_SECRET)
     with tempfile.TemporaryDirectory() as name:
@@ -172,6 +185,7 @@ async def main() -> None:
         await asyncio.to_thread(judge_the_unit, folder)
         await holds_a_call(folder)
         await says_what_a_reload_does_not_do(folder)
+        await reloads_while_it_starts(folder)
 
 
 scenario("deployment", main, timeout_s=80)

@@ -11,6 +11,7 @@ import datetime
 import itertools
 import json
 import os
+import resource
 import secrets
 import shutil
 import socket
@@ -66,6 +67,8 @@ WEB = Path(__file__).parents[1] / "web"
 #: The server looks four times a second, and waits until the files have rested.
 SHOWN_WITHIN_S = 3
 HANDSHAKE_S = 10
+#: Open files of a server that has none left for its certificate.
+FILES = 72
 #: The promise of `forgotten`.
 FORGOTTEN_WITHIN_S = 2.0
 
@@ -324,6 +327,46 @@ async def ends_while_a_call_goes_on(server: Server, folder: Path, authority: Aut
     await ben.disconnect()
 
 
+async def shows_it_on_if_the_settings_have_none(server: Server, folder: Path, authority: Authority) -> None:
+    """Where a certificate comes from is settled when the server starts."""
+    path = folder / "server.yaml"
+    with_files = path.read_text()
+    without = "".join(line for line in with_files.splitlines(True) if not line.startswith(("tls:", "  ")))
+
+    async def reload(text: str) -> None:
+        path.write_text(text)
+        count = server.log().count("revocations and certificate read again")
+        server.hang_up()
+        await until("a reload", 5, lambda: server.says("revocations and certificate read again", count + 1))
+
+    await reload(without + "behind_proxy: true\n")
+    before = serial(authority.root())
+    authority.certify(folder, NAMES)
+    await until("it is read again", SHOWN_WITHIN_S, lambda: serial(authority.root()) != before)
+    check(True, "settings that have lost their certificate keep none from being renewed")
+    # Between two looks, so that none of them sees it.
+    authority.certify(folder, NAMES)
+    before = serial(authority.root())
+    await reload(with_files)
+    check(serial(authority.root()) != before, "and once they have it again, what is in its files is shown")
+
+
+async def reads_again_what_could_not_be_read(folder: Path, authority: Authority) -> None:
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
+    with Server("serve", "--config", write_settings(folder), before=few_files) as server:
+        before = serial(authority.root())
+        held = [socket.create_connection(("127.0.0.1", HTTP_PORT), timeout=5) for _ in range(FILES)]
+        authority.certify(folder, NAMES)
+        await until("no file can be opened", SHOWN_WITHIN_S, lambda: server.says("the certificate is wrong"))
+        for connection in held:
+            connection.close()
+        await until("one can", SHOWN_WITHIN_S, lambda: serial(authority.root()) != before)
+        said = server.log().count("the certificate is wrong")
+        check(said == 1, f"a certificate for which no file could be opened is read once one can; said {said} times")
+
+
 def cut_after_s() -> float:
     """How long a connection may be silent."""
     with socket.create_connection(("127.0.0.1", HTTP_PORT), timeout=30) as connection:
@@ -378,11 +421,13 @@ async def act() -> None:
         await forgets_what_rode_under_it(server)
         await shows_a_new_one(server, folder, authority)
         await ends_while_a_call_goes_on(server, folder, authority)
+        await shows_it_on_if_the_settings_have_none(server, folder, authority)
         seconds = await cut
         check(
             HANDSHAKE_S - 0.5 <= seconds <= HANDSHAKE_S + 2,
             f"a handshake that stands still is cut after {seconds:.1f} s",
         )
+    await reads_again_what_could_not_be_read(folder, authority)
     for counter in ["handshakes_late", "handshakes_failed", "connections_in_the_clear"]:
         check(server.says(f"name={counter} "), f"{counter} has been counted")
 
