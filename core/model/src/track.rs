@@ -117,6 +117,4 @@ pub struct Layer {
 impl Layer {
     /// Spatial layers that a track can have.
     pub const SPATIAL_MAX: usize = 3;
-    /// Temporal layers that a track can have.
-    pub const TEMPORAL_MAX: usize = 4;
 }

@@ -99,12 +99,6 @@ impl Estimator {
         rate(self.estimate)
     }
 
-    /// The last measured loss, in percent.
-    #[must_use]
-    pub fn loss_percent(&self) -> u8 {
-        (0..100u8).rfind(|percent| f64::from(*percent) <= self.loss.fraction * 100.0).unwrap_or(0)
-    }
-
     /// The round trip to the subscriber, as RTCP measures it.
     pub fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt.min(RTT_MAX);

@@ -95,13 +95,6 @@ impl AudioLevel {
     pub const fn from_byte(byte: u8) -> Self {
         Self { level: byte & 0x7f, voice: byte & 0x80 != 0 }
     }
-
-    /// As on the wire.
-    #[inline]
-    #[must_use]
-    pub const fn to_byte(self) -> u8 {
-        (self.level & 0x7f) | if self.voice { 0x80 } else { 0 }
-    }
 }
 
 /// What the known elements of one packet say. A value of the wrong length is absent; the last of a kind wins.

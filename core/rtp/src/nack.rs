@@ -143,12 +143,7 @@ impl NackGenerator {
         })
     }
 
-    /// Gives up every missing packet before `seq`: a key frame begins there and nothing older matters.
-    pub fn forget_before(&mut self, seq: u16) {
-        self.keep(|missing| !is_before(missing.seq, seq));
-    }
-
-    /// Gives `out` the requests that are due, oldest first, at most `limits::NACK_ITEMS_MAX` items.
+    /// Gives `out` the requests that are due, oldest first, at most [`NACK_ITEMS_MAX`](crate::limits::NACK_ITEMS_MAX) items.
     ///
     /// `rtt` spaces the repetitions. A packet asked for the last time is given up.
     pub fn poll(&mut self, now: Timestamp, rtt: Duration, mut out: impl FnMut(Nack)) {
@@ -176,18 +171,6 @@ impl NackGenerator {
         }
         self.due = next;
         self.keep(|missing| missing.tries < NACK_TRIES_MAX);
-    }
-
-    /// When [`Self::poll`] may have something to say; `None` while nothing is missing.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Timestamp> {
-        (self.missing_len > 0).then_some(self.due)
-    }
-
-    /// How many packets are being asked for.
-    #[must_use]
-    pub const fn missing(&self) -> usize {
-        self.missing_len
     }
 
     fn restart(&mut self, seq: u16) {
@@ -328,7 +311,7 @@ mod tests {
     #[test]
     fn a_gap_is_asked_for_after_a_moment_of_patience() {
         let mut generator = after(&[65_533, 65_534, 1, 20]);
-        assert_eq!(generator.next_timeout(), Some(at(10)));
+        assert_eq!(generator.due, at(10));
         assert_eq!(drain(&mut generator, at(9)), []);
         assert_eq!(
             drain(&mut generator, at(10)),
@@ -354,7 +337,7 @@ mod tests {
         assert_eq!(asked.len(), usize::from(NACK_TRIES_MAX));
         assert_eq!(asked[..3], [10, 60, 123]);
         assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 50));
-        assert_eq!(generator.next_timeout(), None);
+        assert_eq!(generator.missing_len, 0);
     }
 
     #[test]
@@ -366,23 +349,15 @@ mod tests {
         assert_eq!(drain(&mut generator, at(10)), [Nack { pid: 13, blp: 0 }]);
         assert_eq!(generator.received(13, at(30)), Arrival::Recovered);
         assert_eq!(generator.received(13, at(30)), Arrival::Duplicate);
-        assert_eq!(generator.next_timeout(), None);
+        assert_eq!(generator.missing_len, 0);
         assert_eq!(generator.received(17, at(31)), Arrival::New { lost: 2 });
-    }
-
-    #[test]
-    fn a_key_frame_makes_older_gaps_forgotten() {
-        let mut generator = after(&[65_530, 65_532, 0, 2, 4]);
-        generator.forget_before(2);
-        assert_eq!(drain(&mut generator, at(10)), [Nack { pid: 3, blp: 0 }]);
-        assert_eq!(generator.received(65_531, at(11)), Arrival::Reordered);
     }
 
     #[test]
     fn a_long_outage_asks_for_nothing() {
         let mut generator = after(&[1, 3]);
         assert_eq!(generator.received(3000, at(5)), Arrival::New { lost: 2996 });
-        assert_eq!(generator.missing(), 0);
+        assert_eq!(generator.missing_len, 0);
         assert_eq!(generator.received(2999, at(5)), Arrival::Reordered);
     }
 
@@ -403,7 +378,7 @@ mod tests {
         assert_eq!(generator.received(6, at(1)), Arrival::Stale);
         assert_eq!(generator.received(7, at(1)), Arrival::Restarted);
         assert_eq!(generator.received(8, at(1)), Arrival::New { lost: 0 });
-        assert_eq!(generator.missing(), 0);
+        assert_eq!(generator.missing_len, 0);
     }
 
     #[test]
@@ -412,7 +387,7 @@ mod tests {
         for seq in (0..NACK_WINDOW).step_by(2) {
             generator.received(seq, at(0));
         }
-        assert_eq!(generator.missing(), NACK_MISSING_MAX);
+        assert_eq!(generator.missing_len, NACK_MISSING_MAX);
         let first = drain(&mut generator, at(10))[0];
         let missing_max = u16::try_from(NACK_MISSING_MAX).unwrap();
         assert_eq!(first.pid, NACK_WINDOW - 1 - 2 * missing_max);
@@ -452,10 +427,8 @@ mod tests {
                 generator.received(seq, now);
                 let items = drain(&mut generator, now);
                 prop_assert!(items.len() <= NACK_ITEMS_MAX);
-                prop_assert!(generator.missing() <= NACK_MISSING_MAX);
-                if let Some(due) = generator.next_timeout() {
-                    prop_assert!(due > now);
-                }
+                prop_assert!(generator.missing_len <= NACK_MISSING_MAX);
+                prop_assert!(generator.missing_len == 0 || generator.due > now);
             }
         }
     }

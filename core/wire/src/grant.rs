@@ -279,16 +279,6 @@ impl Permission {
             ..self
         }
     }
-
-    /// Whether a track from `source` may be published.
-    #[must_use]
-    pub fn may_publish(&self, source: TrackSource) -> bool {
-        match &self.publish {
-            Publish::Nothing => false,
-            Publish::Only(sources) => sources.contains(&source),
-            Publish::Anything => true,
-        }
-    }
 }
 
 impl From<&proto::ParticipantPermission> for Permission {
@@ -392,9 +382,7 @@ mod tests {
     fn sources_narrow_what_may_be_published() {
         let only = grant(r#"{"canPublishSources":["camera","SCREEN_SHARE","nonsense"]}"#);
         let permission = only.permission();
-        assert!(permission.may_publish(TrackSource::Camera));
-        assert!(!permission.may_publish(TrackSource::ScreenShare));
-        assert!(!permission.may_publish(TrackSource::Unknown));
+        assert_eq!(permission.publish, Publish::Only([TrackSource::Camera].into()));
         let wire = proto::ParticipantPermission::from(&permission);
         assert!(wire.can_publish);
         assert_eq!(wire.can_publish_sources, vec![i32::from(proto::TrackSource::Camera)]);
@@ -403,10 +391,10 @@ mod tests {
     #[test]
     fn sources_that_nobody_knows_grant_nothing_and_do_not_read_as_everything() {
         let permission = grant(r#"{"canPublishSources":["nonsense"]}"#).permission();
-        assert!(!permission.may_publish(TrackSource::Camera));
+        assert_eq!(permission.publish, Publish::Nothing);
         assert!(!proto::ParticipantPermission::from(&permission).can_publish);
         let never = grant(r#"{"canPublish":false,"canPublishSources":["camera"]}"#).permission();
-        assert!(!never.may_publish(TrackSource::Camera));
+        assert_eq!(never.publish, Publish::Nothing);
     }
 
     #[test]

@@ -326,17 +326,6 @@ fn loss_that_yielding_does_not_cure_is_borne() {
 }
 
 #[test]
-fn loss_is_told_in_percent() {
-    let link = Link { lost: 200, ..Link::of(5000, 100) };
-    let mut simulation = Simulation::new(1500, 1500, Media::Always(1_000_000), link);
-    simulation.run(secs(5));
-    assert!((10..30).contains(&simulation.estimator.loss_percent()));
-    simulation.link = Link::of(5000, 100);
-    simulation.run(secs(5));
-    assert_eq!(simulation.estimator.loss_percent(), 0);
-}
-
-#[test]
 fn nothing_is_probed_before_feedback_or_beyond_demand() {
     let now = Timestamp::from_millis(1);
     let mut estimator = Estimator::new(DataRate::from_kbps(500));

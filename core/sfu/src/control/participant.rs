@@ -170,8 +170,6 @@ pub enum State {
     Joined,
     /// Its peer is connected.
     Active,
-    /// Gone.
-    Disconnected,
 }
 
 /// Why a participant is gone.

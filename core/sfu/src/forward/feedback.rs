@@ -591,9 +591,7 @@ fn heed_blocks(
         });
         if let Some(at) = reported {
             // The report carried the publisher's clock, so the time is reckoned from our own note of it.
-            let units = u64::from(block.delay_since_last_sender_report);
-            let held = Duration::from_micros(units * 1_000_000 / 65_536);
-            let rtt = now.since(at).saturating_sub(held);
+            let rtt = now.since(at).saturating_sub(block.held());
             peer.rtt = if peer.has_rtt { (peer.rtt * 7 + rtt) / 8 } else { rtt };
             peer.has_rtt = true;
             let rtt = peer.rtt;

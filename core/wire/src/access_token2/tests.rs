@@ -120,8 +120,9 @@ fn a_privilege_that_is_not_there_is_not_granted() {
     let join = permission("join_alone");
     assert!(join.subscribe && !join.publish_data && join.publish == Publish::Nothing);
     let sound = permission("sound_alone");
-    assert!(sound.may_publish(model::TrackSource::Microphone));
-    assert!(!sound.may_publish(model::TrackSource::Camera) && !sound.publish_data);
+    let sources = [model::TrackSource::Microphone, model::TrackSource::ScreenShareAudio];
+    assert_eq!(sound.publish, Publish::Only(sources.into()));
+    assert!(!sound.publish_data);
     assert_eq!(at("sound_alone", 0).unwrap().claims.identity, "7");
     let refused = |name| admission(&at(name, 0).unwrap().claims).unwrap_err();
     assert_eq!(refused("no_join"), JoinError::NoJoinGrant);

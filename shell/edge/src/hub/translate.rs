@@ -99,7 +99,6 @@ const fn state(state: State) -> proto::participant_info::State {
         State::Joining => proto::participant_info::State::Joining,
         State::Joined => proto::participant_info::State::Joined,
         State::Active => proto::participant_info::State::Active,
-        State::Disconnected => proto::participant_info::State::Disconnected,
     }
 }
 
