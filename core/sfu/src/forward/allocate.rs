@@ -2,7 +2,17 @@
 //!
 //! Source: the order of LiveKit's `streamallocator.go`, without overshoot.
 
-use model::{DataRate, Layer};
+use model::{DataRate, Layer, Timestamp, TrackKind};
+
+use super::arena::Memory;
+use super::peer::INITIAL_ESTIMATE;
+use super::track::{Track, sound_rate_max};
+use super::{Forward, Outside};
+use crate::Report;
+
+/// Sending this much of what the way carries fills its queue faster than a new layer's key frame comes: the old layer
+/// would keep that frame waiting, or crowd it out.
+const FLOODED_PERCENT: u64 = 200;
 
 /// One subscription's wish.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +32,116 @@ impl Demand {
     }
 }
 
+/// Reused by each allocation.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    rows: Vec<u32>,
+    demands: Vec<Demand>,
+    choices: Vec<Option<u8>>,
+}
+
 /// A layer is gone up to when this much of its rate is free.
 const UP_PERCENT: u64 = 115;
+
+impl<M: Memory> Forward<M> {
+    /// Divides what a receiver can take among its subscriptions.
+    pub(super) fn allocate(&mut self, now: Timestamp, row: u32, outside: &mut impl Outside) {
+        let mut demands = std::mem::take(&mut self.demands);
+        demands.rows.clear();
+        demands.demands.clear();
+        let Some(peer) = self.peers.get_mut(row) else {
+            self.demands = demands;
+            return;
+        };
+        let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
+        let mut sending = DataRate::ZERO;
+        for &at in &peer.subscriptions {
+            let Some(subscription) = self.subscriptions.get_mut(at) else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(subscription.track) else {
+                continue;
+            };
+            if track.kind == TrackKind::Audio {
+                match subscription.spec.limit {
+                    Some(layer) => subscription.target = Some(layer),
+                    None => subscription.stop(),
+                }
+                // What it brings at once is no reason to stop a picture.
+                let most = sound_rate_max(subscription.spec.codec);
+                sound = sound.saturating_add(track.rate(0).min(most));
+                continue;
+            }
+            let Some(best) =
+                subscription.spec.limit.and_then(|wanted| track.best_layer(now, wanted))
+            else {
+                subscription.stop();
+                continue;
+            };
+            let demand = demand(track, now, best, subscription.current);
+            sending = sending.saturating_add(demand.sending());
+            wished = wished.saturating_add(track.rate(best.spatial));
+            demands.rows.push(at);
+            demands.demands.push(demand);
+        }
+        let downlink = peer.downlink();
+        downlink.allocated = Some(now);
+        let cap = downlink.cap.unwrap_or(DataRate::MAX);
+        downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
+        let carries =
+            if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
+        let carries = carries.min(cap);
+        let budget = carries.saturating_sub(sound);
+        allocate(budget, &demands.demands, &mut demands.choices);
+        // What is merely assumed of the way is no reason to stop a picture.
+        let is_flooded = carries < INITIAL_ESTIMATE && sending > budget.percent(FLOODED_PERCENT);
+        for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
+            if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.fall(choice);
+            }
+            self.choose(now, at, choice, outside);
+        }
+        self.demands = demands;
+    }
+
+    fn choose(&mut self, now: Timestamp, row: u32, choice: Option<u8>, outside: &mut impl Outside) {
+        let Some(subscription) = self.subscriptions.get_mut(row) else {
+            return;
+        };
+        let id = subscription.spec.subscription;
+        let temporal = subscription.spec.limit.map_or(0, |layer| layer.temporal);
+        let was_paused = subscription.paused;
+        subscription.paused = choice.is_none();
+        match choice {
+            Some(spatial) => subscription.target = Some(Layer { spatial, temporal }),
+            None => subscription.stop(),
+        }
+        let (paused, track) = (subscription.paused, subscription.track);
+        if let Some(spatial) = subscription.awaits_keyframe() {
+            self.want_keyframe(now, track, spatial, outside);
+        }
+        if paused != was_paused {
+            self.report(Report::Bandwidth { subscription: id, paused });
+        }
+    }
+}
+
+fn demand(track: &Track, now: Timestamp, best: Layer, current: Option<u8>) -> Demand {
+    let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
+    for (rate, stream) in rates.iter_mut().zip(&track.streams) {
+        if stream.is_live(now) {
+            // A layer that has just begun has no rate yet, and is no less there.
+            *rate = stream.rate.max(DataRate::from_bps(1));
+        }
+    }
+    Demand { rates, best: best.spatial, current }
+}
 
 /// Chooses a spatial layer for each demand within `budget`; `None` pauses it.
 ///
 /// Fills `choices`, one for each demand in order. Every subscription gets its lowest layer before any
 /// gets a higher one, then all rise in step; the first in order is served first.
-pub(super) fn allocate(budget: DataRate, demands: &[Demand], choices: &mut Vec<Option<u8>>) {
+fn allocate(budget: DataRate, demands: &[Demand], choices: &mut Vec<Option<u8>>) {
     choices.clear();
     choices.resize(demands.len(), None);
     let mut left = budget;

@@ -6,7 +6,7 @@
 //! Guarantees: no allocation per forwarded packet; a ciphertext is opened once, in the arena; nothing
 //! but ciphertext is in the egress; payload is never changed.
 //! Not here: who may receive what (`control`), sockets and rings (`edge`).
-//! Files: `ingest` (in), `send` (out), `feedback` (RTCP both ways), `instruct`; then the nouns.
+//! Files: `ingest` (in), `send` (out), `feedback` (RTCP), `timer`, `allocate`, `instruct`; then the nouns.
 
 mod allocate;
 mod arena;
@@ -23,6 +23,7 @@ mod slab;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod track;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -139,7 +140,7 @@ pub struct Forward<M> {
     /// Packets of one peer in a flush.
     plan: Vec<Planned>,
     scratch: Box<[u8; limits::DATAGRAM_BYTES_MAX]>,
-    demands: feedback::Demands,
+    demands: allocate::Demands,
     reports: VecDeque<Report>,
     refused: Refused,
     /// Of what has arrived.
@@ -174,7 +175,7 @@ impl<M: Memory> Forward<M> {
             work: Vec::with_capacity(1024),
             plan: Vec::with_capacity(1024),
             scratch: Box::new([0; limits::DATAGRAM_BYTES_MAX]),
-            demands: feedback::Demands::default(),
+            demands: allocate::Demands::default(),
             reports: VecDeque::new(),
             refused: Refused::default(),
             again: Again::default(),

@@ -7,6 +7,7 @@
 //! (BUNDLE), 8853 (simulcast), 8285 (header extensions), 4588 (RTX), 8841 (data channels).
 
 mod answer;
+mod draft;
 mod extension;
 mod offer;
 mod payload;
