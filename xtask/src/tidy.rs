@@ -493,7 +493,7 @@ fn decision_records_are_short_and_numbered() {
     let records: Vec<String> =
         files().into_iter().filter(|name| name.starts_with("docs/decisions/")).collect();
     assert!(!records.is_empty());
-    // Numbers are given out before records are merged, so that some may not be there yet.
+    // Numbers are given out before records are written: some never were.
     let mut numbers = BTreeSet::new();
     for name in &records {
         let number = name.strip_prefix("docs/decisions/").and_then(|name| name.split_once('-'));

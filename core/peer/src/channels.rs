@@ -16,7 +16,7 @@
 //! client waits, as with any slow receiver (`holdback`). SCTP says how much room there is only when it acknowledges:
 //! when what was left is read, the last packet is given to it twice more, as a network may do.
 //! What SCTP holds of a client and cannot give out is bounded by number and time (`unread`), too.
-//! Source: RFC 8831, RFC 8832 (DCEP), RFC 3758, RFC 9260 through `sctp-proto`.
+//! Source: RFC 8831, RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -31,24 +31,18 @@ use sctp_proto::{
 };
 
 use crate::backlog::Backlog;
+use crate::channel::{Channel, ChannelId, Loses, millis};
+use crate::dcep::{ACK, OPEN, Open, open};
 use crate::holdback::Holdback;
 use crate::limits::{
     CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
     RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
-    UNACKNOWLEDGED_TIME_MAX, UNREPEATED_TIME_MAX,
+    UNACKNOWLEDGED_TIME_MAX,
 };
 use crate::unread::{Fate, Unread};
 
 /// SCTP's own addresses mean nothing over DTLS.
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000));
-
-/// DCEP's message types (RFC 8832 §8.2.1).
-const ACK: u8 = 0x02;
-const OPEN: u8 = 0x03;
-
-/// One data channel of one peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChannelId(u8);
 
 /// How all associations of a process are made.
 pub(crate) struct Settings {
@@ -94,52 +88,6 @@ pub(crate) enum Step {
     Overdue,
     /// Nothing before this time, if there is one.
     Wait(Option<Instant>),
-}
-
-#[derive(Debug)]
-struct Channel {
-    stream: u16,
-    /// Asked for by us and not acknowledged: its label.
-    asked: Option<Box<str>>,
-    is_unordered: bool,
-    loses: Loses,
-    backlog: Backlog,
-}
-
-/// What a channel may lose, as whoever opened it wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loses {
-    Nothing,
-    /// What did not arrive the first time.
-    Unrepeated,
-    /// What did not arrive so many milliseconds after it was written.
-    After(u32),
-}
-
-impl Loses {
-    fn of(opened: &Open<'_>) -> Self {
-        match (opened.kind, opened.reliability) {
-            (ReliabilityType::Reliable, _) => Self::Nothing,
-            (ReliabilityType::Rexmit, 0) => Self::Unrepeated,
-            // A count bounds no time, and a message is late in any case by then.
-            (ReliabilityType::Rexmit, _) => Self::After(u32::MAX),
-            (ReliabilityType::Timed, millis) => Self::After(millis),
-        }
-    }
-
-    /// What SCTP is told of a message that may wait for `left`.
-    fn of_message(self, left: Duration) -> (ReliabilityType, u32) {
-        match self {
-            Self::Nothing => (ReliabilityType::Timed, millis(left)),
-            // A count would bound no time before a message has left for the first time.
-            Self::Unrepeated => (ReliabilityType::Timed, millis(left.min(UNREPEATED_TIME_MAX))),
-            Self::After(lifetime) => (ReliabilityType::Timed, lifetime.min(millis(left))),
-        }
-    }
-}
-
-fn millis(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 pub(crate) struct Channels {
@@ -624,13 +572,6 @@ fn buffered(association: &mut Association, stream: u16) -> usize {
 }
 
 #[cfg(test)]
-impl ChannelId {
-    pub(crate) const fn at(place: u8) -> Self {
-        Self(place)
-    }
-}
-
-#[cfg(test)]
 impl Channels {
     /// Writes on a stream that is not open.
     pub(crate) fn write_raw(&mut self, stream: u16, message: &[u8]) {
@@ -685,81 +626,5 @@ impl Channels {
 
     pub(crate) fn streams(&self) -> usize {
         self.association.as_ref().map_or(0, |(_, association)| association.stream_ids().len())
-    }
-}
-
-/// A DATA_CHANNEL_OPEN message (RFC 8832 §5.1).
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Open<'a> {
-    is_unordered: bool,
-    kind: ReliabilityType,
-    /// Retransmissions or milliseconds, as the kind says.
-    reliability: u32,
-    label: &'a str,
-}
-
-impl<'a> Open<'a> {
-    fn parse(message: &'a [u8]) -> Option<Self> {
-        let (header, rest) = message.split_first_chunk::<12>()?;
-        let &[kind, channel, _, _, r0, r1, r2, r3, l0, l1, _, _] = header;
-        if kind != OPEN {
-            return None;
-        }
-        let label = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
-        Some(Self {
-            is_unordered: channel & 0x80 != 0,
-            kind: match channel & 0x7f {
-                0 => ReliabilityType::Reliable,
-                1 => ReliabilityType::Rexmit,
-                2 => ReliabilityType::Timed,
-                _ => return None,
-            },
-            reliability: u32::from_be_bytes([r0, r1, r2, r3]),
-            label: std::str::from_utf8(label).ok()?,
-        })
-    }
-}
-
-/// The message that opens a reliable, ordered channel.
-fn open(label: &str) -> Vec<u8> {
-    let mut message = vec![OPEN, 0, 0, 0, 0, 0, 0, 0];
-    message.extend_from_slice(&u16::try_from(label.len()).unwrap_or(0).to_be_bytes());
-    message.extend_from_slice(&[0, 0]);
-    message.extend_from_slice(label.as_bytes());
-    message
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_open_message_is_read_as_it_was_written() {
-        let read = |message: &[u8]| Open::parse(message).map(|it| (it.kind, it.label.to_owned()));
-        let message = open("_reliable");
-        assert_eq!(read(&message), Some((ReliabilityType::Reliable, "_reliable".to_owned())));
-        for cut in 0..message.len() {
-            assert_eq!(read(&message[..cut]), None, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn what_a_channel_loses_is_read_from_its_type() {
-        let mut message = open("_lossy");
-        message[1] = 0x81;
-        message[7] = 3;
-        let read = Open::parse(&message).unwrap();
-        assert!(read.is_unordered);
-        assert_eq!((read.kind, read.reliability), (ReliabilityType::Rexmit, 3));
-        message[1] = 0x05;
-        assert_eq!(Open::parse(&message), None, "there is no such type");
-    }
-
-    proptest! {
-        #[test]
-        fn random_messages_never_panic(bytes: Vec<u8>) {
-            let _ = Open::parse(&bytes);
-        }
     }
 }

@@ -239,7 +239,10 @@ mod tests {
     proptest! {
         #[test]
         fn random_packets_never_panic(
-            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(3), Just(13), Just(16), Just(130), Just(192)],
+            bytes in prop::collection::vec(
+                prop_oneof![
+                    any::<u8>(), Just(0), Just(3), Just(13), Just(16), Just(130), Just(192),
+                ],
                 0..300,
             ),
         ) {

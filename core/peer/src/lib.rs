@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod channel;
 mod channels;
 mod chunks;
 mod cookie;
 mod credentials;
+mod dcep;
 mod door;
 mod dtls;
 mod factory;
@@ -36,7 +38,7 @@ mod stun;
 mod suites;
 mod unread;
 
-pub use channels::ChannelId;
+pub use channel::ChannelId;
 pub use credentials::{Fingerprint, IceCredentials};
 pub use door::Door;
 pub use factory::{PeerFactory, PeerFactoryError};

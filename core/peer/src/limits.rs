@@ -133,17 +133,18 @@ pub(crate) const PIECES_AT_EASE: usize = 2_048;
 /// a client has lost no more than it sent.
 pub(crate) const PIECES_MAX: usize = 4_096;
 
-/// Messages and pieces of a stream that begins anew which SCTP may hold before what is held of before is read: no client
-/// sends of it before its reset is answered, and then only one that is held back has something unread. With each SCTP
-/// looks at all of them anew: 2 us with so many.
+/// Messages and pieces of a stream that begins anew which SCTP may hold until what came before is read: no client sends
+/// of it before its reset is answered, and then only one that is held back has something unread. SCTP looks at all of
+/// them with each that comes: 2 us with so many.
 pub(crate) const PIECES_BEHIND_RESET: usize = 32;
 
 /// Resets of streams that are not done with: a client has one under way (RFC 6525 §4.1).
 pub(crate) const RESETS_AT_ONCE_MAX: usize = 8;
-/// Resets that a client may ask for at once, and how long it takes to earn another. It closes a few channels in its life.
+/// Resets that a client may ask for at once. It closes a few channels in its life.
 pub(crate) const RESETS_BURST: u32 = 64;
-/// SCTP asks for one of its own in turn, and gives it up after 16 s: a client that answers none leaves it no more.
+/// How long it takes to earn another. SCTP asks for one of its own in turn, and gives it up after 16 s, so that a
+/// client that answers none leaves it no more.
 pub(crate) const RESET_EVERY: Duration = Duration::from_secs(10);
-/// How often a client may give something up while one of its resets is not done with: SCTP keeps note of each, and looks
-/// at all of them with each chunk.
+/// How often a client may give something up while one of its resets is not done with: SCTP keeps note of each, and
+/// looks at all of them with each chunk.
 pub(crate) const FORWARD_EVERY: Duration = Duration::from_millis(200);

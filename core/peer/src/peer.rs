@@ -16,7 +16,8 @@ use model::{Path, Timestamp};
 use rtp::srtp::KeyingMaterial;
 use zeroize::Zeroize as _;
 
-use crate::channels::{self, ChannelId, Channels, Settings};
+use crate::channel::ChannelId;
+use crate::channels::{self, Channels, Settings};
 use crate::dtls::{self, Broken, Dtls};
 use crate::ice::Ice;
 use crate::limits::{CERTIFICATE_BYTES_MAX, HELD_MAX, RECORD_BYTES_MAX, STEPS_PER_INPUT_MAX};

@@ -1,8 +1,8 @@
 //! The streams that the other end begins anew (RFC 6525 §4.1).
 //!
 //! Owns: which resets SCTP may not have done with. Until what came before is read, it keeps what comes of the new
-//! beginning in a store of its own, where each chunk and each that is given up costs it time with all that is there; and
-//! it asks for a reset of its own for each, of which it keeps note until that is answered. Guarantees: the resets,
+//! beginning in a store of its own, where each chunk and each that is given up costs it time with all that is there;
+//! and it asks for a reset of its own for each, of which it keeps note until that is answered. Guarantees: the resets,
 //! whoever answers them, are bounded at once and over time. Not here: the chunks that are held (`unread`).
 
 use std::time::Instant;

@@ -143,7 +143,8 @@ impl NackGenerator {
         })
     }
 
-    /// Gives `out` the requests that are due, oldest first, at most [`NACK_ITEMS_MAX`](crate::limits::NACK_ITEMS_MAX) items.
+    /// Gives `out` the requests that are due, oldest first: at most
+    /// [`NACK_ITEMS_MAX`](crate::limits::NACK_ITEMS_MAX) items.
     ///
     /// `rtt` spaces the repetitions. A packet asked for the last time is given up.
     pub fn poll(&mut self, now: Timestamp, rtt: Duration, mut out: impl FnMut(Nack)) {

@@ -1,10 +1,10 @@
 //! The kernel, where the standard library does not reach: UDP in batches, memory that leaves no copy.
 //!
-//! Owns: every line of `unsafe` in this crate. What leaves this module is safe to use in any order.
+//! Owns: the calls that media makes. What leaves this module is safe to use in any order.
 //! Guarantees: nothing here waits longer than it was told to; a socket that cannot send drops and counts.
 //! Not here: what the bytes mean.
 //! Source: Linux man pages udp(7), ip(7), ipv6(7), recvmmsg(2), sendmmsg(2), madvise(2), ppoll(2).
-#![expect(unsafe_code, reason = "the one module that calls the kernel directly")]
+#![expect(unsafe_code, reason = "it calls the kernel directly")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes of C structures in C's integer types")]
 
 use std::fs::File;

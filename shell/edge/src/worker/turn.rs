@@ -3,8 +3,8 @@
 //! Owns: the peers of the worker and its forwarder.
 //! Guarantees: no state is touched and nothing is answered for a datagram that names nobody's ufrag;
 //! DTLS and media are taken only over a path that a peer has proven; a panic over one peer ends that
-//! peer alone; the loop waits in `Waiter::wait`, at most `SEND_WAIT` for a socket that is full, and
-//! for a lock that the hub holds for one insertion.
+//! peer alone; the loop waits in `Waiter::wait`, rests for `REST_MAX` at most, and waits at most `SEND_WAIT`
+//! for a socket that is full, and for a lock that the hub holds for one insertion.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd as _;

@@ -1,0 +1,353 @@
+//! ICE of a client and a server against each other, and against strangers.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+const START: Timestamp = Timestamp::from_millis(1_000);
+
+fn credentials(name: &str) -> IceCredentials {
+    IceCredentials { ufrag: name.into(), pwd: name.repeat(22).into() }
+}
+
+fn path(port: u16) -> Path {
+    let remote = SocketAddr::from(([192, 0, 2, 1], port));
+    Path::udp(SocketAddr::from(([198, 51, 100, 1], 7882)), remote)
+}
+
+fn secret(byte: u8) -> Arc<hmac::Key> {
+    Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]))
+}
+
+fn server() -> Ice {
+    Ice::new(credentials("s"), credentials("c"), secret(1), None, START)
+}
+
+fn client(path: Path) -> Ice {
+    let [_, port] = path.remote.port().to_be_bytes();
+    Ice::new(credentials("c"), credentials("s"), secret(2 + port), Some(path), START)
+}
+
+/// What `ice` sends because of a datagram.
+fn sent(ice: &mut Ice, now: Timestamp, path: Path, datagram: &[u8]) -> Vec<Transmit> {
+    let mut out = VecDeque::new();
+    ice.handle(now, path, datagram, &mut out);
+    out.into()
+}
+
+fn check(ice: &mut Ice, now: Timestamp) -> Vec<u8> {
+    let mut out = VecDeque::new();
+    assert!(ice.handle_timeout(now, &mut out));
+    out.pop_front().expect("a check is due").datagram
+}
+
+/// A check at once that is not one of before: those have been answered.
+fn another(client: &mut Ice, now: Timestamp) -> Vec<u8> {
+    client.routes.iter_mut().for_each(|it| (it.asked, it.unanswered) = (None, None));
+    client.wake = now;
+    check(client, now)
+}
+
+/// A client's check at the server, and what the server sends: its answer and its own check.
+/// While another path is open, it takes several.
+fn knock(server: &mut Ice, client: &mut Ice, path: Path) -> (Transmit, Transmit) {
+    loop {
+        let now = client.next_timeout();
+        let check = check(client, now);
+        let mut sent = sent(server, now, path, &check);
+        if let Some(ask) = sent.pop_if(|last| !last.verifies_remote) {
+            return (sent.remove(0), ask);
+        }
+    }
+}
+
+/// A server with an open path, and its client.
+fn open() -> (Ice, Ice) {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (answer, ask) = knock(&mut server, &mut client, path(1));
+    sent(&mut client, START, path(1), &answer.datagram);
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    (server, client)
+}
+
+#[test]
+fn a_path_opens_when_both_ends_were_answered() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (answer, ask) = knock(&mut server, &mut client, path(1));
+    assert!(answer.verifies_remote && !ask.verifies_remote);
+    assert_eq!(server.destination(), None, "it has not shown that it receives there");
+    assert!(sent(&mut client, START, path(1), &answer.datagram).is_empty());
+    assert_eq!(client.take_selected(), Some(path(1)));
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    assert!(sent(&mut server, START, path(1), &answer.datagram).is_empty());
+    assert_eq!(server.destination(), Some(path(1)));
+    assert_eq!(server.take_selected(), Some(path(1)));
+    assert_eq!(server.take_selected(), None, "news are told once");
+}
+
+#[test]
+fn an_answer_from_another_path_or_to_another_check_opens_nothing() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (_, ask) = knock(&mut server, &mut client, path(1));
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(2), &answer.datagram);
+    let guess = stun::success([0; 12], path(1).local, &credentials("c").pwd);
+    sent(&mut server, START, path(1), &guess);
+    let asked = Message::parse(&ask.datagram).unwrap().transaction;
+    let unsigned = stun::success(asked, path(1).local, "another password");
+    sent(&mut server, START, path(1), &unsigned);
+    assert_eq!(server.destination(), None);
+    sent(&mut server, START, path(1), &answer.datagram);
+    assert_eq!(server.destination(), Some(path(1)));
+}
+
+#[test]
+fn a_long_way_opens_too() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let mut now = START;
+    let mut asks = VecDeque::new();
+    for _ in 0..10 {
+        now += CONNECT_INTERVAL;
+        let check = check(&mut client, now);
+        asks.extend(sent(&mut server, now, path(1), &check).pop());
+    }
+    // The answer to the first check of ten comes last.
+    let ask = asks.pop_front().unwrap().datagram;
+    let answer = sent(&mut client, now, path(1), &ask).remove(0);
+    sent(&mut server, now, path(1), &answer.datagram);
+    assert_eq!(server.destination(), Some(path(1)));
+}
+
+#[test]
+fn a_request_that_does_not_hold_is_not_answered() {
+    let mut server = server();
+    let stranger =
+        |user: &str, password: &str| stun::request([3; 12], user, Role::Controlling, password);
+    let password = credentials("s").pwd;
+    for (user, password) in
+        [("s:c", "wrong"), ("s:d", &*password), ("s", &*password), ("x:c", &*password)]
+    {
+        assert!(sent(&mut server, START, path(1), &stranger(user, password)).is_empty());
+    }
+    assert_eq!(sent(&mut server, START, path(1), &stranger("s:c", &password)).len(), 2);
+    assert!(sent(&mut server, START, path(1), &[0; 20]).is_empty());
+}
+
+#[test]
+fn a_million_guesses_at_a_password_are_answered_by_nothing_and_leave_nothing() {
+    let mut server = server();
+    let mut guess = stun::request([3; 12], "s:c", Role::Controlling, "wrong");
+    // The tag is what a guess comes to. It stands before the fingerprint's eight bytes.
+    let tag = guess.len() - 8 - 20;
+    for number in 0..1_000_000_u32 {
+        guess[tag..tag + 4].copy_from_slice(&number.to_be_bytes());
+        guess[8..12].copy_from_slice(&number.to_be_bytes());
+        let port = u16::try_from(number % 60_000).unwrap();
+        assert!(sent(&mut server, START, path(port), &guess).is_empty());
+    }
+    assert_eq!((server.routes.len(), server.heard.len(), server.selected), (0, 0, None));
+    let password = credentials("s").pwd;
+    let right = stun::request([3; 12], "s:c", Role::Controlling, &password);
+    assert_eq!(right.len(), guess.len());
+    assert_eq!(sent(&mut server, START, path(1), &right).len(), 2, "the right one is");
+}
+
+#[test]
+fn a_request_costs_at_most_one_answer_and_now_and_then_a_check() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let check = check(&mut client, START);
+    let mut datagrams = 0;
+    for _ in 0..100 {
+        datagrams += sent(&mut server, START, path(1), &check).len();
+    }
+    assert_eq!(datagrams, 101);
+    let later = START + CHECK_SPACING;
+    assert_eq!(sent(&mut server, later, path(1), &check).len(), 2);
+}
+
+#[test]
+fn a_check_that_was_heard_is_not_answered_elsewhere() {
+    let (mut server, mut client) = open();
+    let check = another(&mut client, START);
+    assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
+    assert!(sent(&mut server, START, path(2), &check).is_empty());
+    assert_eq!(sent(&mut server, START, path(1), &check).len(), 1, "the client asks again");
+}
+
+#[test]
+fn a_copy_that_overtakes_its_original_keeps_nobody_from_an_answer() {
+    let mut server = server();
+    let check = check(&mut client(path(1)), START);
+    assert_eq!(sent(&mut server, START, path(2), &check).len(), 2);
+    let [answer] = sent(&mut server, START, path(1), &check).try_into().unwrap();
+    assert!(answer.verifies_remote, "and no more than came: it may be the copy");
+    let (mut client, now) = (client(path(1)), START + CONNECT_INTERVAL);
+    let (_, ask) = knock(&mut server, &mut client, path(1));
+    sent(&mut server, now, path(2), &check);
+    let [answer] = sent(&mut client, now, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, now, path(1), &answer.datagram);
+    assert_eq!(server.take_selected(), Some(path(1)), "and takes no nomination away");
+    let (mut server, mut client) = open();
+    let check = another(&mut client, START);
+    assert_eq!(sent(&mut server, START, path(2), &check).len(), 2, "whoever moved there is asked");
+    assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
+}
+
+#[test]
+fn while_a_path_is_open_another_gets_no_more_than_came_from_it() {
+    let (mut server, mut client) = open();
+    let mut now = START;
+    let recorded = check(&mut client, now + KEEPALIVE_INTERVAL);
+    let (mut come, mut gone, mut given) = (0, 0, 0);
+    for _ in 0..50 {
+        now += CONNECT_INTERVAL;
+        come += recorded.len();
+        for transmit in sent(&mut server, now, path(2), &recorded) {
+            if given == 0 && !transmit.verifies_remote {
+                given = transmit.datagram.len();
+                assert_eq!(now, START + CONNECT_INTERVAL, "whoever moves there is asked at once");
+            } else {
+                gone += transmit.datagram.len();
+            }
+        }
+        assert!(gone <= come, "{gone} bytes for {come}");
+    }
+    assert!(given > 0);
+    let other = another(&mut client, now);
+    let next = sent(&mut server, now, path(3), &other);
+    assert!(next.iter().all(|it| it.verifies_remote), "one for all paths");
+    let later = START + CONNECT_INTERVAL + GIVEN_EVERY;
+    let other = another(&mut client, later);
+    assert_eq!(sent(&mut server, later, path(4), &other).len(), 2, "and another after a while");
+}
+
+#[test]
+fn after_a_restart_a_client_is_asked_at_once() {
+    let (mut server, mut client) = open();
+    server.given = Some(START);
+    server.restart(credentials("s2"), credentials("c2"));
+    client.restart(credentials("c2"), credentials("s2"));
+    let check = another(&mut client, START);
+    assert_eq!(sent(&mut server, START, path(2), &check).len(), 2);
+}
+
+#[test]
+fn checks_that_are_remembered_are_bounded() {
+    let (mut server, mut client) = open();
+    for _ in 0..HEARD_MAX * 2 {
+        let check = another(&mut client, START);
+        assert_eq!(sent(&mut server, START, path(1), &check).len(), 1);
+    }
+    assert_eq!(server.heard.len(), HEARD_MAX);
+}
+
+#[test]
+fn the_nominated_path_is_selected_once_it_is_open() {
+    let mut server = server();
+    let (mut first, mut second) = (client(path(1)), client(path(2)));
+    for client in [&mut first, &mut second] {
+        let path = client.routes[0].path;
+        let (_, ask) = knock(&mut server, client, path);
+        let [answer] = sent(client, START, path, &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path, &answer.datagram);
+        assert_eq!(server.take_selected(), Some(path));
+    }
+    let again = START + CONNECT_INTERVAL;
+    let check = check(&mut first, again);
+    assert_eq!(sent(&mut server, again, path(1), &check).len(), 1, "it is open already");
+    assert_eq!(server.take_selected(), Some(path(1)));
+}
+
+#[test]
+fn consent_is_asked_for_and_its_loss_is_the_end() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (answer, ask) = knock(&mut server, &mut client, path(1));
+    sent(&mut client, START, path(1), &answer.datagram);
+    assert_eq!(server.next_timeout(), Timestamp::MAX);
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    let mut now = START;
+    for _ in 0..3 {
+        assert!(server.next_timeout().since(now) <= CONSENT_INTERVAL * 2);
+        now = server.next_timeout();
+        let ask = check(&mut server, now);
+        let [answer] = sent(&mut client, now, path(1), &ask).try_into().unwrap();
+        sent(&mut server, now, path(1), &answer.datagram);
+    }
+    let answered = now;
+    let mut out = VecDeque::new();
+    while server.handle_timeout(server.next_timeout(), &mut out) {}
+    assert!(server.next_timeout() >= answered + CONSENT_TIME, "it was given its time");
+    assert!(server.next_timeout() < answered + CONSENT_TIME + CONSENT_INTERVAL * 2);
+}
+
+#[test]
+fn a_path_that_comes_back_after_long_is_shown_again_and_used() {
+    let mut server = server();
+    let (mut first, mut second) = (client(path(1)), client(path(2)));
+    let mut now = START;
+    // From the first to the second, and back after longer than consent lasts.
+    for (client, port) in [(&mut first, 1), (&mut second, 2)] {
+        let (answer, ask) = knock(&mut server, client, path(port));
+        sent(client, START, path(port), &answer.datagram);
+        let [answer] = sent(client, START, path(port), &ask.datagram).try_into().unwrap();
+        sent(&mut server, START, path(port), &answer.datagram);
+    }
+    while now < START + CONSENT_TIME * 2 {
+        now = server.next_timeout();
+        let ask = check(&mut server, now);
+        let answer = sent(&mut second, now, path(2), &ask).remove(0);
+        sent(&mut server, now, path(2), &answer.datagram);
+    }
+    assert_eq!(server.take_selected(), Some(path(2)));
+    first.wake = now;
+    let (_, ask) = knock(&mut server, &mut first, path(1));
+    assert_eq!(server.take_selected(), None, "not before it is shown again");
+    let answer = sent(&mut first, now, path(1), &ask.datagram).remove(0);
+    sent(&mut server, now, path(1), &answer.datagram);
+    assert_eq!(server.take_selected(), Some(path(1)));
+    assert!(server.handle_timeout(server.next_timeout(), &mut VecDeque::new()));
+}
+
+#[test]
+fn a_server_that_slept_asks_before_it_gives_up() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (_, ask) = knock(&mut server, &mut client, path(1));
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    let woken = START + CONSENT_TIME * 10;
+    check(&mut server, woken);
+    assert_eq!(server.destination(), Some(path(1)));
+}
+
+#[test]
+fn after_a_restart_only_the_new_password_is_heard_and_media_goes_on() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (_, ask) = knock(&mut server, &mut client, path(1));
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    server.restart(credentials("t"), credentials("d"));
+    let old = check(&mut client, START + CONNECT_INTERVAL);
+    assert!(sent(&mut server, START, path(1), &old).is_empty());
+    assert_eq!(server.destination(), Some(path(1)));
+    client.restart(credentials("d"), credentials("t"));
+    let due = client.next_timeout();
+    let new = check(&mut client, due);
+    assert_eq!(sent(&mut server, START, path(1), &new).len(), 1);
+}
+
+#[test]
+fn paths_are_bounded_and_the_selected_one_stays() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (_, ask) = knock(&mut server, &mut client, path(1));
+    let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    for port in 2..100 {
+        let check = another(&mut client, START);
+        let asks = usize::from(port == 2);
+        assert_eq!(sent(&mut server, START, path(port), &check).len(), 1 + asks);
+    }
+    assert!(server.routes.len() <= PATHS_MAX);
+    assert_eq!(server.destination(), Some(path(1)));
+}
