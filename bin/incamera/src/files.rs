@@ -46,7 +46,7 @@ pub(crate) fn read_secret(
 ) -> Result<Zeroizing<String>, String> {
     match path.symlink_metadata() {
         Ok(_) => read_any(path, bytes_max),
-        Err(error) => Err(format!("{option}: the file that is named here: {}", error.kind())),
+        Err(error) => Err(format!("{option}: the file that is named here: {error}")),
     }
 }
 
