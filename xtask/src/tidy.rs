@@ -632,6 +632,22 @@ fn the_readme_names_the_versions_that_ci_runs() {
     }
 }
 
+/// What systemd's own judge (scenario `deployment`) has no opinion on.
+#[test]
+fn the_service_is_started_again_however_often_it_ends() {
+    let unit = read("deploy/incamera.service");
+    let section = |name: &str| {
+        let (_, rest) = unit.split_once(&format!("\n[{name}]\n")).unwrap();
+        let lines = rest.lines().take_while(|line| !line.starts_with('['));
+        lines.filter(|line| !line.starts_with('#')).collect::<BTreeSet<_>>()
+    };
+    assert!(section("Unit").contains("StartLimitIntervalSec=0"), "elsewhere it does nothing");
+    let service = section("Service");
+    for line in ["Restart=always", "RestartSec=1"] {
+        assert!(service.contains(line), "{line}: {service:?}");
+    }
+}
+
 #[test]
 fn ci_has_one_definition() {
     let script = read(".ci/run");

@@ -96,13 +96,16 @@ pub(crate) fn is_private(address: IpAddr) -> bool {
 }
 
 impl Authority {
-    /// The authority that is kept in `folder`, or a new one.
+    /// The authority that is kept in `folder`, or a new one where nothing is left of any.
     pub(crate) fn of(folder: &Path, now: SystemTime) -> Result<Self, Failure> {
         let within = |error: io::Error| format!("{}: {error}", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(within)?;
         let Some(kept) = Self::kept(folder) else { return Self::make(&Files::of(folder), now) };
         let wrong = |failure: Failure| {
-            format!("{}: {failure}; remove this folder for a new authority", folder.display())
+            format!(
+                "{}: {failure}; remove this folder for a new authority, which every device must be told to trust",
+                folder.display()
+            )
         };
         let kept = kept.map_err(wrong)?;
         let days_left = kept.valid_to.days_after(unix(now));
@@ -115,7 +118,16 @@ impl Authority {
     /// The authority that is kept in `folder`, if one is, however near its end.
     pub(crate) fn kept(folder: &Path) -> Option<Result<Self, Failure>> {
         let files = Files::of(folder);
-        files.all().iter().all(|file| file.exists()).then(|| Self::read(&files))
+        let missing = files.all().into_iter().find(|file| !file.exists());
+        match missing {
+            None => Some(Self::read(&files)),
+            Some(_) if files.all().iter().all(|file| !file.exists()) => None,
+            // Devices trust what is left.
+            Some(missing) => {
+                let name = missing.file_name().unwrap_or_default().display();
+                Some(Err(format!("{name} is missing: put it back").into()))
+            }
+        }
     }
 
     fn read(files: &Files) -> Result<Self, Failure> {
@@ -284,6 +296,16 @@ pub(crate) mod tests {
         assert_eq!((&again.pem, &again.fingerprint), (&first.pem, &first.fingerprint));
         let later = Authority::of(&folder, now + DAY * (AUTHORITY_DAYS - 20)).unwrap();
         assert_ne!(later.pem, first.pem);
+        for name in ["issuer.key", "issuer.pem", "ca.pem"] {
+            let kept = fs::read(folder.join(name)).unwrap();
+            fs::remove_file(folder.join(name)).unwrap();
+            let torn = Authority::of(&folder, now).err().unwrap().to_string();
+            assert!(
+                torn.contains(&format!("{name} is missing")) && torn.contains("remove"),
+                "{torn}"
+            );
+            fs::write(folder.join(name), kept).unwrap();
+        }
         fs::write(folder.join("issuer.key"), "no key").unwrap();
         let wrong = Authority::of(&folder, now).err().unwrap().to_string();
         assert!(

@@ -3,7 +3,7 @@
 //! Owns: the command, the order of its checks, how findings are said.
 //! Guarantees: it changes nothing; each finding says what is, why it matters and what mends it, and holds no
 //! secret; outside this machine it asks only whom it is told to ask.
-//! Not here: the checks (`machine`, `network`, `certificates`, `acme`).
+//! Not here: the checks (`machine`, `network`, `port`, `certificates`, `acme`).
 
 mod acme;
 mod certificates;
@@ -11,6 +11,7 @@ mod finding;
 mod machine;
 mod network;
 mod ntp;
+mod port;
 mod stun;
 
 use std::io::{self, Write as _};

@@ -37,7 +37,20 @@ pub(crate) fn read_any(path: &Path, bytes_max: usize) -> Result<Zeroizing<String
     read_any_bytes(path, bytes_max).and_then(|bytes| text(bytes).map_err(within(path)))
 }
 
-/// The same, where it need not be text. A pipe or a device is read to `bytes_max` and no further.
+/// The same of a secret, which may have been given itself in the place of its file: what is no file is not repeated,
+/// and the error names `option` instead.
+pub(crate) fn read_secret(
+    option: &str,
+    path: &Path,
+    bytes_max: usize,
+) -> Result<Zeroizing<String>, String> {
+    match path.symlink_metadata() {
+        Ok(_) => read_any(path, bytes_max),
+        Err(error) => Err(format!("{option}: the file that is named here: {error}")),
+    }
+}
+
+/// As [`read_any`], where it need not be text. A pipe or a device is read to `bytes_max` and no further.
 pub(crate) fn read_any_bytes(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     opened(path, Kind::Any).and_then(|file| bytes(file, bytes_max)).map_err(within(path))
 }
@@ -164,6 +177,21 @@ mod tests {
         assert_eq!(complaint(Path::new("/dev/zero"), 9), "/dev/zero: has more than 9 bytes");
         assert_eq!(complaint(Path::new("/"), 9), "/: is a directory");
         assert_eq!(read_any_bytes(Path::new("/dev/null"), 9).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_file_is_not_repeated() {
+        for secret in ["eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhIn0.c2lnbmVk", "a/b+c=", &"a".repeat(9000)]
+        {
+            let refused = read_secret("FILE", Path::new(secret), 64).unwrap_err();
+            assert!(!refused.contains(secret) && refused.starts_with("FILE: "), "{refused}");
+        }
+        let path = std::env::temp_dir().join(format!("incamera-secret-{}", std::process::id()));
+        fs::write(&path, "long").unwrap();
+        assert_eq!(read_secret("FILE", &path, 9).unwrap().as_str(), "long");
+        let refused = read_secret("FILE", &path, 3).unwrap_err();
+        assert!(refused.starts_with(&path.display().to_string()), "{refused}");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

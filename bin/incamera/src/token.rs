@@ -148,7 +148,9 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
         Command::Keygen(options) => keygen::run(options)?,
         Command::Id { file } => {
             let text = match file {
-                Some(path) => files::read_any(path, TOKEN_MAX)?,
+                Some(path) => files::read_secret("FILE", path, TOKEN_MAX).map_err(|refused| {
+                    format!("{refused}; a token itself goes to standard input")
+                })?,
                 None => {
                     let mut text = String::new();
                     let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
@@ -179,7 +181,10 @@ impl Signing {
             return Ok(mint(&self.key(&name)?, claims));
         };
         let random = SystemRandom::new();
-        let pair = KeyPair::from_pem(&files::read_any(path, files::SECRET_FILE_MAX)?, &random);
+        let pair = KeyPair::from_pem(
+            &files::read_secret("--private-key-file", path, files::SECRET_FILE_MAX)?,
+            &random,
+        );
         let pair = pair.map_err(|error| format!("{}: {error}", path.display()))?;
         let token = mint_with(&pair, &name, claims, &random);
         Ok(token.map_err(|_| "the system gives no randomness")?)
@@ -187,7 +192,9 @@ impl Signing {
 
     fn key(&self, name: &str) -> Result<ProjectKey, Failure> {
         let secret = match &self.api_secret_file {
-            Some(path) => Some(files::read_any(path, files::SECRET_FILE_MAX)?),
+            Some(path) => {
+                Some(files::read_secret("--api-secret-file", path, files::SECRET_FILE_MAX)?)
+            }
             None => {
                 let secret = self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok());
                 secret.map(Into::into)

@@ -127,11 +127,24 @@ fn what_cannot_be_done_exits_1_and_says_why() {
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(complaint.contains("0.0.0.0 cannot be advertised to clients"), "{complaint}");
+}
 
-    let missing = ["token", "create", "--api-key", "k", "--api-secret-file", "/nowhere/secret"];
-    let output = incamera(&missing);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/secret: "));
+#[test]
+fn a_token_or_a_secret_in_the_place_of_its_file_is_not_repeated() {
+    let word = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhIn0.c2lnbmVk";
+    for (words, says) in [
+        (&["token", "id", word][..], "FILE: the file that is named here: "),
+        (&["token", "create", "--api-key", "k", "--api-secret-file", word], "--api-secret-file: "),
+        (
+            &["token", "create", "--api-key", "k", "--private-key-file", word],
+            "--private-key-file: ",
+        ),
+    ] {
+        let output = incamera(words);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains(says) && !complaint.contains("eyJ"), "{complaint}");
+    }
 }
 
 #[test]

@@ -167,28 +167,38 @@ impl Choice {
 
 impl Media {
     /// Takes its keys out of `rtc`. `local` is what media is received at if nothing is said, where HTTP is of
-    /// this machine alone.
+    /// this machine alone. What looks wrong and is not goes to `warnings`.
     pub(crate) fn read(
         mut rtc: Option<&mut Map>,
         port: u16,
         tcp_port: Option<u16>,
         local: Option<IpAddr>,
+        warnings: &mut Vec<Fault>,
     ) -> Result<Self, Fault> {
         let mut within = |name: &'static str| rtc.as_mut().and_then(|rtc| rtc.take(name));
         let (node_ip, external_ip) = (within("node_ip"), within("use_external_ip"));
         let choice = Choice::read(rtc)?;
-        let asks = external_ip.as_ref().map_or(Ok(false), Node::boolean)?;
         let advertised = node_ip.map(advertised).transpose()?.unwrap_or_default();
-        if !advertised.is_empty() || choice.is_some() {
-            return Ok(Self { port, tcp_port, advertised, choice });
-        }
-        match (external_ip, local) {
-            (Some(node), _) if asks => {
-                Err(node
-                    .fault("nothing here asks others for its address: give it as `rtc.node_ip`"))
+        if let Some(node) = external_ip
+            && node.boolean()?
+        {
+            // What is received at is an inner address then, which nobody outside reaches.
+            if advertised.is_empty() {
+                return Err(node.fault(
+                    "nothing here asks others for its address: leave this out, and give what clients outside send \
+                     media to as `rtc.node_ip`",
+                ));
             }
-            (_, Some(local)) => Ok(Self { port, tcp_port, advertised: vec![local], choice }),
-            (_, None) => Err(Fault::new(
+            warnings.push(node.fault(
+                "`rtc.use_external_ip` has no effect here: clients are told `rtc.node_ip` alone",
+            ));
+        }
+        match local {
+            _ if !advertised.is_empty() || choice.is_some() => {
+                Ok(Self { port, tcp_port, advertised, choice })
+            }
+            Some(local) => Ok(Self { port, tcp_port, advertised: vec![local], choice }),
+            None => Err(Fault::new(
                 1,
                 "`rtc.node_ip` is missing: the address, or addresses, that clients send media to",
             )),
@@ -300,7 +310,7 @@ mod tests {
 
     fn media(rtc: &str, local: Option<IpAddr>) -> Result<Media, Fault> {
         let mut map = yaml::read(rtc, 4096)?.map()?;
-        Media::read(Some(&mut map), 7, Some(8), local)
+        Media::read(Some(&mut map), 7, Some(8), local, &mut Vec::new())
     }
 
     fn check(rtc: &str, bound: &[&str], advertised: &[&str]) {
@@ -379,6 +389,9 @@ mod tests {
             ("ips: {only: []}", "not known here: `includes`, `excludes` are"),
             ("interfaces: [eth0]", "a map"),
             ("use_external_ip: true", "rtc.node_ip"),
+            ("use_external_ip: true\nips: {includes: [10.0.0.0/8]}", "rtc.node_ip"),
+            ("interfaces: {includes: [eth0]}\nuse_external_ip: true", "rtc.node_ip"),
+            ("node_ip: 192.0.2.7\nuse_external_ip: perhaps", "true or false"),
         ] {
             let reason = media(rtc, None).unwrap_err().reason;
             assert!(reason.contains(word), "{rtc}: {reason}");

@@ -32,17 +32,18 @@ impl fmt::Debug for MetricsLogin {
     }
 }
 
-/// Takes both keys out of `map`; what looks wrong and is not goes to `warnings`.
+/// Takes both keys out of `map`; what looks wrong and is not goes to `warnings`. `tcp_port` is that of media.
 pub(crate) fn metrics(
     map: &mut Map,
     http: &[SocketAddr],
+    tcp_port: Option<u16>,
     warnings: &mut Vec<Fault>,
 ) -> Result<Option<Metrics>, Fault> {
     let old = map.take("prometheus_port");
     let Some(node) = map.take("prometheus") else {
         let Some(node) = old else { return Ok(None) };
         let metrics = Metrics { port: port(&node)?, login: None };
-        return check(metrics, node.line, http, warnings).map(Some);
+        return check(metrics, node.line, http, tcp_port, warnings).map(Some);
     };
     if old.is_some() {
         return Err(node.fault("give `prometheus` or the older `prometheus_port`, not both"));
@@ -70,19 +71,27 @@ pub(crate) fn metrics(
             return Err(Fault::new(line, reason));
         }
     };
-    check(Metrics { port, login }, line, http, warnings).map(Some)
+    check(Metrics { port, login }, line, http, tcp_port, warnings).map(Some)
 }
 
 fn check(
     metrics: Metrics,
     line: usize,
     http: &[SocketAddr],
+    tcp_port: Option<u16>,
     warnings: &mut Vec<Fault>,
 ) -> Result<Metrics, Fault> {
     if http.iter().any(|address| address.port() == metrics.port) {
         return Err(Fault::new(
             line,
             "the port of metrics is that of HTTP: give it one of its own",
+        ));
+    }
+    if tcp_port == Some(metrics.port) {
+        return Err(Fault::new(
+            line,
+            "the port of metrics is that of media over TCP, `rtc.tcp_port` (7881 if it is not given): give it one of \
+             its own",
         ));
     }
     let is_local = http.first().is_none_or(|address| address.ip().is_loopback());

@@ -1,4 +1,4 @@
-//! The revocation file: tokens by id or by key and `jti`, and identities with a time.
+//! The revocation file: tokens by id or by key and `jti`, identities with a time, and whole keys by their names.
 
 use wire::revocation::{RevocationError, Revocations};
 use wire::token::TokenId;
@@ -15,8 +15,9 @@ use crate::yaml::{self, Node};
 pub fn read_revocations(text: &str) -> Result<Revocations, Fault> {
     let mut map = yaml::read(text, REVOCATION_FILE_MAX)?.map()?;
     let (tokens, identities) = (map.take_list("tokens")?, map.take_list("identities")?);
+    let keys = map.take_list("keys")?;
     map.end()?;
-    if tokens.is_none() && identities.is_none() {
+    if tokens.is_none() && identities.is_none() && keys.is_none() {
         let reason = "the file says nothing: if nothing is revoked, write `tokens: []`";
         return Err(Fault::new(1, reason));
     }
@@ -32,6 +33,9 @@ pub fn read_revocations(text: &str) -> Result<Revocations, Fault> {
         map.end()?;
         let before = before.number("a second of Unix time")?;
         all.revoke_identity(identity.text()?, before).map_err(|error| refused(line, error))?;
+    }
+    for node in keys.unwrap_or_default() {
+        all.revoke_key(node.text()?).map_err(|error| refused(node.line, error))?;
     }
     Ok(all)
 }
@@ -62,12 +66,16 @@ mod tests {
     #[test]
     fn every_kind_of_entry_is_read() {
         let text = format!(
-            "tokens:\n  - {ID}\n  - {{key: mine, jti: t-1}}\nidentities:\n  - {{identity: ada, issued_before: 9}}\n"
+            "tokens:\n  - {ID}\n  - {{key: mine, jti: t-1}}\nidentities:\n  - {{identity: ada, issued_before: 9}}\n\
+             keys: [mine, theirs]\n"
         );
-        assert_eq!(read_revocations(&text).unwrap().len(), 3);
-        for empty in
-            ["tokens: []", "identities: []\n", "# nothing yet\ntokens: []\nidentities: []\n"]
-        {
+        assert_eq!(read_revocations(&text).unwrap().len(), 5);
+        for empty in [
+            "tokens: []",
+            "identities: []\n",
+            "keys: []",
+            "# nothing yet\ntokens: []\nidentities: []\n",
+        ] {
             assert!(read_revocations(empty).unwrap().is_empty(), "{empty}");
         }
     }
@@ -84,6 +92,7 @@ mod tests {
         check("tokens:\n", 1);
         check("# revoked\ntokens: ~\n", 2);
         check("tokens: []\nidentities:\n", 2);
+        check("tokens: []\nkeys:\n", 2);
     }
 
     #[test]
@@ -104,6 +113,9 @@ mod tests {
         check("identities:\n  - {identity: ada, issued_before: yesterday}\n", 2);
         check("identities:\n  - {identity: '', issued_before: 9}\n", 2);
         check("identities:\n  - {identity: ada, issued_before: 9, secretly: 1}\n", 2);
+        check("keys:\n  - ''\n", 2);
+        check("keys:\n  - {secretive: ada}\n", 2);
+        check("keys: {ada: secretive}\n", 1);
         check("token: []\n", 1);
         check("tokens:\n  - [\n", 3);
         check(&" ".repeat(REVOCATION_FILE_MAX + 1), 1);

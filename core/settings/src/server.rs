@@ -153,7 +153,8 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let revocations = map.take("revocations");
     let revocations = revocations.map(|node| NamedFile::read(&node)).transpose()?;
     let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
-    let http = http(&mut map, tls.is_some())?;
+    let mut cautions = Vec::new();
+    let http = http(&mut map, tls.as_ref(), &mut cautions)?;
     let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
     let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
     let is_taken = http.0.iter().any(|address| Some(address.port()) == tcp_port);
@@ -164,11 +165,10 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
              or `tcp_port: 0` for no media over TCP",
         ));
     }
-    let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local)?;
+    let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local, &mut cautions)?;
 
     let (busy_max, selector) = load::busy_max(&mut map)?;
-    let mut cautions = Vec::new();
-    let metrics = metrics::metrics(&mut map, &http.0, &mut cautions)?;
+    let metrics = metrics::metrics(&mut map, &http.0, tcp_port, &mut cautions)?;
     holds_secret |= metrics.as_ref().is_some_and(|metrics| metrics.login.is_some());
     if let Some(Tls::Acme(acme)) = &tls {
         let metrics = metrics.as_ref().map(|metrics| metrics.port);
@@ -317,9 +317,20 @@ fn check_acme(
 }
 
 /// Where HTTP is served, and whether a proxy before it speaks TLS.
-fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> {
+fn http(
+    map: &mut Map,
+    tls: Option<&Tls>,
+    warnings: &mut Vec<Fault>,
+) -> Result<(Vec<SocketAddr>, bool), Fault> {
     let port = map.take("port").map_or(Ok(HTTP_PORT), |node| port(&node))?;
-    let behind_proxy = map.take("behind_proxy").map_or(Ok(false), |node| node.boolean())?;
+    let proxy = map.take("behind_proxy");
+    let behind_proxy = proxy.as_ref().map_or(Ok(false), Node::boolean)?;
+    if let (Some(node), true, Some(Tls::Files(_))) = (proxy, behind_proxy, tls) {
+        warnings.push(node.fault(
+            "with `behind_proxy` nothing of HTTP is limited by address, since all comes from the proxy, though TLS is \
+             spoken here: leave it out unless a proxy is there that everybody passes, and that limits them",
+        ));
+    }
     let Some(node) = map.take("bind_addresses") else {
         return Ok((vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))], behind_proxy));
     };
@@ -330,7 +341,7 @@ fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> 
             "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             _ => node.number("an IP address")?,
         };
-        if !address.is_loopback() && !behind_proxy && !has_tls {
+        if !address.is_loopback() && !behind_proxy && tls.is_none() {
             return Err(node.fault(
                 "this would serve tokens without TLS beyond this machine: give a certificate as `tls`, or \
                  bind to 127.0.0.1, or put a proxy that speaks TLS before it and say `behind_proxy: true`",
@@ -341,10 +352,13 @@ fn http(map: &mut Map, has_tls: bool) -> Result<(Vec<SocketAddr>, bool), Fault> 
         }
         all.push(address);
     }
-    // The unspecified address of IPv6 takes IPv4 as well.
-    if all.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
-        all.retain(|address| address.is_ipv6());
-    }
+    // Beside what takes all others could not be listened at; that of IPv6 takes IPv4 as well.
+    let takes_all = all.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let takes_ipv4 = all.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    all.retain(|address| match address {
+        IpAddr::V4(it) => !takes_all && (!takes_ipv4 || it.is_unspecified()),
+        IpAddr::V6(it) => !takes_all || it.is_unspecified(),
+    });
     if !(1..=ADDRESSES_MAX).contains(&all.len()) {
         return Err(Fault::new(
             line,

@@ -68,7 +68,7 @@ pub const JWKS_KEYS_MAX: usize = 16;
 /// Bytes of an inflated AccessToken2. With a service of each of the ten kinds, each of eight privileges and
 /// two texts of 256 bytes, it has less than 6 KiB; a token for a room has 150.
 pub const ACCESS_TOKEN_MAX: usize = 8 << 10;
-/// Revocations that are held: 64 bytes each, and for an identity up to [`NAME_MAX`] more, make 20 MiB.
+/// Revocations that are held: 64 bytes each, and for an identity or a key up to [`NAME_MAX`] more, make 20 MiB.
 pub const REVOCATIONS_MAX: usize = 64 << 10;
 /// Seconds by which clocks may differ (LiveKit: the same).
 pub const CLOCK_LEEWAY_S: u64 = 60;

@@ -1,9 +1,9 @@
 //! Tokens that are not to be believed any more, though their signatures hold.
 //!
-//! Owns: the list: single tokens by their ids, and everything that was minted for an identity before some
-//! time.
-//! Guarantees: the list is bounded; a refresh token is revoked with its original, whose id, holder and time it
-//! keeps; a token that does not say when it was minted was minted before any time.
+//! Owns: the list: single tokens by their ids, everything that was minted for an identity before some time, and
+//! everything that a key signed, whatever it says of its time: who has stolen a key writes there what they like.
+//! Guarantees: the list is bounded; a refresh token is revoked with its original, whose id, holder, time and
+//! issuer it keeps; a token that does not say when it was minted was minted before any time.
 //! Not here: where the list comes from (`bin/incamera`), ending the sessions that it concerns (`edge`).
 //! Source: LiveKit `RemoveParticipantRequest.revoke_token_ts`, whose meaning `issued_before` has.
 
@@ -12,7 +12,8 @@ use std::fmt;
 
 use model::Identity;
 
-use crate::limits::{NAME_MAX, REVOCATIONS_MAX};
+use crate::key::ProjectName;
+use crate::limits::{KEY_NAME_MAX, NAME_MAX, REVOCATIONS_MAX};
 use crate::token::{TokenId, VerifiedToken};
 
 /// What cannot be revoked. The operator's fault.
@@ -24,6 +25,9 @@ pub enum RevocationError {
     /// Empty, or longer than [`NAME_MAX`].
     #[error("an identity has 1 to {NAME_MAX} bytes")]
     IdentityLength,
+    /// Empty, or longer than [`KEY_NAME_MAX`].
+    #[error("the name of a key has 1 to {KEY_NAME_MAX} bytes")]
+    KeyNameLength,
 }
 
 /// Everything that is revoked.
@@ -32,6 +36,7 @@ pub struct Revocations {
     tokens: BTreeSet<TokenId>,
     /// By whom it was minted for, the Unix second before which it is revoked.
     identities: BTreeMap<Identity, u64>,
+    keys: BTreeSet<ProjectName>,
 }
 
 impl Revocations {
@@ -68,6 +73,21 @@ impl Revocations {
         Ok(())
     }
 
+    /// Revokes all that was minted with the keys of that name, and will be.
+    ///
+    /// # Errors
+    /// [`RevocationError`].
+    pub fn revoke_key(&mut self, name: &str) -> Result<(), RevocationError> {
+        if name.is_empty() || name.len() > KEY_NAME_MAX {
+            return Err(RevocationError::KeyNameLength);
+        }
+        if self.len() >= REVOCATIONS_MAX {
+            return Err(RevocationError::Full);
+        }
+        self.keys.insert(ProjectName::new(name.into()));
+        Ok(())
+    }
+
     /// Whether the token is not to be believed.
     #[must_use]
     pub fn revokes(&self, token: &VerifiedToken) -> bool {
@@ -78,11 +98,11 @@ impl Revocations {
         let before = self.identities.get(&Identity::new(&token.claims.identity));
         let is_early =
             before.is_some_and(|before| token.issued_at().is_none_or(|issued| issued < *before));
-        is_early || self.tokens.contains(&token.id)
+        is_early || self.tokens.contains(&token.id) || self.keys.contains(&token.issuer)
     }
 
-    /// What of this `other` does not revoke: tokens that it has not, and identities that it has not or with an
-    /// earlier time.
+    /// What of this `other` does not revoke: tokens and keys that it has not, and identities that it has not or with
+    /// an earlier time.
     #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         let tokens = self.tokens.difference(&other.tokens).copied().collect();
@@ -91,12 +111,14 @@ impl Revocations {
         };
         let identities = self.identities.iter().filter(is_beyond);
         let identities = identities.map(|(identity, before)| (identity.clone(), *before)).collect();
-        Self { tokens, identities }
+        let keys = self.keys.difference(&other.keys).cloned().collect();
+        Self { tokens, identities, keys }
     }
 
     /// Revokes what `other` revokes, too. The sum is not bounded here: it has no more than both have.
     pub fn join(&mut self, other: &Self) {
         self.tokens.extend(&other.tokens);
+        self.keys.extend(other.keys.iter().cloned());
         for (identity, before) in &other.identities {
             let held = self.identities.entry(identity.clone()).or_default();
             *held = (*before).max(*held);
@@ -106,7 +128,7 @@ impl Revocations {
     /// Entries, at most [`REVOCATIONS_MAX`] that were not joined.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tokens.len() + self.identities.len()
+        self.tokens.len() + self.identities.len() + self.keys.len()
     }
 
     /// Whether nothing is revoked.
@@ -190,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_goes_with_all_that_it_signs_whatever_that_says_of_its_time() {
+        let mut list = Revocations::default();
+        list.revoke_key("another").unwrap();
+        let tokens = [None, Some(0), Some(NOW), Some(NOW + 999_999)];
+        let tokens = tokens.map(|issued_at| token(Claims { issued_at, ..Claims::default() }));
+        for token in &tokens {
+            assert!(!list.revokes(token) && !list.revokes(&refreshed(token)));
+        }
+        list.revoke_key("project").unwrap();
+        for token in &tokens {
+            assert!(list.revokes(token) && list.revokes(&refreshed(token)));
+        }
+    }
+
+    #[test]
     fn the_list_is_bounded_and_names_nobody() {
         let mut list = Revocations::default();
         for number in 0..REVOCATIONS_MAX - 1 {
@@ -199,6 +236,10 @@ mod tests {
         let id = TokenId::of_jti("project", "one more");
         assert_eq!(list.revoke_token(id), Err(RevocationError::Full));
         assert_eq!(list.revoke_identity("ben", NOW), Err(RevocationError::Full));
+        assert_eq!(list.revoke_key("project"), Err(RevocationError::Full));
+        assert_eq!(list.revoke_key(""), Err(RevocationError::KeyNameLength));
+        let long = "k".repeat(KEY_NAME_MAX + 1);
+        assert_eq!(list.revoke_key(&long), Err(RevocationError::KeyNameLength));
         assert_eq!(list.revoke_identity("", NOW), Err(RevocationError::IdentityLength));
         let long = "i".repeat(NAME_MAX + 1);
         assert_eq!(list.revoke_identity(&long, NOW), Err(RevocationError::IdentityLength));
@@ -207,8 +248,11 @@ mod tests {
 
     #[test]
     fn what_one_list_has_beyond_another_is_what_joining_gives_it() {
-        let list = |tokens: &[&str], identities: &[(&str, u64)]| {
+        let list = |tokens: &[&str], identities: &[(&str, u64)], keys: &[&str]| {
             let mut list = Revocations::default();
+            for name in keys {
+                list.revoke_key(name).unwrap();
+            }
             for jti in tokens {
                 list.revoke_token(TokenId::of_jti("project", jti)).unwrap();
             }
@@ -217,15 +261,15 @@ mod tests {
             }
             list
         };
-        let one = list(&["a", "b"], &[("ada", 5), ("ben", 5), ("cy", 5)]);
-        let mut other = list(&["b", "c"], &[("ada", 4), ("ben", 5), ("eve", 5)]);
-        assert_eq!(one.beyond(&other).len(), 3, "a, ada and cy");
+        let one = list(&["a", "b"], &[("ada", 5), ("ben", 5), ("cy", 5)], &["k", "l"]);
+        let mut other = list(&["b", "c"], &[("ada", 4), ("ben", 5), ("eve", 5)], &["l"]);
+        assert_eq!(one.beyond(&other).len(), 4, "a, ada, cy and k");
         assert_eq!(other.beyond(&one).len(), 2, "c and eve");
         other.join(&one);
         assert!(one.beyond(&other).is_empty());
-        assert_eq!(other.len(), 7);
+        assert_eq!(other.len(), 9);
         other.join(&one);
-        assert_eq!(other.len(), 7);
+        assert_eq!(other.len(), 9);
     }
 
     #[test]

@@ -40,6 +40,9 @@ use crate::tls::Shown;
 use crate::visits::Visits;
 
 /// What is said while an authority has given none.
+/// What `/livez` says, whether or not participants may be sent here.
+pub const ALIVE: &str = "alive\n";
+
 const NO_CERTIFICATE: &str = "no certificate yet";
 
 /// When whoever came at a busy time may try again: several times what it takes to notice that there is room.
@@ -157,7 +160,7 @@ impl Front {
         }
         let answered = match path.as_str() {
             "" => must_be_get(&parts.method).map(|()| self.health()),
-            "livez" => must_be_get(&parts.method).map(|()| "alive\n".into_response()),
+            "livez" => must_be_get(&parts.method).map(|()| ALIVE.into_response()),
             "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Version::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Version::V1, &mut parts).await,
@@ -179,7 +182,7 @@ impl Front {
     /// Answers under a certificate that no client should accept: whether we live, and that there is none yet.
     pub(crate) fn without_certificate(&self, request: &Request<Incoming>) -> Response<Body> {
         let answer = match request.uri().path().trim_start_matches('/') {
-            "livez" => must_be_get(request.method()).map(|()| "alive\n".into_response()),
+            "livez" => must_be_get(request.method()).map(|()| ALIVE.into_response()),
             "readyz" => must_be_get(request.method()).map(|()| self.readiness()),
             _ => Err(Refused::Unavailable(NO_CERTIFICATE)),
         };

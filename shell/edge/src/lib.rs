@@ -50,4 +50,5 @@ pub mod visits;
 pub mod worker;
 
 pub use server::{Server, StartError};
+pub use sys::bind_alone as bind_media_alone;
 pub use tcp::bind as bind_media_over_tcp;

@@ -229,21 +229,13 @@ pub(crate) struct MediaSocket {
 impl MediaSocket {
     /// Binds one more socket of the group at `address`, whose port is not 0.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let (family, level) = match address {
-            SocketAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_IP),
-            SocketAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_IPV6),
-        };
-        let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: takes three integers and returns a new descriptor or an error.
-        let fd = check(unsafe { libc::socket(family, kind, 0) })?;
-        // SAFETY: the descriptor was just made and nobody else has it.
-        let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let socket = unbound(address)?;
+        socket.set_nonblocking(true)?;
         set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-        if family == libc::AF_INET6 {
-            set_option(&socket, level, libc::IPV6_V6ONLY, 1)?;
-            set_option(&socket, level, libc::IPV6_RECVPKTINFO, 1)?;
+        if address.is_ipv6() {
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         } else {
-            set_option(&socket, level, libc::IP_PKTINFO, 1)?;
+            set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         }
         for (forced, asked) in
             [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
@@ -254,9 +246,7 @@ impl MediaSocket {
         }
         // A kernel without it (before 5.0) delivers datagrams one by one.
         let _unaggregated = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
-        let name = Name::new(address);
-        // SAFETY: `name` holds an address of the length that goes with it.
-        check(unsafe { libc::bind(socket.as_raw_fd(), name.as_ptr(), name.len) })?;
+        bind(&socket, address)?;
         let local = socket.local_addr()?;
         Ok(Self { socket, local, is_segmenting: true })
     }
@@ -443,6 +433,37 @@ fn set_option(socket: &impl AsRawFd, level: c_int, name: c_int, value: c_int) ->
     let (pointer, len) = (from_ref(&value).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
     // SAFETY: the option's value is one int that outlives the call.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, len) }).map(drop)
+}
+
+/// Takes a UDP port that nobody has, at the address of one family alone, as a server that starts does; for whoever
+/// looks whether one could.
+///
+/// # Errors
+/// The port is taken, or the address is not this machine's.
+pub fn bind_alone(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = unbound(address)?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+/// A UDP socket for addresses of that family alone.
+fn unbound(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes three integers and returns a new descriptor or an error.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the descriptor was just made and nobody else has it.
+    let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    if address.is_ipv6() {
+        only_ipv6(&socket)?;
+    }
+    Ok(socket)
+}
+
+fn bind(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
+    let name = Name::new(address);
+    // SAFETY: `name` holds an address of the length that goes with it.
+    check(unsafe { libc::bind(socket.as_raw_fd(), name.as_ptr(), name.len) }).map(drop)
 }
 
 /// Keeps a socket of IPv6 from taking IPv4 as well; before it is bound.

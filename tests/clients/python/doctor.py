@@ -1,4 +1,5 @@
-"""`incamera doctor` names each fault that is planted, and no other, with what mends it."""
+"""`incamera doctor` names each fault that is planted, and no other, with what mends it. Needs root, to give it up and
+to have a network apart."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ SECRET = secrets.token_urlsafe(32)
 #: An address of nobody's (RFC 5737).
 NOWHERE = "198.51.100.9"
 NTP_EPOCH_S = 2_208_988_800
+NOBODY = 65_534
 
 
 class Answering:
@@ -152,8 +154,14 @@ def plant(patient: Patient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         patient.write(more=f"prometheus: {{port: {port}}}\n")
-        what = f"TCP 127.0.0.1:{port} is taken"
+        what = f"TCP 127.0.0.1:{port}, of metrics, is taken"
         names("a taken port of metrics", examine(folder), what, "another `prometheus.port`")
+    patient.heal()
+    # Both families at one port: neither takes the other's.
+    patient.write(node_ip="[127.0.0.1, '::1']")
+    code, findings, _ = examine(folder)
+    wrong = [finding["what"] for finding in findings if finding["level"] == "wrong"]
+    check(code == 0, f"media at addresses of both families is no fault {wrong}")
     patient.heal()
 
     patient.authority.certify(folder, ["localhost"], begins_in=-2 * day, ends_in=-day)
@@ -245,6 +253,91 @@ def warns(folder: Path, patient: Patient) -> None:
     check(len(said) == 1 and "rm -r" in said[0], "one that does not read is a warning")
 
 
+class Apart:
+    """A network namespace in which IPv6 is switched off and ports below 1024 are root's, as long as its block."""
+
+    def __enter__(self) -> Apart:
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", "120"])
+        own = os.readlink("/proc/self/ns/net")
+        give_up_at = time.monotonic() + 10
+        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == own:
+            assert time.monotonic() < give_up_at, "no network namespace"
+            time.sleep(0.01)
+        for words in (
+            "ip link set lo up",
+            "sysctl -qw net.ipv4.ip_unprivileged_port_start=1024 net.ipv6.conf.all.disable_ipv6=1",
+        ):
+            subprocess.run(self.words(*words.split()), check=True)
+        return self
+
+    def words(self, *words: str) -> list[str]:
+        return ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", "--", *words]
+
+    def __exit__(self, *_: object) -> None:
+        self.holder.kill()
+        self.holder.wait()
+
+
+def without_privilege(folder: Path) -> None:
+    """As the user of a unit that has CAP_NET_BIND_SERVICE, which whoever looks has not."""
+    program = folder / "incamera"
+    shutil.copy(BINARY, program)
+    authority = Authority()
+    authority.certify(folder, ["localhost"])
+    settings = folder / "server.yaml"
+    settings.write_text(
+        "port: 443\nbind_addresses: ['']\ntls: {cert_file: server.pem, key_file: server.key}\n"
+        "rtc: {udp_port: 443, tcp_port: 444, node_ip: 127.0.0.1}\nprometheus_port: 445\n"
+        f"keys: {{clinic7: {SECRET}}}\nrevocations: revoked.yaml\n"
+    )
+    (folder / "revoked.yaml").write_text("tokens: []\n")
+    for file in ("server.yaml", "server.pem", "server.key"):
+        os.chown(folder / file, 0, NOBODY)
+        (folder / file).chmod(0o640)
+    folder.chmod(0o755)
+
+    def ports(apart: Apart) -> tuple[list[str], dict[str, str]]:
+        """What is wrong, and how it is with each port."""
+        user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all"]
+        words = apart.words(*user, str(program), "doctor", "--config", str(settings), "--json")
+        found = subprocess.run(words, capture_output=True, text=True)
+        findings = json.loads(found.stdout)["findings"]
+        wrong = [it["what"] for it in findings if it["level"] == "wrong"]
+        assert bool(wrong) == (found.returncode == 1), found
+        said = [it for it in findings if it["check"] == "port"]
+        return wrong, {it["what"].split(" is ")[0]: f"{it['level']}: {it['what']} {it['why']}" for it in said}
+
+    every = {"TCP [::]:443", "TCP [::]:445, of metrics,", "TCP 127.0.0.1:444, of media,", "UDP 127.0.0.1:443"}
+    with Apart() as apart:
+        wrong, said = ports(apart)
+        warned = all(text.startswith("warning") and "CAP_NET_BIND_SERVICE" in text for text in said.values())
+        good = not wrong and set(said) == every and warned
+        check(good, f"ports that this user may not take are warnings {wrong or ''}")
+        stranger = "import socket, time; held = socket.create_server(('127.0.0.1', 443)); time.sleep(60)"
+        other = subprocess.Popen(apart.words("python3", "-c", stranger))
+        try:
+            give_up_at = time.monotonic() + 10
+            while "taken by something else" not in said["TCP [::]:443"]:
+                assert time.monotonic() < give_up_at, said
+                wrong, said = ports(apart)
+        finally:
+            other.kill()
+            other.wait()
+        check(len(wrong) == 1, "one that something else has is a fault all the same")
+        with open(os.environ["INCAMERA_SERVER_LOG"], "ab") as log:
+            words = apart.words(str(program), "serve", "--config", str(settings))
+            server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            give_up_at = time.monotonic() + 10
+            while not all("held by a running server" in text for text in said.values()):
+                assert time.monotonic() < give_up_at, said
+                wrong, said = ports(apart)
+        finally:
+            server.terminate()
+            server.wait(10)
+        check(not wrong and set(said) == every, "beside the running server they are known to be its, without IPv6 too")
+
+
 async def main() -> None:
     mark_sensitive(SECRET)
     with tempfile.TemporaryDirectory() as name:
@@ -267,6 +360,8 @@ async def main() -> None:
             code, findings, _ = await asyncio.to_thread(examine, folder)
             said = " ".join(finding["what"] for finding in findings)
             check(code == 0 and "is held by a running server" in said, "a running server is no fault")
+    with tempfile.TemporaryDirectory() as name:
+        await asyncio.to_thread(without_privilege, Path(name))
 
 
 scenario("doctor", main, timeout_s=110)

@@ -294,11 +294,12 @@ class Revocations:
     def __init__(self) -> None:
         self.tokens: list[object] = []
         self.identities: list[dict] = []
+        self.keys: list[str] = []
 
     def write(self) -> float:
         """Puts a whole new file in the place of the old one; says when (monotonic)."""
         fresh = FOLDER / "revoked.new"
-        fresh.write_text(json.dumps({"tokens": self.tokens, "identities": self.identities}))
+        fresh.write_text(json.dumps(vars(self)))
         fresh.replace(FOLDER / "revoked.yaml")
         return time.monotonic()
 
@@ -561,9 +562,9 @@ async def rotation() -> None:
     settings = FOLDER / "settings.yaml"
     old, text = Private("", "es256", "es256", "ES256"), settings.read_text()
     new = Private("", "rotated", "foreign-es256", "ES256")
-    left: list[object] = []
+    left: list[float] = []
     room = await connect(old.mint(identity="eve"))
-    room.on("disconnected", left.append)
+    room.on("disconnected", lambda _: left.append(time.monotonic()))
 
     async def reload(with_text: str, token: str, status: int) -> None:
         settings.write_text(with_text)
@@ -585,6 +586,14 @@ async def rotation() -> None:
     await asyncio.sleep(0.5)
     check((await ask(new.mint()))[0] == 200, "a file that is wrong changes nothing")
     check(room.isconnected() and not left, "eve's call goes on under the key that is gone")
+    bystander = await connect(new.mint(identity="grace"))
+    REVOKED.keys.append("es256")
+    at = REVOKED.write()
+    await until("eve is put out", 5, lambda: left)
+    out = left[0] - at
+    measured(out <= WITHIN_S, f"until the key is revoked, as one that was stolen is: out after {out:.2f} s")
+    control(bystander.isconnected(), "who came in with the new key went on")
+    await bystander.disconnect()
     settings.write_text(text)
 
 

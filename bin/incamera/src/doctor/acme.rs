@@ -14,13 +14,16 @@ use tokio::runtime;
 
 use super::certificates::check_secrecy;
 use super::finding::{Finding, Report};
-use super::network;
+use super::port::{self, Purpose};
 use crate::acme::{CA_KEY, Client, Kept, State};
 use crate::certificate::{self, WARN_DAYS};
 use crate::trust::Trust;
 use crate::{Failure, harmless};
 
 const CHECK: &str = "acme";
+
+/// Below which systemd makes what StateDirectory= of a unit names.
+const SYSTEMD_STATE: &str = "/var/lib";
 
 /// Where an authority asks (RFC 8737 §3, RFC 8555 §8.3).
 const HTTPS_PORT: u16 = 443;
@@ -41,8 +44,11 @@ pub(super) fn check(
         check_kept(acme, &state, report);
     }
     for address in &settings.http {
-        if let Some(port) = acme.http_port {
-            report.add(check_port(SocketAddr::new(address.ip(), port), own));
+        if let Some(http_port) = acme.http_port {
+            let at = SocketAddr::new(address.ip(), http_port);
+            let is_ours = || port::answers_an_authority(at);
+            let holder = Purpose::Authority.holder(at, TcpListener::bind(at), is_ours);
+            report.add(Purpose::Authority.finding(at, &holder, own));
         }
     }
     let port = settings.http.first().map_or(HTTPS_PORT, SocketAddr::port);
@@ -133,19 +139,39 @@ fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
         Err(io::ErrorKind::NotADirectory.into())
     };
     let is_good = judged.is_ok();
-    match judged {
-        Ok(()) => report.add(Finding::fine(CHECK, format!("{name} can be written to"))),
-        Err(error) => report.add(Finding::wrong(
-            CHECK,
-            format!("{name} cannot be written to by this user: {error}"),
-            "the server does not start: it would ask for a new certificate each time, and authorities give few",
-            format!(
-                "`install -d -m 0700 -o incamera -g incamera {name}`, or StateDirectory= as deploy/incamera.service \
-                 has it; run this as the server's user"
-            ),
-        )),
-    }
+    report.add(match judged {
+        Ok(()) => Finding::fine(CHECK, format!("{name} can be written to")),
+        Err(error) => unwritable(state_dir, there, &error),
+    });
     is_good
+}
+
+/// `there` is what of the folder's path there is, in which `error` keeps this user from making the rest.
+fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
+    let name = state_dir.display();
+    let made = state_dir.strip_prefix(SYSTEMD_STATE).ok().filter(|rest| rest.iter().count() == 1);
+    if let (Some(rest), true) = (made, there == Path::new(SYSTEMD_STATE)) {
+        let rest = rest.display();
+        return Finding::warning(
+            CHECK,
+            format!("{name} is not there yet, and this user cannot make it"),
+            "systemd makes it as the server starts, if the unit says so: else no certificate could be kept, and the \
+             server does not start",
+            format!(
+                "see that the unit says `StateDirectory={rest}`, as deploy/incamera.service does; without systemd \
+                 `install -d -m 0700 -o incamera -g incamera {name}`"
+            ),
+        );
+    }
+    Finding::wrong(
+        CHECK,
+        format!("{name} cannot be written to by this user: {error}"),
+        "the server does not start: it would ask for a new certificate each time, and authorities give few",
+        format!(
+            "`install -d -m 0700 -o incamera -g incamera {name}`, or StateDirectory= as deploy/incamera.service has \
+             it; run this as the server's user"
+        ),
+    )
 }
 
 fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
@@ -224,20 +250,6 @@ fn is_overdue(kept: &Kept) -> bool {
     settings::renewal::renew_at(from, to, u8::MAX) < certificate::now()
 }
 
-fn check_port(address: SocketAddr, own: &[OwnAddress]) -> Finding {
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::fine("port", format!("TCP {address}, of the authority, is free")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if network::says(address, ONLY_AN_AUTHORITY) {
-                let what = format!("TCP {address}, of the authority, is held by a running server");
-                return Finding::fine("port", what);
-            }
-            network::taken("TCP", address, ", of the authority,", "`http_port`")
-        }
-        Err(error) => network::unbound("TCP", address, &error, own, "`http_port`"),
-    }
-}
-
 /// Whether the authority, which asks at a port that it knows, comes here.
 fn check_name(
     domain: &str,
@@ -260,7 +272,7 @@ fn check_name(
             return;
         }
     };
-    if let Some(at) = found.iter().find(|at| network::says(**at, words)) {
+    if let Some(at) = found.iter().find(|at| port::says(**at, words)) {
         report.add(Finding::fine(CHECK, format!("what comes to {domain} at TCP {at} comes here")));
         return;
     }
@@ -279,4 +291,25 @@ fn check_name(
         why,
         format!("have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere"),
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_systemd_makes_is_not_missed_before_the_first_start() {
+        let check = |state_dir: &str, there: &str, level: &str, words: &str| {
+            let denied = io::ErrorKind::PermissionDenied.into();
+            let said = unwritable(Path::new(state_dir), Path::new(there), &denied).to_string();
+            assert!(said.starts_with(level) && said.contains(words), "{said}");
+        };
+        check("/var/lib/incamera", "/var/lib", "warning", "StateDirectory=incamera`");
+        check("/var/lib/calls", "/var/lib", "warning", "StateDirectory=calls`");
+        // It is there, and somebody else's.
+        check("/var/lib/incamera", "/var/lib/incamera", "wrong", "cannot be written to");
+        check("/var/lib/incamera/acme", "/var/lib", "wrong", "cannot be written to");
+        check("/srv/incamera", "/srv", "wrong", "cannot be written to");
+        check("/var/lib", "/var/lib", "wrong", "cannot be written to");
+    }
 }

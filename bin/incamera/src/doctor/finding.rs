@@ -97,14 +97,23 @@ impl Report {
     }
 }
 
+impl fmt::Display for Finding {
+    /// One line, or three.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { check, level, what, why, fix } = self;
+        writeln!(out, "{:<8} {check:<12} {what}", level.as_str())?;
+        if *level != Level::Fine {
+            writeln!(out, "{:<8} {:<12} {why}", "", "  why")?;
+            writeln!(out, "{:<8} {:<12} {fix}", "", "  fix")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { check, level, what, why, fix } in &self.findings {
-            writeln!(out, "{:<8} {check:<12} {what}", level.as_str())?;
-            if *level != Level::Fine {
-                writeln!(out, "{:<8} {:<12} {why}", "", "  why")?;
-                writeln!(out, "{:<8} {:<12} {fix}", "", "  fix")?;
-            }
+        for finding in &self.findings {
+            write!(out, "{finding}")?;
         }
         let (wrong, warnings) = (self.count(Level::Wrong), self.count(Level::Warning));
         writeln!(out, "\n{wrong} wrong, {warnings} warnings")

@@ -1,21 +1,19 @@
-//! Ports, addresses, and the way to them.
+//! Addresses, the ports there, and the way to them.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket,
+    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket,
 };
 use std::time::Duration;
 
-use edge::listener::TLS_SPOKEN_HERE;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use settings::Settings;
 use settings::address::{OwnAddress, Places};
 
 use super::finding::{Finding, Report};
+use super::port::{self, Holder, Purpose};
 use super::stun;
 
-/// For an answer of a server on this machine.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// For a datagram to come around, and how often it is tried.
 const AROUND: Duration = Duration::from_millis(300);
 const TRIES: usize = 3;
@@ -28,8 +26,11 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     let mut is_running = false;
-    for address in &settings.http {
-        is_running |= check_http(*address, settings.tls.is_some(), own, report);
+    for at in &settings.http {
+        let is_ours = || port::is_ours(*at, settings.tls.is_some());
+        let holder = Purpose::Http.holder(*at, TcpListener::bind(at), is_ours);
+        is_running |= matches!(holder, Holder::Ours);
+        report.add(Purpose::Http.finding(*at, &holder, own));
     }
     check_metrics(settings, is_running, own, report);
     let places = match settings.media.places(own) {
@@ -45,8 +46,10 @@ pub(super) fn check(
         }
     };
     let sockets = bind_media(&places, is_running, own, report);
-    for address in &places.bound_tcp {
-        report.add(check_tcp(*address, is_running, own));
+    for at in &places.bound_tcp {
+        let bound = edge::bind_media_over_tcp(*at);
+        let holder = Purpose::MediaOverTcp.holder(*at, bound, || is_running);
+        report.add(Purpose::MediaOverTcp.finding(*at, &holder, own));
     }
     if places.bound_tcp.is_empty() {
         report.add(Finding::warning(
@@ -68,123 +71,14 @@ pub(super) fn check(
     }
 }
 
-/// Whether a server of ours is there already.
-fn check_http(address: SocketAddr, has_tls: bool, own: &[OwnAddress], report: &mut Report) -> bool {
-    let finding = match TcpListener::bind(address) {
-        Ok(_) => Finding::fine("port", format!("TCP {address} is free")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if is_ours(address, has_tls) {
-                let what = format!("TCP {address} is held by a running server, which answers");
-                report.add(Finding::fine("port", what));
-                return true;
-            }
-            taken("TCP", address, "", "`port`")
-        }
-        Err(error) => unbound("TCP", address, &error, own, "`bind_addresses`"),
-    };
-    report.add(finding);
-    false
-}
-
-/// Whether media could be received over TCP there.
-fn check_tcp(address: SocketAddr, is_running: bool, own: &[OwnAddress]) -> Finding {
-    match edge::bind_media_over_tcp(address) {
-        Ok(_) => Finding::fine("port", format!("TCP {address}, of media, is free")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
-            Finding::fine("port", format!("TCP {address}, of media, is held by the running server"))
-        }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            taken("TCP", address, ", of media,", "`rtc.tcp_port`")
-        }
-        Err(error) => unbound("TCP", address, &error, own, "`rtc.ips` or `rtc.tcp_port`"),
-    }
-}
-
 /// Whether the figures can be served; a running server of ours serves them already.
 fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], report: &mut Report) {
     let (Some(metrics), Some(http)) = (&settings.metrics, settings.http.first()) else {
         return;
     };
-    let address = SocketAddr::new(http.ip(), metrics.port);
-    match TcpListener::bind(address) {
-        Ok(_) => report.add(Finding::fine("port", format!("TCP {address} is free"))),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
-            let what = format!("TCP {address}, of metrics, is held by the running server");
-            report.add(Finding::fine("port", what));
-        }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            report.add(taken("TCP", address, "", "`prometheus.port`"));
-        }
-        Err(error) => report.add(unbound("TCP", address, &error, own, "`prometheus.port`")),
-    }
-}
-
-/// `what` follows the address: what the port is for, where its protocol has several.
-pub(super) fn taken(protocol: &str, address: SocketAddr, what: &str, key: &str) -> Finding {
-    let (kind, port) = (if protocol == "TCP" { "t" } else { "u" }, address.port());
-    Finding::wrong(
-        "port",
-        format!("{protocol} {address}{what} is taken by something else"),
-        "the server does not start",
-        format!("`ss -l{kind}np 'sport = :{port}'` says by what: end it, or choose another {key}"),
-    )
-}
-
-pub(super) fn unbound(
-    protocol: &str,
-    address: SocketAddr,
-    error: &io::Error,
-    own: &[OwnAddress],
-    key: &str,
-) -> Finding {
-    let kind = error.kind();
-    let fix = if kind == io::ErrorKind::AddrNotAvailable {
-        format!("give in {key} what it has: {}", listed(own))
-    } else if kind == io::ErrorKind::PermissionDenied {
-        "choose a port above 1023, or give the service CAP_NET_BIND_SERVICE (AmbientCapabilities= of its unit)"
-            .to_owned()
-    } else {
-        format!("choose another in {key}")
-    };
-    let what = format!("{protocol} {address} cannot be listened at: {error}");
-    Finding::wrong("port", what, "the server does not start", fix)
-}
-
-fn listed(own: &[OwnAddress]) -> String {
-    own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether what listens there answers as we do: a health check in the clear, or that TLS is spoken.
-fn is_ours(address: SocketAddr, has_tls: bool) -> bool {
-    if has_tls {
-        return says(address, TLS_SPOKEN_HERE);
-    }
-    answer(address)
-        .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\nOK"))
-}
-
-/// Whether these words are in what listens there answers in the clear.
-pub(super) fn says(address: SocketAddr, words: &str) -> bool {
-    answer(address).is_ok_and(|answer| answer.contains(words))
-}
-
-fn answer(address: SocketAddr) -> io::Result<String> {
-    let at = SocketAddr::new(somewhere(address.ip()), address.port());
-    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: doctor\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(2048).read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// An address by which what is bound to `address` is reached from here.
-const fn somewhere(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(it) if it.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(it) if it.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(_) | IpAddr::V6(_) => address,
-    }
+    let at = SocketAddr::new(http.ip(), metrics.port);
+    let holder = Purpose::Metrics.holder(at, TcpListener::bind(at), || is_running);
+    report.add(Purpose::Metrics.finding(at, &holder, own));
 }
 
 /// The sockets that media would be received at, as far as they are free.
@@ -195,19 +89,14 @@ fn bind_media(
     report: &mut Report,
 ) -> Vec<UdpSocket> {
     let mut sockets = Vec::new();
-    for address in &places.bound {
-        match UdpSocket::bind(address) {
-            Ok(socket) => {
-                report.add(Finding::fine("port", format!("UDP {address} is free")));
-                sockets.push(socket);
-            }
-            // Held by the server, as its TCP port says.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                report.add(taken("UDP", *address, "", "`rtc.udp_port`"));
-            }
-            Err(error) => report.add(unbound("UDP", *address, &error, own, "`rtc.ips`")),
-        }
+    for at in &places.bound {
+        let (socket, bound) = match edge::bind_media_alone(*at) {
+            Ok(socket) => (Some(socket), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        sockets.extend(socket);
+        let holder = Purpose::Media.holder(*at, bound, || is_running);
+        report.add(Purpose::Media.finding(*at, &holder, own));
     }
     sockets
 }

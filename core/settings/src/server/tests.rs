@@ -112,6 +112,7 @@ colour: red
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
+        "line 8: `rtc.use_external_ip` has no effect here: clients are told `rtc.node_ip` alone",
         "line 9: this key is not known: is `rtc.pli_throttle` meant?",
         "line 12: `turn` has no effect here",
         "line 14: `logging` has no effect here",
@@ -124,6 +125,9 @@ colour: red
 fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
     let taken = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
     assert!(taken("").unwrap().metrics.is_none());
+    // Of UDP, and of none.
+    assert!(taken("prometheus_port: 7882").is_ok());
+    assert!(taken("prometheus_port: 7881\nrtc: {tcp_port: 0}").is_ok());
     let old = taken("prometheus_port: 6789").unwrap();
     assert_eq!(old.metrics.as_ref().unwrap().port, 6789);
     assert_eq!(old.warnings, []);
@@ -144,6 +148,8 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
         assert!(!fault.reason.contains("hush"), "{fault}");
     };
     check("prometheus_port: 7880", "one of its own");
+    check("prometheus_port: 7881", "`rtc.tcp_port` (7881");
+    check("prometheus: {port: 443}\nrtc: {tcp_port: 443}", "`rtc.tcp_port`");
     check("prometheus: {port: 0}", "port");
     check("prometheus: {username: a, password: hush}", "`port` is missing");
     check("prometheus: {port: 6789, password: hush}", "or neither");
@@ -206,11 +212,32 @@ fn tokens_go_in_the_clear_on_this_machine_only_unless_a_proxy_is_declared() {
         assert!(check(open, &format!("behind_proxy: true\n{node}")).is_ok(), "{open}");
         assert!(check(open, &format!("{tls}{node}")).is_ok(), "{open}");
     }
-    assert_eq!(check("[0.0.0.0, '::']", &format!("{tls}{node}")), Ok("::".into()));
+    let node_tls = format!("{tls}{node}");
+    assert_eq!(check("[0.0.0.0, '::']", &node_tls), Ok("::".into()));
+    assert_eq!(check("['::1', '']", &node_tls), Ok("::".into()));
+    assert_eq!(check("[127.0.0.1, 0.0.0.0, '::1']", &node_tls), Ok("0.0.0.0 ::1".into()));
     assert_eq!(check("[0.0.0.0]", "behind_proxy: true\n"), Err(1));
     assert_eq!(check("[0.0.0.0]", tls), Err(1));
     assert_eq!(check("[127.0.0.1, 127.0.0.1]", node), Err(1));
     assert_eq!(check("[]", node), Err(1));
+}
+
+#[test]
+fn a_proxy_before_tls_of_our_own_is_taken_with_a_word_on_what_it_switches_off() {
+    let warned = |more: &str| {
+        let text = format!("keys: {{mine: {SECRET}}}\nrtc: {{node_ip: 192.0.2.7}}\n{more}");
+        let warnings = settings(&text).unwrap().warnings;
+        warnings.iter().map(|it| (it.line, it.reason.clone())).collect::<Vec<_>>()
+    };
+    let tls = "tls: {cert_file: leaf.pem, key_file: key.pem}\n";
+    let said = warned(&format!("{tls}behind_proxy: true\n"));
+    assert!(
+        matches!(&said[..], [(4, reason)] if reason.contains("limited by address")),
+        "{said:?}"
+    );
+    assert_eq!(warned("behind_proxy: true\n"), []);
+    assert_eq!(warned(tls), []);
+    assert_eq!(warned(&format!("{tls}behind_proxy: false\n")), []);
 }
 
 #[test]

@@ -1572,6 +1572,26 @@ fn a_revoked_token_ends_its_session_in_that_turn_and_lets_nobody_in() {
 }
 
 #[test]
+fn a_revoked_key_ends_every_session_that_it_let_in_and_lets_nobody_in() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut list = Revocations::default();
+    list.revoke_key("another").unwrap();
+    node.access.send_replace(access(devkey(), list.clone()));
+    node.hub.turn(node.now, unix_ms(node.now), std::iter::empty());
+    assert!(left(&alice.told()).is_none());
+    list.revoke_key("devkey").unwrap();
+    // Whether or not the key itself is still there.
+    node.access.send_replace(access([], list));
+    node.hub.turn(node.now, unix_ms(node.now), std::iter::empty());
+    let told = alice.told();
+    let leave = left(&told).expect("put out");
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Disconnect));
+    let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NotAllowed("the token is revoked"))));
+}
+
+#[test]
 fn sessions_outlive_the_key_of_their_token_and_are_refreshed_no_more() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
