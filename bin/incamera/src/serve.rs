@@ -95,6 +95,7 @@ and its revoked.yaml:
     - {key: back-end, jti: t-1}
   identities:
     - {identity: ada, issued_before: 1800000000}
+  keys: [stolen]                   # all that it signs, whenever that was
 or, if nothing is revoked, `tokens: []`.
 
 Paths are relative to the file that names them. `incamera token keygen` makes keys.";

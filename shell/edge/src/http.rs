@@ -39,10 +39,9 @@ use crate::socket::{Admission, Handshake, Seat};
 use crate::tls::Shown;
 use crate::visits::Visits;
 
-/// What is said while an authority has given none.
 /// What `/livez` says, whether or not participants may be sent here.
 pub const ALIVE: &str = "alive\n";
-
+/// What is said while an authority has given none.
 const NO_CERTIFICATE: &str = "no certificate yet";
 
 /// When whoever came at a busy time may try again: several times what it takes to notice that there is room.
