@@ -4,11 +4,13 @@
 //! Guarantees: what is kept is shown again after a start, and nobody is asked for it; what is shown stays until
 //! there is something better; a failure of the authority, the network, the clock or the disk ends no call; the task
 //! ends when it is told to, whatever it waits for.
-//! Not here: one request (`order`), when to ask (`settings::renewal`), the files (`state`), handshakes (`edge`).
+//! Not here: one request (`order`), when to ask (`settings::renewal`), the files (`state`), what is said of failures
+//! (`words`), handshakes (`edge`).
 
 mod client;
 mod order;
 mod state;
+mod words;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +31,10 @@ use zeroize::Zeroizing;
 pub(crate) use client::Client;
 pub(crate) use state::{Kept, State};
 
+use crate::Failure;
 use crate::authority::to_pem;
 use crate::certificate::{self, Ends};
 use crate::trust::Trust;
-use crate::{Failure, harmless, log};
 
 /// How often the clock is looked at, which may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,8 +42,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often it is tried to keep what could not be kept.
 const KEEP_EVERY_S: u64 = 60;
-/// Letters of what an authority says that go into the log.
-const REASON_MAX: usize = 500;
 /// How an authority of one's own is named.
 pub(crate) const CA_KEY: &str = "`directory_ca_file`";
 
@@ -236,7 +236,7 @@ impl Keeping {
     fn fail(&self, failure: &(dyn std::error::Error + Send + Sync)) {
         let now = certificate::now();
         self.showing.metrics().certificates_failed.count();
-        let reason = LogData(self.reason(failure));
+        let reason = LogData(words::of(failure));
         let next = LogData(self.retry_at(now).max(self.hold.until()));
         let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
         if serves {
@@ -254,15 +254,6 @@ impl Keeping {
                 next = next
             );
         }
-    }
-
-    /// What went wrong, as it may stand in a log: an authority that does not take the contact's address quotes it.
-    fn reason(&self, failure: &dyn std::error::Error) -> String {
-        let mut text = harmless::text(&log::reasons(failure));
-        if let Some(email) = &self.settings.email {
-            text = text.replace(email.expose(), "(tls.acme.email)");
-        }
-        text.chars().take(REASON_MAX).collect()
     }
 
     async fn keep_failures(&self) {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::state::{Kept, State};
+use super::words;
 use crate::Failure;
 use crate::authority::to_pem;
 
@@ -129,8 +130,13 @@ async fn enrol(settings: &Acme, client: &Client, state: &State) -> Result<Accoun
         only_return_existing: false,
     };
     let builder = Account::builder_with_http(Box::new(client.clone()));
-    let (account, credentials) =
-        builder.create(&asked, settings.directory_url.clone(), None).await?;
+    let made = builder.create(&asked, settings.directory_url.clone(), None).await;
+    if let Err(Error::Api(problem)) = &made
+        && !contact.is_empty()
+    {
+        return Err(words::of_a_contact(problem).into());
+    }
+    let (account, credentials) = made?;
     let state = state.clone();
     spawn_blocking(move || state.keep_account(&credentials)).await??;
     edge::log!(INFO, "the authority has an account of this server now");
