@@ -575,6 +575,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/marked.py",
     "python/media.py",
     "python/memory.py",
+    "python/odd_authority.py",
     "python/own_server.py",
     "python/page.py",
     "python/pebble.py",

@@ -2,13 +2,15 @@
 //!
 //! Owns: the one task that does so while the server runs.
 //! Guarantees: what is kept is shown again after a start, and nobody is asked for it; what is shown stays until
-//! there is something better; a failure of the authority, the network, the clock or the disk ends no call; the task
-//! ends when it is told to, whatever it waits for.
-//! Not here: one request (`order`), when to ask (`settings::renewal`), the files (`state`), handshakes (`edge`).
+//! there is something better; a failure of the authority, the network, the clock or the disk ends no call; whatever an
+//! authority says, it is asked again; the task ends when it is told to, whatever it waits for.
+//! Not here: one request (`order`), when to ask (`settings::renewal`), the files (`state`), what is said of failures
+//! (`words`), handshakes (`edge`).
 
 mod client;
 mod order;
 mod state;
+mod words;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,17 +24,17 @@ use settings::certificate::UnixTime;
 use settings::renewal::{Failures, Hold, renew_at};
 use settings::{Acme, Fault};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use zeroize::Zeroizing;
 
 pub(crate) use client::Client;
 pub(crate) use state::{Kept, State};
 
+use crate::Failure;
 use crate::authority::to_pem;
 use crate::certificate::{self, Ends};
 use crate::trust::Trust;
-use crate::{Failure, harmless, log};
 
 /// How often the clock is looked at, which may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,8 +42,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// How often it is tried to keep what could not be kept.
 const KEEP_EVERY_S: u64 = 60;
-/// Letters of what an authority says that go into the log.
-const REASON_MAX: usize = 500;
 /// How an authority of one's own is named.
 pub(crate) const CA_KEY: &str = "`directory_ca_file`";
 
@@ -98,6 +98,11 @@ impl Certification {
         SystemRandom::new().fill(&mut chance).map_err(|_| "the system gives no randomness")?;
         let [chance] = chance;
         let Self { settings, client, state, kept, failures, hold } = self;
+        let held = kept.as_ref().map_or(Ok(()), |kept| kept.check(certificate::now()));
+        if let Err(reason) = held {
+            let reason = LogData(reason);
+            edge::log!(WARN, "the certificate that is kept does not hold now", reason = reason);
+        }
         let wake = Arc::new(Notify::new());
         let keeping = Keeping {
             settings,
@@ -166,7 +171,7 @@ impl Keeping {
                     let next = LogData(next);
                     edge::log!(
                         WARN,
-                        "the authority is not asked now: it has refused too often, or wants to be left alone",
+                        "the authority is not asked now: it was asked too often in vain, or wants to be left alone",
                         next = next
                     );
                 }
@@ -188,10 +193,14 @@ impl Keeping {
 
     /// Whether there is a reason to ask: no certificate, not for all names, or it is time.
     fn is_wanted(&self, now: UnixTime) -> bool {
-        self.kept.as_ref().is_none_or(|kept| {
-            let (from, to) = kept.times();
-            !kept.covers(&self.settings.domains) || renew_at(from, to, self.chance) <= now
-        })
+        self.kept
+            .as_ref()
+            .is_none_or(|kept| !kept.covers(&self.settings.domains) || self.renew_at(kept) <= now)
+    }
+
+    fn renew_at(&self, kept: &Kept) -> UnixTime {
+        let (from, to) = kept.times();
+        renew_at(from, to, self.chance)
     }
 
     async fn attempt(&mut self) {
@@ -201,16 +210,22 @@ impl Keeping {
         // Before it is made: one that the end of the process cuts short counts as well.
         self.failures.add(certificate::now());
         self.keep_failures().await;
-        let obtaining = order::obtain(&self.settings, &self.client, &self.state, &self.showing);
-        let obtained = timeout(ATTEMPT_MAX, obtaining).await;
+        let obtained = contained(self.obtain()).await;
         if let Some(seconds) = self.client.take_wish() {
             self.hold = Hold::new(certificate::now(), seconds);
             self.keep_hold().await;
         }
-        match obtained.map_err(|_| "it takes too long".into()).flatten() {
+        match obtained {
             Ok(given) => self.take(given).await,
             Err(failure) => self.fail(failure.as_ref()),
         }
+    }
+
+    /// One request, apart from what is looked after here.
+    fn obtain(&self) -> impl Future<Output = Result<order::Given, Failure>> + Send + 'static {
+        let (settings, client) = (self.settings.clone(), self.client.clone());
+        let (state, showing) = (self.state.clone(), self.showing.clone());
+        async move { order::obtain(&settings, &client, &state, &showing).await }
     }
 
     /// Shows what was given, and keeps it.
@@ -219,15 +234,17 @@ impl Keeping {
         self.showing.metrics().certificates_obtained.count();
         let valid_to = LogData(given.kept.chain.valid_to());
         edge::log!(INFO, "a certificate was given, and is shown from now on", valid_to = valid_to);
-        (self.kept, self.ends) = (Some(given.kept), Ends::default());
         let now = certificate::now();
-        self.unkept = Some((given.text, UnixTime(0)));
-        self.failures = Failures::default();
-        if self.is_wanted(now) {
-            // By this clock. Not to be asked for again and again.
-            edge::log!(WARN, "the new certificate is to be renewed already: is the clock right?");
-            self.failures.add(now);
+        if !self.failures.succeed(self.renew_at(&given.kept), now) {
+            let next = LogData(self.retry_at(now));
+            edge::log!(
+                WARN,
+                "the new certificate is to be renewed already: is the clock right?",
+                next = next
+            );
         }
+        (self.kept, self.ends) = (Some(given.kept), Ends::default());
+        self.unkept = Some((given.text, UnixTime(0)));
         // First what cannot be had again.
         self.keep_what_was_not_kept(now).await;
         self.keep_failures().await;
@@ -236,7 +253,7 @@ impl Keeping {
     fn fail(&self, failure: &(dyn std::error::Error + Send + Sync)) {
         let now = certificate::now();
         self.showing.metrics().certificates_failed.count();
-        let reason = LogData(self.reason(failure));
+        let reason = LogData(words::of(failure));
         let next = LogData(self.retry_at(now).max(self.hold.until()));
         let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
         if serves {
@@ -254,15 +271,6 @@ impl Keeping {
                 next = next
             );
         }
-    }
-
-    /// What went wrong, as it may stand in a log: an authority that does not take the contact's address quotes it.
-    fn reason(&self, failure: &dyn std::error::Error) -> String {
-        let mut text = harmless::text(&log::reasons(failure));
-        if let Some(email) = &self.settings.email {
-            text = text.replace(email.expose(), "(tls.acme.email)");
-        }
-        text.chars().take(REASON_MAX).collect()
     }
 
     async fn keep_failures(&self) {
@@ -301,6 +309,21 @@ impl Keeping {
     }
 }
 
+/// Waits for an attempt. One that takes too long, or panics over what an authority says, has failed as any other; one
+/// that is waited for no more ends.
+async fn contained<T: Send + 'static>(
+    attempt: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let mut task = JoinSet::new();
+    task.spawn(attempt);
+    match timeout(ATTEMPT_MAX, task.join_next()).await {
+        Ok(Some(Ok(outcome))) => outcome,
+        // Where is in the log; of what it says, anything may be a part.
+        Ok(Some(Err(_)) | None) => Err("a fault of this server ended it".into()),
+        Err(_) => Err("it takes too long".into()),
+    }
+}
+
 /// Does what may wait for a disk where that holds nobody up.
 async fn blocking(
     work: impl FnOnce() -> Result<(), String> + Send + 'static,
@@ -317,4 +340,33 @@ fn placeholder() -> Result<CertifiedKey, Failure> {
     let certificate = params.self_signed(&key)?.der().to_vec();
     let key = to_pem("PRIVATE KEY", key.serialized_der());
     Ok(CertifiedKey::new(vec![certificate], &key, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_panics_is_one_that_has_failed() {
+        let failure = contained::<()>(async { panic!("ada@example.org") }).await.unwrap_err();
+        assert_eq!(failure.to_string(), "a fault of this server ended it");
+        let refused = contained::<()>(async { Err("it is refused".into()) }).await;
+        assert_eq!(refused.unwrap_err().to_string(), "it is refused");
+        assert_eq!(contained(async { Ok(7) }).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_nobody_waits_for_any_more_ends() {
+        let (held, mut dropped) = tokio::sync::mpsc::channel::<()>(1);
+        let attempt = contained::<()>(async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        let keeper = tokio::spawn(attempt);
+        tokio::task::yield_now().await;
+        keeper.abort();
+        assert!(keeper.await.unwrap_err().is_cancelled());
+        let ended = timeout(Duration::from_secs(5), dropped.recv()).await;
+        assert_eq!(ended, Ok(None));
+    }
 }

@@ -37,6 +37,9 @@ const IP_ADDRESS: u8 = 0x87;
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 
 const DAY_S: u64 = 86_400;
+/// How far a clock may be behind that of an authority, some of which let a certificate begin when they make it; others
+/// let it begin up to an hour before.
+const CLOCK_BEHIND_S_MAX: u64 = 300;
 
 /// Certificates of which each was issued by the next; the first is the server's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,11 +146,24 @@ impl Chain {
     /// # Errors
     /// The first that does not.
     pub fn check(&self, now: UnixTime) -> Result<(), CertificateError> {
+        self.check_between(now, now)
+    }
+
+    /// The same of what an authority made: one that begins minutes from now is no fault of its, but this clock's.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn check_given(&self, now: UnixTime) -> Result<(), CertificateError> {
+        self.check_between(now, UnixTime(now.0.saturating_add(CLOCK_BEHIND_S_MAX)))
+    }
+
+    /// Whether none of them ends before `now`, or begins after `latest`.
+    fn check_between(&self, now: UnixTime, latest: UnixTime) -> Result<(), CertificateError> {
         for (number, each) in (1..).zip(&self.certificates) {
             if each.valid_to < now {
                 return Err(CertificateError::Expired(number, each.valid_to));
             }
-            if now < each.valid_from {
+            if latest < each.valid_from {
                 return Err(CertificateError::NotYetValid(number, each.valid_from));
             }
         }
@@ -372,6 +388,20 @@ mod tests {
         let (from, to) = LEAF_TIMES;
         assert_eq!(check(from.0 - 1), Err(CertificateError::NotYetValid(1, from)));
         assert_eq!((check(from.0), check(to.0)), (Ok(()), Ok(())));
+        assert_eq!(check(to.0 + 1), Err(CertificateError::Expired(1, to)));
+    }
+
+    #[test]
+    fn of_what_an_authority_gives_a_clock_may_be_minutes_behind_and_no_more() {
+        let chain = Chain::read(LEAF).unwrap();
+        let check = |now| chain.check_given(UnixTime(now));
+        let (from, to) = LEAF_TIMES;
+        assert_eq!(check(from.0 - CLOCK_BEHIND_S_MAX), Ok(()));
+        assert_eq!(
+            check(from.0 - CLOCK_BEHIND_S_MAX - 1),
+            Err(CertificateError::NotYetValid(1, from))
+        );
+        assert_eq!(check(to.0), Ok(()));
         assert_eq!(check(to.0 + 1), Err(CertificateError::Expired(1, to)));
     }
 

@@ -1,8 +1,8 @@
 //! When a certificate is asked for: the first, the next, and again after one was not given.
 //!
 //! Guarantees: no clock and no randomness: the caller says when now is, and brings a number. Whatever asks or starts
-//! the server again, an authority is asked [`ATTEMPTS_PER_HOUR`] times an hour at most while it does not give, which is
-//! less than any authority takes.
+//! the server again, an authority is asked [`ATTEMPTS_PER_HOUR`] times an hour at most while it gives nothing that
+//! lasts, which is less than any authority takes.
 //! Not here: asking (`bin/incamera`).
 //! Source: Let's Encrypt's rate limits (five failures for a name in an hour) and its advice on renewing: at two thirds
 //! of a certificate's life.
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use crate::certificate::UnixTime;
 use crate::limits::FAILURES_MAX;
 
-/// Attempts in an hour that fail.
+/// Attempts in an hour that fail, or give what does not last.
 pub const ATTEMPTS_PER_HOUR: usize = 4;
 
 const HOUR_S: u64 = 3_600;
@@ -20,6 +20,8 @@ const HOUR_S: u64 = 3_600;
 const WAIT_S: u64 = 60;
 /// And after many.
 const WAIT_S_MAX: u64 = 6 * HOUR_S;
+/// What is to be renewed sooner than this does not last. An authority of one's own may give what lives for a minute.
+const LASTING_S: u64 = 10;
 /// How long an authority may keep one from asking again, and how long a clock that was set back can make of it.
 const HOLD_S_MAX: u64 = 24 * HOUR_S;
 /// What part of a certificate's life the renewals of many servers spread over.
@@ -35,7 +37,7 @@ pub fn renew_at(valid_from: UnixTime, valid_to: UnixTime, chance: u8) -> UnixTim
     UnixTime(valid_from.0.saturating_add(life / 3 * 2).saturating_add(part))
 }
 
-/// Attempts that have failed since the last that did not, oldest first.
+/// Attempts that have come to nothing since the last that did not, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     /// The last of them.
@@ -69,6 +71,17 @@ impl Failures {
             self.times.remove(0);
         }
         self.times.push(at);
+    }
+
+    /// The attempt that was added last has given a certificate that is to be renewed at `renew_at`. None are left then,
+    /// unless that is now or nearly: what is to be asked for again at once has come to nothing, and the next is not to
+    /// follow any sooner than after a refusal. True if none are left.
+    pub fn succeed(&mut self, renew_at: UnixTime, now: UnixTime) -> bool {
+        let lasts = renew_at.0 >= now.0.saturating_add(LASTING_S);
+        if lasts {
+            self.times.clear();
+        }
+        lasts
     }
 
     /// Whether there are none.
@@ -214,6 +227,50 @@ mod tests {
         failures.add(hour);
         assert_eq!(failures.allowed_at(hour), UnixTime(begun.0 + 1 + 3_600));
         assert!(failures.retry_at(hour, 0) >= failures.allowed_at(hour));
+    }
+
+    #[test]
+    fn what_is_given_and_wanted_again_at_once_is_asked_for_as_rarely_as_what_is_refused() {
+        // Of an authority whose certificates have ended, or live for no longer than it takes to get them.
+        for lasts in [0, LASTING_S - 1] {
+            let mut failures = Failures::default();
+            let (mut now, mut waits) = (UnixTime(1_000_000), Vec::new());
+            for _ in 0..6 {
+                failures.add(now);
+                assert!(!failures.succeed(UnixTime(now.0 + lasts), now));
+                let next = failures.retry_at(now, 0);
+                waits.push(next.0 - now.0);
+                now = next;
+            }
+            assert_eq!(waits, [60, 240, 960, 3840, 15_360, 21_600]);
+        }
+    }
+
+    #[test]
+    fn who_asks_for_it_gets_what_does_not_last_four_times_an_hour_at_most() {
+        let mut failures = Failures::default();
+        let begun = 1_000_000;
+        let mut asked = Vec::new();
+        for second in 0..2 * HOUR_S {
+            let now = UnixTime(begun + second);
+            if failures.allowed_at(now) <= now {
+                failures.add(now);
+                failures.succeed(now, now);
+                asked.push(second);
+                // As it is after a restart.
+                failures = Failures::read(&failures.text());
+            }
+        }
+        assert_eq!(asked, [0, 1, 2, 3, 3600, 3601, 3602, 3603]);
+    }
+
+    #[test]
+    fn what_lasts_makes_a_new_beginning() {
+        let mut failures = Failures::default();
+        let now = UnixTime(1_000_000);
+        (0..4).for_each(|_| failures.add(now));
+        assert!(failures.succeed(UnixTime(now.0 + LASTING_S), now) && failures.is_empty());
+        assert_eq!((failures.allowed_at(now), failures.retry_at(now, 255)), (now, now));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 The first certificate, restarts, renewal during a call, an authority that is gone, has forgotten everything, or wants to
 be left alone, a name that is not this server's, a folder in which nothing can be kept or others can look; over
-TLS-ALPN-01 and HTTP-01.
+TLS-ALPN-01 and HTTP-01. And one of our own that says what makes no sense, and gives what does not hold.
 """
 
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import http.client
-import http.server
 import json
 import os
 import secrets
@@ -19,7 +19,6 @@ import ssl
 import stat
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -46,6 +45,8 @@ os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 (FOLDER / "roots.pem").write_text(PEBBLE.root + HASTY.root)
 os.environ["SSL_CERT_FILE"] = str(FOLDER / "roots.pem")
 
+from odd_authority import EARLY, ERRORS, EXPIRED, GOOD, OVERDUE, OddAuthority
+
 from client import API_SECRET, check, expects, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
 from livekit import rtc  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
@@ -53,6 +54,10 @@ from stranger import STRANGER_BYTES_MAX, over_tcp, request  # noqa: E402
 
 #: What an authority says that is asked too much.
 HOLD_S = 3_600
+#: What the log says while nothing is shown.
+REFUSED = "no certificate was given: nobody can join"
+ATTEMPTS_PER_HOUR = 4
+AUTHORIZATIONS_MAX = 50
 #: A few requests to an authority on the same machine, and it is asked every half second whether it is done.
 GIVEN_WITHIN_S = 30
 
@@ -132,20 +137,8 @@ async def hears(ada: rtc.Room, ben: rtc.Room, words: bytes) -> None:
     await until("ada hears ben", 10, lambda: words in said)
 
 
-class Weary(http.server.BaseHTTPRequestHandler):
-    """An authority that has been asked too much, whatever it is asked."""
-
-    asked = 0
-
-    def do_GET(self) -> None:  # noqa: N802
-        Weary.asked += 1
-        self.send_response(429)
-        self.send_header("Retry-After", str(HOLD_S))
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+def of_odd(odd: OddAuthority, state: str, **more: Any) -> dict[str, Any]:
+    return {**of(PEBBLE, state, **more), "directory_url": odd.directory_url}
 
 
 def open_to_others() -> Path:
@@ -197,47 +190,149 @@ async def waits_for_an_authority() -> None:
 
 
 async def leaves_alone_who_wants_it() -> None:
-    authority = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Weary)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(FOLDER / "pebble.pem", FOLDER / "pebble.key")
-    authority.socket = context.wrap_socket(authority.socket, server_side=True)
-    threading.Thread(target=authority.serve_forever, daemon=True).start()
-    acme = {**of(PEBBLE, "weary"), "directory_url": f"https://localhost:{authority.server_port}/dir"}
-    refusal, patience = "no certificate was given: nobody can join", "or wants to be left alone"
-    try:
+    with OddAuthority(FOLDER, "pebble") as odd:
+        odd.weary = str(HOLD_S)
+        acme = of_odd(odd, "weary")
+        patience = "or wants to be left alone"
         with started(acme) as server:
-            await until("it is refused", 10, lambda: server.says(refusal))
+            await until("it is refused", 10, lambda: server.says(REFUSED))
         hold = kept_in("weary") / "hold"
-        since, ends = map(int, hold.read_text().split())
+        check(server.says(": says 429 Too Many Requests"), "what is refused without a word is told by its status")
+        since, ends = held_by("weary")
         mode = stat.S_IMODE(hold.stat().st_mode)
         check(ends - since == HOLD_S and mode == 0o600, "for how long an authority wants to be left alone is kept")
-        asked = Weary.asked
+        asked = odd.asked
         # The second time the clock says that it was set back, by far.
         for ahead in [0, 400 * 86_400]:
             hold.write_text(f"{since + ahead}\n{ends + ahead}\n")
             with started(acme) as server:
                 await until("it waits", 10, lambda: server.says(patience))
                 await asyncio.sleep(2)
-            begun, _ = map(int, hold.read_text().split())
-            check(Weary.asked == asked, "a restart leaves it alone as well")
+            begun, _ = held_by("weary")
+            check(odd.asked == asked, "a restart leaves it alone as well")
             check(abs(begun - time.time()) < 60, "and no longer than it said, whatever the clock does")
         hold.unlink()
+        odd.weary = email.utils.formatdate(time.time() + HOLD_S, usegmt=True)
         with started(acme) as server:
-            await until("it asks", 10, lambda: Weary.asked > asked)
-        check(True, "without a hold it would be asked")
-    finally:
-        authority.shutdown()
-        authority.server_close()
+            await until("it is refused", 10, lambda: server.says(REFUSED))
+        check(odd.asked > asked, "without a hold it would be asked")
+        since, ends = held_by("weary")
+        check(abs(ends - since - HOLD_S) < 10, "a date when to come back is taken as well")
+        # That is longer than an attempt waits.
+        odd.weary, odd.once = None, ("processing", str(HOLD_S))
+        with started(of_odd(odd, "slow")) as server:
+            await until("it is told to wait", 10, lambda: server.says(REFUSED))
+        since, ends = held_by("slow")
+        check(abs(ends - since - HOLD_S) < 10, "and when an order is to be looked at again")
+
+
+def held_by(state: str) -> tuple[int, int]:
+    since, ends = map(int, (kept_in(state) / "hold").read_text().split())
+    return since, ends
+
+
+async def goes_on_whatever_an_authority_says() -> None:
+    with OddAuthority(FOLDER, "pebble") as odd:
+        odd.once = ("invalid", str(2**64 - 1))
+        with started(of_odd(odd, "odd")) as server:
+            await until("it fails", 10, lambda: server.says(REFUSED))
+            check(server.says("the order is void"), "a wait of all time is no reason, the order's state is")
+            # Its library for ACME has it that an address there is one.
+            odd.nonces = "no address"
+            server.hang_up()
+            await until("it fails again", 10, lambda: server.says(REFUSED, 2))
+            check(server.says("a fault of this server ended it"), "an attempt that panics is one that has failed")
+            check(ask("/readyz", None) == (503, "no certificate yet"), "and the server goes on")
+            odd.nonces, odd.authorizations = None, AUTHORIZATIONS_MAX + 1
+            server.hang_up()
+            await until("it fails a third time", 10, lambda: server.says(REFUSED, 3))
+            check(server.says("far more names than are wanted"), "nor are more names looked at than there may be")
+            odd.authorizations = AUTHORIZATIONS_MAX
+            server.hang_up()
+            await given(server)
+            serial, _ = shown(odd.issuer.root())
+        odd.authorizations, odd.token = 1, "t" * 1_000
+        with started(of_odd(odd, "token", http_port=CHALLENGE_PORT)) as server:
+            await until("it fails", 10, lambda: server.says(REFUSED))
+            check(server.says("too long a token"), "nor is anything kept of a token that is none")
+        odd.token = None
+        await shows_nothing_that_does_not_hold(odd, serial)
+        await begins_with_nothing_that_does_not_hold(odd)
+        await asks_no_more_for_what_is_overdue(odd)
+
+
+async def shows_nothing_that_does_not_hold(odd: OddAuthority, serial: int) -> None:
+    words = "no new certificate was given: the one before stays"
+    kept = kept_in("odd") / "certificate.pem"
+    was = kept.read_text()
+    odd.holds = EXPIRED
+    # For another name, too: so another is wanted.
+    with started({**of_odd(odd, "odd"), "domains": NAMES}) as server:
+        for times, why in [(1, "its certificate 1 has expired at"), (2, "its certificate 1 is not valid before")]:
+            await until("it fails", 10, lambda times=times: server.says(words, times))
+            check(server.says(why), f"of what it gives {why} …")
+            check(shown(odd.issuer.root())[0] == serial and kept.read_text() == was, "the one before is shown and kept")
+            check(ask("/readyz", odd.issuer.root()) == (200, "ready"), "and the server is ready")
+            odd.holds = EARLY if times == 1 else GOOD
+            server.hang_up()
+        await given(server)
+        check(shown(odd.issuer.root())[0] != serial, "one that holds takes its place")
+
+
+async def begins_with_nothing_that_does_not_hold(odd: OddAuthority) -> None:
+    odd.holds = EARLY
+    with started(of_odd(odd, "early")) as server:
+        await until("it fails", 10, lambda: server.says(REFUSED))
+        check(ask("/readyz", None) == (503, "no certificate yet"), "one that begins in a month makes nobody ready")
+        check(not (kept_in("early") / "certificate.pem").exists(), "and is not kept")
+        odd.holds = GOOD
+        server.hang_up()
+        await given(server)
+        check(ask("/readyz", odd.issuer.root()) == (200, "ready"), "the next one does")
+    kept = kept_in("early") / "certificate.pem"
+    odd.issuer.certify(FOLDER, NAMES, stem="early", begins_in=EARLY[0], ends_in=EARLY[1])
+    kept.write_text((FOLDER / "early.pem").read_text() + (FOLDER / "early.key").read_text())
+    code, findings = doctor(of_odd(odd, "early"))
+    (wrong,) = [finding for finding in findings if finding["level"] == "wrong"]
+    what = "certificate.pem: its certificate 1 is not valid before"
+    check(code == 1 and what in wrong["what"] and "remove that file" in wrong["fix"], f"doctor: {wrong['what'][-90:]}")
+    with started(of_odd(odd, "early")) as server:
+        check(server.says("the certificate that is kept does not hold now"), "so does the log at the start")
+
+
+async def asks_no_more_for_what_is_overdue(odd: OddAuthority) -> None:
+    odd.holds, odd.orders = OVERDUE, 0
+    with started(of_odd(odd, "overdue")) as server:
+        for times in range(1, ATTEMPTS_PER_HOUR + 1):
+            await given(server, times)
+            check(server.says("is to be renewed already", times), "what is to be renewed already is shown, and said")
+            server.hang_up()
+        await until("it waits", 10, lambda: server.says("the authority is not asked now"))
+    with started(of_odd(odd, "overdue")) as server:
+        await until("it waits", 10, lambda: server.says("the authority is not asked now"))
+        await asyncio.sleep(2)
+    check(odd.orders == ATTEMPTS_PER_HOUR, f"whoever asks, of that there are {odd.orders} in an hour")
 
 
 async def takes_no_contact_for_an_answer() -> None:
     """A contact's address that the settings take and the authority does not: it says so and quotes it."""
-    email = "on..call@example.org"
-    mark_sensitive(email)
-    with started(of(PEBBLE, "contact", email=email)) as server:
-        await until("it is refused", 10, lambda: server.says("no certificate was given: nobody can join"))
-        check(server.says("contact email") and server.says("(tls.acme.email)"),
+    contact = "on..call@example.org"
+    encoded, spelt = contact.replace("@", "%40"), contact.replace("@", " AT ")
+    for written in [contact, contact.upper(), encoded, encoded.upper(), "on..call", "ON..CALL"]:
+        mark_sensitive(written)
+    with started(of(PEBBLE, "contact", email=contact)) as server:
+        await until("it is refused", 10, lambda: server.says(REFUSED))
+        check(server.says("(tls.acme.email): invalidContact"),
               "whose contact's address an authority refuses is told where it stands")
+    with OddAuthority(FOLDER, "pebble") as odd:
+        for number, (kind, words) in enumerate([
+            ("invalidContact", f"MAILTO:{contact.upper()} / {encoded}"),
+            ("malformed", f"nobody is known as {spelt.upper()}"),
+        ]):  # fmt: skip
+            odd.refusal = lambda _, kind=kind, words=words: {"type": ERRORS + kind, "detail": words}
+            with started(of_odd(odd, f"contact{number}", email=contact)) as server:
+                await until("it is refused", 10, lambda: server.says(REFUSED))
+                check(server.says(f"(tls.acme.email): {kind}"), f"the kind alone is told: {kind}")
 
 
 async def gets_the_first(state: str) -> int:
@@ -265,8 +360,11 @@ async def keeps_it(state: str, serial: int) -> None:
     orders = PEBBLE.orders()
     with started(of(PEBBLE, state)) as server:
         check(shown(PEBBLE.root)[0] == serial, "a restart shows the one that is kept, at once")
+        path = FOLDER / "server.yaml"
+        path.write_text(f"# Of the ward.\n{path.read_text()}")
         server.hang_up()
         await until("SIGHUP", 5, lambda: server.says("read again"))
+        check(not server.says("has its certificate from elsewhere"), "a line above makes no other authority of it")
         await asyncio.sleep(2)
         check(not server.says("asking for a certificate") and PEBBLE.orders() == orders,
               "and nobody is asked for another")  # fmt: skip
@@ -387,6 +485,7 @@ async def main() -> None:
         await waits_for_an_authority()
         await leaves_alone_who_wants_it()
         await takes_no_contact_for_an_answer()
+        await goes_on_whatever_an_authority_says()
         serial = await gets_the_first("kept")
         await keeps_it("kept", serial)
         await answers_over_http()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,12 +61,47 @@ class Authority:
             key = rsa.generate_private_key(65537, 2048)
         else:
             key = ec.generate_private_key(ec.SECP256R1())
+        leaf = self._issue(
+            key.public_key(), names, begins_in=begins_in, ends_in=ends_in, is_authority=is_authority
+        )
+        private = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8
+            if kind == "rsa"
+            else serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        # In the order in which an operator's tools replace them: first the one, then the other.
+        (folder / f"{stem}.pem").write_text(_pem(leaf, self._intermediate))
+        (folder / f"{stem}.key").write_bytes(private)
+
+    def certify_request(
+        self, request: bytes, *, begins_in: datetime.timedelta, ends_in: datetime.timedelta
+    ) -> str:
+        """The whole chain but the root, for the names and the key of a request in DER."""
+        wanted = x509.load_der_x509_csr(request)
+        names = wanted.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        leaf = self._issue(
+            wanted.public_key(), names.get_values_for_type(x509.DNSName),
+            begins_in=begins_in, ends_in=ends_in, is_authority=False,
+        )  # fmt: skip
+        return _pem(leaf, self._intermediate)
+
+    def _issue(
+        self,
+        key: Any,
+        names: list[str],
+        *,
+        begins_in: datetime.timedelta,
+        ends_in: datetime.timedelta,
+        is_authority: bool,
+    ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
-        leaf = (
+        return (
             x509.CertificateBuilder()
             .subject_name(_name("a server of a scenario"))
             .issuer_name(self._intermediate.subject)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + begins_in)
             .not_valid_after(now + ends_in)
@@ -78,16 +114,6 @@ class Authority:
             )
             .sign(self._key, hashes.SHA256())
         )
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8
-            if kind == "rsa"
-            else serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-        # In the order in which an operator's tools replace them: first the one, then the other.
-        (folder / f"{stem}.pem").write_text(_pem(leaf, self._intermediate))
-        (folder / f"{stem}.key").write_bytes(private)
 
     def _issue_authority(
         self,

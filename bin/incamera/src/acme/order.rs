@@ -1,7 +1,8 @@
 //! One certificate, asked for over ACME.
 //!
 //! Guarantees: an authority is answered for the names of the settings alone, and for as long as it takes; the
-//! certificate's key is made here, is new each time, and is given to nobody.
+//! certificate's key is made here, is new each time, and is given to nobody; what an authority gives is returned if it
+//! can be shown now, and as little of an answer is kept meanwhile as there are names.
 //! Not here: when to ask (`acme`), how (`client`), where the answers are given (`edge`).
 //! Source: RFC 8555, RFC 8737; the protocol itself is `instant-acme`'s.
 
@@ -9,24 +10,35 @@ use std::time::Duration;
 
 use edge::tls::{CertifiedKey, Challenges, Showing};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeHandle, ChallengeType, Error, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, Authorizations, ChallengeHandle, ChallengeType, Error,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use settings::Acme;
+use settings::certificate::{Chain, UnixTime};
+use settings::limits::DOMAINS_MAX;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::state::{Kept, State};
+use super::words;
 use crate::Failure;
 use crate::authority::to_pem;
+use crate::certificate;
+use crate::files::SECRET_FILE_MAX;
 
 /// How long an authority may take to look, and to sign; and how often it is asked whether it has.
 const JUDGING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(500))
     .backoff(1.5)
     .timeout(Duration::from_secs(180));
+
+/// Authorizations of an order: one for each name, and as many again, since an authority may want others of its own
+/// (RFC 8555 §7.1.3). Each is asked for.
+const AUTHORIZATIONS_MAX: usize = 2 * DOMAINS_MAX;
+/// Letters of the token of a challenge, which is kept with its answer until the order is done; Let's Encrypt's has 43.
+const TOKEN_MAX: usize = 256;
 
 /// An account that the authority does not know any more (RFC 8555 §6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
@@ -90,16 +102,35 @@ pub(crate) async fn obtain(
     }
     let order = begun?;
     let mut answers = Answers { showing, challenges: Challenges::default() };
-    let (chain, key) = fulfil(order, settings, &mut answers).await?;
-    let mut text = Zeroizing::new(String::with_capacity(chain.len() + key.len() + 1));
-    for part in [chain.trim_end(), "\n", key.as_str()] {
-        text.push_str(part);
+    let fulfilled = fulfil(order, settings, &mut answers).await;
+    let (chain, key) = fulfilled.inspect_err(|failure| client.heed(failure))?;
+    let given = judge(&chain, key, &settings.domains, certificate::now());
+    given.map_err(|reason| format!("what it gave cannot be shown: {reason}").into())
+}
+
+/// What was given, in the form in which it is kept: certificates, our key, and nothing else that an authority may have
+/// written. Or why it is not to take the place of what is shown.
+fn judge(
+    chain: &str,
+    key: Zeroizing<String>,
+    domains: &[String],
+    now: UnixTime,
+) -> Result<Given, String> {
+    let chain = Chain::read(chain).map_err(|error| error.to_string())?;
+    let certificates = chain.certificates().iter().map(|each| to_pem("CERTIFICATE", &each.der));
+    let parts: Vec<Zeroizing<String>> = certificates.chain([key]).collect();
+    let length = parts.iter().map(|part| part.len()).sum();
+    if length > SECRET_FILE_MAX {
+        // It could not be read again.
+        return Err(format!("it has more than {SECRET_FILE_MAX} bytes"));
     }
-    let kept =
-        Kept::read(&text).map_err(|reason| format!("the certificate that it gave {reason}"))?;
-    if !kept.covers(&settings.domains) {
-        return Err("the certificate that it gave is not for all of the names".into());
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    parts.iter().for_each(|part| text.push_str(part));
+    let kept = Kept::read(&text).map_err(|reason| format!("the key that was made {reason}"))?;
+    if !kept.covers(domains) {
+        return Err("it is not for all of the names".to_owned());
     }
+    kept.check(now).map_err(|error| error.to_string())?;
     Ok(Given { text, kept })
 }
 
@@ -129,8 +160,13 @@ async fn enrol(settings: &Acme, client: &Client, state: &State) -> Result<Accoun
         only_return_existing: false,
     };
     let builder = Account::builder_with_http(Box::new(client.clone()));
-    let (account, credentials) =
-        builder.create(&asked, settings.directory_url.clone(), None).await?;
+    let made = builder.create(&asked, settings.directory_url.clone(), None).await;
+    if let Err(Error::Api(problem)) = &made
+        && !contact.is_empty()
+    {
+        return Err(words::of_a_contact(problem).into());
+    }
+    let (account, credentials) = made?;
     let state = state.clone();
     spawn_blocking(move || state.keep_account(&credentials)).await??;
     edge::log!(INFO, "the authority has an account of this server now");
@@ -153,7 +189,7 @@ async fn fulfil(
     answers: &mut Answers<'_>,
 ) -> Result<(String, Zeroizing<String>), Failure> {
     let way = if settings.http_port.is_some() { Way::Http } else { Way::Tls };
-    let mut authorizations = order.authorizations();
+    let mut authorizations = authorizations(&mut order)?;
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
         match authorization.status {
@@ -188,10 +224,18 @@ async fn fulfil(
     Ok((chain, to_pem("PRIVATE KEY", key.serialized_der())))
 }
 
+/// Those of an order, which says again how many there are each time that it is asked about.
+fn authorizations(order: &mut Order) -> Result<Authorizations<'_>, Failure> {
+    if order.state().authorizations.len() > AUTHORIZATIONS_MAX {
+        return Err("the authority asks about far more names than are wanted".into());
+    }
+    Ok(order.authorizations())
+}
+
 /// What the authority says of the challenges that it does not take.
 async fn why_not(order: &mut Order) -> Result<Option<Failure>, Failure> {
     let mut reasons = Vec::new();
-    let mut authorizations = order.authorizations();
+    let mut authorizations = authorizations(order)?;
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
         let refused = authorization.refresh().await?;
@@ -219,6 +263,9 @@ impl Answers<'_> {
         let authorization = challenge.key_authorization();
         match way {
             Way::Http => {
+                if challenge.token.len() > TOKEN_MAX {
+                    return Err("the authority's challenge has too long a token".into());
+                }
                 let (token, text) = (challenge.token.clone(), authorization.as_str().to_owned());
                 self.challenges.clear.insert(token, text);
             }
@@ -239,4 +286,87 @@ fn answer(domain: &str, digest: &[u8]) -> Result<CertifiedKey, Failure> {
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key)?.der().to_vec();
     Ok(CertifiedKey::for_challenge(certificate, &to_pem("PRIVATE KEY", key.serialized_der()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::Certificate;
+    use std::time::SystemTime;
+
+    const NOW: u64 = 1_800_000_000;
+    const HOUR: u64 = 3_600;
+
+    fn certified(key: &KeyPair, names: &[&str], from: u64, to: u64) -> Certificate {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let time = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let mut params = CertificateParams::new(names).unwrap();
+        (params.not_before, params.not_after) = (time(from).into(), time(to).into());
+        params.self_signed(key).unwrap()
+    }
+
+    fn judged(chain: &str, key: &KeyPair) -> Result<Given, String> {
+        let domains = ["a.example".to_owned()];
+        let key = to_pem("PRIVATE KEY", key.serialized_der());
+        judge(chain, key, &domains, UnixTime(NOW))
+    }
+
+    fn pem(certificate: &Certificate) -> String {
+        to_pem("CERTIFICATE", certificate.der()).to_string()
+    }
+
+    #[test]
+    fn what_does_not_hold_now_takes_the_place_of_nothing() {
+        let key = KeyPair::generate().unwrap();
+        let check = |from, to, expect: &str| {
+            let chain = pem(&certified(&key, &["a.example"], from, to));
+            let judged = judged(&chain, &key).err().unwrap_or_default();
+            assert!(
+                judged.starts_with(expect) && judged.is_empty() == expect.is_empty(),
+                "{judged}"
+            );
+        };
+        check(NOW - HOUR, NOW + HOUR, "");
+        check(NOW - 2, NOW, "");
+        check(NOW - 2, NOW - 1, "its certificate 1 has expired at 2027-01-15T07:59:59Z");
+        check(
+            NOW + 24 * HOUR,
+            NOW + 48 * HOUR,
+            "its certificate 1 is not valid before 2027-01-16T",
+        );
+        // Of an authority whose clock is a little ahead, or ours behind.
+        check(NOW + 2, NOW + HOUR, "");
+        check(NOW + HOUR, NOW + 2 * HOUR, "its certificate 1 is not valid before");
+    }
+
+    #[test]
+    fn what_is_for_others_or_of_another_key_is_not_shown() {
+        let key = KeyPair::generate().unwrap();
+        let chain = pem(&certified(&key, &["b.example"], NOW - HOUR, NOW + HOUR));
+        assert_eq!(judged(&chain, &key).err().unwrap(), "it is not for all of the names");
+        let other = KeyPair::generate().unwrap();
+        let chain = pem(&certified(&other, &["a.example"], NOW - HOUR, NOW + HOUR));
+        let wrong = "the key that was made is not the key of this certificate";
+        assert_eq!(judged(&chain, &key).err().unwrap(), wrong);
+        // Nor if that key comes with it.
+        let brought = to_pem("PRIVATE KEY", other.serialized_der());
+        for chain in [format!("{}{chain}", *brought), format!("{chain}{}", *brought)] {
+            assert_eq!(judged(&chain, &key).err().unwrap(), wrong);
+        }
+        assert_eq!(judged("none", &key).err().unwrap(), "holds no certificate in PEM");
+    }
+
+    #[test]
+    fn what_is_kept_is_certificates_and_the_key_and_can_be_read_again() {
+        let key = KeyPair::generate().unwrap();
+        let leaf = pem(&certified(&key, &["a.example"], NOW - HOUR, NOW + HOUR));
+        let given = judged(&format!("words\n{leaf}{}", "more ".repeat(20_000)), &key).unwrap();
+        let own = to_pem("PRIVATE KEY", key.serialized_der());
+        assert_eq!(*given.text, format!("{leaf}{}", *own));
+        let names: Vec<String> = (0..4_000).map(|number| format!("{number}.a.example")).collect();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        names.push("a.example");
+        let long = pem(&certified(&key, &names, NOW - HOUR, NOW + HOUR));
+        assert!(judged(&long, &key).err().unwrap().starts_with("it has more than 65536 bytes"));
+    }
 }

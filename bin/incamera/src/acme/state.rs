@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use edge::tls::CertifiedKey;
 use instant_acme::AccountCredentials;
-use settings::certificate::{Chain, UnixTime};
+use settings::certificate::{CertificateError, Chain, UnixTime};
 use settings::renewal::{Failures, Hold};
 use zeroize::Zeroizing;
 
@@ -50,6 +50,11 @@ impl Kept {
         let names = self.chain.certificates().first().map(|leaf| leaf.names.as_slice());
         let names = names.unwrap_or_default();
         domains.iter().all(|domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain)))
+    }
+
+    /// Whether it holds by this clock.
+    pub(crate) fn check(&self, now: UnixTime) -> Result<(), CertificateError> {
+        self.chain.check_given(now)
     }
 
     /// When it begins, and when it ends.
@@ -165,7 +170,7 @@ impl State {
         self.folder.join("account.json")
     }
 
-    /// Attempts that have failed since the last that did not.
+    /// Attempts that have come to nothing since the last that did not.
     pub(crate) fn failures(&self) -> Result<Failures, String> {
         let text = read_if_there(&self.failures_path())?;
         Ok(text.map(|text| Failures::read(&text)).unwrap_or_default())

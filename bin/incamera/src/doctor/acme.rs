@@ -9,6 +9,7 @@ use edge::listener::TLS_SPOKEN_HERE;
 use edge::machine;
 use serde::Deserialize;
 use settings::address::OwnAddress;
+use settings::certificate::{CertificateError, UnixTime};
 use settings::{Acme, Settings};
 use tokio::runtime;
 
@@ -192,7 +193,7 @@ fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
         return;
     }
     match state.certificate() {
-        Ok(Some(kept)) => judge(acme, &kept, report),
+        Ok(Some(kept)) => judge(acme, &kept, &state.certificate_path(), certificate::now(), report),
         Ok(None) => report
             .add(Finding::fine(CHECK, "no certificate is kept yet: the server will ask for one")),
         Err(reason) => report.add(wrong(reason)),
@@ -210,33 +211,36 @@ fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
         let next = failures.allowed_at(now).max(hold.until()).max(now);
         report.add(Finding::warning(
             CHECK,
-            format!("the last attempts to get a certificate have failed; SIGHUP may try again from {next}"),
+            format!("the last attempts to get a certificate that lasts have failed; SIGHUP may try again from {next}"),
             "authorities keep out for hours who fails too often",
             "see in the log of the server why, mend it, and `systemctl reload incamera`",
         ));
     }
 }
 
-fn judge(acme: &Acme, kept: &Kept, report: &mut Report) {
+fn judge(acme: &Acme, kept: &Kept, path: &Path, now: UnixTime, report: &mut Report) {
     let (_, valid_to) = kept.times();
     let fix = "see in the log of the server why it was not renewed; SIGHUP tries again";
-    report.add(match valid_to.days_after(certificate::now()) {
-        None => Finding::wrong(
-            CHECK,
-            format!("the certificate that is kept has expired at {valid_to}"),
-            "every client refuses it: nobody can join",
-            fix,
-        ),
-        // One that lives for days is renewed at two thirds of them.
-        Some(days) if days < WARN_DAYS && is_overdue(kept) => Finding::warning(
-            CHECK,
-            format!("the certificate that is kept ends in {days} days, at {valid_to}"),
-            "from then on nobody can join",
-            fix,
-        ),
-        Some(_) => {
-            Finding::fine(CHECK, format!("a certificate is kept that holds until {valid_to}"))
+    report.add(match kept.check(now) {
+        Err(reason) => {
+            let what = format!("{}: {reason}", path.display());
+            let fix = if matches!(reason, CertificateError::NotYetValid(..)) {
+                "set the clock; if it is right, remove that file and start the server again: it asks for another"
+            } else {
+                fix
+            };
+            Finding::wrong(CHECK, what, "every client refuses it: nobody can join", fix)
         }
+        // One that lives for days is renewed at two thirds of them.
+        Ok(()) => match valid_to.days_after(now) {
+            Some(days) if days < WARN_DAYS && is_overdue(kept, now) => Finding::warning(
+                CHECK,
+                format!("the certificate that is kept ends in {days} days, at {valid_to}"),
+                "from then on nobody can join",
+                fix,
+            ),
+            _ => Finding::fine(CHECK, format!("a certificate is kept that holds until {valid_to}")),
+        },
     });
     if !kept.covers(&acme.domains) {
         let what = "the certificate that is kept is not for all of `domains`: the server will ask for another";
@@ -245,9 +249,9 @@ fn judge(acme: &Acme, kept: &Kept, report: &mut Report) {
 }
 
 /// Whether it should have been renewed by now, whatever part of the wait is chance.
-fn is_overdue(kept: &Kept) -> bool {
+fn is_overdue(kept: &Kept, now: UnixTime) -> bool {
     let (from, to) = kept.times();
-    settings::renewal::renew_at(from, to, u8::MAX) < certificate::now()
+    settings::renewal::renew_at(from, to, u8::MAX) < now
 }
 
 /// Whether the authority, which asks at a port that it knows, comes here.
@@ -296,6 +300,8 @@ fn check_name(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::tests::pair;
+    use std::time::Duration;
 
     #[test]
     fn a_folder_that_systemd_makes_is_not_missed_before_the_first_start() {
@@ -311,5 +317,32 @@ mod tests {
         check("/var/lib/incamera/acme", "/var/lib", "wrong", "cannot be written to");
         check("/srv/incamera", "/srv", "wrong", "cannot be written to");
         check("/var/lib", "/var/lib", "wrong", "cannot be written to");
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_hold_now_is_wrong_on_either_side_of_its_time() {
+        let acme = Acme {
+            line: 1,
+            domains: vec!["a.example".to_owned()],
+            email: None,
+            directory_url: "https://ca.example/dir".to_owned(),
+            directory_ca_file: None,
+            state_dir: "state".to_owned(),
+            http_port: None,
+        };
+        let (certificate, key) = pair(Duration::from_secs(60 * 86_400));
+        let kept = Kept::read(&format!("{certificate}{key}")).unwrap();
+        let (from, to) = kept.times();
+        let check = |now: u64, expect: [&str; 2]| {
+            let mut report = Report::default();
+            judge(&acme, &kept, Path::new("state/certificate.pem"), UnixTime(now), &mut report);
+            let said = report.to_string();
+            assert!(expect.iter().all(|words| said.contains(words)), "{said}");
+            assert_eq!(report.is_good(), expect[0] == "fine", "{said}");
+        };
+        check(to.0 - 30 * 86_400, ["fine", "holds until"]);
+        check(to.0 + 1, ["state/certificate.pem: its certificate 1 has expired at", "SIGHUP"]);
+        let early = "state/certificate.pem: its certificate 1 is not valid before";
+        check(from.0 - 86_400, [early, "remove that file"]);
     }
 }

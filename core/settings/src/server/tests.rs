@@ -341,6 +341,28 @@ fn an_authority_can_be_asked_for_the_certificate() {
 }
 
 #[test]
+fn where_in_the_file_an_authority_is_named_makes_no_other_of_it() {
+    let taken = |before: &str, acme: &str| {
+        let text = format!("{before}keys: {{mine: {SECRET}}}\ntls:\n  acme: {{{acme}}}\n");
+        let Some(Tls::Acme(acme)) = settings(&text).unwrap().tls else { panic!("{text}") };
+        acme
+    };
+    let least = "domains: [a.example], accept_terms: true, state_dir: acme";
+    let (acme, moved) = (taken("", least), taken("# of the ward\n\n", least));
+    assert!(acme.line != moved.line && acme == moved);
+    for other in [
+        "domains: [b.example], accept_terms: true, state_dir: acme",
+        "domains: [a.example], accept_terms: true, state_dir: other",
+        "domains: [a.example], accept_terms: true, state_dir: acme, http_port: 80",
+        "domains: [a.example], accept_terms: true, state_dir: acme, email: ops@example.org",
+        "domains: [a.example], accept_terms: true, state_dir: acme, directory_url: https://ca",
+        "domains: [a.example], accept_terms: true, state_dir: acme, directory_ca_file: ca.pem",
+    ] {
+        assert!(acme != taken("", other), "{other}");
+    }
+}
+
+#[test]
 fn an_authority_that_could_not_be_asked_is_refused_with_the_reason() {
     let check = |acme: &str, more: &str, word: &str| {
         let text = format!("keys: {{mine: {SECRET}}}\n{more}\ntls:\n  acme: {{{acme}}}\n");
