@@ -70,7 +70,8 @@ fn is_foreign_address(word: &str, ours: Ipv4Addr, ports: Ports) -> bool {
     if let Ok(address) = word.parse::<std::net::SocketAddr>() {
         let all = [ports.http, ports.udp, ports.tcp];
         let is_ours = is_near(address.ip()) && all.contains(&address.port());
-        return !is_ours;
+        // No client is at an address that stands for all.
+        return !is_ours && !address.ip().is_unspecified();
     }
     // A path of Rust's is no address, since no crate of ours is called by hexadecimal digits alone.
     bare.parse::<IpAddr>().is_ok_and(|address| !address.is_unspecified())
@@ -81,9 +82,9 @@ fn is_local(address: IpAddr) -> bool {
         IpAddr::V4(address) => {
             // The near end of a network namespace (RFC 2544), where servers are; clients are at the far one.
             let is_near_end = matches!(address.octets(), [198, 18 | 19, _, 1]);
-            address == Ipv4Addr::LOCALHOST || address.is_unspecified() || is_near_end
+            address == Ipv4Addr::LOCALHOST || is_near_end
         }
-        IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST || address.is_unspecified(),
+        IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST,
     }
 }
 
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn ordinary_lines_pass() {
         check("INFO listening http=127.0.0.1:7880 udp=127.0.0.1:7882", 0);
-        check("INFO listening at 0.0.0.0 and :: and [::]:7880", 0);
+        check("INFO listening at 0.0.0.0 and :: and [::]:7880 and [::]:443", 0);
         check("INFO edge::http::head: at 13:00:00: done::", 0);
         check("2026-11-24T13:00:00.123456Z INFO edge::http: joined participant=PA_x", 0);
         check("INFO incamera 0.1.0", 0);
