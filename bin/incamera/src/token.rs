@@ -36,8 +36,10 @@ Examples:
   incamera token create --api-secret-file secret.txt --join --room demo --identity guest \\
       --can-publish=false --can-publish-data=false --valid-for 10m
 
-  # With a private key of `incamera token keygen`, of which the server has the public half.
-  incamera token create --api-key mykey --private-key-file private.pem --join --room demo --identity ada
+  # With the keys of `incamera token keygen --out keys`: the private one, of which the server has the public half, and
+  # the shared secret, by its name in that file.
+  incamera token create --api-key project --private-key-file keys/private.pem --join --room demo --identity ada
+  incamera token create --api-key project-shared --api-secret-file keys/shared.yaml --join --room demo --identity ada
 
   # A back end that moderates a room.
   incamera token create --api-secret-file secret.txt --admin --room demo --identity moderator";
@@ -77,7 +79,7 @@ pub(crate) struct Signing {
     /// Its secret; others on this machine can see it here [default: INCAMERA_API_SECRET]
     #[arg(long, value_name = "SECRET", conflicts_with = "api_secret_file")]
     api_secret: Option<String>,
-    /// A file with its secret
+    /// A file with its secret alone, or a key file with lines as `NAME: SECRET`
     #[arg(long, value_name = "PATH")]
     api_secret_file: Option<PathBuf>,
     /// A file with its private key, as PEM, instead of a secret
@@ -187,7 +189,11 @@ impl Signing {
 
     fn key(&self, name: &str) -> Result<ProjectKey, Failure> {
         let secret = match &self.api_secret_file {
-            Some(path) => Some(files::read_any(path, files::SECRET_FILE_MAX)?),
+            Some(path) => {
+                let text = files::read_any(path, files::SECRET_FILE_MAX)?;
+                let secret = settings::secret_of(&text, name);
+                Some(secret.map_err(|fault| format!("{}: {fault}", path.display()))?)
+            }
             None => {
                 let secret = self.api_secret.clone().or_else(|| env::var(SECRET_VARIABLE).ok());
                 secret.map(Into::into)
@@ -362,6 +368,37 @@ mod tests {
             assert_eq!(verify(&keys, &token, NOW.as_secs()).unwrap().claims.identity, "ada");
         }
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_token_of_a_generated_secret_is_believed_by_the_server_that_has_its_key_file() {
+        let out = env::temp_dir().join(format!("incamera-shared-{}", std::process::id()));
+        let words = ["incamera", "token", "keygen", "--out"].into_iter().map(Into::into);
+        let words = words.chain([out.clone().into_os_string()]);
+        let Ok(Arguments { command: crate::Command::Token(keygen) }) =
+            Arguments::try_parse_from(words)
+        else {
+            panic!("not understood");
+        };
+        run(&keygen).unwrap();
+        let text = std::fs::read_to_string(out.join("shared.yaml")).unwrap();
+        let mut open = |_: &str, _| Ok(text.clone().into());
+        let projects =
+            settings::read_settings("key_file: shared.yaml", &mut open).unwrap().projects;
+        let keys = ProjectKeys::new(RefreshKey::new(&[0; 32]), projects).unwrap();
+
+        let words = "--join --room demo --identity ada --api-secret-file";
+        let minted = |name: &str, file: &str| {
+            let words = format!("--api-key {name} {words} {}", out.join(file).display());
+            create(&words).unwrap().mint(SystemTime::UNIX_EPOCH + NOW)
+        };
+        let token = minted("project-shared", "shared.yaml").unwrap();
+        assert_eq!(verify(&keys, &token, NOW.as_secs()).unwrap().claims.identity, "ada");
+        for (name, file) in [("project", "shared.yaml"), ("project-shared", "private.pem")] {
+            let refused = minted(name, file).unwrap_err().to_string();
+            assert!(refused.contains(file) && refused.contains("line 1: "), "{refused}");
+        }
+        std::fs::remove_dir_all(out).unwrap();
     }
 
     #[test]

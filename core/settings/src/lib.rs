@@ -23,6 +23,7 @@ mod standing;
 mod yaml;
 
 pub use acme::Acme;
+pub use keys::secret_of;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use server::{CertificateFiles, NamedFile, Settings, Tls, read_settings};
