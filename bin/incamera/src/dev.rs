@@ -20,8 +20,8 @@ use crate::process::{self, Ending};
 use crate::{Failure, log};
 
 /// LiveKit's, so that its examples and tools work as they are.
-const API_KEY: &str = "devkey";
-const API_SECRET: &str = "secret";
+pub(crate) const API_KEY: &str = "devkey";
+pub(crate) const API_SECRET: &str = "secret";
 
 pub(crate) const ABOUT: &str = "\
 The whole server in one process, for this machine unless told otherwise.

@@ -93,6 +93,32 @@ fn dev_takes_the_tokens_that_create_makes_and_ends_in_order() {
 }
 
 #[test]
+fn a_guessable_secret_is_named_as_such_unless_it_is_the_one_of_development() {
+    let said = |key: &str, secret: &str| {
+        let output = incamera(&["token", "create", "--api-key", key, "--api-secret", secret]);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said("devkey", "secret"), "");
+    for (key, secret) in [("devkey", "hushhush"), ("mine", "secret")] {
+        assert!(said(key, secret).contains("can be guessed"));
+    }
+}
+
+#[test]
+fn keygen_overwrites_nothing_and_says_so() {
+    let folder = std::env::temp_dir().join(format!("incamera-again-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("shared.yaml"), "mine").unwrap();
+    let refused = incamera(&["token", "keygen", "--out", folder.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("shared.yaml is there already; nothing was overwritten"), "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let mut dev = Dev::start();
     // A request that is never finished holds up the first.
@@ -225,7 +251,7 @@ fn a_room_command_says_what_the_server_says_or_that_there_is_none() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (url, reason) in [
         (format!("http://{nobody}"), format!("cannot reach {nobody}: ")),
-        (format!("https://{}", dev.http), "no TLS with 127.0.0.1: ".to_owned()),
+        (format!("https://{}", dev.http), "the server there does not speak TLS".to_owned()),
         ("ftp://127.0.0.1".to_owned(), "a server's address is wanted".to_owned()),
     ] {
         let words =

@@ -40,7 +40,8 @@ pub fn secret_of(text: &str, name: &str) -> Result<Zeroizing<String>, Fault> {
     let is_one_line = !alone.contains(['\r', '\n']);
     let map = match yaml::read(text, SETTINGS_MAX) {
         Ok(node) if node.is_map() => node.map()?,
-        // What is no YAML, as it begins with a percent sign, may be a secret; what is a key file but for a blank is none.
+        // What is no YAML, as it begins with a percent sign, may be a secret; what is a key file but for a blank is
+        // none.
         Ok(_) | Err(_) => {
             let is_pair = alone.contains(": ")
                 || alone.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
