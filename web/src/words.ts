@@ -8,6 +8,11 @@ export interface Notice {
   readonly mayRetry: boolean
 }
 
+/** Whether a page is of a server on this very machine, whose operator sits before it. */
+export function isThisMachine(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+}
+
 /** Why joining failed. */
 export function joinFailure(error: unknown): Notice {
   if (error instanceof ConnectionError) {

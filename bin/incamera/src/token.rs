@@ -12,7 +12,9 @@ use wire::grant::VideoGrant;
 use wire::key::{KeyError, KeyPair, ProjectKey};
 use wire::limits::{SECRET_LEN_MIN, TOKEN_MAX};
 use wire::token::{Claims, claimed_id, mint, mint_with};
+use zeroize::Zeroizing;
 
+use crate::link::{self, Page};
 use crate::rights::Rights;
 use crate::{Arguments, Failure, dev, files, keygen};
 
@@ -40,6 +42,12 @@ Examples:
   # the shared secret, by its name in that file.
   incamera token create --api-key project --private-key-file keys/private.pem --join --room demo --identity ada
   incamera token create --api-key project-shared --api-secret-file keys/shared.yaml --join --room demo --identity ada
+
+  # A link for each of two people, who have one channel key, which the server never gets: it stays in that file.
+  incamera token create --api-secret-file secret.txt --join --room ward-7 --identity ada \\
+      --link https://calls.example.org --channel-key-file ward-7.key
+  incamera token create --api-secret-file secret.txt --join --room ward-7 --identity ben \\
+      --link https://calls.example.org --channel-key-file ward-7.key
 
   # A back end that moderates a room.
   incamera token create --api-secret-file secret.txt --admin --room demo --identity moderator";
@@ -128,6 +136,13 @@ pub(crate) struct Create {
     #[arg(long)]
     record: bool,
 
+    /// Print a link to the call page of this server, with the token in it, instead of the token alone
+    #[arg(long, value_name = "URL", requires = "join", value_parser = Page::parse)]
+    link: Option<Page>,
+    /// The file with the room's channel key, which is made if it is not there [default: a new key, in this link alone]
+    #[arg(long, value_name = "FILE", requires = "link")]
+    channel_key_file: Option<PathBuf>,
+
     #[command(flatten)]
     rights: Rights,
     /// Others are not told of it
@@ -144,8 +159,8 @@ pub(crate) struct Create {
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Create(create) => {
-            let token = create.mint(SystemTime::now())?;
-            writeln!(io::stdout(), "{token}")?;
+            let text = create.printed(SystemTime::now())?;
+            writeln!(io::stdout(), "{}", text.as_str())?;
         }
         Command::Keygen(options) => keygen::run(options)?,
         Command::Id { file } => {
@@ -220,6 +235,17 @@ impl Signing {
 }
 
 impl Create {
+    /// A token, or a link with one.
+    fn printed(&self, now: SystemTime) -> Result<Zeroizing<String>, Failure> {
+        let token = Zeroizing::new(self.mint(now)?);
+        let Some(page) = &self.link else { return Ok(token) };
+        let key = match &self.channel_key_file {
+            Some(path) => link::kept_key(path)?,
+            None => link::fresh_key()?,
+        };
+        Ok(page.link(&token, &key))
+    }
+
     fn mint(&self, now: SystemTime) -> Result<String, Failure> {
         self.signing.mint(&self.claims(now)?)
     }
@@ -425,6 +451,9 @@ mod tests {
             "--valid-for 6",
             "--api-secret a --api-secret-file b",
             "--api-secret a --private-key-file b",
+            "--room demo --list --link https://calls.example.org",
+            "--join --room demo --identity ada --channel-key-file a",
+            "--join --room demo --identity ada --link http://calls.example.org",
         ] {
             assert!(create(words).is_err(), "{words}");
         }
