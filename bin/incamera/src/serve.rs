@@ -80,7 +80,7 @@ Example:
     apps:
       - app_id: APP_ID
         app_certificate_file: certificate
-  refresh_secret_file: refresh     # lets clients reconnect after a restart
+  refresh_secret_file: refresh     # with public keys: lets clients come back after a restart
   revocations: revoked.yaml
   prometheus:                      # figures at /metrics, at the address of HTTP
     port: 6789
