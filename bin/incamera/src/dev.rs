@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use edge::Server;
-use edge::config::{Config, Limits, MetricsAt};
+use edge::config::{Config, Limits, MetricsAt, Next};
 use edge::networks::AddressesOf;
 use edge::tls::Shown;
 use model::Share;
@@ -125,6 +125,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
             let address = SocketAddr::from((options.bind, port));
             MetricsAt { address, login: None }
         }),
+        next: Next::Nobody,
     })
 }
 

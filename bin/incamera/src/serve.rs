@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use edge::config::{Config, Limits, MetricsAt};
+use edge::config::{Config, Limits, MetricsAt, Next};
 use edge::limits::BUSY_MAX;
 use edge::networks::AddressesOf;
 use edge::scrape::Login;
@@ -40,7 +40,7 @@ ACME; else they are plain: on this machine only, or behind a proxy that speaks T
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second; to take a
 revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells every
-client to leave and ends within seconds; a second one ends at once.
+client to come back to the next process, and ends within seconds; a second one ends at once.
 
 A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
 there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
@@ -202,6 +202,7 @@ impl Written {
                 address: SocketAddr::new(metrics_ip, metrics.port),
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
+            next: Next::Process,
         };
         let exposed = opener.exposed;
         Ok(Self { path, fallback, warnings, exposed, config, certificate, acme, revocations })

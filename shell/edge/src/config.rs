@@ -49,6 +49,18 @@ pub struct Config {
     pub limits: Limits,
     /// Where the node's figures are served, if anywhere.
     pub metrics: Option<MetricsAt>,
+    /// Who is here once this server has stopped.
+    pub next: Next,
+}
+
+/// Who is where a server was that has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another process with the same settings, soon: clients are told to come back to it, if their tokens are good
+    /// there.
+    Process,
+    /// Nobody: clients are told to leave for good.
+    Nobody,
 }
 
 /// Where the node's figures are served, and to whom.
@@ -203,6 +215,7 @@ mod tests {
             addresses_of: AddressesOf::Clients,
             limits: Limits::STANDARD,
             metrics: None,
+            next: Next::Nobody,
         }
     }
 

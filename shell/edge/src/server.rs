@@ -170,6 +170,7 @@ impl Server {
             candidates: candidates(&config.advertised, port, tcp_port),
             door: Arc::clone(&door),
             fingerprint: factory.fingerprint().clone(),
+            next: config.next,
             origin,
         };
         let senders = Arc::clone(&workers);

@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::seat::{ResumeFault, Seat, Session};
 use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
+use crate::config::Next;
 use crate::limits::REFUSALS_MAX;
 use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
@@ -358,7 +359,7 @@ impl Hub {
     /// A resume of somebody who is not here: it must join afresh, and only a message says so.
     fn turn_away(&mut self, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
         self.metrics.resumes_unknown.count();
-        let leave = translate::leave(DepartureReason::Mismatch).map(Message::Leave);
+        let leave = translate::leave(DepartureReason::Mismatch, Next::Nobody).map(Message::Leave);
         let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
         for outgoing in goodbye.into_iter().chain([Outgoing::Close(NORMAL, "join afresh")]) {
             // The outbox is empty: there is room.
