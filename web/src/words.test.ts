@@ -19,6 +19,11 @@ it('every end of a call has its words', () => {
   expect(callEnd(undefined)).toMatchObject({ title: 'The connection was lost', mayRetry: true })
 })
 
+it('who leaves is told where the key still is', () => {
+  const { text } = callEnd(DisconnectReason.CLIENT_INITIATED)
+  expect(text).toMatch(/page has forgotten the key.*browser’s history/)
+})
+
 it('who runs a server is spoken to on its own machine only', () => {
   for (const here of ['localhost', '127.0.0.1', '127.1.2.3', '[::1]'])
     expect(isThisMachine(here)).toBe(true)

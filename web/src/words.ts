@@ -51,7 +51,7 @@ export function callEnd(reason: DisconnectReason | undefined): Notice {
     case DisconnectReason.CLIENT_INITIATED:
       return {
         title: 'You have left',
-        text: 'The key is forgotten on this device. You can close this window.',
+        text: 'This page has forgotten the key; the link, which holds it, stays in your browser’s history. You can close this window.',
         mayRetry: false,
       }
     case DisconnectReason.DUPLICATE_IDENTITY:
