@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use edge::Server;
-use edge::config::{Config, Limits, MetricsAt, Next};
+use edge::config::{Config, Limits, MetricsAt, Next, Rooms};
 use edge::networks::AddressesOf;
 use edge::tls::Shown;
 use model::Share;
@@ -121,6 +121,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         busy_max: options.cpu_load_limit,
         addresses_of: if bind.is_loopback() { AddressesOf::Proxy } else { AddressesOf::Clients },
         limits: Limits::STANDARD,
+        rooms: Rooms::STANDARD,
         metrics: options.metrics_port.map(|port| {
             let address = SocketAddr::from((options.bind, port));
             MetricsAt { address, login: None }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use edge::config::{Config, Limits, MetricsAt, Next};
+use edge::config::{Config, Limits, MetricsAt, Next, Rooms};
 use edge::limits::BUSY_MAX;
 use edge::networks::AddressesOf;
 use edge::scrape::Login;
@@ -86,6 +86,9 @@ Example:
     port: 6789
     username: monitor
     password: PASSWORD
+  room:
+    auto_create: false             # only back ends make rooms; true if nothing is said
+    max_participants: 50           # of a room that says nothing else
   node_selector:
     cpu_load_limit: 0.9            # joins are refused while the media workers are busier
 
@@ -155,6 +158,7 @@ impl Written {
             refresh,
             revocations,
             busy_max,
+            rooms,
             metrics,
             holds_secret,
             warnings,
@@ -198,11 +202,13 @@ impl Written {
             busy_max: busy_max.unwrap_or(BUSY_MAX),
             addresses_of,
             limits: Limits::STANDARD,
+            rooms: as_served(rooms),
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
-            next: Next::Process,
+            // Rooms that joins do not make are not there in the next process: nobody could come back to them.
+            next: if rooms.are_made_by_joins { Next::Process } else { Next::Nobody },
         };
         let exposed = opener.exposed;
         Ok(Self { path, fallback, warnings, exposed, config, certificate, acme, revocations })
@@ -216,6 +222,17 @@ impl Written {
         let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
         self.config.tls = Some(opened.shown()?);
         Ok(Some(opened))
+    }
+}
+
+/// What the settings say of rooms, and for the rest what a server has of which nothing is said.
+fn as_served(said: settings::Rooms) -> Rooms {
+    let participants_max = said.participants_max.and_then(|most| usize::try_from(most).ok());
+    Rooms {
+        are_made_by_joins: said.are_made_by_joins,
+        participants_max,
+        empty: said.empty.unwrap_or(Rooms::STANDARD.empty),
+        departure: said.departure.unwrap_or(Rooms::STANDARD.departure),
     }
 }
 

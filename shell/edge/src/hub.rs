@@ -86,6 +86,8 @@ pub struct HubConfig {
     pub fingerprint: Fingerprint,
     /// Who is here once this has stopped.
     pub next: Next,
+    /// Whether a join makes a room that is not there.
+    pub are_rooms_made_by_joins: bool,
     /// The instant of `Timestamp::ZERO`.
     pub origin: Instant,
 }

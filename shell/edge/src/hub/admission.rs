@@ -118,7 +118,7 @@ impl Hub {
             permission: translate::permission(&permission),
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
-            may_create_room: true,
+            may_create_room: self.config.are_rooms_made_by_joins,
             // Only whoever was let in has a token of ours.
             coming: match token.kind {
                 TokenKind::Original => Coming::New,

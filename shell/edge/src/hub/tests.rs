@@ -177,6 +177,7 @@ impl Node {
             busy_max: Share::from_permille(900),
             participants_max: 100,
             room_participants_max: 100,
+            room_participants: usize::MAX,
             join_within: Duration::from_secs(60),
             empty: Duration::from_secs(300),
             departure: Duration::from_secs(20),
@@ -193,6 +194,7 @@ impl Node {
             door: Arc::new(Door::new(&[1; 32])),
             fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![9; 32] },
             next: Next::Process,
+            are_rooms_made_by_joins: true,
             origin: Instant::now(),
         };
         let hub = Hub::new(config, to_worker, Arc::default());
@@ -385,6 +387,21 @@ fn a_full_node_is_unavailable() {
     node.join("alice");
     let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+}
+
+#[test]
+fn a_join_makes_no_room_where_back_ends_make_them() {
+    let mut node = Node::new();
+    node.hub.config.are_rooms_made_by_joins = false;
+    let refused = node.knock(token("alice", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NoRoom)));
+    node.hub
+        .control
+        .open(node.now, RoomName::new("red"), control::RoomSettings::default())
+        .unwrap();
+    assert!(node.knock(token("alice", "red"), joining(CHROMIUM_JOIN)).is_ok());
+    let elsewhere = node.knock(token("bob", "blue"), joining(CHROMIUM_JOIN));
+    assert!(matches!(elsewhere, Err(Refusal::NoRoom)));
 }
 
 /// What one is told to do who has this token, when a server stops that has `next` after it.
