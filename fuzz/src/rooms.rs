@@ -105,6 +105,7 @@ impl Node {
             busy_max: Share::from_permille(900),
             participants_max: PEOPLE,
             room_participants_max: PEOPLE,
+            room_participants: PEOPLE,
             join_within: Duration::from_secs(60),
             empty: Duration::from_secs(60),
             departure: Duration::from_secs(20),

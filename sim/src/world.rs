@@ -122,6 +122,7 @@ impl World {
             busy_max: Share::ALL,
             participants_max: 100,
             room_participants_max: ROOM_MAX,
+            room_participants: ROOM_MAX,
             join_within: Duration::from_secs(5),
             empty: Duration::from_secs(300),
             departure: Duration::from_secs(2),

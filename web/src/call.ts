@@ -205,6 +205,11 @@ export class Call {
     return `key=${encodeURIComponent(this.#ring.key)}&epoch=${this.#ring.epoch}&cipher=${cipher}`
   }
 
+  /** The same for a call that begins anew, with a key that nobody here has and that goes to nobody by way of it. */
+  strangeTail(): string {
+    return `key=${encodeURIComponent(randomKey())}&cipher=${this.invitation.cipher}`
+  }
+
   async sayToAll(text: string): Promise<void> {
     const message = text.trim().slice(0, CHAT_LENGTH_MAX)
     if (message === '') return

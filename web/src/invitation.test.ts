@@ -7,6 +7,9 @@ const unsigned = (claims: object) => {
   return `head.${body.replace(/\+/g, '-').replace(/\//g, '_').replace(/=/g, '')}.signature`
 }
 
+/** As short as a key may be. */
+const KEY = 'sixteen letters.'
+
 describe('a fragment', () => {
   it('is no invitation when empty', () => {
     expect(parseFragment('')).toBeUndefined()
@@ -14,9 +17,9 @@ describe('a fragment', () => {
   })
 
   it('needs only a token and a key', () => {
-    expect(parseFragment('#token=a.b.c&key=secret')).toEqual({
+    expect(parseFragment(`#token=a.b.c&key=${KEY}`)).toEqual({
       token: 'a.b.c',
-      key: 'secret',
+      key: KEY,
       epoch: 0,
       cipher: 128,
       name: undefined,
@@ -26,10 +29,10 @@ describe('a fragment', () => {
   })
 
   it('may say all the rest', () => {
-    const text = '#token=t&key=k&cipher=256&epoch=3&name=Ada%20L.&publish=180p&audio=0'
+    const text = `#token=t&key=${KEY}&cipher=256&epoch=3&name=Ada%20L.&publish=180p&audio=0`
     expect(parseFragment(text)).toEqual({
       token: 't',
-      key: 'k',
+      key: KEY,
       epoch: 3,
       cipher: 256,
       name: 'Ada L.',
@@ -39,19 +42,21 @@ describe('a fragment', () => {
   })
 
   it('keeps plus and equals signs of a key', () => {
-    expect(parseFragment('#key=a+b/c==&token=t')?.key).toBe('a+b/c==')
-    expect(parseFragment('#key=a%2Bb%3D&token=t')?.key).toBe('a+b=')
+    expect(parseFragment(`#key=${KEY}+b/c==&token=t`)?.key).toBe(`${KEY}+b/c==`)
+    expect(parseFragment(`#key=${KEY}%2Bb%3D&token=t`)?.key).toBe(`${KEY}+b=`)
   })
 
   const refused: [string, RegExp][] = [
     ['#token=t', /no key/],
-    ['#key=k', /no token/],
-    ['#token=&key=k', /no token/],
-    ['#token=t&key=k&cipher=64', /cipher must be one of 128, 256/],
-    ['#token=t&key=k&publish=4k', /publish must be one of/],
-    ['#token=t&key=k&epoch=-1', /whole number/],
-    ['#token=t&key=k&epoch=1e99', /whole number/],
+    [`#key=${KEY}`, /no token/],
+    [`#token=&key=${KEY}`, /no token/],
+    [`#token=t&key=${KEY}&cipher=64`, /cipher must be one of 128, 256/],
+    [`#token=t&key=${KEY}&publish=4k`, /publish must be one of/],
+    [`#token=t&key=${KEY}&epoch=-1`, /whole number/],
+    [`#token=t&key=${KEY}&epoch=1e99`, /whole number/],
     ['#token=t&key=%E0%A4', /damaged/],
+    ['#token=t&key=k', /too short/],
+    [`#token=t&key=${KEY.slice(1)}`, /too short/],
     [`#token=t&key=${'k'.repeat(1025)}`, /too long/],
   ]
   it.each(refused)('%.40s is refused', (text, message) => {
@@ -99,7 +104,7 @@ it('an invitation is kept until it is forgotten', () => {
     setItem: (name: string, value: string) => storage.set(name, value),
     removeItem: (name: string) => storage.delete(name),
   } as unknown as Storage
-  const invitation = parseFragment('#token=t&key=k')
+  const invitation = parseFragment(`#token=t&key=${KEY}`)
   if (!invitation) throw new Error('unreachable')
   keep(invitation, fake)
   expect(kept(fake)).toEqual({ ...invitation, name: undefined })

@@ -5,10 +5,12 @@
  * channel key reaches the server or its logs by way of the link.
  * Not here: judging the token (the server does), deriving keys (the encryption worker does).
  *
- * Fragment: `token` (required), `key` (required: the channel key, any text), `cipher` (128 or 256),
+ * Fragment: `token` (required), `key` (required: the channel key, any text of 16 to 1,024 characters), `cipher` (128 or 256),
  * `epoch` (how often the key has been rotated), `name`, `publish` (720p, 180p or none), `audio`
  * (0 or 1). Values are percent-encoded; a plus sign is a plus sign.
  */
+
+import { KEY_LENGTH_MAX, KEY_LENGTH_MIN } from './keyring.ts'
 
 export type KeyBits = 128 | 256
 export type CameraSize = '720p' | '180p' | 'none'
@@ -39,7 +41,6 @@ export class InvitationError extends Error {
 }
 
 const STORED_AS = 'incamera.invitation'
-const KEY_LENGTH_MAX = 1024
 
 /**
  * Parses a fragment, with or without its `#`. `undefined` if it is empty.
@@ -110,6 +111,11 @@ function required(fields: Map<string, string>, name: string): string {
 }
 
 function boundedKey(key: string): string {
+  if (key.length < KEY_LENGTH_MIN) {
+    throw new InvitationError(
+      `The key in the link is too short: with fewer than ${KEY_LENGTH_MIN} characters others can guess it. Ask for a new link.`,
+    )
+  }
   if (key.length > KEY_LENGTH_MAX) throw new InvitationError('The key in the link is too long.')
   return key
 }

@@ -16,8 +16,9 @@ export const ACCEPT_OLD_MS = 10_000
 /** Slots of the worker's key ring (LiveKit's default on every platform). */
 export const RING_SIZE = 16
 
-const KEY_LENGTH_MIN = 16
-const KEY_LENGTH_MAX = 1024
+/** Characters of a channel key, wherever it comes from: fewer can be guessed by whoever has recorded the call. */
+export const KEY_LENGTH_MIN = 16
+export const KEY_LENGTH_MAX = 1024
 
 /** What travels to the others, sealed under the old key. */
 export interface Announcement {

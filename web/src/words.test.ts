@@ -1,6 +1,6 @@
 import { ConnectionError, DisconnectReason } from 'livekit-client'
 import { expect, it } from 'vitest'
-import { callEnd, deviceFailure, joinFailure, listOf } from './words.ts'
+import { callEnd, deviceFailure, isThisMachine, joinFailure, listOf } from './words.ts'
 
 it('a refused token is not worth another try, an unreachable server is', () => {
   const refused = joinFailure(ConnectionError.notAllowed('no', 401))
@@ -17,6 +17,18 @@ it('every end of a call has its words', () => {
   expect(callEnd(DisconnectReason.ROOM_DELETED).title).toBe('The room was closed')
   expect(callEnd(DisconnectReason.SERVER_SHUTDOWN).mayRetry).toBe(true)
   expect(callEnd(undefined)).toMatchObject({ title: 'The connection was lost', mayRetry: true })
+})
+
+it('who leaves is told where the key still is', () => {
+  const { text } = callEnd(DisconnectReason.CLIENT_INITIATED)
+  expect(text).toMatch(/page has forgotten the key.*browser’s history/)
+})
+
+it('who runs a server is spoken to on its own machine only', () => {
+  for (const here of ['localhost', '127.0.0.1', '127.1.2.3', '[::1]'])
+    expect(isThisMachine(here)).toBe(true)
+  for (const elsewhere of ['calls.example.org', '192.168.1.20', '[2001:db8::1]', ''])
+    expect(isThisMachine(elsewhere)).toBe(false)
 })
 
 it('device troubles are told apart', () => {

@@ -8,6 +8,11 @@ export interface Notice {
   readonly mayRetry: boolean
 }
 
+/** Whether a page is of a server on this very machine, whose operator sits before it. */
+export function isThisMachine(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+}
+
 /** Why joining failed. */
 export function joinFailure(error: unknown): Notice {
   if (error instanceof ConnectionError) {
@@ -46,7 +51,7 @@ export function callEnd(reason: DisconnectReason | undefined): Notice {
     case DisconnectReason.CLIENT_INITIATED:
       return {
         title: 'You have left',
-        text: 'The key is forgotten on this device. You can close this window.',
+        text: 'This page has forgotten the key; the link, which holds it, stays in your browser’s history. You can close this window.',
         mayRetry: false,
       }
     case DisconnectReason.DUPLICATE_IDENTITY:

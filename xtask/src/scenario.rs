@@ -162,6 +162,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("flood", "python/flood.py", 120).apart(),
     scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
     scenario("two_pages", "web/two_pages.mjs", 60),
+    scenario("remembered", "web/remembered.mjs", 60),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("aes_256", "web/aes_256.mjs", 60),
     scenario("late_joiner", "web/late_joiner.mjs", 60),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use edge::Server;
-use edge::config::{Config, Limits, MetricsAt};
+use edge::config::{Config, Limits, MetricsAt, Next, Rooms};
 use edge::networks::AddressesOf;
 use edge::tls::Shown;
 use model::Share;
@@ -16,19 +16,21 @@ use wire::key::{ProjectKey, ProjectKeys};
 use zeroize::Zeroizing;
 
 use crate::lan::Lan;
+use crate::link::Page;
 use crate::process::{self, Ending};
 use crate::{Failure, log};
 
 /// LiveKit's, so that its examples and tools work as they are.
-const API_KEY: &str = "devkey";
-const API_SECRET: &str = "secret";
+pub(crate) const API_KEY: &str = "devkey";
+pub(crate) const API_SECRET: &str = "secret";
+const ROOM: &str = "demo";
 
 pub(crate) const ABOUT: &str = "\
 The whole server in one process, for this machine unless told otherwise.
 
 It listens on and advertises 127.0.0.1, or what --bind says, and takes tokens of the key `devkey`
 with the secret `secret`, which everybody knows. `/` answers the health check, `/call` is a call
-page, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
+page, for which it prints a link for each of two people, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
 
 With --lan it is for people on the same network, phones among them: https with a certificate of an
 authority of your own, a key pair that is made at each start, and a link for each of two people.
@@ -119,10 +121,12 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         busy_max: options.cpu_load_limit,
         addresses_of: if bind.is_loopback() { AddressesOf::Proxy } else { AddressesOf::Clients },
         limits: Limits::STANDARD,
+        rooms: Rooms::STANDARD,
         metrics: options.metrics_port.map(|port| {
             let address = SocketAddr::from((options.bind, port));
             MetricsAt { address, login: None }
         }),
+        next: Next::Nobody,
     })
 }
 
@@ -132,7 +136,7 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     let server = Server::start(config).await?;
     let banner = match &lan {
         Some(lan) => lan.banner(&server)?,
-        None => Zeroizing::new(banner(&server, workers)),
+        None => banner(&server, workers)?,
     };
     // Nobody has to read it.
     io::stdout().write_all(banner.as_bytes()).ok();
@@ -142,24 +146,40 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn banner(server: &Server, workers: NonZeroU8) -> String {
+fn banner(server: &Server, workers: NonZeroU8) -> Result<Zeroizing<String>, Failure> {
     let (http, media) = (server.http(), process::media_ports(server));
-    format!(
+    // Long enough that it is never moved, which would leave a copy of the channel key behind.
+    let mut text = Zeroizing::new(String::with_capacity(1 << 13));
+    text.push_str(&format!(
         "Incamera {version}, for development only
 
   signalling  ws://{http}
-  call page   http://{http}/call
+  call page   http://{http}/call, by a link
   media       {media}, {workers} worker(s)
 {metrics}  API key     {API_KEY}
   secret      {API_SECRET} (everybody knows it)
 
-A token for ada in the room demo:
-
-  incamera token create --api-key {API_KEY} --api-secret {API_SECRET} --join --room demo --identity ada
-
-Ctrl-C ends it.
 ",
         version = env!("CARGO_PKG_VERSION"),
         metrics = process::metrics_line(server),
-    )
+    ));
+    if http.ip().is_loopback() {
+        text.push_str("A link for each of two people, one in each of two tabs:\n\n");
+        let key = ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?;
+        text.push_str(&Page::of(format!("http://{http}")).people(&key, ROOM)?);
+    } else {
+        text.push_str(
+            "Over http browsers give camera and microphone to pages of this very machine alone: for calls of \
+             others in a\nbrowser use `incamera dev --lan`.\n\n",
+        );
+    }
+    text.push_str(&format!(
+        "A token for whoever comes with an SDK:
+
+  incamera token create --api-key {API_KEY} --api-secret {API_SECRET} --join --room {ROOM} --identity ada
+
+Ctrl-C ends it.
+",
+    ));
+    Ok(text)
 }

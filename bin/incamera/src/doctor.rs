@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::Args;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
 use settings::{Holds, Settings, Tls};
+use wire::key::Project;
 
 use crate::secrecy::{Manner, Opener};
 use crate::{Failure, authority, files};
@@ -155,11 +156,14 @@ fn check_files(
             ),
         });
     }
-    if settings.refresh.is_none() {
+    let has_public = settings.projects.iter().any(|it| matches!(it, Project::Public(_)));
+    if has_public && settings.refresh.is_none() {
         report.add(Finding::warning(
             "refresh",
-            "`refresh_secret_file` is not given".to_owned(),
-            "clients that are in a call when the server is started again must fetch a new token to come back",
+            "there are keys of which the server has the public half alone, and `refresh_secret_file` is not given"
+                .to_owned(),
+            "whose tokens are signed with them and who is in a call when the server is started again, must fetch a new \
+             token to come back",
             "head -c 32 /dev/urandom | base64 | install -m 0640 -g incamera /dev/stdin refresh, with the group of the \
              server's user; and `refresh_secret_file: refresh`",
         ));

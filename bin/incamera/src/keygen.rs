@@ -18,6 +18,9 @@ use crate::{Failure, files};
 /// Bytes of randomness in a secret: 43 characters.
 const SECRET_BYTES: usize = 32;
 
+/// What is written into a folder.
+const FILES: [&str; 4] = ["private.pem", "public.pem", "public.jwks.json", "shared.yaml"];
+
 pub(crate) const ABOUT: &str = "\
 Makes keys to sign tokens with, of both kinds, and says which is for whom.
 
@@ -83,6 +86,13 @@ fn written(
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| format!("{}: {error}", folder.display()))?;
     let at = |file: &str| folder.join(file);
+    if let Some(there) = FILES.into_iter().map(&at).find(|path| path.symlink_metadata().is_ok()) {
+        let there = there.display();
+        return Err(format!(
+            "{there} is there already; nothing was overwritten: name another folder"
+        )
+        .into());
+    }
     files::write_secret(&at("private.pem"), &pair.to_pem())?;
     files::write_secret(&at("public.pem"), &pair.public().to_pem())?;
     files::write_secret(&at("public.jwks.json"), &format!("{}\n", pair.public().to_jwks()))?;

@@ -1,6 +1,6 @@
 //! `incamera dev --lan`: for people on the same network, a phone among them.
 //!
-//! Owns: what of this start is known to nobody else: the key pair, the links; which address is this machine's.
+//! Owns: what of this start is known to nobody else: the key pair; which address is this machine's.
 //! Guarantees: secrets go to standard output and nowhere else, and in a link they stand behind the `#`, which
 //! browsers never send.
 
@@ -13,20 +13,15 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use edge::Server;
 use edge::tls::CertifiedKey;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use wire::grant::VideoGrant;
 use wire::key::ProjectKey;
-use wire::token::{Claims, mint};
 use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::authority::{self, Authority};
-use crate::{certificate, process};
+use crate::link::Page;
+use crate::process;
 
-/// Who is given a link.
-const PEOPLE: [&str; 2] = ["ada", "ben"];
 const ROOM: &str = "lan";
-/// A working day.
-const VALID_S: u64 = 12 * 3600;
 
 /// An address that is nobody's (RFC 5737): asking for the way to it sends nothing.
 const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 51, 100, 1), 9);
@@ -77,7 +72,7 @@ impl Lan {
     pub(crate) fn banner(&self, server: &Server) -> Result<Zeroizing<String>, Failure> {
         let http_port = server.http().port();
         let at = SocketAddr::new(self.address, http_port);
-        let channel_key = random_hex()?;
+        let links = Page::of(format!("https://{at}")).people(&self.key, ROOM)?;
         // Long enough that it is never moved, which would leave a copy behind.
         let mut text = Zeroizing::new(String::with_capacity(1 << 13));
         let version = env!("CARGO_PKG_VERSION");
@@ -88,11 +83,7 @@ A link for each person; whoever has one can join and read the call:
 
 "
         ));
-        for person in PEOPLE {
-            let token = Zeroizing::new(self.token(person));
-            let (token, key) = (token.as_str(), channel_key.as_str());
-            text.push_str(&format!("  {person}:  https://{at}/call#token={token}&key={key}\n\n"));
-        }
+        text.push_str(&links);
         text.push_str(&format!(
             "A phone or another computer must be told once to trust this machine's authority, which vouches for
 private addresses and *.local alone, until {valid_to}:
@@ -117,18 +108,6 @@ Ctrl-C ends it; the links end with it.
             folder = authority::folder()?.display(),
         ));
         Ok(text)
-    }
-
-    fn token(&self, person: &str) -> String {
-        let now = certificate::now().0;
-        let claims = Claims {
-            identity: person.into(),
-            name: person.into(),
-            expires_at: now + VALID_S,
-            video: Some(VideoGrant { room: ROOM.into(), room_join: true, ..VideoGrant::default() }),
-            ..Claims::default()
-        };
-        mint(&self.key, &claims)
     }
 }
 
@@ -158,14 +137,4 @@ fn random_bytes() -> Result<Zeroizing<[u8; 32]>, Failure> {
 
 fn random() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*random_bytes()?)))
-}
-
-/// 64 digits: a string, because browsers and native clients derive the same frame keys from a string and
-/// different ones from bytes.
-fn random_hex() -> Result<Zeroizing<String>, Failure> {
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    for byte in *random_bytes()? {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    Ok(text)
 }

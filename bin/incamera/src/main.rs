@@ -16,6 +16,7 @@ mod harmless;
 mod keygen;
 mod lan;
 mod lines;
+mod link;
 mod log;
 mod process;
 mod reading;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge::Server;
-use edge::config::{Config, MetricsAt};
+use edge::config::{Config, MetricsAt, Rooms};
 use edge::networks::AddressesOf;
 use model::{LogData, Share};
 use settings::limits::REVOCATION_FILE_MAX;
@@ -69,6 +69,7 @@ struct Fixed {
     metrics: Option<MetricsAt>,
     busy_max: Share,
     addresses_of: AddressesOf,
+    rooms: Rooms,
 }
 
 impl Fixed {
@@ -79,6 +80,7 @@ impl Fixed {
             metrics: config.metrics,
             busy_max: config.busy_max,
             addresses_of: config.addresses_of,
+            rooms: config.rooms,
         }
     }
 }

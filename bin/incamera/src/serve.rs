@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use edge::config::{Config, Limits, MetricsAt};
+use edge::config::{Config, Limits, MetricsAt, Next, Rooms};
 use edge::limits::BUSY_MAX;
 use edge::networks::AddressesOf;
 use edge::scrape::Login;
@@ -40,7 +40,7 @@ ACME; else they are plain: on this machine only, or behind a proxy that speaks T
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second; to take a
 revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells every
-client to leave and ends within seconds; a second one ends at once.
+client to come back to the next process, and ends within seconds; a second one ends at once.
 
 A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
 there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
@@ -80,12 +80,15 @@ Example:
     apps:
       - app_id: APP_ID
         app_certificate_file: certificate
-  refresh_secret_file: refresh     # lets clients reconnect after a restart
+  refresh_secret_file: refresh     # with public keys: lets clients come back after a restart
   revocations: revoked.yaml
   prometheus:                      # figures at /metrics, at the address of HTTP
     port: 6789
     username: monitor
     password: PASSWORD
+  room:
+    auto_create: false             # only back ends make rooms; true if nothing is said
+    max_participants: 50           # of a room that says nothing else
   node_selector:
     cpu_load_limit: 0.9            # joins are refused while the media workers are busier
 
@@ -180,6 +183,7 @@ impl Written {
             refresh,
             revocations,
             busy_max,
+            rooms,
             metrics,
             holds_secret,
             mut warnings,
@@ -234,10 +238,13 @@ impl Written {
             busy_max: busy_max.unwrap_or(BUSY_MAX),
             addresses_of,
             limits: Limits::STANDARD,
+            rooms: as_served(rooms),
             metrics: metrics.map(|metrics| MetricsAt {
                 address: SocketAddr::new(metrics_ip, metrics.port),
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
+            // Rooms that joins do not make are not there in the next process: nobody could come back to them.
+            next: if rooms.are_made_by_joins { Next::Process } else { Next::Nobody },
         };
         let exposed = opener.exposed;
         Ok(Self { path, fallback, warnings, exposed, config, source, certificate, revocations })
@@ -251,6 +258,17 @@ impl Written {
         let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
         self.config.tls = Some(opened.shown()?);
         Ok(Some(opened))
+    }
+}
+
+/// What the settings say of rooms, and for the rest what a server has of which nothing is said.
+fn as_served(said: settings::Rooms) -> Rooms {
+    let participants_max = said.participants_max.and_then(|most| usize::try_from(most).ok());
+    Rooms {
+        are_made_by_joins: said.are_made_by_joins,
+        participants_max,
+        empty: said.empty.unwrap_or(Rooms::STANDARD.empty),
+        departure: said.departure.unwrap_or(Rooms::STANDARD.departure),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Source: the paths are those of OpenSSL as Debian, Fedora, Alpine and openSUSE build it.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::{Failure, files};
 
@@ -68,10 +69,25 @@ impl Trust {
     ) -> Result<TlsStream<TcpStream>, Failure> {
         let name = ServerName::try_from(host.to_owned())?;
         let greeted = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await;
-        greeted.map_err(|error| {
-            format!("no TLS with {host}: {error}; {} names an authority of your own", self.option)
-                .into()
-        })
+        greeted.map_err(|error| self.failure(host, &error).into())
+    }
+
+    /// Why there is no TLS, in words of whoever asked.
+    fn failure(&self, host: &str, error: &io::Error) -> String {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match cause {
+            // What came is no record of TLS, as an answer of HTTP is none.
+            Some(rustls::Error::InvalidMessage(_)) => {
+                format!("no TLS with {host}: the server there does not speak TLS")
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                format!(
+                    "no TLS with {host}: {error}; {} names an authority of your own",
+                    self.option
+                )
+            }
+            Some(_) | None => format!("no TLS with {host}: {error}"),
+        }
     }
 }
 

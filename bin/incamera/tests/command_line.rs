@@ -92,6 +92,94 @@ fn dev_takes_the_tokens_that_create_makes_and_ends_in_order() {
     assert_eq!(dev.ended().code(), Some(0));
 }
 
+/// The fields behind the `#` of a link to this page.
+fn fields<'a>(link: &'a str, page: &str) -> Vec<(&'a str, &'a str)> {
+    let (before, kept) = link.trim().split_once('#').unwrap();
+    assert_eq!(before, page);
+    kept.split('&').map(|field| field.split_once('=').unwrap()).collect()
+}
+
+#[test]
+fn dev_prints_links_that_let_in_and_share_a_channel_key() {
+    let mut process = Command::new(BINARY)
+        .args(DEV)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut banner = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let http = banner.find_map(|line| Some(line.split_once("ws://")?.1.to_owned())).unwrap();
+    let dev = Dev { process, http: http.parse().unwrap() };
+    let links: Vec<String> = banner
+        .take_while(|line| !line.starts_with("Ctrl-C"))
+        .filter_map(|line| line.split_once(":  http").map(|(_, link)| format!("http{link}")))
+        .collect();
+    assert_eq!(links.len(), 2);
+    let mut channel_keys = Vec::new();
+    for link in &links {
+        let [("token", token), ("key", key)] = fields(link, &format!("http://{http}/call"))[..]
+        else {
+            panic!("other fields");
+        };
+        assert!(dev.ask(&format!("/rtc/v1/validate?access_token={token}")).ends_with("success"));
+        channel_keys.push(key);
+    }
+    assert!(channel_keys[0].len() == 64 && channel_keys[0] == channel_keys[1]);
+}
+
+#[test]
+fn create_prints_links_of_people_who_share_a_channel_key() {
+    let folder = std::env::temp_dir().join(format!("incamera-link-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("room.key");
+    let link = |more: &[&str]| {
+        let words = "token create --api-key devkey --api-secret secret --join --room a --identity b \
+                     --link https://calls.example.org";
+        let words: Vec<&str> = words.split_whitespace().chain(more.iter().copied()).collect();
+        let output = incamera(&words);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "nobody is warned of the pair that everybody knows");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let key_of = |link: &str| {
+        let all = fields(link, "https://calls.example.org/call");
+        assert!(matches!(all[..], [("token", _), ("key", _)]));
+        all[1].1.to_owned()
+    };
+    let kept = ["--channel-key-file", file.to_str().unwrap()];
+    let [one, same, other] = [link(&kept), link(&kept), link(&[])].map(|link| key_of(&link));
+    assert_eq!(one, same);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim_end(), one);
+    assert_ne!(one, other);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_guessable_secret_is_named_as_such_unless_it_is_the_one_of_development() {
+    let said = |key: &str, secret: &str| {
+        let output = incamera(&["token", "create", "--api-key", key, "--api-secret", secret]);
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said("devkey", "secret"), "");
+    for (key, secret) in [("devkey", "hushhush"), ("mine", "secret")] {
+        assert!(said(key, secret).contains("can be guessed"));
+    }
+}
+
+#[test]
+fn keygen_overwrites_nothing_and_says_so() {
+    let folder = std::env::temp_dir().join(format!("incamera-again-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("shared.yaml"), "mine").unwrap();
+    let refused = incamera(&["token", "keygen", "--out", folder.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("shared.yaml is there already; nothing was overwritten"), "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let mut dev = Dev::start();
@@ -238,7 +326,7 @@ fn a_room_command_says_what_the_server_says_or_that_there_is_none() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (url, reason) in [
         (format!("http://{nobody}"), format!("cannot reach {nobody}: ")),
-        (format!("https://{}", dev.http), "no TLS with 127.0.0.1: ".to_owned()),
+        (format!("https://{}", dev.http), "the server there does not speak TLS".to_owned()),
         ("ftp://127.0.0.1".to_owned(), "a server's address is wanted".to_owned()),
     ] {
         let words =

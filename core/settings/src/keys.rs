@@ -27,6 +27,46 @@ pub(crate) fn key_file(
     Ok(all.into_iter().map(|(_, project)| (node.line, project)).collect())
 }
 
+/// The secret of the key `name` in a file that somebody signs with: the secret alone on a line, or a file as `key_file`
+/// names it, of which other keys are nobody's concern here.
+///
+/// # Errors
+/// There is no such key, it has no secret, or the file is something else, in which a secret would be taken for what it
+/// is not: a token that is signed with a whole line of a key file is worth nothing anywhere.
+pub fn secret_of(text: &str, name: &str) -> Result<Zeroizing<String>, Fault> {
+    const WANTED: &str =
+        "a secret alone on a line is wanted here, or a key file with lines as `NAME: SECRET`";
+    let alone = text.trim_end_matches(['\r', '\n']);
+    let is_one_line = !alone.contains(['\r', '\n']);
+    let map = match yaml::read(text, SETTINGS_MAX) {
+        Ok(node) if node.is_map() => node.map()?,
+        // What is no YAML, as it begins with a percent sign, may be a secret; what is a key file but for a blank is
+        // none.
+        Ok(_) | Err(_) => {
+            let is_pair = alone.contains(": ")
+                || alone.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
+            if alone.is_empty() || !is_one_line || pem::is_pem(alone) || is_pair {
+                return Err(Fault::new(1, WANTED));
+            }
+            return Ok(Zeroizing::new(alone.to_owned()));
+        }
+    };
+    let line = map.line;
+    let Some(entry) = map.rest().into_iter().find(|entry| entry.name == name) else {
+        return Err(Fault::new(line, "the file has keys, and none of the name that is to sign"));
+    };
+    if entry.node.is_map() {
+        let reason = "this key has no secret: give its private key instead";
+        return Err(Fault::new(entry.line, reason));
+    }
+    let secret = entry.node.text()?;
+    if secret.is_empty() {
+        Err(Fault::new(entry.line, WANTED))
+    } else {
+        Ok(Zeroizing::new(secret.to_owned()))
+    }
+}
+
 fn key(entry: Entry, read: &mut ReadFile<'_>) -> Result<(usize, Project), Fault> {
     let Entry { line, name, node } = entry;
     // Without the name, which is the secret of whoever has written them the wrong way round.
@@ -119,5 +159,56 @@ fn text_or_file(
         Ok(Zeroizing::new(text.to_owned()))
     } else {
         open(node, Holds::NoSecret, read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn who_signs_may_give_a_secret_or_a_key_file() {
+        for text in [
+            SECRET.to_owned(),
+            format!("{SECRET}\n"),
+            format!("{SECRET}\r\n"),
+            format!("mine: {SECRET}\n"),
+            format!("# Of LiveKit's.\nother: {{public_key: public.pem}}\nmine: '{SECRET}'\n"),
+            format!("{{mine: {SECRET}}}"),
+        ] {
+            let found = secret_of(&text, "mine").map(|secret| secret.as_str().to_owned());
+            assert_eq!(found.as_deref(), Ok(SECRET), "{text}");
+        }
+        for odd in ["%a&b*c", "@0", "a:b", "-", "[a", "mine", "YWJj=="] {
+            assert_eq!(secret_of(odd, "mine").unwrap().as_str(), odd);
+        }
+    }
+
+    #[test]
+    fn what_holds_no_secret_of_that_name_is_refused_in_words_that_repeat_nothing() {
+        for (text, line, reason) in [
+            (format!("theirs: {SECRET}"), 1, "none of the name that is to sign"),
+            (format!("theirs: {SECRET}\nmine:\n  jwks: a.json"), 2, "has no secret"),
+            (format!("mine:{SECRET}"), 1, "a secret alone on a line"),
+            (format!("theirs: '{SECRET}"), 1, "a secret alone on a line"),
+            (format!("{SECRET}\n{SECRET}\n"), 1, "a secret alone on a line"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_owned(),
+                1,
+                "alone on a line",
+            ),
+            ("{\"keys\": []}".to_owned(), 1, "none of the name"),
+            ("mine: ''".to_owned(), 1, "alone on a line"),
+            ("mine: [a]".to_owned(), 1, "text"),
+            (String::new(), 1, "alone on a line"),
+            ("\n".to_owned(), 1, "alone on a line"),
+        ] {
+            let fault = secret_of(&text, "mine").unwrap_err();
+            assert!(fault.reason.contains(reason), "{text}: {fault}");
+            assert_eq!(fault.line, line, "{text}");
+            assert!(!fault.reason.contains(SECRET) && !fault.reason.contains("theirs"), "{fault}");
+        }
     }
 }

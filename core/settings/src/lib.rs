@@ -18,13 +18,16 @@ mod load;
 mod metrics;
 pub mod renewal;
 mod revocations;
+mod rooms;
 mod server;
 mod standing;
 mod yaml;
 
 pub use acme::Acme;
+pub use keys::secret_of;
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
+pub use rooms::Rooms;
 pub use server::{CertificateFiles, NamedFile, Settings, Tls, read_settings};
 pub use standing::{Heard, Standing};
 

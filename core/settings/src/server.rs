@@ -17,7 +17,7 @@ use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
 use crate::yaml::{self, Map, Node};
-use crate::{Fault, Holds, Metrics, ReadFile, keys, known, load, metrics};
+use crate::{Fault, Holds, Metrics, ReadFile, Rooms, keys, known, load, metrics, rooms};
 
 /// LiveKit's ports.
 const HTTP_PORT: u16 = 7880;
@@ -45,7 +45,15 @@ const INERT: &[&str] = &[
     "psrpc",
     "redis",
     "region",
-    "room",
+    "room.create_room_attempts",
+    "room.create_room_enabled",
+    "room.create_room_timeout",
+    "room.enable_remote_unmute",
+    "room.enabled_codecs",
+    "room.playout_delay",
+    "room.room_configurations",
+    "room.sync_streams",
+    "room.user_data_timeout",
     "rtc.allow_pause",
     "rtc.allow_tcp_fallback",
     "rtc.allow_udp_unstable_fallback",
@@ -95,6 +103,8 @@ pub struct Settings {
     pub revocations: Option<NamedFile>,
     /// Of its time that a media worker may be busy and still take newcomers, if that is said.
     pub busy_max: Option<Share>,
+    /// What rooms are like that nobody has said anything else of.
+    pub rooms: Rooms,
     /// Where the node's figures are served, if anywhere.
     pub metrics: Option<Metrics>,
     /// Whether there is a secret in the file itself.
@@ -168,6 +178,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local, &mut cautions)?;
 
     let (busy_max, selector) = load::busy_max(&mut map)?;
+    let (rooms, room) = rooms::rooms(&mut map)?;
     let metrics = metrics::metrics(&mut map, &http.0, tcp_port, &mut cautions)?;
     holds_secret |= metrics.as_ref().is_some_and(|metrics| metrics.login.is_some());
     if let Some(Tls::Acme(acme)) = &tls {
@@ -182,6 +193,9 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     if let Some(selector) = selector {
         warnings.extend(self::warnings("node_selector.", selector));
     }
+    if let Some(room) = room {
+        warnings.extend(self::warnings("room.", room));
+    }
     warnings.sort_by_key(|fault| fault.line);
     Ok(Settings {
         http: http.0,
@@ -192,6 +206,7 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
         refresh,
         revocations,
         busy_max,
+        rooms,
         metrics,
         holds_secret,
         warnings,

@@ -1,7 +1,6 @@
 //! The keys that tokens are signed with.
 //!
-//! Owns: projects, each with keys that are bound to one algorithm each; the server's own key for refresh
-//! tokens.
+//! Owns: projects, each with keys that are bound to one algorithm each; the keys of refresh tokens.
 //! Guarantees: a key verifies under its own algorithm alone; secrets are overwritten when dropped and
 //! cannot be printed; no project can pass for the server or for another project.
 //! Not here: where secrets are kept (`bin/incamera`), tokens (`token`).
@@ -30,6 +29,8 @@ use crate::rinse;
 pub const RESERVED_PREFIX: &str = "incamera:";
 /// The issuer of refresh tokens.
 pub(crate) const REFRESH_ISSUER: &str = "incamera:refresh";
+/// What a project's secret signs to become its key of refresh tokens. No token is like it: those have no blank.
+const REFRESH_LABEL: &[u8] = b"incamera refresh key 1\0";
 
 /// What a project is called: an API key, or an app's id. It is the issuer of the project's tokens.
 pub type ProjectName = AccountData<Box<str>>;
@@ -111,6 +112,13 @@ pub(crate) struct Secret(Zeroizing<Box<[u8]>>);
 impl Secret {
     fn new(secret: &[u8]) -> Self {
         Self(Zeroizing::new(secret.into()))
+    }
+
+    /// The key of refresh tokens that follows from this secret and a project's name: who has the secret could mint that
+    /// project's tokens anyway, and learns no other project's.
+    fn refresh(&self, name: &str) -> Self {
+        let parts = [REFRESH_LABEL, name.as_bytes()];
+        Self::new(rinse::sign(&self.key(), &parts).as_ref())
     }
 
     fn key(&self) -> hmac::Key {
@@ -261,18 +269,24 @@ impl From<ProjectKey> for Project {
     }
 }
 
-/// The server's own key. Its tokens are good on every server that shares it.
+/// The server's own key, of the tokens that clients come back with.
 #[derive(Clone)]
-pub struct RefreshKey(Secret);
+pub struct RefreshKey {
+    secret: Secret,
+    /// Whether it outlasts the process, and so signs for everybody. If it does not, it signs for those alone who have
+    /// no secret here that another key could follow from.
+    is_lasting: bool,
+}
 
 impl RefreshKey {
-    /// From 32 random bytes.
+    /// From 32 random bytes: ends with the process.
     #[must_use]
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self(Secret::new(secret))
+        Self { secret: Secret::new(secret), is_lasting: false }
     }
 
-    /// From a secret that outlasts the process, or that several servers share.
+    /// From a secret that outlasts the process, or that several servers share. Its tokens are good on every server
+    /// that has it.
     ///
     /// # Errors
     /// [`KeyError::SecretShort`].
@@ -280,7 +294,7 @@ impl RefreshKey {
         if secret.len() < SECRET_LEN_MIN {
             return Err(KeyError::SecretShort);
         }
-        Ok(Self(Secret::new(secret)))
+        Ok(Self { secret: Secret::new(secret), is_lasting: true })
     }
 }
 
@@ -295,6 +309,8 @@ impl fmt::Debug for RefreshKey {
 pub struct ProjectKeys {
     projects: BTreeMap<ProjectName, Project>,
     refresh: RefreshKey,
+    /// The keys of refresh tokens that follow from projects' secrets, unless `refresh` signs for all.
+    derived: BTreeMap<ProjectName, RefreshKey>,
 }
 
 impl ProjectKeys {
@@ -312,7 +328,23 @@ impl ProjectKeys {
                 return Err(KeyError::NameTaken);
             }
         }
-        Ok(Self { projects, refresh })
+        let derived = projects.values().filter(|_| !refresh.is_lasting).filter_map(|project| {
+            let secret = match project {
+                Project::Shared(key) => &key.secret,
+                Project::App(app) => &app.certificate,
+                Project::Public(_) => return None,
+            };
+            let secret = secret.refresh(project.name().expose());
+            Some((project.name().clone(), RefreshKey { secret, is_lasting: true }))
+        });
+        let derived = derived.collect();
+        Ok(Self { projects, refresh, derived })
+    }
+
+    /// Whether a server that is started anew with the same settings takes the refresh tokens of a project's people.
+    #[must_use]
+    pub fn outlasts_process(&self, name: &str) -> bool {
+        self.refresh_of(name).is_some_and(|key| key.is_lasting)
     }
 
     /// The project of that name.
@@ -328,11 +360,8 @@ impl ProjectKeys {
         }
     }
 
-    /// What verifies the JSON Web Tokens of `issuer`, the server's own included, that name the key `kid`.
+    /// What verifies the JSON Web Tokens of `issuer` that name the key `kid`.
     pub(crate) fn verifier(&self, issuer: &str, kid: Option<&str>) -> Option<Verifier<'_>> {
-        if issuer == REFRESH_ISSUER {
-            return Some(Verifier::Shared(&self.refresh.0));
-        }
         match self.projects.get(issuer)? {
             Project::Shared(key) => Some(Verifier::Shared(&key.secret)),
             Project::Public(project) => project.keys.find(kid).map(Verifier::Public),
@@ -340,8 +369,19 @@ impl ProjectKeys {
         }
     }
 
-    pub(crate) fn sign_refresh(&self, message: &[u8]) -> Vec<u8> {
-        self.refresh.0.sign(message)
+    /// What verifies the refresh tokens of the people of the project `name`.
+    pub(crate) fn refresh_verifier(&self, name: &str) -> Option<Verifier<'_>> {
+        self.refresh_of(name).map(|key| Verifier::Shared(&key.secret))
+    }
+
+    /// Signs a refresh token for somebody of the project `name`, if that is still here.
+    pub(crate) fn sign_refresh(&self, name: &str, message: &[u8]) -> Option<Vec<u8>> {
+        self.refresh_of(name).map(|key| key.secret.sign(message))
+    }
+
+    fn refresh_of(&self, name: &str) -> Option<&RefreshKey> {
+        self.projects.get(name)?;
+        Some(self.derived.get(name).unwrap_or(&self.refresh))
     }
 }
 

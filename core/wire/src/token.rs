@@ -184,10 +184,17 @@ struct Header {
     crit: Option<serde::de::IgnoredAny>,
 }
 
-/// The one claim that is read before the signature is checked.
+/// The claims that say which key a token is signed with, and are read before the signature is checked.
 #[derive(Deserialize)]
 struct Issuer {
     iss: Option<String>,
+    incamera: Option<OriginIssuer>,
+}
+
+/// Whose people a refresh token is for: each project has a key of its own for them.
+#[derive(Deserialize)]
+struct OriginIssuer {
+    issuer: Box<str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -239,9 +246,14 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
     let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let header: Header = parse(&decode(header)?)?;
     let payload = decode(payload)?;
-    let issuer = parse::<Issuer>(&payload)?.iss.ok_or(TokenError::NoIssuer)?;
+    let Issuer { iss, incamera } = parse(&payload)?;
+    let issuer = iss.ok_or(TokenError::NoIssuer)?;
 
-    let verifier = keys.verifier(&issuer, header.kid.as_deref());
+    let verifier = if issuer == REFRESH_ISSUER {
+        keys.refresh_verifier(&incamera.ok_or(TokenError::Malformed)?.issuer)
+    } else {
+        keys.verifier(&issuer, header.kid.as_deref())
+    };
     let verifier = verifier.ok_or(TokenError::UnknownKey)?;
     if header.alg != verifier.algorithm().name() {
         return Err(TokenError::WrongAlgorithm);
@@ -254,12 +266,11 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
     }
 
     let payload: Payload = parse(&payload)?;
-    believe(keys, payload, &issuer, signed, now)
+    believe(payload, &issuer, signed, now)
 }
 
 /// Judges what is signed: dates, and for a refresh token its origin.
 fn believe(
-    keys: &ProjectKeys,
     payload: Payload,
     issuer: &str,
     signed: &str,
@@ -278,7 +289,6 @@ fn believe(
     let mut ends = Ends::default();
     let (kind, issuer, id) = if issuer == REFRESH_ISSUER {
         let origin = payload.incamera.ok_or(TokenError::Malformed)?;
-        keys.project(&origin.issuer).ok_or(TokenError::UnknownKey)?;
         ends = origin.ends;
         if ends.join.is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
@@ -353,8 +363,8 @@ pub fn mint_with(
 
 /// Mints a refresh token: the same claims, the same id, the same end.
 ///
-/// None if it would be longer than a token may be, which takes an original of nearly that length; its
-/// holder then goes on using the original.
+/// None if its project is gone, or if it would be longer than a token may be, which takes an original of nearly that
+/// length; its holder then goes on using the original.
 #[must_use]
 pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
     let origin = Origin {
@@ -363,7 +373,7 @@ pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String>
         ends: token.ends,
     };
     let signed = signed(Algorithm::Hs256, None, REFRESH_ISSUER, &token.claims, Some(origin));
-    let signature = keys.sign_refresh(signed.as_bytes());
+    let signature = keys.sign_refresh(token.issuer.expose(), signed.as_bytes())?;
     let text = seal(signed, &signature);
     (text.len() <= TOKEN_MAX).then_some(text)
 }

@@ -47,8 +47,45 @@ pub struct Config {
     pub addresses_of: AddressesOf,
     /// What clients may cost.
     pub limits: Limits,
+    /// What rooms are like that nobody has said anything else of.
+    pub rooms: Rooms,
     /// Where the node's figures are served, if anywhere.
     pub metrics: Option<MetricsAt>,
+    /// Who is here once this server has stopped.
+    pub next: Next,
+}
+
+/// What rooms are like that nobody has said anything else of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rooms {
+    /// Whether a join makes a room that is not there.
+    pub are_made_by_joins: bool,
+    /// Participants in a room, if they are to be fewer than [`Limits::room_participants`].
+    pub participants_max: Option<usize>,
+    /// How long a room waits for its first participant.
+    pub empty: Duration,
+    /// How long it outlives its last one.
+    pub departure: Duration,
+}
+
+impl Rooms {
+    /// Those of a server of which nothing is said.
+    pub const STANDARD: Self = Self {
+        are_made_by_joins: true,
+        participants_max: None,
+        empty: limits::EMPTY_TIME,
+        departure: limits::DEPARTURE_TIME,
+    };
+}
+
+/// Who is where a server was that has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another process with the same settings, soon: clients are told to come back to it, if their tokens are good
+    /// there.
+    Process,
+    /// Nobody: clients are told to leave for good.
+    Nobody,
 }
 
 /// Where the node's figures are served, and to whom.
@@ -202,7 +239,9 @@ mod tests {
             busy_max: Share::ALL,
             addresses_of: AddressesOf::Clients,
             limits: Limits::STANDARD,
+            rooms: Rooms::STANDARD,
             metrics: None,
+            next: Next::Nobody,
         }
     }
 

@@ -48,6 +48,7 @@ use wire::sdp::Candidate;
 
 use crate::answers::{Answers, RoomAnswers};
 use crate::budget::{Budget, Rate};
+use crate::config::Next;
 use crate::limits::{HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
 use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
@@ -83,6 +84,10 @@ pub struct HubConfig {
     pub door: Arc<Door>,
     /// Of the certificate that all peers of this process have.
     pub fingerprint: Fingerprint,
+    /// Who is here once this has stopped.
+    pub next: Next,
+    /// Whether a join makes a room that is not there.
+    pub are_rooms_made_by_joins: bool,
     /// The instant of `Timestamp::ZERO`.
     pub origin: Instant,
 }

@@ -28,7 +28,7 @@ use crate::challenge;
 use crate::config::{Config, ConfigError, MetricsAt};
 use crate::http::Front;
 use crate::hub::{self, HubConfig};
-use crate::limits::{DEPARTURE_TIME, EMPTY_TIME, HUB_INBOX_MAX, JOIN_TIME_MAX};
+use crate::limits::{HUB_INBOX_MAX, JOIN_TIME_MAX};
 use crate::listener::{self, Phase};
 use crate::memory;
 use crate::metrics::Metrics;
@@ -170,6 +170,8 @@ impl Server {
             candidates: candidates(&config.advertised, port, tcp_port),
             door: Arc::clone(&door),
             fingerprint: factory.fingerprint().clone(),
+            next: config.next,
+            are_rooms_made_by_joins: config.rooms.are_made_by_joins,
             origin,
         };
         let senders = Arc::clone(&workers);
@@ -433,9 +435,10 @@ fn control(config: &Config) -> control::Config {
         busy_max: config.busy_max,
         participants_max: config.limits.participants,
         room_participants_max: config.limits.room_participants,
+        room_participants: config.rooms.participants_max.unwrap_or(usize::MAX),
         join_within: JOIN_TIME_MAX,
-        empty: EMPTY_TIME,
-        departure: DEPARTURE_TIME,
+        empty: config.rooms.empty,
+        departure: config.rooms.departure,
     }
 }
 

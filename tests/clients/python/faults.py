@@ -41,7 +41,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="incamera-faults-"))
 GROWTH_KIB_MAX = 4096
 #: The policy's ten seconds, and the scanner's own time.
 FORGOTTEN_S = 10.0
-#: After kill -9, of which a second is for the restart.
+#: After the end of a server, of which a second is for the restart.
 BACK_WITHIN_S = 10.0
 #: Of fcntl(2): how much a pipe holds.
 F_SETPIPE_SZ = 1031
@@ -52,11 +52,9 @@ FILES = 72
 def settings() -> str:
     path = FOLDER / "server.yaml"
     if not path.exists():
-        (FOLDER / "refresh").touch(0o600)
-        (FOLDER / "refresh").write_text(secrets.token_urlsafe(32))
         path.write_text(
             f"port: {HTTP_PORT}\nrtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\n"
-            f"keys: {{clinic7: {API_SECRET}}}\nrefresh_secret_file: refresh\n"
+            f"keys: {{clinic7: {API_SECRET}}}\n"
         )
     return str(path)
 
@@ -146,17 +144,31 @@ async def stopped_and_woken() -> None:
 
 
 async def killed_and_started_again() -> None:
+    await started_again_after("kill -9", signal.SIGKILL)
+
+
+async def stopped_and_started_again() -> None:
+    """As an upgrade does it."""
+    await started_again_after("SIGTERM", signal.SIGTERM)
+
+
+async def started_again_after(what: str, by: signal.Signals) -> None:
     server = serve()
     call = await Call().begin()
-    server.process.kill()
-    server.process.wait()
-    killed = time.monotonic()
+    asked = time.monotonic()
+    server.process.send_signal(by)
+    code = await asyncio.to_thread(server.process.wait, 10)
+    ended = time.monotonic()
+    check(code == (0 if by == signal.SIGTERM else -by), f"{what} ends it within {ended - asked:.1f} s")
     await asyncio.sleep(1)
     with serve() as server:
         await until("both are back", 40, lambda: sorted(set(call.back)) == ["ada", "ben"])
-        took = time.monotonic() - killed
-        measured(took <= BACK_WITHIN_S and not call.gone, f"{took:.1f} s after kill -9, one of them for the restart, both are back by themselves")
-        await call.goes_on("after kill -9")
+        took = time.monotonic() - asked
+        measured(
+            took <= BACK_WITHIN_S and not call.gone,
+            f"{took:.1f} s after {what}, one of them for the restart, both are back by themselves",
+        )
+        await call.goes_on(f"after {what}")
         check(server.says("participant joined", 2), "as newcomers, whom the restarted server had never seen")
         await call.end()
 
@@ -315,7 +327,7 @@ async def act() -> None:
     mark_sensitive(API_SECRET)
     try:
         for fault in (
-            stopped_and_woken, killed_and_started_again, the_disk_is_full, nobody_reads_the_log,
+            stopped_and_woken, killed_and_started_again, stopped_and_started_again, the_disk_is_full, nobody_reads_the_log,
             the_clock_is_set, no_descriptor_is_left,
         ):  # fmt: skip
             began = time.monotonic()

@@ -17,7 +17,7 @@ export const API_KEY = process.env.INCAMERA_KEY ?? 'devkey'
 export const API_SECRET = process.env.INCAMERA_SECRET ?? 'secret'
 
 /** The background-networking flags keep Chromium from looking up hosts that it cannot reach. */
-const FLAGS = [
+export const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',

@@ -1,5 +1,5 @@
 /** A new key reaches everybody, media goes on without a gap, and the old link opens nothing more. */
-import { check, freshKey, freshRoom, scenario, sleep, until } from './driver.mjs'
+import { check, freshKey, freshRoom, markSensitive, scenario, sleep, until } from './driver.mjs'
 
 /** After the change of the key: the old one is good for 10 s. */
 const OLD_WATCHED_MS = 13_000
@@ -50,6 +50,7 @@ await scenario('rotate_key', async (open) => {
     `both show the same new safety number ${numbers[0]}`,
   )
   await ben.page.keyboard.press('Escape')
+  await copiesKeys(ada)
 
   await old.join()
   const opened = ada.page.evaluate(lastOpened, ['old', 'camera', OLD_WATCHED_MS])
@@ -89,6 +90,24 @@ await scenario('rotate_key', async (open) => {
   })
   check((await ben.facts()).epoch === 1, 'a reload keeps the new key')
 })
+
+/** One for newcomers; and one that never came through the call, for those who stay when somebody is to be shut out. */
+async function copiesKeys(person) {
+  await person.page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+  const copied = []
+  for (const name of ['Copy the key', 'Copy a key that nobody has', 'Copy a key that nobody has']) {
+    await person.press(name)
+    await person.page.getByText('Copied.').waitFor()
+    copied.push(new URLSearchParams(await person.page.evaluate(() => navigator.clipboard.readText())))
+  }
+  const keys = copied.map((fields) => fields.get('key'))
+  for (const key of keys) markSensitive(key)
+  const long = keys.every((key) => /^[\w-]{43}$/.test(key))
+  check(
+    long && new Set(keys).size === 3 && copied[0].get('epoch') === '1' && !copied[1].has('epoch'),
+    'the key can be copied, and so can others that are new each time and no part of the call',
+  )
+}
 
 /** In the page: until `untilMs` after its key changed, when the last frame of somebody's was decoded. */
 async function lastOpened([identity, source, untilMs]) {

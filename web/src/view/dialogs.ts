@@ -56,7 +56,11 @@ export class EncryptionDialog {
         this.#rotate,
         element(
           'button',
-          { class: 'secondary', type: 'button', click: () => void this.#copy() },
+          {
+            class: 'secondary',
+            type: 'button',
+            click: () => void this.#copy(this.#call.invitationTail()),
+          },
           'Copy the key',
         ),
       ),
@@ -64,7 +68,25 @@ export class EncryptionDialog {
       element(
         'p',
         { class: 'muted small' },
-        'A new random key is sent to everybody here, sealed with the old one. Links handed out before no longer open what is said after it.',
+        'A new random key is sent to everybody here, sealed with the old one. Who comes later with a link of before cannot open what is said from then on. Who has the old key and has recorded the change can: it shuts nobody out who was here.',
+      ),
+      element(
+        'p',
+        { class: 'muted small' },
+        'To shut somebody out, have them removed, and go on under a key that never came through this call: all who stay leave, and come in again by new links.',
+      ),
+      element(
+        'div',
+        { class: 'actions' },
+        element(
+          'button',
+          {
+            class: 'secondary',
+            type: 'button',
+            click: () => void this.#copy(this.#call.strangeTail()),
+          },
+          'Copy a key that nobody has',
+        ),
       ),
     )
   }
@@ -95,9 +117,9 @@ export class EncryptionDialog {
     this.show()
   }
 
-  async #copy(): Promise<void> {
+  async #copy(tail: string): Promise<void> {
     try {
-      await navigator.clipboard.writeText(this.#call.invitationTail())
+      await navigator.clipboard.writeText(tail)
       setText(
         this.#copied,
         'Copied. Put it behind the # of a link with a token, and send it over a channel you trust.',

@@ -1,6 +1,6 @@
 /** A page that says one thing: no link, could not join, left, removed. */
 import { element } from '../dom.ts'
-import type { Notice } from '../words.ts'
+import { isThisMachine, type Notice } from '../words.ts'
 import { brand } from './brand.ts'
 
 export interface NoticeAction {
@@ -39,12 +39,17 @@ export function howToGetALink(): HTMLElement {
       {},
       'Whoever invites you sends a link. It carries your ticket and the key of the room behind a #, which browsers never send to a server.',
     ),
-    element(
-      'p',
-      {},
-      'Running Incamera on this machine? ',
-      element('code', {}, 'cargo xtask demo'),
-      ' prints two links that are ready to open.',
-    ),
+    isThisMachine(location.hostname) &&
+      element(
+        'p',
+        {},
+        'Running Incamera on this machine? ',
+        element('code', {}, 'incamera dev'),
+        ' and ',
+        element('code', {}, 'cargo xtask demo'),
+        ' print two links that are ready to open; ',
+        element('code', {}, 'incamera token create --link'),
+        ' makes more.',
+      ),
   )
 }

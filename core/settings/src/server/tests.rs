@@ -1,6 +1,7 @@
 //! Tests of `server` and `keys`: what starts us, what is named, and what is refused where.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::AccountData;
 use zeroize::Zeroizing;
@@ -160,6 +161,41 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
         "this key is not known here: `port`, `username`, `password` are",
     );
     check("prometheus: {port: 6789}\nprometheus_port: 6789", "not both");
+}
+
+#[test]
+fn rooms_are_as_a_livekit_file_says() {
+    let taken = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
+    let nothing =
+        Rooms { are_made_by_joins: true, participants_max: None, empty: None, departure: None };
+    assert_eq!(taken("").unwrap().rooms, nothing);
+    let zeros = "room: {max_participants: 0, empty_timeout: 0, departure_timeout: 0}";
+    assert_eq!(taken(zeros).unwrap().rooms, nothing);
+    let text = "room:\n  auto_create: false\n  max_participants: 12\n  empty_timeout: 600\n  \
+                departure_timeout: 30\n  enabled_codecs: [{mime: audio/opus}]\n  maxx: 1";
+    let said = taken(text).unwrap();
+    let expect = Rooms {
+        are_made_by_joins: false,
+        participants_max: Some(12),
+        empty: Some(Duration::from_secs(600)),
+        departure: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(said.rooms, expect);
+    let warned: Vec<String> = said.warnings.iter().map(ToString::to_string).collect();
+    let expect = [
+        "line 7: `room.enabled_codecs` has no effect here",
+        "line 8: this key is not known, and has no effect",
+    ];
+    assert_eq!(warned, expect);
+    for (wrong, reason) in [
+        ("room: {auto_create: no way}", "true or false"),
+        ("room: {max_participants: -1}", "a number of people"),
+        ("room: {empty_timeout: 5m}", "a number of seconds"),
+        ("room: all", "a map"),
+    ] {
+        let fault = taken(wrong).unwrap_err();
+        assert!(fault.line == 2 && fault.reason.contains(reason), "{wrong}: {fault}");
+    }
 }
 
 #[test]

@@ -60,8 +60,10 @@ pub struct Config {
     pub busy_max: Share,
     /// Participants on this node.
     pub participants_max: usize,
-    /// Participants in a room that says nothing else.
+    /// Participants in a room.
     pub room_participants_max: usize,
+    /// Participants in a room that says nothing else: no more than that.
+    pub room_participants: usize,
     /// From joining to active.
     pub join_within: Duration,
     /// How long a room that says nothing else waits for its first participant.

@@ -107,7 +107,7 @@ impl Control {
             sid: RoomSid::from_entropy(self.entropy.sid()),
             name,
             participants: BTreeMap::new(),
-            participants_max: self.config.room_participants_max,
+            participants_max: self.config.room_participants.min(self.config.room_participants_max),
             metadata: RoomMetadata::default(),
             empty: self.config.empty,
             departure: self.config.departure,

@@ -21,6 +21,7 @@ fn config() -> Config {
         busy_max: Share::from_permille(900),
         participants_max: 1000,
         room_participants_max: 500,
+        room_participants: usize::MAX,
         join_within: Duration::from_secs(60),
         empty: Duration::from_secs(300),
         departure: Duration::from_secs(20),

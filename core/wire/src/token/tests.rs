@@ -273,8 +273,82 @@ fn refresh_tokens_die_with_the_key_of_their_original() {
     let token = mint_refresh(&keys, &original).unwrap();
     let without = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
     assert_eq!(verify(&without, &token, NOW).unwrap_err(), TokenError::UnknownKey);
-    let elsewhere = ProjectKeys::new(RefreshKey::new(&[8; 32]), [key().into()]).unwrap();
-    assert_eq!(verify(&elsewhere, &token, NOW).unwrap_err(), TokenError::BadSignature);
+    let other = ProjectKey::hs256("project", &[9; 32]).unwrap();
+    let other = ProjectKeys::new(RefreshKey::new(&[7; 32]), [other.into()]).unwrap();
+    assert_eq!(verify(&other, &token, NOW).unwrap_err(), TokenError::BadSignature);
+    assert_eq!(mint_refresh(&without, &original), None);
+}
+
+/// A token that the server with the key `here` refreshed is shown to one with `there` and the same project.
+fn check_elsewhere(here: &RefreshKey, there: &RefreshKey, expect: Result<(), TokenError>) {
+    let here = ProjectKeys::new(here.clone(), [key().into()]).unwrap();
+    let original = verify(&here, &mint(&key(), &claims()), NOW).unwrap();
+    let token = mint_refresh(&here, &original).unwrap();
+    let there = ProjectKeys::new(there.clone(), [key().into()]).unwrap();
+    assert_eq!(verify(&there, &token, NOW).map(drop), expect);
+}
+
+#[test]
+fn refresh_tokens_of_a_project_with_a_secret_outlast_the_process() {
+    let (one, another) = (RefreshKey::new(&[7; 32]), RefreshKey::new(&[8; 32]));
+    let lasting = |byte| RefreshKey::shared(&[byte; 32]).unwrap();
+    check_elsewhere(&one, &another, Ok(()));
+    check_elsewhere(&lasting(7), &lasting(7), Ok(()));
+    for (here, there) in [(lasting(7), lasting(8)), (one, lasting(7)), (lasting(7), another)] {
+        check_elsewhere(&here, &there, Err(TokenError::BadSignature));
+    }
+}
+
+#[test]
+fn refresh_tokens_of_a_project_without_a_secret_outlast_the_process_by_a_key_that_does() {
+    let pair = KeyPair::ed25519(&random()).unwrap();
+    let project = || {
+        let keys = PublicKeys::one(*pair.public());
+        Project::Public(PublicProject::new("public", keys).unwrap())
+    };
+    let keys = |refresh| ProjectKeys::new(refresh, [project(), key().into()]).unwrap();
+    let minted = mint_with(&pair, "public", &claims(), &random()).unwrap();
+    let lasting = |byte| RefreshKey::shared(&[byte; 32]).unwrap();
+    for (here, there, lasts, expect) in [
+        (
+            RefreshKey::new(&[7; 32]),
+            RefreshKey::new(&[8; 32]),
+            false,
+            Err(TokenError::BadSignature),
+        ),
+        (lasting(7), lasting(7), true, Ok(())),
+    ] {
+        let here = keys(here);
+        assert_eq!(here.outlasts_process("public"), lasts);
+        assert!(here.outlasts_process("project"));
+        let original = verify(&here, &minted, NOW).unwrap();
+        let token = mint_refresh(&here, &original).unwrap();
+        assert!(verify(&here, &token, NOW).is_ok());
+        assert_eq!(verify(&keys(there), &token, NOW).map(drop), expect);
+    }
+    assert!(!keys(lasting(7)).outlasts_process("nobody"));
+}
+
+#[test]
+fn no_project_mints_refresh_tokens_for_another() {
+    let other = ProjectKey::hs256("other", &[9; 32]).unwrap();
+    let keys = ProjectKeys::new(RefreshKey::new(&[7; 32]), [key().into(), other.clone().into()]);
+    let keys = keys.unwrap();
+    // What the other project can make: its own key of refresh tokens, over claims about this project's people.
+    let alone = ProjectKeys::new(RefreshKey::new(&[7; 32]), [other.clone().into()]).unwrap();
+    let theirs = verify(&alone, &mint(&other, &claims()), NOW).unwrap();
+    let forged = VerifiedToken { issuer: ProjectName::new("project".into()), ..theirs.clone() };
+    let origin = |token: &VerifiedToken| Origin {
+        issuer: token.issuer.expose().clone(),
+        id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
+        ends: token.ends,
+    };
+    for (token, expect) in [(&theirs, Ok(())), (&forged, Err(TokenError::BadSignature))] {
+        let origin = Some(origin(token));
+        let signed = signed(Algorithm::Hs256, None, REFRESH_ISSUER, &token.claims, origin);
+        let signature = alone.sign_refresh("other", signed.as_bytes()).unwrap();
+        assert_eq!(verify(&keys, &seal(signed, &signature), NOW).map(drop), expect);
+    }
 }
 
 #[test]

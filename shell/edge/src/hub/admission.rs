@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::seat::{ResumeFault, Seat, Session};
 use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
+use crate::config::Next;
 use crate::limits::REFUSALS_MAX;
 use crate::log::{Kind, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
@@ -117,7 +118,7 @@ impl Hub {
             permission: translate::permission(&permission),
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
-            may_create_room: true,
+            may_create_room: self.config.are_rooms_made_by_joins,
             // Only whoever was let in has a token of ours.
             coming: match token.kind {
                 TokenKind::Original => Coming::New,
@@ -358,7 +359,7 @@ impl Hub {
     /// A resume of somebody who is not here: it must join afresh, and only a message says so.
     fn turn_away(&mut self, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
         self.metrics.resumes_unknown.count();
-        let leave = translate::leave(DepartureReason::Mismatch).map(Message::Leave);
+        let leave = translate::leave(DepartureReason::Mismatch, Next::Nobody).map(Message::Leave);
         let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
         for outgoing in goodbye.into_iter().chain([Outgoing::Close(NORMAL, "join afresh")]) {
             // The outbox is empty: there is room.
@@ -373,10 +374,7 @@ impl Hub {
             return;
         };
         let access = Arc::clone(&self.config.access.borrow());
-        // Without the key of the original, it would be refused.
-        let is_taken = access.keys.project(seat.token.issuer.expose()).is_some();
-        let fresh = wire::token::mint_refresh(&access.keys, &seat.token).filter(|_| is_taken);
-        if let Some(token) = fresh {
+        if let Some(token) = wire::token::mint_refresh(&access.keys, &seat.token) {
             self.send(peer, Message::RefreshToken(token));
         }
         self.timers.set(self.now + REFRESH_EVERY, Timer::Refresh(peer));

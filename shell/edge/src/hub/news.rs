@@ -18,6 +18,7 @@ use wire::proto::signal_response::Message;
 use super::bucket::{Debts, Names, Requests};
 use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
+use crate::config::Next;
 use crate::limits::{REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -162,7 +163,7 @@ impl Hub {
     fn see_off(&mut self, departure: Departure) {
         let peer = departure.peer;
         self.note_debts(&departure);
-        if let Some(leave) = translate::leave(departure.reason) {
+        if let Some(leave) = translate::leave(departure.reason, self.next_for(peer)) {
             self.send(peer, Message::Leave(leave));
         }
         let code = if departure.reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
@@ -179,6 +180,17 @@ impl Hub {
         if departure.visibility == Visibility::Visible {
             self.news.departed.entry(departure.room).or_default().push(departure);
         }
+    }
+
+    /// Whom a participant who is told to leave finds here.
+    fn next_for(&self, peer: PeerId) -> Next {
+        let Some(seat) = self.seats.get(&peer).filter(|_| self.is_stopping) else {
+            return Next::Nobody;
+        };
+        let claims = &seat.token.claims;
+        let is_taken =
+            self.config.access.borrow().keys.outlasts_process(seat.token.issuer.expose());
+        if is_taken && self.unix_s() < claims.expires_at { self.config.next } else { Next::Nobody }
     }
 
     /// Whoever goes and comes again may do no more than if it had stayed.

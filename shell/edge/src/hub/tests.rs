@@ -177,6 +177,7 @@ impl Node {
             busy_max: Share::from_permille(900),
             participants_max: 100,
             room_participants_max: 100,
+            room_participants: usize::MAX,
             join_within: Duration::from_secs(60),
             empty: Duration::from_secs(300),
             departure: Duration::from_secs(20),
@@ -192,6 +193,8 @@ impl Node {
             }],
             door: Arc::new(Door::new(&[1; 32])),
             fingerprint: Fingerprint { algorithm: "sha-256".into(), bytes: vec![9; 32] },
+            next: Next::Process,
+            are_rooms_made_by_joins: true,
             origin: Instant::now(),
         };
         let hub = Hub::new(config, to_worker, Arc::default());
@@ -384,6 +387,45 @@ fn a_full_node_is_unavailable() {
     node.join("alice");
     let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+}
+
+#[test]
+fn a_join_makes_no_room_where_back_ends_make_them() {
+    let mut node = Node::new();
+    node.hub.config.are_rooms_made_by_joins = false;
+    let refused = node.knock(token("alice", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::NoRoom)));
+    node.hub
+        .control
+        .open(node.now, RoomName::new("red"), control::RoomSettings::default())
+        .unwrap();
+    assert!(node.knock(token("alice", "red"), joining(CHROMIUM_JOIN)).is_ok());
+    let elsewhere = node.knock(token("bob", "blue"), joining(CHROMIUM_JOIN));
+    assert!(matches!(elsewhere, Err(Refusal::NoRoom)));
+}
+
+/// What one is told to do who has this token, when a server stops that has `next` after it.
+fn told_at_the_end(token: VerifiedToken, next: Next) -> proto::leave_request::Action {
+    let mut node = Node::new();
+    node.hub.config.next = next;
+    let mut alice = node.knock(token, joining(CHROMIUM_JOIN)).unwrap();
+    let (reply, _told) = oneshot::channel();
+    node.tell(ToHub::Stop(reply));
+    first!(alice.told(), Told::Leave(leave) => leave.action()).unwrap()
+}
+
+#[test]
+fn a_stop_sends_back_whom_the_next_process_will_take() {
+    let back = proto::leave_request::Action::Reconnect;
+    let away = proto::leave_request::Action::Disconnect;
+    let good = token("alice", "red");
+    assert_eq!(told_at_the_end(good.clone(), Next::Process), back);
+    assert_eq!(told_at_the_end(good.clone(), Next::Nobody), away);
+    let mut over = good.clone();
+    over.claims.expires_at = 1;
+    assert_eq!(told_at_the_end(over, Next::Process), away);
+    let unknown = VerifiedToken { issuer: ProjectName::new("gone".into()), ..good };
+    assert_eq!(told_at_the_end(unknown, Next::Process), away);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use wire::token::RoomConfig;
 use wire::{convert, proto};
 
 use super::seat::{Card, Seat};
+use crate::config::Next;
 use crate::limits::{ANNOUNCED_CODECS_MAX, CODEC_NAME_MAX, FEATURES_MAX};
 
 /// The version that LiveKit's clients compare with what features need.
@@ -118,11 +119,12 @@ const fn reason(reason: DepartureReason) -> proto::DisconnectReason {
     }
 }
 
-/// What a participant is told that must go; nothing if it went by itself.
-pub(super) fn leave(departed: DepartureReason) -> Option<proto::LeaveRequest> {
+/// What a participant is told that must go; nothing if it went by itself. `next` is whom it finds once we have stopped.
+pub(super) fn leave(departed: DepartureReason, next: Next) -> Option<proto::LeaveRequest> {
     let action = match departed {
         DepartureReason::Left => return None,
         DepartureReason::PeerLost | DepartureReason::Mismatch => Action::Reconnect,
+        DepartureReason::Shutdown if next == Next::Process => Action::Reconnect,
         DepartureReason::Duplicate
         | DepartureReason::JoinTimeout
         | DepartureReason::Removed

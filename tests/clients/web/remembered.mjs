@@ -1,0 +1,66 @@
+/**
+ * What is left on a device once somebody has left: the page says what of the link it has forgotten, and what the browser
+ * keeps. Both are looked for in the browser's own files.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromium } from 'playwright-core'
+import {
+  CHROMIUM,
+  check,
+  control,
+  FLAGS,
+  freshKey,
+  freshRoom,
+  linkTo,
+  markSensitive,
+  mintToken,
+  scenario,
+} from './driver.mjs'
+
+const profile = mkdtempSync(join(tmpdir(), 'incamera-remembered-'))
+
+/** The files of the profile that hold a text, by their names within it. */
+function holding(text) {
+  const files = readdirSync(profile, { recursive: true, withFileTypes: true })
+  const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name))
+  return paths
+    .filter((path) => readFileSync(path).includes(text))
+    .map((path) => path.slice(profile.length + 1))
+}
+
+await scenario('remembered', async () => {
+  const [room, key] = [freshRoom('remembered'), freshKey()]
+  markSensitive(key)
+  const link = linkTo({ token: mintToken(room, 'ada'), key, publish: 'none', audio: '0' })
+  const browser = await chromium.launchPersistentContext(profile, {
+    executablePath: CHROMIUM,
+    headless: true,
+    args: FLAGS,
+  })
+  try {
+    const page = browser.pages()[0] ?? (await browser.newPage())
+    await page.goto(link).catch(() => {
+      throw new Error('no page')
+    })
+    await page.getByRole('button', { name: 'Join' }).click()
+    await page.locator('.call').waitFor({ timeout: 15_000 })
+    const kept = () =>
+      page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]))
+    control((await kept()).includes(key), 'the page keeps the key for its tab during the call')
+    await page.getByRole('button', { name: 'Leave' }).click()
+    await page.getByRole('heading', { name: 'You have left' }).waitFor()
+    check(!(await kept()).includes(key), 'and has forgotten it once ada has left')
+    const words = await page.innerText('main')
+    check(/stays in your browser.s history/.test(words), 'it says that the browser has not')
+  } finally {
+    await browser.close()
+  }
+  const found = holding(key)
+  check(
+    found.some((path) => /(^|\/)History$/.test(path)),
+    `which is so: the key is in ${found.join(', ')}`,
+  )
+})
+rmSync(profile, { recursive: true, force: true })
