@@ -282,9 +282,9 @@ impl Front {
 /// Puts an answer into its form; a large one where it keeps no signalling waiting.
 async fn encode(response: Answer, encoding: Encoding) -> Result<Vec<u8>, Error> {
     if response.encoded_len() < LARGE_ANSWER_BYTES {
-        return response.encode(encoding);
+        return Ok(response.encode(encoding));
     }
-    spawn_blocking(move || response.encode(encoding)).await.map_err(|_| FAILED)?
+    spawn_blocking(move || response.encode(encoding)).await.map_err(|_| FAILED)
 }
 
 /// Reads a body. Of one that is too long the rest is read too, up to as much again: to close with bytes unread

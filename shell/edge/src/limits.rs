@@ -275,8 +275,9 @@ pub const PAGE_LOOKS: usize = 1024;
 /// What a room that is listed counts beside its participants: it takes 1 us to describe.
 pub const ROOM_LOOKS: usize = 4;
 
-/// Bytes from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON.
-pub const LARGE_ANSWER_BYTES: usize = 256 << 10;
+/// Bytes in protobuf from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON,
+/// which says what is zero too, and so is seven to eleven times as long.
+pub const LARGE_ANSWER_BYTES: usize = 8 << 10;
 
 /// How long the body of a request to the server API may take.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);

@@ -484,6 +484,7 @@ async def by_hand() -> None:
     ]:
         answer = await post(method, body, bearer)
         check(answer == expect, f"{method}, {what}: {answer[0]} {answer[1]}")
+    await as_livekit_writes_it(admin)
     answer = await post("ListRooms", b"\x0a\xff", admin, "application/protobuf")
     check(answer == (400, "malformed"), f"broken protobuf: {answer}")
     answer = await post("ListRooms", b"{}", admin, "text/plain")
@@ -495,6 +496,31 @@ async def by_hand() -> None:
         url = f"{SERVER}/twirp/livekit.RoomService/ListRooms"
         async with http.get(url, headers={"Authorization": f"Bearer {admin}"}) as response:
             check(response.status == 404, f"a method asked for by GET: {response.status}")
+
+
+async def as_livekit_writes_it(admin: str) -> None:
+    """What is read without a library has the names of LiveKit's server, and says what is zero and empty."""
+
+    async def ask(method: str, request: dict) -> dict:
+        headers = {"Authorization": f"Bearer {admin}"}
+        url = f"{SERVER}/twirp/livekit.RoomService/{method}"
+        async with aiohttp.ClientSession() as http:
+            async with http.post(url, json=request, headers=headers) as response:
+                return await response.json()
+
+    nobody = await ask("ListRooms", {"names": ["no such room"]})
+    check(nobody == {"rooms": []}, f"no room is an empty list: {nobody}")
+    ada = Heard()
+    await enter(ada.room, "red", "ada")
+    room = (await ask("ListRooms", {"names": ["red"]}))["rooms"][0]
+    check(room["num_participants"] == 1 and room["num_publishers"] == 0, "counts, and zeros")
+    check(room["active_recording"] is False and room["enabled_codecs"] != [], "and the rest")
+    check(int(room["creation_time"]) > 0, "times are strings")
+    person = await ask("GetParticipant", {"room": "red", "identity": "ada"})
+    check((person["state"], person["kind"]) == ("ACTIVE", "STANDARD"), "enums by name")
+    check(person["tracks"] == [] and person["attributes"] == {}, "empty ones are said")
+    check(person["permission"]["can_publish_sources"] == [], "in messages within too")
+    await ada.room.disconnect()
 
 
 async def act() -> None:

@@ -43,10 +43,10 @@ async fn a_method_is_answered_in_the_encoding_that_it_was_asked_in() {
     let house = House::open().await;
     let admin = bearer(|_| {});
     let answer = house.post(LIST, &format!("{admin}{JSON}"), b"{}").await;
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (200, r#"{"rooms":[{"name":"red"},{"name":"blue"}]}"#)
-    );
+    assert_eq!(answer.status, 200);
+    for part in [r#"{"rooms":[{"#, r#""name":"red""#, r#""name":"blue""#, r#""num_participants":0"#] {
+        assert!(answer.body.contains(part), "{}", answer.body);
+    }
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let protobuf = format!("{admin}content-type: application/protobuf\r\n");
