@@ -191,6 +191,10 @@ pub const UPDATE_SPREAD_PER_SECOND: u64 = 8 << 20;
 /// What of this may come at once, in the time that it takes on end: eight updates, as somebody joins and publishes.
 pub const UPDATE_AHEAD_MAX: Duration = Duration::from_millis(700);
 
+/// Bytes of metadata and attributes that are said once more of who goes, whatever is yet to be paid for: a goodbye
+/// cannot wait. In a room of 3,000 it is 3 MB. Longer ones are left out while something is.
+pub const GOODBYE_PROFILE_MAX: usize = 1 << 10;
+
 /// Participants of a room who left before all that they asked for was paid for, and who owe it when they come again: as
 /// many as come and go within a few seconds.
 pub const UNPAID_MAX: usize = 256;

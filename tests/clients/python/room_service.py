@@ -320,10 +320,19 @@ async def moderate(back: Back) -> None:
     await back.update(name, "ada", permission=PERMISSION)
     await ben.until("participant_connected")
 
+    ada.all.clear()
+    await back.update(name, "ben", metadata="guest", attributes={"seat": "8"})
+    await ada.until("participant_attributes_changed")
+    ada.all.clear()
     await back.remove(name, "ben")
     reason = (await ben.until("disconnected"))[1]
     check(reason == rtc.DisconnectReason.PARTICIPANT_REMOVED, "ben is removed and told so")
-    await until("ada sees it", 10, lambda: not ada.room.remote_participants)
+    who = (await ada.until("participant_disconnected"))[1]
+    check((who.name, who.metadata) == ("ben", "guest"), "ada sees it, and who it was")
+    check(who.attributes == {"seat": "8"}, "with his attributes")
+    changed = [event for event, *_ in ada.all if event.startswith("participant_") and "changed" in event]
+    check(not changed, f"and that nothing of him changed before: {changed}")
+    check(not ada.room.remote_participants, "and that he is gone")
     await refused("removing somebody twice", back.remove(name, "ben"), 404, "not_found")
     await back.delete(name)
     reason = (await ada.until("disconnected"))[1]
