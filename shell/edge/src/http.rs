@@ -24,7 +24,7 @@ use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
 use wire::room_service;
-use wire::token::{TokenError, TokenKind, VerifiedToken};
+use wire::token::{TokenError, VerifiedToken};
 
 use crate::api::Api;
 use crate::config::Limits;
@@ -96,6 +96,8 @@ enum Refused {
     // The client SDK for JavaScript looks for these words.
     #[error("requested room does not exist")]
     NoRoom,
+    #[error("the room is full")]
+    RoomFull,
     #[error("{0}")]
     Unavailable(&'static str),
     #[error("the node is too busy for newcomers: try again in a while, or another one")]
@@ -218,8 +220,8 @@ impl Front {
         }
     }
 
-    /// Everything that a join is judged by without the hub, and whether it is busy for this one: clients ask it after a
-    /// failed join, to learn why. Without a `join_request`, token and room alone are judged.
+    /// Everything that a join is judged by, and whether there is a place for it: clients ask it after a failed join, to
+    /// learn why. Without a `join_request`, token and room alone are judged.
     async fn validate(&self, version: Version, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
@@ -228,25 +230,22 @@ impl Front {
                 self.metrics.validations_refused_rate.count();
             }
         })?;
-        if self.pulse.is_busy() && !self.is_coming_back(visitor).await? {
-            return Err(Refused::Busy);
-        }
+        self.must_have_place(visitor).await?;
         Ok("success".into_response())
     }
 
-    /// Whether the hub would not refuse somebody for being busy.
-    async fn is_coming_back(&self, visitor: Visitor) -> Result<bool, Refused> {
-        let resumes = visitor.join.is_some_and(|join| join.reconnect);
-        if resumes || visitor.token.kind == TokenKind::Refresh {
-            return Ok(true);
+    /// Whether the hub would find a place. Who resumes has one, or is told in its session to come afresh.
+    async fn must_have_place(&self, visitor: Visitor) -> Result<(), Refused> {
+        if visitor.join.is_some_and(|join| join.reconnect) {
+            return Ok(());
         }
-        // With the token of before, which a page that is loaded again still has.
         let stopping = || Refused::Unavailable("node is stopping");
         let (reply, answer) = oneshot::channel();
         let join::Admission { room, identity } = visitor.admission;
-        let asked = self.hub.send(ToHub::IsHere { room, identity, reply }).await;
+        let kind = visitor.token.kind;
+        let asked = self.hub.send(ToHub::MayJoin { room, identity, kind, reply }).await;
         asked.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
+        Ok(answer.await.map_err(|_| stopping())??)
     }
 
     async fn join(&self, version: Version, parts: &mut Parts) -> Result<Response<Body>, Refused> {
@@ -452,6 +451,7 @@ impl From<Refusal> for Refused {
             Refusal::BadRequest(reason) => Self::BadRequest(reason),
             Refusal::NotAllowed(reason) => Self::NotAllowed(reason),
             Refusal::NoRoom => Self::NoRoom,
+            Refusal::RoomFull => Self::RoomFull,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
             Refusal::Busy => Self::Busy,
             Refusal::TooOften => Self::TooOften,
@@ -472,6 +472,7 @@ impl Refused {
             Self::NoJoinRequest | Self::Handshake(_) | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::RoomFull => StatusCode::FORBIDDEN,
             Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
@@ -493,7 +494,7 @@ impl Refused {
             StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
                 &metrics.joins_refused_token
             }
-            StatusCode::NOT_FOUND => &metrics.joins_refused_room,
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => &metrics.joins_refused_room,
             StatusCode::SERVICE_UNAVAILABLE => &metrics.joins_refused_unavailable,
             _ => &metrics.joins_refused_request,
         };

@@ -91,7 +91,7 @@ counters! {
     joins_refused_token,
     /// Joins refused with 400: the request or its offer does not parse.
     joins_refused_request,
-    /// Joins refused with 404: no such room.
+    /// Joins refused with 404 or 403: no such room, or as many as it holds are there.
     joins_refused_room,
     /// Joins refused with 503: the node is full or stopping.
     joins_refused_unavailable,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId, RoomId, Timestamp};
+use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::{mpsc, oneshot};
 use wire::grant::Permission;
@@ -27,6 +27,7 @@ const PING_INTERVAL_S: i32 = 5;
 const PING_TIMEOUT_S: i32 = 15;
 /// WebSocket close code of a session that ended in order.
 const NORMAL: u16 = 1000;
+const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
 
 impl Hub {
     pub(super) fn knock(&mut self, mut knock: Box<Knock>) -> Verdict {
@@ -47,7 +48,7 @@ impl Hub {
     /// What is to be known before it is paid for.
     fn judge(&self, knock: &Knock) -> Result<wire::join::Admission, Refusal> {
         if self.is_stopping {
-            return Err(Refusal::Unavailable("node is stopping"));
+            return Err(STOPPING);
         }
         let admission = wire::join::admission(&knock.token.claims)
             .map_err(|_| Refusal::NotAllowed("the token grants no join"))?;
@@ -56,6 +57,19 @@ impl Hub {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
         Ok(admission)
+    }
+
+    /// Whether a join would be refused for want of a place.
+    pub(super) fn may_join(
+        &self,
+        room: &RoomName,
+        identity: &Identity,
+        kind: TokenKind,
+    ) -> Result<(), Refusal> {
+        if self.is_stopping {
+            return Err(STOPPING);
+        }
+        self.control.may_join(room, identity, coming(kind)).map(drop).map_err(refusal)
     }
 
     fn let_in(
@@ -118,11 +132,7 @@ impl Hub {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             may_create_room: true,
-            // Only whoever was let in has a token of ours.
-            coming: match token.kind {
-                TokenKind::Original => Coming::New,
-                TokenKind::Refresh => Coming::Returning,
-            },
+            coming: coming(token.kind),
             room_settings,
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
@@ -383,11 +393,19 @@ impl Hub {
     }
 }
 
+/// Only whoever was let in has a token of ours.
+const fn coming(token: TokenKind) -> Coming {
+    match token {
+        TokenKind::Original => Coming::New,
+        TokenKind::Refresh => Coming::Returning,
+    }
+}
+
 const fn refusal(error: JoinError) -> Refusal {
     match error {
         JoinError::ProfileTooLarge => Refusal::BadRequest("the profile is too large"),
         JoinError::NoRoom => Refusal::NoRoom,
-        JoinError::RoomFull => Refusal::Unavailable("the room is full"),
+        JoinError::RoomFull => Refusal::RoomFull,
         JoinError::NodeFull => Refusal::Unavailable("the node is full"),
         JoinError::NodeBusy => Refusal::Busy,
     }

@@ -226,6 +226,14 @@ impl Node {
         }
     }
 
+    /// What somebody is told that asks before it knocks.
+    fn may_join(&mut self, identity: &str, room: &str, kind: TokenKind) -> Result<(), Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        let (room, identity) = (RoomName::new(room), Identity::new(identity));
+        self.tell(ToHub::MayJoin { room, identity, kind, reply });
+        answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))
+    }
+
     fn join(&mut self, identity: &str) -> Client {
         self.knock(token(identity, "red"), joining(CHROMIUM_JOIN)).expect("admitted")
     }
@@ -402,7 +410,7 @@ fn a_room_is_made_as_the_first_token_says() {
     assert_eq!((room.max_participants, &*room.metadata), (1, "agenda"));
     let many = serde_json::json!({"maxParticipants": 9});
     let refused = node.knock(with("bob", many), joining(CHROMIUM_JOIN));
-    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "and not as later ones say");
+    assert!(matches!(refused, Err(Refusal::RoomFull)), "and not as later ones say");
     let odd = serde_json::json!({"maxParticipants": "few"});
     let refused = node.knock(with("carol", odd), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::BadRequest(_))));
@@ -741,6 +749,24 @@ fn resuming(sid: &str) -> proto::JoinRequest {
 }
 
 #[test]
+fn a_full_room_and_a_full_node_say_so_to_who_asks_and_to_who_knocks() {
+    let check = |change: fn(&mut control::Config), room: &str, expect: Refusal| {
+        let mut node = Node::with(change);
+        node.join("alice");
+        assert_eq!(node.may_join("bob", room, TokenKind::Original), Err(expect));
+        assert_eq!(node.may_join("bob", room, TokenKind::Refresh), Err(expect));
+        let refused = node.knock(token("bob", room), joining(CHROMIUM_JOIN));
+        assert_eq!(refused.map(drop), Err(expect));
+        // Who comes instead of itself takes no place.
+        assert_eq!(node.may_join("alice", "red", TokenKind::Original), Ok(()));
+        node.join("alice");
+    };
+    check(|config| config.room_participants_max = 1, "red", Refusal::RoomFull);
+    let full = Refusal::Unavailable("the node is full");
+    check(|config| config.participants_max = 1, "blue", full);
+}
+
+#[test]
 fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     let mut node = Node::new();
     let alice = node.active("alice");
@@ -760,13 +786,10 @@ fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     node.tell(ToHub::Closed(alice.session));
     let resumed = node.knock(token("alice", "red"), resuming(&sid)).map(|mut it| it.told());
     assert!(matches!(resumed.unwrap()[0], Told::Reconnect(_)));
-    let mut is_here = |identity: &str, room: &str| {
-        let (reply, mut answer) = oneshot::channel();
-        let (room, identity) = (RoomName::new(room), Identity::new(identity));
-        node.tell(ToHub::IsHere { room, identity, reply });
-        answer.try_recv().unwrap()
-    };
-    assert!(is_here("bob", "red") && !is_here("carol", "red") && !is_here("bob", "blue"));
+    assert_eq!(node.may_join("bob", "red", TokenKind::Original), Ok(()));
+    assert_eq!(node.may_join("carol", "red", TokenKind::Original), Err(Refusal::Busy));
+    assert_eq!(node.may_join("bob", "blue", TokenKind::Original), Err(Refusal::Busy));
+    assert_eq!(node.may_join("carol", "red", TokenKind::Refresh), Ok(()));
     node.join("bob");
     node.tell(ToHub::Closed(bob.session));
     // A full reconnect by whoever has said goodbye: the server's own token says that he was here.
