@@ -308,6 +308,11 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Error> {
     if len > API_BODY_MAX { Err(TOO_LONG) } else { Ok(bytes) }
 }
 
+/// Answers a request to a service that is not here.
+pub(crate) fn unserved(path: &str) -> Response<Body> {
+    refusal(&twirp::unserved(path))
+}
+
 fn refusal(error: &Error) -> Response<Body> {
     let status = StatusCode::from_u16(error.code.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -25,8 +25,9 @@ use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
 use wire::room_service;
 use wire::token::{TokenError, VerifiedToken};
+use wire::twirp;
 
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::config::Limits;
 use crate::limits::{HEAD_MAX, OUTBOX_MAX};
 use crate::listener::{Phase, Seats};
@@ -163,6 +164,9 @@ impl Front {
             "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Version::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Version::V1, &mut parts).await,
+        if path.starts_with(twirp::PREFIX) {
+            return Ok(with_cors(api::unserved(&path)));
+        }
             "rtc/validate" => self.validate(Version::Unversioned, &parts).await,
             "rtc/v1/validate" => self.validate(Version::V1, &parts).await,
             _ => Err(Refused::NoPath),

@@ -507,6 +507,27 @@ async def by_hand() -> None:
             check(response.status == 404, f"a method asked for by GET: {response.status}")
 
 
+async def not_here() -> None:
+    """LiveKit's other services say that they are not here, so that whoever calls them learns it."""
+    async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as client:
+        for service, asked in [
+            ("Egress", client.egress.list_egress(api.ListEgressRequest())),
+            ("Ingress", client.ingress.list_ingress(api.ListIngressRequest())),
+            ("SIP", client.sip.list_sip_dispatch_rule(api.ListSIPDispatchRuleRequest())),
+            ("AgentDispatchService", client.agent_dispatch.list_dispatch("red")),
+        ]:
+            try:
+                await asked
+            except api.TwirpError as error:
+                check(
+                    (error.status, error.code, error.message)
+                    == (501, "unimplemented", f"this server has no {service}"),
+                    f"{service} is not here: {error.message}",
+                )
+            else:
+                raise AssertionError(f"{service} answers")
+
+
 async def as_livekit_writes_it(admin: str) -> None:
     """What is read without a library has the names of LiveKit's server, and says what is zero and empty."""
 
@@ -542,6 +563,7 @@ async def act() -> None:
             await come_again(back)
             await limits(back)
     await made_by_a_token()
+    await not_here()
     await by_hand()
 
 
