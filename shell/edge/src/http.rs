@@ -111,6 +111,12 @@ enum Refused {
     TooOften,
     #[error("no such path")]
     NoPath,
+    #[error("this server speaks /rtc/v1 alone: clients with one peer connection")]
+    OldPath,
+    #[error(
+        "a join is a WebSocket, and this request asks for none: does a proxy leave out `Upgrade`?"
+    )]
+    NoUpgrade,
     #[error("method not allowed")]
     NoMethod,
 }
@@ -158,15 +164,15 @@ impl Front {
         if let Some(method) = path.strip_prefix(room_service::PREFIX) {
             return Ok(with_cors(self.room_service(method, &parts, body).await));
         }
+        if path.starts_with(twirp::PREFIX) {
+            return Ok(with_cors(api::unserved(&path)));
+        }
         let answered = match path.as_str() {
             "" => must_be_get(&parts.method).map(|()| self.health()),
             "livez" => must_be_get(&parts.method).map(|()| "alive\n".into_response()),
             "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Version::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Version::V1, &mut parts).await,
-        if path.starts_with(twirp::PREFIX) {
-            return Ok(with_cors(api::unserved(&path)));
-        }
             "rtc/validate" => self.validate(Version::Unversioned, &parts).await,
             "rtc/v1/validate" => self.validate(Version::V1, &parts).await,
             _ => Err(Refused::NoPath),
@@ -256,7 +262,7 @@ impl Front {
         let accept = match Handshake::read(&parts.method, &parts.headers) {
             Handshake::Accept(accept) => accept,
             Handshake::Wrong(reason) => return Err(Refused::Handshake(reason)),
-            Handshake::NotAsked => return Err(Refused::NoPath),
+            Handshake::NotAsked => return Err(not_asked(version, parts)),
         };
         let (Some(upgrade), Some(Seats(seats))) =
             (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove::<Seats>())
@@ -315,7 +321,7 @@ impl Front {
         let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
         let query = query.map_err(Refused::Join)?;
         if version == Version::Unversioned && query.join_request.is_none() {
-            return Err(Refused::NoPath);
+            return Err(Refused::OldPath);
         }
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
         let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
@@ -357,6 +363,17 @@ impl Front {
             self.networks.showed_wrong_token(whereabouts);
         }
         believed.map_err(Disbelief::Wrong)
+    }
+}
+
+/// What is said to a request to join that asks for no WebSocket.
+fn not_asked(version: Version, parts: &Parts) -> Refused {
+    let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
+    match version {
+        Version::Unversioned if query.is_ok_and(|query| query.join_request.is_none()) => {
+            Refused::OldPath
+        }
+        Version::Unversioned | Version::V1 => Refused::NoUpgrade,
     }
 }
 
@@ -477,7 +494,8 @@ impl Refused {
                 StatusCode::BAD_REQUEST
             }
             Self::RoomFull => StatusCode::FORBIDDEN,
-            Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
+            Self::NoRoom | Self::NoPath | Self::OldPath => StatusCode::NOT_FOUND,
+            Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
@@ -510,6 +528,11 @@ impl Refused {
         if matches!(self, Self::NoMethod) {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        if matches!(self, Self::NoUpgrade) {
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
         if matches!(self, Self::Busy | Self::Crowded | Self::TooManyWrong | Self::TooOften) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());

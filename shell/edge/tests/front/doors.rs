@@ -81,7 +81,9 @@ async fn validate_judges_token_and_room() {
     check(changed(odd), 400, "the token's roomConfig is malformed or too large").await;
     let broken = format!("/rtc/v1/validate?access_token={good}&join_request=%21");
     check(broken, 400, "cannot decode the wrapped join request").await;
-    check(format!("/rtc/validate?access_token={good}"), 404, "no such path").await;
+    let old = "this server speaks /rtc/v1 alone: clients with one peer connection";
+    check(format!("/rtc/validate?access_token={good}"), 404, old).await;
+    check(format!("/rtc?access_token={good}"), 404, old).await;
     let old_door = format!("/rtc/validate?access_token={good}&join_request={JOIN_REQUEST}");
     check(old_door, 200, "success").await;
 }
@@ -110,7 +112,11 @@ async fn refusals_repeat_nothing_of_a_token() {
 #[tokio::test]
 async fn only_websockets_pass_the_doors_and_only_with_a_join_request() {
     let house = House::open().await;
-    assert_eq!(house.ask("GET", &good_join()).await.status, 404);
+    for target in [good_join(), good_join().replace("/rtc/v1?", "/rtc?"), "/rtc/v1".into()] {
+        let answer = house.ask("GET", &target).await;
+        assert_eq!((answer.status, answer.header("upgrade")), (426, Some("websocket")), "{target}");
+        assert!(answer.body.contains("leave out `Upgrade`"), "{}", answer.body);
+    }
     let check = async |target: String, status: u16| {
         let mut stream = house.connect().await;
         let head = upgrade(&target).replace("host: test", "host: test\r\nx: y");
