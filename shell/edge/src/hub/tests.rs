@@ -515,10 +515,47 @@ fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
 #[test]
 fn an_oversized_announcement_is_refused_by_name_and_leaves_nothing() {
     use proto::{AddTrackRequest, SimulcastCodec, VideoLayer};
+    let why = "the participant may not publish tracks of this kind and source";
+    assert_eq!(response.message, why);
     let mut node = Node::new();
     let mut alice = node.active("alice");
     let Asked::AddTrack(good) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
     let long = |len: usize| "x".repeat(len);
+#[test]
+fn who_is_refused_reads_why() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let long = "x".repeat(257);
+    let Asked::AddTrack(track) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let profile = proto::UpdateParticipantMetadata { name: long.clone(), ..Default::default() };
+    for (asked, why) in [
+        (Asked::PublishDataTrackRequest(Default::default()), "this server has no data tracks"),
+        (Asked::UnpublishDataTrackRequest(Default::default()), "this server has no data tracks"),
+        (Asked::StoreDataBlobRequest(Default::default()), "this server keeps no data blobs"),
+        (Asked::GetDataBlobRequest(Default::default()), "this server keeps no data blobs"),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { r#type: 2, ..track.clone() }),
+            "tracks are of audio or video",
+        ),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { cid: String::new(), ..track.clone() }),
+            "the track's cid is empty, too long, or another track's",
+        ),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { name: long, ..track }),
+            "a name or a list of the track is longer than the server takes",
+        ),
+        (
+            Asked::UpdateMetadata(profile),
+            "a name has 256 bytes at most, metadata 512 KiB, attributes 64 KiB together",
+        ),
+    ] {
+        node.ask(&alice, asked);
+        let said = first!(alice.told(), Told::RequestResponse(said) => said.message.clone());
+        assert_eq!(said.as_deref(), Some(why));
+    }
+}
+
     let codec =
         |codec: SimulcastCodec| AddTrackRequest { simulcast_codecs: vec![codec], ..good.clone() };
     let layer = VideoLayer { rid: long(17), ..Default::default() };
@@ -1160,7 +1197,7 @@ fn a_profile_change_is_acknowledged_and_told() {
     );
     let told = alice.told();
     let response = first!(told, Told::RequestResponse(response) => response).unwrap();
-    assert_eq!((response.request_id, response.reason), (5, 0));
+    assert_eq!((response.request_id, response.reason, response.message.as_str()), (5, 0, ""));
     let told = bob.told();
     let seen = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
     assert_eq!((seen.name.as_str(), seen.attributes["k"].as_str()), ("Alice", "v"));
