@@ -103,6 +103,8 @@ counters! {
     joins_refused_busy,
     /// Joins refused with 503, or ended with 1013, because others had not read what they were told of large rooms.
     joins_refused_crowded,
+    /// Joins whose token asks for agents, which are not dispatched here.
+    agents_ignored,
     /// Signalling messages taken from clients.
     messages_received,
     /// Signalling messages written to clients.

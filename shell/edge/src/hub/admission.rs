@@ -115,9 +115,12 @@ impl Hub {
         let profile = wire::join::Profile::of_join(&token.claims, &join)
             .map_err(|_| Refusal::BadRequest("the profile is too large or may not be set"))?;
         let room_config = token.claims.room_config().ok();
-        let room_settings = room_config
-            .and_then(translate::room_settings)
-            .ok_or(Refusal::BadRequest("the token's roomConfig is malformed or too large"))?;
+        let room_settings = room_config.and_then(translate::room_settings).ok_or(
+            Refusal::BadRequest("the token's roomConfig is malformed, too large, or not to be had"),
+        )?;
+        if token.claims.wants_agents() {
+            self.note_agents();
+        }
         let settings = join.connection_settings.unwrap_or_default();
         let wanted = Join {
             room: admission.room,
@@ -157,6 +160,14 @@ impl Hub {
         self.metrics.participants_joined.count();
         self.log_join(peer);
         Ok(session)
+    }
+
+    /// Tokens of LiveKit's first steps ask for agents, and a call is a call without them. The log says it once.
+    fn note_agents(&self) {
+        if self.metrics.agents_ignored.total() == 0 {
+            crate::log!(WARN, "a token's roomConfig asks for agents: this server dispatches none");
+        }
+        self.metrics.agents_ignored.count();
     }
 
     /// Lines about a participant name its peer; this one says which person's and which room's it is.

@@ -411,6 +411,13 @@ fn a_room_is_made_as_the_first_token_says() {
     let many = serde_json::json!({"maxParticipants": 9});
     let refused = node.knock(with("bob", many), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::RoomFull)), "and not as later ones say");
+    assert_eq!(node.hub.metrics.agents_ignored.total(), 0);
+    let agents = serde_json::json!({"agents": [{"agentName": "echo"}]});
+    node.knock(with("alice", agents), joining(CHROMIUM_JOIN)).expect("comes without agents");
+    assert_eq!(node.hub.metrics.agents_ignored.total(), 1, "but not in silence");
+    let recorded = serde_json::json!({"egress": {"room": {"audioOnly": true}}});
+    let refused = node.knock(with("alice", recorded), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::BadRequest(_))));
     let odd = serde_json::json!({"maxParticipants": "few"});
     let refused = node.knock(with("carol", odd), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::BadRequest(_))));
@@ -508,19 +515,12 @@ fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
     let told = alice.told();
     let response = first!(told, Told::RequestResponse(response) => response).unwrap();
     assert_eq!(response.reason, i32::from(proto::request_response::Reason::NotAllowed));
+    let why = "the participant may not publish tracks of this kind and source";
+    assert_eq!(response.message, why);
     assert!(matches!(&response.request,
         Some(proto::request_response::Request::AddTrack(request)) if request.cid == CAMERA));
 }
 
-#[test]
-fn an_oversized_announcement_is_refused_by_name_and_leaves_nothing() {
-    use proto::{AddTrackRequest, SimulcastCodec, VideoLayer};
-    let why = "the participant may not publish tracks of this kind and source";
-    assert_eq!(response.message, why);
-    let mut node = Node::new();
-    let mut alice = node.active("alice");
-    let Asked::AddTrack(good) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
-    let long = |len: usize| "x".repeat(len);
 #[test]
 fn who_is_refused_reads_why() {
     let mut node = Node::new();
@@ -556,6 +556,13 @@ fn who_is_refused_reads_why() {
     }
 }
 
+#[test]
+fn an_oversized_announcement_is_refused_by_name_and_leaves_nothing() {
+    use proto::{AddTrackRequest, SimulcastCodec, VideoLayer};
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let Asked::AddTrack(good) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let long = |len: usize| "x".repeat(len);
     let codec =
         |codec: SimulcastCodec| AddTrackRequest { simulcast_codecs: vec![codec], ..good.clone() };
     let layer = VideoLayer { rid: long(17), ..Default::default() };

@@ -79,6 +79,11 @@ async fn validate_judges_token_and_room() {
     check(changed(roomless), 400, "no room name").await;
     let odd = |claims: &mut Claims| claims.room_config = Some([0; 2].as_slice().into());
     check(changed(odd), 400, "the token's roomConfig is malformed or too large").await;
+    let recorded = |claims: &mut Claims| {
+        claims.room_config = Some([("egress", "all")].into_iter().collect());
+    };
+    let no_egress = "the token's roomConfig asks for egress, and this server has no Egress";
+    check(changed(recorded), 400, no_egress).await;
     let broken = format!("/rtc/v1/validate?access_token={good}&join_request=%21");
     check(broken, 400, "cannot decode the wrapped join request").await;
     let old = "this server speaks /rtc/v1 alone: clients with one peer connection";
