@@ -7,6 +7,12 @@ it('a refused token is not worth another try, an unreachable server is', () => {
   expect(refused).toMatchObject({ title: 'This link does not let you in', mayRetry: false })
   const unreachable = joinFailure(ConnectionError.serverUnreachable('gone'))
   expect(unreachable).toMatchObject({ title: 'The room cannot be reached', mayRetry: true })
+  const words = 'could not establish signal connection: the room is full\n'
+  const full = joinFailure(ConnectionError.notAllowed(words, 403))
+  expect(full).toMatchObject({ text: 'The room is full.', mayRetry: true })
+  const busy = joinFailure(ConnectionError.internal('odd', { status: 503 }))
+  expect(busy).toMatchObject({ title: 'The server takes nobody just now', mayRetry: true })
+  expect(joinFailure(ConnectionError.internal('odd', { status: 500 })).text).toBe('odd')
   expect(joinFailure(new Error('odd'))).toMatchObject({ text: 'odd', mayRetry: true })
 })
 

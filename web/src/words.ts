@@ -18,6 +18,13 @@ export function joinFailure(error: unknown): Notice {
   if (error instanceof ConnectionError) {
     switch (error.reason) {
       case ConnectionErrorReason.NotAllowed:
+        // The server says why in its answer, of which the client library passes on that of a 401 or 403.
+        if (error.status === 403)
+          return {
+            title: 'There is no place for you',
+            text: sentence(error.message),
+            mayRetry: true,
+          }
         return {
           title: 'This link does not let you in',
           text: 'Its token was refused: it has expired, was meant for another server, or does not allow this room. Ask for a new link.',
@@ -32,8 +39,16 @@ export function joinFailure(error: unknown): Notice {
           text: 'The server did not answer. Check your connection and try again.',
           mayRetry: true,
         }
-      case ConnectionErrorReason.LeaveRequest:
       case ConnectionErrorReason.InternalError:
+        // What the server says of it, the library leaves out.
+        if (isUnavailable(error.context))
+          return {
+            title: 'The server takes nobody just now',
+            text: 'It is full, has too much to do, or is about to stop. Try again in a while.',
+            mayRetry: true,
+          }
+        break
+      case ConnectionErrorReason.LeaveRequest:
       case ConnectionErrorReason.Cancelled:
         break
     }
@@ -43,6 +58,18 @@ export function joinFailure(error: unknown): Notice {
     text: error instanceof Error ? error.message : 'The connection could not be made.',
     mayRetry: true,
   }
+}
+
+function isUnavailable(context: unknown): boolean {
+  return (
+    typeof context === 'object' && context !== null && 'status' in context && context.status === 503
+  )
+}
+
+/** What the server says, as people write it, without what the client library puts before it. */
+function sentence(words: string): string {
+  const text = words.replace(/^could not establish signal connection: /i, '').trim()
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`
 }
 
 /** Why a call that was running has ended. */

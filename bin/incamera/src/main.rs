@@ -37,7 +37,8 @@ use edge::memory::{self, WipingAllocator};
 const ABOUT: &str = "\
 A private real-time audio and video server that cannot decrypt the calls it carries.
 
-It speaks LiveKit's open client protocol, so LiveKit's client SDKs work with it unchanged.";
+It speaks LiveKit's open client protocol: the SDKs of LiveKit that use one peer connection (JavaScript, Python, Rust,
+Node) work with it unchanged; those of Swift, Kotlin, Flutter and Go do not yet.";
 
 const EXAMPLES: &str = "\
 Start here, in two terminals:

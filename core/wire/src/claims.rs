@@ -90,12 +90,24 @@ impl Claims {
     /// What the token wants of the room, if its join makes it.
     ///
     /// # Errors
-    /// `roomConfig` is there and no `RoomConfiguration`, or its metadata is longer than [`METADATA_MAX`].
+    /// `roomConfig` is there and no `RoomConfiguration`, its metadata is longer than [`METADATA_MAX`], or it wants the
+    /// room recorded: whoever asks would believe that it is.
     pub fn room_config(&self) -> Result<RoomConfig, RoomConfigError> {
-        let Some(config) = &self.room_config else { return Ok(RoomConfig::default()) };
-        let config = Some(config).filter(|config| config.is_object()).ok_or(RoomConfigError)?;
-        let config = RoomConfig::deserialize(config).map_err(|_| RoomConfigError)?;
-        Some(config).filter(|config| config.metadata.len() <= METADATA_MAX).ok_or(RoomConfigError)
+        const MALFORMED: RoomConfigError = RoomConfigError::Malformed;
+        let Some(wanted) = &self.room_config else { return Ok(RoomConfig::default()) };
+        let wanted = wanted.as_object().ok_or(MALFORMED)?;
+        if wanted.get("egress").is_some_and(|egress| !egress.is_null()) {
+            return Err(RoomConfigError::Egress);
+        }
+        let config = RoomConfig::deserialize(wanted).map_err(|_| MALFORMED)?;
+        Some(config).filter(|config| config.metadata.len() <= METADATA_MAX).ok_or(MALFORMED)
+    }
+
+    /// Whether the token wants agents dispatched into the room that its join makes.
+    #[must_use]
+    pub fn wants_agents(&self) -> bool {
+        let agents = self.room_config.as_ref().and_then(|wanted| wanted.get("agents"));
+        agents.and_then(|agents| agents.as_array()).is_some_and(|agents| !agents.is_empty())
     }
 
     /// The kind of participant; a kind nobody knows is a standard one.
@@ -138,10 +150,16 @@ impl fmt::Debug for RoomConfig {
     }
 }
 
-/// What should be a `RoomConfiguration` is none, or one too large.
+/// Why a token's `RoomConfiguration` is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token's roomConfig is malformed or too large")]
-pub struct RoomConfigError;
+pub enum RoomConfigError {
+    /// It is none, or one too large.
+    #[error("the token's roomConfig is malformed or too large")]
+    Malformed,
+    /// It wants the room recorded.
+    #[error("the token's roomConfig asks for egress, and this server has no Egress")]
+    Egress,
+}
 
 /// A second of Unix time as a token writes it: a number, possibly with a fraction, which is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,14 @@
 //! LiveKit's `RoomService`: what the customer's back end may ask of rooms, decoded, judged and answered.
 //!
 //! Owns: which methods there are, which right each needs, its request and its response in both encodings.
-//! Guarantees: what is decoded costs no more than [`crate::limits`] say; an answer has a form in JSON whatever
+//! Guarantees: what is decoded costs no more than [`crate::limits`] say; an answer can be read as JSON whatever
 //! numbers clients brought; neither requests nor responses print.
-//! Not here: whether a token is good (`access`), what a request causes (`sfu`, `edge`).
+//! Not here: whether a token is good (`access`), what a request causes (`sfu`, `edge`), the JSON of answers (`json`).
 //! Source: LiveKit `livekit_room.proto`, `pkg/service/roomservice.go`, `pkg/service/auth.go`.
 
 use std::fmt;
 
 use prost::Message;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::claims::Claims;
@@ -352,41 +351,60 @@ impl Response {
     }
 
     /// The body of the answer.
-    ///
-    /// # Errors
-    /// Ours: a value without a form in JSON.
-    pub fn encode(self, encoding: Encoding) -> Result<Vec<u8>, Error> {
+    #[must_use]
+    pub fn encode(mut self, encoding: Encoding) -> Vec<u8> {
+        self.leave_known_numbers();
+        match encoding {
+            Encoding::Protobuf => self.into_protobuf(),
+            Encoding::Json => self.to_json(),
+        }
+    }
+
+    fn leave_known_numbers(&mut self) {
+        match self {
+            Self::Done | Self::Rooms(_) | Self::Room(_) => {}
+            Self::Participants(participants) => participants.iter_mut().for_each(known_numbers),
+            Self::Participant(participant) => known_numbers(participant),
+            Self::Track(track) => known_numbers_of_track(track),
+        }
+    }
+
+    fn into_protobuf(self) -> Vec<u8> {
         match self {
             // Every empty response looks the same.
-            Self::Done => print(encoding, &proto::DeleteRoomResponse {}),
-            Self::Rooms(rooms) => print(encoding, &proto::ListRoomsResponse { rooms }),
-            Self::Room(room) => print(encoding, &room),
-            Self::Participants(mut participants) => {
-                participants.iter_mut().for_each(known_numbers);
-                print(encoding, &proto::ListParticipantsResponse { participants })
+            Self::Done => Vec::new(),
+            Self::Rooms(rooms) => proto::ListRoomsResponse { rooms }.encode_to_vec(),
+            Self::Room(room) => room.encode_to_vec(),
+            Self::Participants(participants) => {
+                proto::ListParticipantsResponse { participants }.encode_to_vec()
             }
-            Self::Participant(mut participant) => {
-                known_numbers(&mut participant);
-                print(encoding, &*participant)
+            Self::Participant(participant) => participant.encode_to_vec(),
+            Self::Track(track) => {
+                proto::MuteRoomTrackResponse { track: Some(*track) }.encode_to_vec()
             }
-            Self::Track(mut track) => {
-                known_numbers_of_track(&mut track);
-                print(encoding, &proto::MuteRoomTrackResponse { track: Some(*track) })
+        }
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        match self {
+            Self::Done => b"{}".to_vec(),
+            Self::Rooms(rooms) => json::list("rooms", rooms, json::room),
+            Self::Room(room) => json::room(room).to_string().into_bytes(),
+            Self::Participants(participants) => {
+                json::list("participants", participants, json::participant)
+            }
+            Self::Participant(participant) => {
+                json::participant(participant).to_string().into_bytes()
+            }
+            Self::Track(track) => {
+                serde_json::json!({ "track": json::track(track) }).to_string().into_bytes()
             }
         }
     }
 }
 
-fn print<T: Message + Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, Error> {
-    match encoding {
-        Encoding::Protobuf => Ok(message.encode_to_vec()),
-        Encoding::Json => serde_json::to_vec(message)
-            .map_err(|_| Error::new(Code::Internal, "the answer has no form in JSON")),
-    }
-}
-
-/// Leaves out the numbers of enums that nobody knows. Clients bring them, JSON has no form for them, and one
-/// client must not hide a whole room from whoever lists it.
+/// Leaves out the numbers of enums that nobody knows. Clients bring them, not every reader of JSON takes them, and
+/// one client must not hide a whole room from whoever lists it.
 fn known_numbers(participant: &mut ParticipantInfo) {
     participant
         .capabilities
@@ -411,5 +429,6 @@ fn known_numbers_of_track(track: &mut TrackInfo) {
     }
 }
 
+mod json;
 #[cfg(test)]
 mod tests;

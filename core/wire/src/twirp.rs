@@ -115,6 +115,35 @@ impl Error {
     }
 }
 
+/// What the addresses of all services begin with.
+pub const PREFIX: &str = "twirp/";
+
+/// LiveKit's services, but for `RoomService`. Names come from here and never from an address.
+const NOT_HERE: [&str; 10] = [
+    "AgentDBService",
+    "AgentDispatchService",
+    "AgentSimulation",
+    "CloudAgent",
+    "Connector",
+    "Egress",
+    "Ingress",
+    "PhoneNumberService",
+    "Replay",
+    "SIP",
+];
+
+/// What is answered to a request at an address with [`PREFIX`] that is of no service that is served.
+#[must_use]
+pub fn unserved(path: &str) -> Error {
+    let named = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix("livekit."));
+    let named = named.and_then(|rest| rest.split_once('/')).map(|(service, _)| service);
+    let known = NOT_HERE.into_iter().find(|service| Some(*service) == named);
+    known.map_or(Error::new(Code::BadRoute, "no such service"), |service| Error {
+        code: Code::Unimplemented,
+        message: Cow::Owned(format!("this server has no {service}")),
+    })
+}
+
 /// How a body of this content type is encoded, and its answer with it.
 #[must_use]
 pub fn encoding_of(content_type: &str) -> Option<Encoding> {
@@ -165,6 +194,25 @@ mod tests {
             ("internal", 500),
         ] {
             assert!(table.contains(&expect), "{expect:?}");
+        }
+    }
+
+    #[test]
+    fn services_that_are_not_here_are_named_if_they_are_livekits() {
+        for service in NOT_HERE {
+            let error = unserved(&format!("twirp/livekit.{service}/Start"));
+            assert_eq!(error.code, Code::Unimplemented);
+            assert_eq!(error.message, format!("this server has no {service}"));
+        }
+        for other in
+            ["", "livekit.Egress", "livekit.egress/Start", "livekit.<b>/Start", "Egress/Start"]
+        {
+            let error = unserved(&format!("twirp/{other}"));
+            assert_eq!(
+                (error.code, &*error.message),
+                (Code::BadRoute, "no such service"),
+                "{other}"
+            );
         }
     }
 

@@ -282,9 +282,9 @@ impl Front {
 /// Puts an answer into its form; a large one where it keeps no signalling waiting.
 async fn encode(response: Answer, encoding: Encoding) -> Result<Vec<u8>, Error> {
     if response.encoded_len() < LARGE_ANSWER_BYTES {
-        return response.encode(encoding);
+        return Ok(response.encode(encoding));
     }
-    spawn_blocking(move || response.encode(encoding)).await.map_err(|_| FAILED)?
+    spawn_blocking(move || response.encode(encoding)).await.map_err(|_| FAILED)
 }
 
 /// Reads a body. Of one that is too long the rest is read too, up to as much again: to close with bytes unread
@@ -306,6 +306,11 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Error> {
         }
     }
     if len > API_BODY_MAX { Err(TOO_LONG) } else { Ok(bytes) }
+}
+
+/// Answers a request to a service that is not here.
+pub(crate) fn unserved(path: &str) -> Response<Body> {
+    refusal(&twirp::unserved(path))
 }
 
 fn refusal(error: &Error) -> Response<Body> {

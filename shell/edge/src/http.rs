@@ -24,9 +24,10 @@ use wire::join::{self, JoinError, JoinQuery, Profile};
 use wire::limits::REQUEST_LINE_MAX;
 use wire::proto::JoinRequest;
 use wire::room_service;
-use wire::token::{TokenError, TokenKind, VerifiedToken};
+use wire::token::{TokenError, VerifiedToken};
+use wire::twirp;
 
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::config::Limits;
 use crate::limits::{HEAD_MAX, OUTBOX_MAX};
 use crate::listener::{Phase, Seats};
@@ -98,6 +99,8 @@ enum Refused {
     // The client SDK for JavaScript looks for these words.
     #[error("requested room does not exist")]
     NoRoom,
+    #[error("the room is full")]
+    RoomFull,
     #[error("{0}")]
     Unavailable(&'static str),
     #[error("the node is too busy for newcomers: try again in a while, or another one")]
@@ -110,6 +113,12 @@ enum Refused {
     TooOften,
     #[error("no such path")]
     NoPath,
+    #[error("this server speaks /rtc/v1 alone: clients with one peer connection")]
+    OldPath,
+    #[error(
+        "a join is a WebSocket, and this request asks for none: does a proxy leave out `Upgrade`?"
+    )]
+    NoUpgrade,
     #[error("method not allowed")]
     NoMethod,
 }
@@ -156,6 +165,9 @@ impl Front {
         }
         if let Some(method) = path.strip_prefix(room_service::PREFIX) {
             return Ok(with_cors(self.room_service(method, &parts, body).await));
+        }
+        if path.starts_with(twirp::PREFIX) {
+            return Ok(with_cors(api::unserved(&path)));
         }
         let answered = match path.as_str() {
             "" => must_be_get(&parts.method).map(|()| self.health()),
@@ -220,8 +232,8 @@ impl Front {
         }
     }
 
-    /// Everything that a join is judged by without the hub, and whether it is busy for this one: clients ask it after a
-    /// failed join, to learn why. Without a `join_request`, token and room alone are judged.
+    /// Everything that a join is judged by, and whether there is a place for it: clients ask it after a failed join, to
+    /// learn why. Without a `join_request`, token and room alone are judged.
     async fn validate(&self, version: Version, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
@@ -230,32 +242,29 @@ impl Front {
                 self.metrics.validations_refused_rate.count();
             }
         })?;
-        if self.pulse.is_busy() && !self.is_coming_back(visitor).await? {
-            return Err(Refused::Busy);
-        }
+        self.must_have_place(visitor).await?;
         Ok("success".into_response())
     }
 
-    /// Whether the hub would not refuse somebody for being busy.
-    async fn is_coming_back(&self, visitor: Visitor) -> Result<bool, Refused> {
-        let resumes = visitor.join.is_some_and(|join| join.reconnect);
-        if resumes || visitor.token.kind == TokenKind::Refresh {
-            return Ok(true);
+    /// Whether the hub would find a place. Who resumes has one, or is told in its session to come afresh.
+    async fn must_have_place(&self, visitor: Visitor) -> Result<(), Refused> {
+        if visitor.join.is_some_and(|join| join.reconnect) {
+            return Ok(());
         }
-        // With the token of before, which a page that is loaded again still has.
         let stopping = || Refused::Unavailable("node is stopping");
         let (reply, answer) = oneshot::channel();
         let join::Admission { room, identity } = visitor.admission;
-        let asked = self.hub.send(ToHub::IsHere { room, identity, reply }).await;
+        let kind = visitor.token.kind;
+        let asked = self.hub.send(ToHub::MayJoin { room, identity, kind, reply }).await;
         asked.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())
+        Ok(answer.await.map_err(|_| stopping())??)
     }
 
     async fn join(&self, version: Version, parts: &mut Parts) -> Result<Response<Body>, Refused> {
         let accept = match Handshake::read(&parts.method, &parts.headers) {
             Handshake::Accept(accept) => accept,
             Handshake::Wrong(reason) => return Err(Refused::Handshake(reason)),
-            Handshake::NotAsked => return Err(Refused::NoPath),
+            Handshake::NotAsked => return Err(not_asked(version, parts)),
         };
         let (Some(upgrade), Some(Seats(seats))) =
             (parts.extensions.remove::<OnUpgrade>(), parts.extensions.remove::<Seats>())
@@ -314,7 +323,7 @@ impl Front {
         let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
         let query = query.map_err(Refused::Join)?;
         if version == Version::Unversioned && query.join_request.is_none() {
-            return Err(Refused::NoPath);
+            return Err(Refused::OldPath);
         }
         let from_query = query.access_token.as_ref().map(|token| token.expose().as_str());
         let text = bearer(&parts.headers).or(from_query).ok_or(Refused::NoToken)?;
@@ -356,6 +365,17 @@ impl Front {
             self.networks.showed_wrong_token(whereabouts);
         }
         believed.map_err(Disbelief::Wrong)
+    }
+}
+
+/// What is said to a request to join that asks for no WebSocket.
+fn not_asked(version: Version, parts: &Parts) -> Refused {
+    let query = JoinQuery::parse(parts.uri.query().unwrap_or_default());
+    match version {
+        Version::Unversioned if query.is_ok_and(|query| query.join_request.is_none()) => {
+            Refused::OldPath
+        }
+        Version::Unversioned | Version::V1 => Refused::NoUpgrade,
     }
 }
 
@@ -454,6 +474,7 @@ impl From<Refusal> for Refused {
             Refusal::BadRequest(reason) => Self::BadRequest(reason),
             Refusal::NotAllowed(reason) => Self::NotAllowed(reason),
             Refusal::NoRoom => Self::NoRoom,
+            Refusal::RoomFull => Self::RoomFull,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
             Refusal::Busy => Self::Busy,
             Refusal::TooOften => Self::TooOften,
@@ -474,7 +495,9 @@ impl Refused {
             Self::NoJoinRequest | Self::Handshake(_) | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::NoRoom | Self::NoPath => StatusCode::NOT_FOUND,
+            Self::RoomFull => StatusCode::FORBIDDEN,
+            Self::NoRoom | Self::NoPath | Self::OldPath => StatusCode::NOT_FOUND,
+            Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
@@ -495,7 +518,7 @@ impl Refused {
             StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
                 &metrics.joins_refused_token
             }
-            StatusCode::NOT_FOUND => &metrics.joins_refused_room,
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => &metrics.joins_refused_room,
             StatusCode::SERVICE_UNAVAILABLE => &metrics.joins_refused_unavailable,
             _ => &metrics.joins_refused_request,
         };
@@ -507,6 +530,11 @@ impl Refused {
         if matches!(self, Self::NoMethod) {
             let allowed = HeaderValue::from_static("GET, HEAD, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allowed);
+        }
+        if matches!(self, Self::NoUpgrade) {
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
         if matches!(self, Self::Busy | Self::Crowded | Self::TooManyWrong | Self::TooOften) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());

@@ -295,9 +295,9 @@ impl Hub {
                 // As above.
                 drop(reply.send(self.room_page(&names, after)));
             }
-            ToHub::IsHere { room, identity, reply } => {
+            ToHub::MayJoin { room, identity, kind, reply } => {
                 // The client may have hung up.
-                let _ = reply.send(self.control.find(&room, &identity).is_some());
+                let _ = reply.send(self.may_join(&room, &identity, kind));
             }
             ToHub::Census(reply) => {
                 // Whoever asked may have given up.

@@ -191,6 +191,10 @@ pub const UPDATE_SPREAD_PER_SECOND: u64 = 8 << 20;
 /// What of this may come at once, in the time that it takes on end: eight updates, as somebody joins and publishes.
 pub const UPDATE_AHEAD_MAX: Duration = Duration::from_millis(700);
 
+/// Bytes of metadata and attributes that are said once more of who goes, whatever is yet to be paid for: a goodbye
+/// cannot wait. In a room of 3,000 it is 3 MB. Longer ones are left out while something is.
+pub const GOODBYE_PROFILE_MAX: usize = 1 << 10;
+
 /// Participants of a room who left before all that they asked for was paid for, and who owe it when they come again: as
 /// many as come and go within a few seconds.
 pub const UNPAID_MAX: usize = 256;
@@ -275,8 +279,9 @@ pub const PAGE_LOOKS: usize = 1024;
 /// What a room that is listed counts beside its participants: it takes 1 us to describe.
 pub const ROOM_LOOKS: usize = 4;
 
-/// Bytes from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON.
-pub const LARGE_ANSWER_BYTES: usize = 256 << 10;
+/// Bytes in protobuf from which on an answer is put into its form where it keeps no signalling waiting: 1 ms of JSON,
+/// which says what is zero too, and so is seven to eleven times as long.
+pub const LARGE_ANSWER_BYTES: usize = 8 << 10;
 
 /// How long the body of a request to the server API may take.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);

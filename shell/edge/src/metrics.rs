@@ -91,7 +91,7 @@ counters! {
     joins_refused_token,
     /// Joins refused with 400: the request or its offer does not parse.
     joins_refused_request,
-    /// Joins refused with 404: no such room.
+    /// Joins refused with 404 or 403: no such room, or as many as it holds are there.
     joins_refused_room,
     /// Joins refused with 503: the node is full or stopping.
     joins_refused_unavailable,
@@ -103,6 +103,8 @@ counters! {
     joins_refused_busy,
     /// Joins refused with 503, or ended with 1013, because others had not read what they were told of large rooms.
     joins_refused_crowded,
+    /// Joins whose token asks for agents, which are not dispatched here.
+    agents_ignored,
     /// Signalling messages taken from clients.
     messages_received,
     /// Signalling messages written to clients.

@@ -12,6 +12,7 @@ use sfu::control::Census;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wire::limits::FIELDS_MAX;
 use wire::room_service::{Request, Response};
+use wire::token::TokenKind;
 use wire::{proto, twirp};
 
 use crate::answers::{AnswerPart, Wanted};
@@ -55,6 +56,8 @@ pub enum Refusal {
     NotAllowed(&'static str),
     /// 404: no such room and rooms are not made on the fly.
     NoRoom,
+    /// 403: as many as the room holds are there. LiveKit's clients ask why, and show the words of a 401 or 403 alone.
+    RoomFull,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
     /// 429: too many joins and resumes with this token, for so large a room.
@@ -126,14 +129,16 @@ pub enum ToHub {
         /// The answer.
         reply: oneshot::Sender<RoomPage>,
     },
-    /// Whether somebody is in a room.
-    IsHere {
-        /// In which.
+    /// Whether there is a place for somebody.
+    MayJoin {
+        /// In which room.
         room: RoomName,
         /// Who.
         identity: Identity,
+        /// Of the token: whether it has been let in before.
+        kind: TokenKind,
         /// The answer.
-        reply: oneshot::Sender<bool>,
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// How much there is on the node.
     Census(oneshot::Sender<Census>),

@@ -122,13 +122,13 @@ function watch() {
 export class Person {
   /**
    * Opens a link in a context of its own. `publish` and `audio` are as in the link; a person who
-   * publishes nothing never consents to anything.
+   * publishes nothing never consents to anything; `claims` are further ones of the token.
    */
   static async open(
     browser,
-    { room, identity, key, server, publish = '720p', audio = '1', context = {}, ...fields },
+    { room, identity, key, server, publish = '720p', audio = '1', context = {}, claims, ...fields },
   ) {
-    const token = mintToken(room, identity)
+    const token = mintToken(room, identity, claims)
     markSensitive(key)
     const link = linkTo({ server, token, key, publish, audio, ...fields })
     const publishes = { camera: publish !== 'none', microphone: audio !== '0' }

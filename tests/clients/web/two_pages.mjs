@@ -1,6 +1,6 @@
 /**
  * Two people, end-to-end encrypted: within ten seconds of Join both see and hear each other. Then they
- * write, share a screen, and turn things off and on.
+ * write, share a screen, and turn things off and on. A third finds the room full, and reads so.
  */
 import { check, freshKey, freshRoom, scenario, until } from './driver.mjs'
 
@@ -11,7 +11,8 @@ const DTLS_1_2 = 'FEFD'
 const SRTP_PROFILE = 'SRTP_AEAD_AES_256_GCM'
 
 await scenario('two_pages', async (open) => {
-  const call = { room: freshRoom('two-pages'), key: freshKey() }
+  const claims = { roomConfig: { maxParticipants: 2 } }
+  const call = { room: freshRoom('two-pages'), key: freshKey(), claims }
   const ada = await open({ ...call, identity: 'ada', publish: '720p', audio: '1' })
   const ben = await open({ ...call, identity: 'ben', publish: '180p', audio: '1' })
   const pressedAt = Date.now()
@@ -70,6 +71,12 @@ await scenario('two_pages', async (open) => {
     return (await ben.receives('ada', 'camera')).framesDecoded > before.framesDecoded + 10
   })
   check(true, 'and sees ada again')
+
+  const cyd = await open({ ...call, identity: 'cyd', publish: 'none', audio: '0' })
+  await cyd.press('Join')
+  await cyd.page.locator('.notice').waitFor({ timeout: 15_000 })
+  const said = await cyd.page.innerText('.notice')
+  check(said.includes('The room is full.'), `cyd reads why she cannot come in: ${said}`)
 })
 
 async function seesAndHears(person, other, pressedAt) {

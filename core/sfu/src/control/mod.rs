@@ -252,6 +252,8 @@ pub struct Departure {
     pub sid: ParticipantSid,
     /// Who.
     pub identity: Identity,
+    /// How it presented itself.
+    pub profile: Profile,
     /// Its last version, above all before.
     pub version: u32,
     /// Whether others knew of it.

@@ -28,25 +28,7 @@ impl Control {
         if known.is_none() && !join.may_create_room {
             return Err(JoinError::NoRoom);
         }
-        let duplicate = known
-            .and_then(|room| self.rooms.get(&room))
-            .and_then(|room| room.participants.get(&join.identity))
-            .copied();
-        let leaving = usize::from(duplicate.is_some());
-        if self.participants.len() - leaving >= self.config.participants_max {
-            return Err(JoinError::NodeFull);
-        }
-        let full = known
-            .and_then(|room| self.rooms.get(&room))
-            .is_some_and(|room| room.participants.len() - leaving >= room.participants_max);
-        if full {
-            return Err(JoinError::RoomFull);
-        }
-        let is_new = duplicate.is_none() && join.coming == Coming::New;
-        if is_new && self.is_busy() {
-            return Err(JoinError::NodeBusy);
-        }
-        if let Some(old) = duplicate {
+        if let Some(old) = self.may_join(&join.room, &join.identity, join.coming)? {
             self.depart(now, old, DepartureReason::Duplicate);
         }
         let room = match known {
@@ -65,6 +47,32 @@ impl Control {
         let peer = self.admit(now, room, join);
         self.weigh_dynacast(now);
         Ok(peer)
+    }
+
+    /// Whether there is a place for somebody, and who leaves for it: the participant of the same identity.
+    ///
+    /// # Errors
+    /// [`JoinError`]: room or node is full or busy.
+    pub fn may_join(
+        &self,
+        room: &RoomName,
+        identity: &Identity,
+        coming: Coming,
+    ) -> Result<Option<PeerId>, JoinError> {
+        let room = self.names.get(room).and_then(|room| self.rooms.get(room));
+        let duplicate = room.and_then(|room| room.participants.get(identity)).copied();
+        let leaving = usize::from(duplicate.is_some());
+        if self.participants.len() - leaving >= self.config.participants_max {
+            return Err(JoinError::NodeFull);
+        }
+        if room.is_some_and(|room| room.participants.len() - leaving >= room.participants_max) {
+            return Err(JoinError::RoomFull);
+        }
+        let is_new = duplicate.is_none() && coming == Coming::New;
+        if is_new && self.is_busy() {
+            return Err(JoinError::NodeBusy);
+        }
+        Ok(duplicate)
     }
 
     /// Changes the profile of a participant at its own wish.
@@ -264,6 +272,7 @@ impl Control {
             room,
             sid: participant.sid,
             identity: participant.identity.clone(),
+            profile: participant.profile,
             version: participant.version + 1,
             visibility: participant.visibility,
             reason,
@@ -343,6 +352,7 @@ impl Control {
                 room,
                 sid: participant.sid.clone(),
                 identity: participant.identity.clone(),
+                profile: participant.profile.clone(),
                 version: participant.version,
                 visibility: Visibility::Visible,
                 reason: DepartureReason::Left,

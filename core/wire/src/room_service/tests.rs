@@ -132,21 +132,167 @@ fn a_client_with_numbers_that_nobody_knows_hides_nobody() {
         ..Default::default()
     };
     let all = Response::Participants(vec![odd.clone(), ParticipantInfo::default()]);
-    let text = String::from_utf8(all.encode(Encoding::Json).unwrap()).unwrap();
+    let text = String::from_utf8(all.encode(Encoding::Json)).unwrap();
     assert!(text.contains("eve") && text.contains("CAP_PACKET_TRAILER"), "{text}");
-    assert!(Response::Participant(Box::new(odd)).encode(Encoding::Json).is_ok());
-    assert!(Response::Track(Box::new(track)).encode(Encoding::Json).is_ok());
+    let json = Response::Participant(Box::new(odd)).encode(Encoding::Json);
+    assert!(serde_json::from_slice::<ParticipantInfo>(&json).is_ok());
+    let json = Response::Track(Box::new(track)).encode(Encoding::Json);
+    assert!(serde_json::from_slice::<proto::MuteRoomTrackResponse>(&json).is_ok());
+}
+
+/// What LiveKit's server (`livekit_room.twirp.go`) writes of messages of which nothing but a name is set.
+const ROOM: &str = r#"{"sid":"","name":"red","empty_timeout":0,"departure_timeout":0,"max_participants":0,
+    "creation_time":"0","creation_time_ms":"0","turn_password":"","enabled_codecs":[],"metadata":"",
+    "num_participants":0,"num_publishers":0,"active_recording":false,"version":null}"#;
+const PARTICIPANT: &str = r#"{"sid":"","identity":"ada","state":"JOINING","tracks":[],"metadata":"",
+    "joined_at":"0","joined_at_ms":"0","name":"","version":0,"permission":null,"region":"","is_publisher":false,
+    "kind":"STANDARD","attributes":{},"disconnect_reason":"UNKNOWN_REASON","kind_details":[],"data_tracks":[],
+    "client_protocol":0,"capabilities":[]}"#;
+const TRACK: &str = r#"{"sid":"","type":"AUDIO","name":"mic","muted":false,"width":0,"height":0,"simulcast":false,
+    "disable_dtx":false,"source":"UNKNOWN","layers":[],"mime_type":"","mid":"","codecs":[],"stereo":false,
+    "disable_red":false,"encryption":"NONE","stream":"","version":null,"audio_features":[],
+    "backup_codec_policy":"PREFER_REGRESSION","packet_trailer_features":[]}"#;
+
+#[test]
+fn answers_in_json_have_livekits_names_and_leave_nothing_out() {
+    let check = |response: Response, expect: String| {
+        let json = response.encode(Encoding::Json);
+        let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&json), read(expect.as_bytes()));
+    };
+    let room = proto::Room { name: "red".into(), ..Default::default() };
+    let ada = ParticipantInfo { identity: "ada".into(), ..Default::default() };
+    let mic = TrackInfo { name: "mic".into(), ..Default::default() };
+    check(Response::Done, "{}".into());
+    check(Response::Rooms(Vec::new()), r#"{"rooms":[]}"#.into());
+    check(Response::Rooms(vec![room.clone()]), format!(r#"{{"rooms":[{ROOM}]}}"#));
+    check(Response::Rooms(vec![room.clone(); 2]), format!(r#"{{"rooms":[{ROOM},{ROOM}]}}"#));
+    check(Response::Room(room), ROOM.into());
+    check(Response::Participants(Vec::new()), r#"{"participants":[]}"#.into());
+    let listed = format!(r#"{{"participants":[{PARTICIPANT}]}}"#);
+    check(Response::Participants(vec![ada.clone()]), listed);
+    check(Response::Participant(Box::new(ada)), PARTICIPANT.into());
+    check(Response::Track(Box::new(mic)), format!(r#"{{"track":{TRACK}}}"#));
 }
 
 #[test]
-fn answers_are_written_as_clients_read_them() {
-    let room = proto::Room { name: "red".into(), num_participants: 2, ..Default::default() };
-    let json = Response::Rooms(vec![room.clone()]).encode(Encoding::Json).unwrap();
-    assert_eq!(json, br#"{"rooms":[{"name":"red","numParticipants":2}]}"#);
-    let bytes = Response::Rooms(vec![room.clone()]).encode(Encoding::Protobuf).unwrap();
-    assert_eq!(proto::ListRoomsResponse::decode(&*bytes).unwrap().rooms, [room]);
-    assert_eq!(Response::Done.encode(Encoding::Json).unwrap(), b"{}");
-    assert_eq!(Response::Done.encode(Encoding::Protobuf).unwrap(), b"");
+fn answers_in_json_say_all_that_answers_in_protobuf_say() {
+    let (info, room) = (full_participant(), full_room());
+    let json = Response::Participants(vec![info.clone()]).encode(Encoding::Json);
+    let read: proto::ListParticipantsResponse = serde_json::from_slice(&json).unwrap();
+    assert!(read.participants == [info.clone()], "{}", String::from_utf8_lossy(&json));
+    let json = Response::Room(room.clone()).encode(Encoding::Json);
+    assert!(serde_json::from_slice::<proto::Room>(&json).unwrap() == room);
+    for name in ["\"creation_time\":\"1700000000\"", "\"num_participants\":5"] {
+        assert!(String::from_utf8_lossy(&json).contains(name));
+    }
+
+    let bytes = Response::Rooms(vec![room.clone()]).encode(Encoding::Protobuf);
+    assert!(proto::ListRoomsResponse::decode(&*bytes).unwrap().rooms == [room]);
+    let bytes = Response::Participants(vec![info.clone()]).encode(Encoding::Protobuf);
+    assert!(proto::ListParticipantsResponse::decode(&*bytes).unwrap().participants == [info]);
+    assert_eq!(Response::Done.encode(Encoding::Protobuf), b"");
+}
+
+fn full_room() -> proto::Room {
+    proto::Room {
+        sid: "RM_1".into(),
+        name: "red \"and\" blue\n".into(),
+        empty_timeout: 1,
+        departure_timeout: 2,
+        max_participants: 3,
+        creation_time: 1_700_000_000,
+        creation_time_ms: 1_700_000_000_007,
+        turn_password: "none".into(),
+        enabled_codecs: vec![proto::Codec { mime: "audio/opus".into(), fmtp_line: "f".into() }],
+        metadata: "agenda".into(),
+        num_participants: 5,
+        num_publishers: 6,
+        active_recording: true,
+        version: Some(proto::TimedVersion { unix_micro: i64::MAX, ticks: 7 }),
+    }
+}
+
+#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
+fn full_participant() -> ParticipantInfo {
+    let permission = proto::ParticipantPermission {
+        can_subscribe: true,
+        can_publish: true,
+        can_publish_data: true,
+        can_publish_sources: vec![proto::TrackSource::Camera.into()],
+        hidden: true,
+        recorder: true,
+        can_update_metadata: true,
+        agent: true,
+        can_subscribe_metrics: true,
+        can_manage_agent_session: true,
+    };
+    ParticipantInfo {
+        sid: "PA_1".into(),
+        identity: "ada".into(),
+        state: proto::participant_info::State::Active.into(),
+        tracks: vec![full_track()],
+        metadata: "m".into(),
+        joined_at: 1,
+        joined_at_ms: 2,
+        name: "Ada".into(),
+        version: 3,
+        permission: Some(permission),
+        region: "here".into(),
+        is_publisher: true,
+        kind: proto::participant_info::Kind::Agent.into(),
+        attributes: [("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())].into(),
+        disconnect_reason: proto::DisconnectReason::RoomDeleted.into(),
+        kind_details: vec![proto::participant_info::KindDetail::CloudAgent.into()],
+        data_tracks: Vec::new(),
+        client_protocol: 4,
+        capabilities: vec![proto::client_info::Capability::CapPacketTrailer.into()],
+    }
+}
+
+#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
+fn full_track() -> TrackInfo {
+    let layer = proto::VideoLayer {
+        quality: proto::VideoQuality::High.into(),
+        width: 1,
+        height: 2,
+        bitrate: 3,
+        ssrc: u32::MAX,
+        spatial_layer: 4,
+        rid: "q".into(),
+        repair_ssrc: 5,
+    };
+    let codec = proto::SimulcastCodecInfo {
+        mime_type: "video/VP8".into(),
+        mid: "1".into(),
+        cid: "c".into(),
+        layers: vec![layer.clone()],
+        video_layer_mode: proto::video_layer::Mode::OneSpatialLayerPerStream.into(),
+        sdp_cid: "s".into(),
+    };
+    TrackInfo {
+        sid: "TR_1".into(),
+        r#type: proto::TrackType::Video.into(),
+        name: "cam".into(),
+        muted: true,
+        width: 6,
+        height: 7,
+        simulcast: true,
+        disable_dtx: true,
+        source: proto::TrackSource::ScreenShare.into(),
+        layers: vec![layer],
+        mime_type: "video/VP8".into(),
+        mid: "1".into(),
+        codecs: vec![codec],
+        stereo: true,
+        disable_red: true,
+        encryption: proto::encryption::Type::Gcm.into(),
+        stream: "camera".into(),
+        version: Some(proto::TimedVersion { unix_micro: 8, ticks: 9 }),
+        audio_features: vec![proto::AudioTrackFeature::TfStereo.into()],
+        backup_codec_policy: proto::BackupCodecPolicy::Simulcast.into(),
+        packet_trailer_features: vec![proto::PacketTrailerFeature::PtfUserTimestamp.into()],
+    }
 }
 
 #[test]

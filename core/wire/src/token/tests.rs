@@ -204,7 +204,17 @@ fn a_token_says_how_the_room_is_to_be() {
         json!({"maxParticipants": "many"}),
         metadata(METADATA_MAX + 1),
     ] {
-        assert_eq!(config(wrong), Err(RoomConfigError), "a bound that is not understood is none");
+        let expect = Err(RoomConfigError::Malformed);
+        assert_eq!(config(wrong), expect, "a bound that is not understood is none");
+    }
+    for recorded in [json!({}), json!({"room": {"roomName": "red"}}), json!([])] {
+        assert_eq!(config(json!({"egress": recorded})), Err(RoomConfigError::Egress));
+    }
+    assert!(config(json!({"egress": null, "agents": null})).is_ok());
+    let wants = |config: Value| Claims { room_config: Some(config), ..claims() }.wants_agents();
+    assert!(wants(json!({"agents": [{"agentName": "echo"}]})));
+    for nobody in [json!({}), json!({"agents": []}), json!({"agents": null}), json!([])] {
+        assert!(!wants(nobody));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{ParticipantSid, PeerId, RoomId, Timestamp};
+use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::{mpsc, oneshot};
 use wire::grant::Permission;
@@ -28,6 +28,7 @@ const PING_INTERVAL_S: i32 = 5;
 const PING_TIMEOUT_S: i32 = 15;
 /// WebSocket close code of a session that ended in order.
 const NORMAL: u16 = 1000;
+const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
 
 impl Hub {
     pub(super) fn knock(&mut self, mut knock: Box<Knock>) -> Verdict {
@@ -48,7 +49,7 @@ impl Hub {
     /// What is to be known before it is paid for.
     fn judge(&self, knock: &Knock) -> Result<wire::join::Admission, Refusal> {
         if self.is_stopping {
-            return Err(Refusal::Unavailable("node is stopping"));
+            return Err(STOPPING);
         }
         let admission = wire::join::admission(&knock.token.claims)
             .map_err(|_| Refusal::NotAllowed("the token grants no join"))?;
@@ -57,6 +58,19 @@ impl Hub {
             return Err(Refusal::NotAllowed("the token is revoked"));
         }
         Ok(admission)
+    }
+
+    /// Whether a join would be refused for want of a place.
+    pub(super) fn may_join(
+        &self,
+        room: &RoomName,
+        identity: &Identity,
+        kind: TokenKind,
+    ) -> Result<(), Refusal> {
+        if self.is_stopping {
+            return Err(STOPPING);
+        }
+        self.control.may_join(room, identity, coming(kind)).map(drop).map_err(refusal)
     }
 
     fn let_in(
@@ -102,9 +116,12 @@ impl Hub {
         let profile = wire::join::Profile::of_join(&token.claims, &join)
             .map_err(|_| Refusal::BadRequest("the profile is too large or may not be set"))?;
         let room_config = token.claims.room_config().ok();
-        let room_settings = room_config
-            .and_then(translate::room_settings)
-            .ok_or(Refusal::BadRequest("the token's roomConfig is malformed or too large"))?;
+        let room_settings = room_config.and_then(translate::room_settings).ok_or(
+            Refusal::BadRequest("the token's roomConfig is malformed, too large, or not to be had"),
+        )?;
+        if token.claims.wants_agents() {
+            self.note_agents();
+        }
         let settings = join.connection_settings.unwrap_or_default();
         let wanted = Join {
             room: admission.room,
@@ -119,11 +136,7 @@ impl Hub {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             may_create_room: self.config.are_rooms_made_by_joins,
-            // Only whoever was let in has a token of ours.
-            coming: match token.kind {
-                TokenKind::Original => Coming::New,
-                TokenKind::Refresh => Coming::Returning,
-            },
+            coming: coming(token.kind),
             room_settings,
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
@@ -148,6 +161,14 @@ impl Hub {
         self.metrics.participants_joined.count();
         self.log_join(peer);
         Ok(session)
+    }
+
+    /// Tokens of LiveKit's first steps ask for agents, and a call is a call without them. The log says it once.
+    fn note_agents(&self) {
+        if self.metrics.agents_ignored.total() == 0 {
+            crate::log!(WARN, "a token's roomConfig asks for agents: this server dispatches none");
+        }
+        self.metrics.agents_ignored.count();
     }
 
     /// Lines about a participant name its peer; this one says which person's and which room's it is.
@@ -381,11 +402,19 @@ impl Hub {
     }
 }
 
+/// Only whoever was let in has a token of ours.
+const fn coming(token: TokenKind) -> Coming {
+    match token {
+        TokenKind::Original => Coming::New,
+        TokenKind::Refresh => Coming::Returning,
+    }
+}
+
 const fn refusal(error: JoinError) -> Refusal {
     match error {
         JoinError::ProfileTooLarge => Refusal::BadRequest("the profile is too large"),
         JoinError::NoRoom => Refusal::NoRoom,
-        JoinError::RoomFull => Refusal::Unavailable("the room is full"),
+        JoinError::RoomFull => Refusal::RoomFull,
         JoinError::NodeFull => Refusal::Unavailable("the node is full"),
         JoinError::NodeBusy => Refusal::Busy,
     }

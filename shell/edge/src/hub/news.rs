@@ -8,9 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{LogData, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp, TrackId, TrackSid};
+use model::{
+    Identity, LogData, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp, TrackId, TrackSid,
+};
 use prost::Message as _;
-use sfu::control::{Departure, DepartureReason, Output, Publication, Score, Speaker, Visibility};
+use sfu::control::{
+    Departure, DepartureReason, Output, Profile, Publication, Score, Speaker, Visibility,
+};
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
@@ -19,7 +23,7 @@ use super::bucket::{Debts, Names, Requests};
 use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
 use crate::config::Next;
-use crate::limits::{REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
+use crate::limits::{GOODBYE_PROFILE_MAX, REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
 
@@ -34,7 +38,7 @@ const AWAY: u16 = 1001;
 #[derive(Debug, Default)]
 pub(super) struct News {
     changed: BTreeMap<RoomId, BTreeSet<PeerId>>,
-    departed: BTreeMap<RoomId, Vec<Departure>>,
+    departed: BTreeMap<RoomId, Vec<proto::ParticipantInfo>>,
     /// Clients whose sections may not suffice, or do not say what they should.
     asking: BTreeSet<PeerId>,
     /// Who began or ceased to speak, by whom that is told.
@@ -79,9 +83,7 @@ impl Hub {
             }
             Output::ParticipantChanged(peer) => self.note_change(peer),
             Output::Departed(departure) => self.see_off(*departure),
-            Output::Hid(departure) => {
-                self.news.departed.entry(departure.room).or_default().push(*departure);
-            }
+            Output::Hid(departure) => self.take_leave(*departure),
             Output::Muted(track) => self.tell_muted(track),
             Output::RoomChanged(room) => {
                 if let Some(gathering) = self.gatherings.get(&room) {
@@ -161,25 +163,43 @@ impl Hub {
     }
 
     fn see_off(&mut self, departure: Departure) {
-        let peer = departure.peer;
-        self.note_debts(&departure);
-        if let Some(leave) = translate::leave(departure.reason, self.next_for(peer)) {
+        let (peer, room, reason) = (departure.peer, departure.room, departure.reason);
+        let (sid, identity) = (departure.sid.clone(), departure.identity.clone());
+        if departure.visibility == Visibility::Visible {
+            self.take_leave(departure);
+        }
+        self.note_debts(room, peer, &identity);
+        if let Some(leave) = translate::leave(reason, self.next_for(peer)) {
             self.send(peer, Message::Leave(leave));
         }
-        let code = if departure.reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
+        let code = if reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
         self.push(peer, Outgoing::Close(code, "left"));
         self.forget(peer);
-        self.forget_words(departure.room, departure.sid.clone(), departure.identity.clone());
+        self.forget_words(room, sid, identity);
         self.news.asking.remove(&peer);
-        if let Some(changed) = self.news.changed.get_mut(&departure.room) {
+        if let Some(changed) = self.news.changed.get_mut(&room) {
             changed.remove(&peer);
         }
-        let gone = if departure.reason == DepartureReason::Left { "left" } else { "was put out" };
-        let reason = LogData(format_args!("{:?}", departure.reason));
+        let gone = if reason == DepartureReason::Left { "left" } else { "was put out" };
+        let reason = LogData(format_args!("{reason:?}"));
         crate::log!(INFO, "participant gone", peer = peer, how = LogData(gone), reason = reason);
-        if departure.visibility == Visibility::Visible {
-            self.news.departed.entry(departure.room).or_default().push(departure);
+    }
+
+    /// Others are told at the end of the turn that somebody is gone. That never waits, but goes onto the bill, and is
+    /// short while too much is on it.
+    fn take_leave(&mut self, mut departure: Departure) {
+        let (peer, room) = (departure.peer, departure.room);
+        let receivers = self.control.room(room).map_or(0, |held| held.participants.len());
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        if seat.pace.must_wait(self.now).is_some() && is_long(&departure.profile) {
+            departure.profile.metadata.clear();
+            departure.profile.attributes.clear();
         }
+        let info = translate::departed(departure, seat);
+        seat.pace.pay(self.now, info.encoded_len(), receivers);
+        self.news.departed.entry(room).or_default().push(info);
     }
 
     /// Whom a participant who is told to leave finds here.
@@ -194,12 +214,12 @@ impl Hub {
     }
 
     /// Whoever goes and comes again may do no more than if it had stayed.
-    fn note_debts(&mut self, departure: &Departure) {
-        let Some(seat) = self.seats.get(&departure.peer) else {
+    fn note_debts(&mut self, room: RoomId, peer: PeerId, identity: &Identity) {
+        let Some(seat) = self.seats.get(&peer) else {
             return;
         };
         if let Some(at) = seat.pace.waits_until() {
-            self.news.held.remove(&(at, departure.peer));
+            self.news.held.remove(&(at, peer));
         }
         let debts = Debts {
             told: seat.pace.paid(),
@@ -210,18 +230,18 @@ impl Hub {
         if debts.are_paid(now) {
             return;
         }
-        let room = self.control.room(departure.room);
-        let again = room.and_then(|room| room.participants.get(&departure.identity));
+        let held = self.control.room(room);
+        let again = held.and_then(|room| room.participants.get(identity));
         if let Some(again) = again.and_then(|peer| self.seats.get_mut(peer)) {
             again.pace = Pace::new(debts.told);
             again.requests = Requests::new(debts.requests);
             again.names = Names::new(debts.names);
             return;
         }
-        let Some(gathering) = self.gatherings.get_mut(&departure.room) else {
+        let Some(gathering) = self.gatherings.get_mut(&room) else {
             return;
         };
-        let name = gathering.name(&departure.identity);
+        let name = gathering.name(identity);
         gathering.unpaid.retain(|(_, debts)| !debts.are_paid(now));
         if gathering.unpaid.len() >= UNPAID_MAX {
             gathering.unpaid.pop_front();
@@ -385,7 +405,7 @@ impl Hub {
         let rooms: BTreeSet<RoomId> = changed.keys().chain(departed.keys()).copied().collect();
         for room in rooms {
             let departed = departed.remove(&room).unwrap_or_default();
-            self.tell_one_room(room, changed.get(&room), &departed);
+            self.tell_one_room(room, changed.get(&room), departed);
         }
         for publisher in withheld {
             self.want_withheld(publisher);
@@ -396,7 +416,7 @@ impl Hub {
         &mut self,
         room: RoomId,
         changed: Option<&BTreeSet<PeerId>>,
-        departed: &[Departure],
+        departed: Vec<proto::ParticipantInfo>,
     ) {
         let changed = changed.into_iter().flatten();
         let changed = changed.filter_map(|peer| self.control.participant(*peer));
@@ -416,25 +436,28 @@ impl Hub {
             self.pay(*peer, info, receivers.len());
             self.note_told(*peer);
         }
-        let visible: Vec<proto::ParticipantInfo> =
-            visible.into_iter().map(|(_, info)| info).collect();
-        let gone = departed.iter().map(translate::departed);
-        let all: Vec<_> = gone.chain(visible.iter().cloned()).collect();
-        if all.is_empty() {
+        if departed.is_empty() && visible.is_empty() {
             return;
         }
-        let message = seat::shared(update(all));
+        let visible: Vec<_> = visible.into_iter().map(|(_, info)| info).collect();
+        let mut others = Vec::new();
         for peer in receivers {
             // A client takes what is said of its identity for itself: its former presence is not for it.
-            let identity = self.control.participant(peer).map(|held| &held.identity);
-            if departed.iter().any(|gone| Some(&gone.identity) == identity) {
-                let others = departed.iter().filter(|gone| Some(&gone.identity) != identity);
-                let own = others.map(translate::departed).chain(visible.iter().cloned());
-                let own = seat::shared(update(own.collect()));
-                self.send_shared(peer, &own);
+            let held = self.control.participant(peer);
+            let is_its = |info: &proto::ParticipantInfo| {
+                held.is_some_and(|held| held.identity.expose() == info.identity)
+            };
+            if departed.iter().any(is_its) {
+                let own = departed.iter().filter(|info| !is_its(info)).chain(&visible);
+                let own = update(own.cloned().collect());
+                self.send(peer, own);
             } else {
-                self.send_shared(peer, &message);
+                others.push(peer);
             }
+        }
+        let message = seat::shared(update(departed.into_iter().chain(visible).collect()));
+        for peer in others {
+            self.send_shared(peer, &message);
         }
     }
 
@@ -499,6 +522,12 @@ impl Hub {
         }
         Some(info)
     }
+}
+
+/// Whether it is too long to be said of who goes while something is to be paid for.
+fn is_long(profile: &Profile) -> bool {
+    let attributes = profile.attributes.iter().map(|(key, value)| key.len() + value.len());
+    profile.metadata.len() + attributes.sum::<usize>() > GOODBYE_PROFILE_MAX
 }
 
 fn update(participants: Vec<proto::ParticipantInfo>) -> Message {

@@ -33,11 +33,16 @@ impl Pace {
     /// When a change is told that comes now; at once if `None`. One that waits already takes it along.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Timestamp> {
         if self.waits_until.is_none() {
-            let ahead = u64::try_from(UPDATE_AHEAD_MAX.as_micros()).unwrap_or(u64::MAX);
-            let at = Timestamp::from_micros(self.paid.as_micros().saturating_sub(ahead));
-            self.waits_until = Some(at).filter(|at| *at > now);
+            self.waits_until = self.must_wait(now);
         }
         self.waits_until
+    }
+
+    /// Until when whatever is told has to wait, if it has to.
+    pub(super) fn must_wait(&self, now: Timestamp) -> Option<Timestamp> {
+        let ahead = u64::try_from(UPDATE_AHEAD_MAX.as_micros()).unwrap_or(u64::MAX);
+        let at = Timestamp::from_micros(self.paid.as_micros().saturating_sub(ahead));
+        Some(at).filter(|at| *at > now)
     }
 
     /// When a change that waits is told.

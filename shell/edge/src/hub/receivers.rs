@@ -11,6 +11,8 @@ use wire::proto::request_response::Reason;
 use super::{Hub, Timer, translate};
 use crate::limits::{PERMITS_PER_REQUEST, REQUESTS_BURST};
 
+const TOO_MANY_NAMED: &str = "the permission names more participants and tracks than the server takes: nobody may receive any";
+
 impl Hub {
     pub(super) fn permit_receivers(&mut self, peer: PeerId, update: proto::SubscriptionPermission) {
         let price = self.price(peer, &update);
@@ -28,7 +30,7 @@ impl Hub {
         seat.permit = None;
         let allowance = translate::allowance(&update).unwrap_or_else(|_| {
             self.metrics.requests_ignored.count();
-            self.respond(peer, 0, Reason::LimitExceeded, None);
+            self.respond(peer, 0, Reason::LimitExceeded, TOO_MANY_NAMED, None);
             Allowance::nobody()
         });
         self.tell(Input::Allow(peer, allowance));

@@ -33,6 +33,19 @@ const SIMULATED_MAX: Duration = Duration::from_secs(30);
 /// WebSocket close code of an endpoint that goes away.
 const AWAY: u16 = 1001;
 
+// What developers are told of requests that are refused.
+const NO_DATA_TRACKS: &str = "this server has no data tracks";
+const NO_BLOBS: &str = "this server keeps no data blobs";
+const NO_SUCH_TRACKS: &str = "tracks are of audio or video";
+const MAY_NOT_PUBLISH: &str = "the participant may not publish tracks of this kind and source";
+const TOO_MANY_TRACKS: &str = "the participant has as many tracks as one may have";
+const BAD_CID: &str = "the track's cid is empty, too long, or another track's";
+const TRACKS_TOO_OFTEN: &str = "tracks come faster than a room of this size can be told of them";
+const TRACK_TOO_LONG: &str = "a name or a list of the track is longer than the server takes";
+const MAY_NOT_UPDATE: &str = "the participant may not change its own name, metadata and attributes";
+const PROFILE_TOO_LARGE: &str =
+    "a name has 256 bytes at most, metadata 512 KiB, attributes 64 KiB together";
+
 impl Hub {
     pub(super) fn request(&mut self, peer: PeerId, request: proto::SignalRequest) {
         let now = self.now;
@@ -87,17 +100,17 @@ impl Hub {
             Asked::UpdateVideoTrack(update) => self.update_video_track(peer, update),
             Asked::PublishDataTrackRequest(request) => {
                 let request = Request::PublishDataTrack(request);
-                self.respond(peer, 0, Reason::UnsupportedType, Some(request));
+                self.respond(peer, 0, Reason::UnsupportedType, NO_DATA_TRACKS, Some(request));
             }
             Asked::UnpublishDataTrackRequest(request) => {
                 let request = Request::UnpublishDataTrack(request);
-                self.respond(peer, 0, Reason::UnsupportedType, Some(request));
+                self.respond(peer, 0, Reason::UnsupportedType, NO_DATA_TRACKS, Some(request));
             }
             Asked::StoreDataBlobRequest(request) => {
-                self.respond(peer, request.request_id, Reason::UnsupportedType, None);
+                self.respond(peer, request.request_id, Reason::UnsupportedType, NO_BLOBS, None);
             }
             Asked::GetDataBlobRequest(request) => {
-                self.respond(peer, request.request_id, Reason::UnsupportedType, None);
+                self.respond(peer, request.request_id, Reason::UnsupportedType, NO_BLOBS, None);
             }
             // Answers are for offers, of which we make none; layers are said by track settings.
             Asked::Answer(_) | Asked::UpdateLayers(_) | Asked::UpdateDataSubscription(_) => {
@@ -106,11 +119,13 @@ impl Hub {
         }
     }
 
+    /// `why` is for the developer: one sentence, which repeats nothing of the request.
     pub(super) fn respond(
         &mut self,
         peer: PeerId,
         id: u32,
         reason: Reason,
+        why: &str,
         request: Option<Request>,
     ) {
         self.send(
@@ -118,7 +133,7 @@ impl Hub {
             Message::RequestResponse(proto::RequestResponse {
                 request_id: id,
                 reason: reason.into(),
-                message: String::new(),
+                message: why.to_owned(),
                 request,
             }),
         );
@@ -141,31 +156,31 @@ impl Hub {
             return self.tell_published(peer, track);
         }
         if !self.pay_for_receivers(peer) {
-            return self.refuse_announced(peer, request.cid);
+            return self.refuse_announced(peer, request.cid, TRACKS_TOO_OFTEN);
         }
         if !translate::is_bounded(&request) {
-            return self.refuse_announced(peer, request.cid);
+            return self.refuse_announced(peer, request.cid, TRACK_TOO_LONG);
         }
-        let refused = match translate::announcement(&request) {
-            None => Reason::UnsupportedType,
+        let (refused, why) = match translate::announcement(&request) {
+            None => (Reason::UnsupportedType, NO_SUCH_TRACKS),
             Some(announcement) => {
                 let kind = announcement.kind;
                 match self.control.publish(peer, announcement) {
                     Ok(track) => return self.expect(peer, track, kind, request),
-                    Err(PublishError::NotAllowed) => Reason::NotAllowed,
-                    Err(PublishError::TooMany) => Reason::LimitExceeded,
-                    Err(PublishError::BadCid) => Reason::InvalidRequest,
+                    Err(PublishError::NotAllowed) => (Reason::NotAllowed, MAY_NOT_PUBLISH),
+                    Err(PublishError::TooMany) => (Reason::LimitExceeded, TOO_MANY_TRACKS),
+                    Err(PublishError::BadCid) => (Reason::InvalidRequest, BAD_CID),
                 }
             }
         };
-        self.respond(peer, 0, refused, Some(Request::AddTrack(request)));
+        self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
     }
 
     /// Its name is all that the client needs to know which, if that is not what is too long.
-    fn refuse_announced(&mut self, peer: PeerId, cid: String) {
+    fn refuse_announced(&mut self, peer: PeerId, cid: String, why: &str) {
         let cid = Some(cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
         let named = proto::AddTrackRequest { cid, ..Default::default() };
-        self.respond(peer, 0, Reason::LimitExceeded, Some(Request::AddTrack(named)));
+        self.respond(peer, 0, Reason::LimitExceeded, why, Some(Request::AddTrack(named)));
     }
 
     /// What a track, or a change of all its layers, costs beside the request. Whether that is paid.
@@ -287,13 +302,13 @@ impl Hub {
             metadata: Some(update.metadata).filter(|metadata| !metadata.is_empty()),
             attributes: update.attributes.into_iter().collect(),
         };
-        let reason = match self.control.update_profile(peer, change) {
-            Ok(()) => Reason::Ok,
-            Err(ProfileError::NotAllowed) => Reason::NotAllowed,
-            Err(ProfileError::TooLarge) => Reason::LimitExceeded,
+        let (reason, why) = match self.control.update_profile(peer, change) {
+            Ok(()) => (Reason::Ok, ""),
+            Err(ProfileError::NotAllowed) => (Reason::NotAllowed, MAY_NOT_UPDATE),
+            Err(ProfileError::TooLarge) => (Reason::LimitExceeded, PROFILE_TOO_LARGE),
         };
         self.drain();
-        self.respond(peer, update.request_id, reason, None);
+        self.respond(peer, update.request_id, reason, why, None);
     }
 
     fn update_audio_track(&mut self, peer: PeerId, update: proto::UpdateLocalAudioTrack) {

@@ -229,6 +229,14 @@ impl Node {
         }
     }
 
+    /// What somebody is told that asks before it knocks.
+    fn may_join(&mut self, identity: &str, room: &str, kind: TokenKind) -> Result<(), Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        let (room, identity) = (RoomName::new(room), Identity::new(identity));
+        self.tell(ToHub::MayJoin { room, identity, kind, reply });
+        answer.try_recv().unwrap_or(Err(Refusal::Unavailable("no answer")))
+    }
+
     fn join(&mut self, identity: &str) -> Client {
         self.knock(token(identity, "red"), joining(CHROMIUM_JOIN)).expect("admitted")
     }
@@ -444,7 +452,14 @@ fn a_room_is_made_as_the_first_token_says() {
     assert_eq!((room.max_participants, &*room.metadata), (1, "agenda"));
     let many = serde_json::json!({"maxParticipants": 9});
     let refused = node.knock(with("bob", many), joining(CHROMIUM_JOIN));
-    assert!(matches!(refused, Err(Refusal::Unavailable(_))), "and not as later ones say");
+    assert!(matches!(refused, Err(Refusal::RoomFull)), "and not as later ones say");
+    assert_eq!(node.hub.metrics.agents_ignored.total(), 0);
+    let agents = serde_json::json!({"agents": [{"agentName": "echo"}]});
+    node.knock(with("alice", agents), joining(CHROMIUM_JOIN)).expect("comes without agents");
+    assert_eq!(node.hub.metrics.agents_ignored.total(), 1, "but not in silence");
+    let recorded = serde_json::json!({"egress": {"room": {"audioOnly": true}}});
+    let refused = node.knock(with("alice", recorded), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::BadRequest(_))));
     let odd = serde_json::json!({"maxParticipants": "few"});
     let refused = node.knock(with("carol", odd), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::BadRequest(_))));
@@ -542,8 +557,45 @@ fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
     let told = alice.told();
     let response = first!(told, Told::RequestResponse(response) => response).unwrap();
     assert_eq!(response.reason, i32::from(proto::request_response::Reason::NotAllowed));
+    let why = "the participant may not publish tracks of this kind and source";
+    assert_eq!(response.message, why);
     assert!(matches!(&response.request,
         Some(proto::request_response::Request::AddTrack(request)) if request.cid == CAMERA));
+}
+
+#[test]
+fn who_is_refused_reads_why() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let long = "x".repeat(257);
+    let Asked::AddTrack(track) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let profile = proto::UpdateParticipantMetadata { name: long.clone(), ..Default::default() };
+    for (asked, why) in [
+        (Asked::PublishDataTrackRequest(Default::default()), "this server has no data tracks"),
+        (Asked::UnpublishDataTrackRequest(Default::default()), "this server has no data tracks"),
+        (Asked::StoreDataBlobRequest(Default::default()), "this server keeps no data blobs"),
+        (Asked::GetDataBlobRequest(Default::default()), "this server keeps no data blobs"),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { r#type: 2, ..track.clone() }),
+            "tracks are of audio or video",
+        ),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { cid: String::new(), ..track.clone() }),
+            "the track's cid is empty, too long, or another track's",
+        ),
+        (
+            Asked::AddTrack(proto::AddTrackRequest { name: long, ..track }),
+            "a name or a list of the track is longer than the server takes",
+        ),
+        (
+            Asked::UpdateMetadata(profile),
+            "a name has 256 bytes at most, metadata 512 KiB, attributes 64 KiB together",
+        ),
+    ] {
+        node.ask(&alice, asked);
+        let said = first!(alice.told(), Told::RequestResponse(said) => said.message.clone());
+        assert_eq!(said.as_deref(), Some(why));
+    }
 }
 
 #[test]
@@ -783,6 +835,24 @@ fn resuming(sid: &str) -> proto::JoinRequest {
 }
 
 #[test]
+fn a_full_room_and_a_full_node_say_so_to_who_asks_and_to_who_knocks() {
+    let check = |change: fn(&mut control::Config), room: &str, expect: Refusal| {
+        let mut node = Node::with(change);
+        node.join("alice");
+        assert_eq!(node.may_join("bob", room, TokenKind::Original), Err(expect));
+        assert_eq!(node.may_join("bob", room, TokenKind::Refresh), Err(expect));
+        let refused = node.knock(token("bob", room), joining(CHROMIUM_JOIN));
+        assert_eq!(refused.map(drop), Err(expect));
+        // Who comes instead of itself takes no place.
+        assert_eq!(node.may_join("alice", "red", TokenKind::Original), Ok(()));
+        node.join("alice");
+    };
+    check(|config| config.room_participants_max = 1, "red", Refusal::RoomFull);
+    let full = Refusal::Unavailable("the node is full");
+    check(|config| config.participants_max = 1, "blue", full);
+}
+
+#[test]
 fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     let mut node = Node::new();
     let alice = node.active("alice");
@@ -802,13 +872,10 @@ fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     node.tell(ToHub::Closed(alice.session));
     let resumed = node.knock(token("alice", "red"), resuming(&sid)).map(|mut it| it.told());
     assert!(matches!(resumed.unwrap()[0], Told::Reconnect(_)));
-    let mut is_here = |identity: &str, room: &str| {
-        let (reply, mut answer) = oneshot::channel();
-        let (room, identity) = (RoomName::new(room), Identity::new(identity));
-        node.tell(ToHub::IsHere { room, identity, reply });
-        answer.try_recv().unwrap()
-    };
-    assert!(is_here("bob", "red") && !is_here("carol", "red") && !is_here("bob", "blue"));
+    assert_eq!(node.may_join("bob", "red", TokenKind::Original), Ok(()));
+    assert_eq!(node.may_join("carol", "red", TokenKind::Original), Err(Refusal::Busy));
+    assert_eq!(node.may_join("bob", "blue", TokenKind::Original), Err(Refusal::Busy));
+    assert_eq!(node.may_join("carol", "red", TokenKind::Refresh), Ok(()));
     node.join("bob");
     node.tell(ToHub::Closed(bob.session));
     // A full reconnect by whoever has said goodbye: the server's own token says that he was here.
@@ -1179,7 +1246,7 @@ fn a_profile_change_is_acknowledged_and_told() {
     );
     let told = alice.told();
     let response = first!(told, Told::RequestResponse(response) => response).unwrap();
-    assert_eq!((response.request_id, response.reason), (5, 0));
+    assert_eq!((response.request_id, response.reason, response.message.as_str()), (5, 0, ""));
     let told = bob.told();
     let seen = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
     assert_eq!((seen.name.as_str(), seen.attributes["k"].as_str()), ("Alice", "v"));

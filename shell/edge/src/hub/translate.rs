@@ -60,9 +60,6 @@ pub(super) fn participant<'a>(
         .collect();
     let profile = &participant.profile;
     let attributes = profile.attributes.iter().map(|(key, value)| (key.clone(), value.clone()));
-    let kind_details = seat.token.claims.kind_details.iter().filter_map(|detail| {
-        proto::participant_info::KindDetail::from_str_name(&detail.to_ascii_uppercase())
-    });
     proto::ParticipantInfo {
         sid: participant.sid.to_string(),
         identity: participant.identity.expose().to_owned(),
@@ -70,28 +67,43 @@ pub(super) fn participant<'a>(
         is_publisher: !tracks.is_empty(),
         tracks,
         metadata: profile.metadata.clone(),
-        joined_at: seat.joined_at_ms / 1000,
-        joined_at_ms: seat.joined_at_ms,
         name: profile.name.clone(),
         version: participant.version,
+        attributes: attributes.collect(),
+        ..of_seat(seat)
+    }
+}
+
+/// What of a participant its token and its client say.
+fn of_seat(seat: &Seat) -> proto::ParticipantInfo {
+    let kind_details = seat.token.claims.kind_details.iter().filter_map(|detail| {
+        proto::participant_info::KindDetail::from_str_name(&detail.to_ascii_uppercase())
+    });
+    proto::ParticipantInfo {
+        joined_at: seat.joined_at_ms / 1000,
+        joined_at_ms: seat.joined_at_ms,
         permission: Some((&seat.permission).into()),
         kind: seat.token.claims.participant_kind().into(),
         kind_details: kind_details.map(Into::into).collect(),
-        attributes: attributes.collect(),
         client_protocol: seat.client.client_protocol,
         capabilities: seat.client.capabilities.clone(),
         ..Default::default()
     }
 }
 
-pub(super) fn departed(departure: &Departure) -> proto::ParticipantInfo {
+/// Clients take what is said of somebody before they take it that it is gone, so that all is said once more. Its tracks
+/// have ended.
+pub(super) fn departed(departure: Departure, seat: &Seat) -> proto::ParticipantInfo {
     proto::ParticipantInfo {
         sid: departure.sid.to_string(),
         identity: departure.identity.expose().to_owned(),
         state: proto::participant_info::State::Disconnected.into(),
+        name: departure.profile.name,
+        metadata: departure.profile.metadata,
+        attributes: departure.profile.attributes.into_iter().collect(),
         version: departure.version,
         disconnect_reason: reason(departure.reason).into(),
-        ..Default::default()
+        ..of_seat(seat)
     }
 }
 

@@ -79,9 +79,16 @@ async fn validate_judges_token_and_room() {
     check(changed(roomless), 400, "no room name").await;
     let odd = |claims: &mut Claims| claims.room_config = Some([0; 2].as_slice().into());
     check(changed(odd), 400, "the token's roomConfig is malformed or too large").await;
+    let recorded = |claims: &mut Claims| {
+        claims.room_config = Some([("egress", "all")].into_iter().collect());
+    };
+    let no_egress = "the token's roomConfig asks for egress, and this server has no Egress";
+    check(changed(recorded), 400, no_egress).await;
     let broken = format!("/rtc/v1/validate?access_token={good}&join_request=%21");
     check(broken, 400, "cannot decode the wrapped join request").await;
-    check(format!("/rtc/validate?access_token={good}"), 404, "no such path").await;
+    let old = "this server speaks /rtc/v1 alone: clients with one peer connection";
+    check(format!("/rtc/validate?access_token={good}"), 404, old).await;
+    check(format!("/rtc?access_token={good}"), 404, old).await;
     let old_door = format!("/rtc/validate?access_token={good}&join_request={JOIN_REQUEST}");
     check(old_door, 200, "success").await;
 }
@@ -110,7 +117,11 @@ async fn refusals_repeat_nothing_of_a_token() {
 #[tokio::test]
 async fn only_websockets_pass_the_doors_and_only_with_a_join_request() {
     let house = House::open().await;
-    assert_eq!(house.ask("GET", &good_join()).await.status, 404);
+    for target in [good_join(), good_join().replace("/rtc/v1?", "/rtc?"), "/rtc/v1".into()] {
+        let answer = house.ask("GET", &target).await;
+        assert_eq!((answer.status, answer.header("upgrade")), (426, Some("websocket")), "{target}");
+        assert!(answer.body.contains("leave out `Upgrade`"), "{}", answer.body);
+    }
     let check = async |target: String, status: u16| {
         let mut stream = house.connect().await;
         let head = upgrade(&target).replace("host: test", "host: test\r\nx: y");
@@ -133,6 +144,7 @@ async fn what_the_hub_refuses_has_a_status() {
         (Refusal::BadRequest("the offer does not parse"), 400, "the offer does not parse"),
         (Refusal::NotAllowed("removed"), 401, "removed"),
         (Refusal::NoRoom, 404, "requested room does not exist"),
+        (Refusal::RoomFull, 403, "the room is full"),
         (Refusal::Unavailable("the node is full"), 503, "the node is full"),
     ] {
         let house = House::with(Limits::STANDARD, Hub::Refuses(refusal)).await;
@@ -261,21 +273,36 @@ async fn a_busy_node_says_so_and_when_to_come_back() {
     assert_eq!(house.metrics.joins_refused_unavailable.total(), 0);
 
     let target = format!("/rtc/v1/validate?access_token={}", token(|_| {}));
-    assert_eq!(house.ask("GET", &target).await.status, 200, "the hub has not said so yet");
-    house.pulse.answer_hub(7, true, Instant::now());
     let answer = house.ask("GET", &target).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    house.pulse.answer_hub(7, true, Instant::now());
     let ready = house.ask("GET", "/readyz").await;
     assert!(ready.status == 503 && ready.body.starts_with("busy"), "{}", ready.body);
     assert_eq!(house.ask("GET", "/").await.status, 200, "whoever is in it is well");
 }
 
 #[tokio::test]
-async fn a_busy_node_is_not_busy_for_who_is_here_or_resumes() {
-    let house = House::open().await;
-    house.pulse.answer_hub(7, true, Instant::now());
+async fn who_asks_why_there_is_no_place_is_told_as_who_joins() {
+    for (refusal, status, words) in [
+        (Refusal::RoomFull, 403, "the room is full"),
+        (Refusal::Unavailable("the node is full"), 503, "the node is full"),
+        (
+            Refusal::Busy,
+            503,
+            "the node is too busy for newcomers: try again in a while, or another one",
+        ),
+    ] {
+        no_place(refusal, status, words).await;
+    }
+}
+
+async fn no_place(refusal: Refusal, status: u16, words: &str) {
+    let house = House::with(Limits::STANDARD, Hub::Refuses(refusal)).await;
     let check = async |target: String, status: u16| {
-        assert_eq!(house.ask("GET", &target).await.status, status, "{target}");
+        let answer = house.ask("GET", &target).await;
+        assert_eq!(answer.status, status, "{target}");
+        let words = if status == 200 { "success" } else { words };
+        assert_eq!(answer.body.trim(), words, "{target}");
     };
     let validate = |identity: &str, room: &str, more: &str| {
         let token = token(|claims| {
@@ -286,10 +313,12 @@ async fn a_busy_node_is_not_busy_for_who_is_here_or_resumes() {
     };
     let joins = format!("&join_request={JOIN_REQUEST}");
     let resumes = format!("&join_request={RESUME_REQUEST}");
-    check(validate("ada", "den", &joins), 503).await;
+    check(validate("ada", "den", ""), status).await;
+    check(validate("ada", "den", &joins), status).await;
+    // Who is here comes instead of itself.
     check(validate("eve", "den", ""), 200).await;
     check(validate("eve", "den", &joins), 200).await;
-    check(validate("eve", "attic", &joins), 503).await;
+    check(validate("eve", "attic", &joins), status).await;
     // As the join would be: it is told to come afresh, not that the node is busy.
     check(validate("ada", "den", &resumes), 200).await;
 }

@@ -244,9 +244,13 @@ async fn answer(
                 drop(reply.send(RoomPage { items: vec![room], len, last }));
                 continue;
             }
-            ToHub::IsHere { room, identity, reply } => {
+            ToHub::MayJoin { room, identity, reply, .. } => {
                 let is_here = (room.expose(), identity.expose()) == ("den", "eve");
-                reply.send(is_here).expect("somebody waits");
+                let answer = match &hub {
+                    Hub::Refuses(refusal) if !is_here => Err(*refusal),
+                    Hub::Admits | Hub::Refuses(_) | Hub::Ponders(_) | Hub::Reserves(_) => Ok(()),
+                };
+                reply.send(answer).expect("somebody waits");
                 continue;
             }
             ToHub::Worker(_) | ToHub::Census(_) | ToHub::Beat(_) | ToHub::Stop(_) => continue,

@@ -224,3 +224,78 @@ fn who_reads_too_slowly_is_cut_at_once_and_counted_once() {
     assert_eq!(alice.is_cut.try_recv(), Ok(()));
     assert_eq!(node.hub.metrics.sockets_slow.total(), 1);
 }
+
+/// Alice with a name, metadata and an attribute.
+fn arrive(node: &mut Node, metadata: &str) -> Client {
+    let mut token = token("alice", "red");
+    token.claims.name = "Alice".into();
+    token.claims.metadata = metadata.to_owned();
+    token.claims.attributes = [("seat".to_owned(), "7".to_owned())].into();
+    node.knock(token, joining(CHROMIUM_JOIN)).expect("admitted")
+}
+
+fn leave() -> Asked {
+    Asked::Leave(proto::LeaveRequest::default())
+}
+
+#[test]
+fn who_goes_is_named_as_it_was() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    let alice = arrive(&mut node, "m");
+    node.publish(&alice);
+    node.wait(Duration::from_secs(5));
+    let before = infos(&bob.told(), "alice").pop().expect("told");
+    node.ask(&alice, leave());
+    let gone = infos(&bob.told(), "alice");
+    let expect = proto::ParticipantInfo {
+        state: proto::participant_info::State::Disconnected.into(),
+        disconnect_reason: proto::DisconnectReason::ClientInitiated.into(),
+        tracks: Vec::new(),
+        is_publisher: false,
+        version: gone[0].version,
+        ..before.clone()
+    };
+    assert_eq!(gone, [expect]);
+    assert!(gone[0].version > before.version && gone[0].joined_at_ms > 0);
+    assert_eq!((gone[0].name.as_str(), gone[0].metadata.as_str()), ("Alice", "m"));
+    assert!(gone[0].attributes.contains_key("seat") && gone[0].permission.is_some());
+}
+
+#[test]
+fn who_hides_is_named_as_it_was() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    let alice = arrive(&mut node, "m");
+    node.wait(Duration::from_secs(5));
+    bob.told();
+    node.hub.tell(Input::Show(node.peer(&alice), control::Visibility::Hidden));
+    node.wait(Duration::from_secs(5));
+    let gone = infos(&bob.told(), "alice");
+    assert_eq!(gone[0].state(), proto::participant_info::State::Disconnected);
+    assert_eq!((gone[0].name.as_str(), gone[0].metadata.as_str()), ("Alice", "m"));
+}
+
+#[test]
+fn a_goodbye_is_paid_for_and_short_while_something_is_owed() {
+    let long = "m".repeat(16_000);
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    let mut bytes = 0;
+    for _ in 0..100 {
+        let alice = arrive(&mut node, &long);
+        node.ask(&alice, leave());
+        let told = infos(&bob.told(), "alice");
+        assert!(told.iter().all(|info| info.name == "Alice"));
+        bytes += told.iter().map(prost::Message::encoded_len).sum::<usize>();
+    }
+    let rate = usize::try_from(UPDATE_BYTES_PER_SECOND).unwrap();
+    assert!(bytes <= 2 * rate + 100 * 500, "{bytes} bytes within a fifth of a second");
+    // In the end it is paid for.
+    node.wait(Duration::from_secs(20));
+    let alice = arrive(&mut node, &long);
+    node.wait(Duration::from_secs(20));
+    bob.told();
+    node.ask(&alice, leave());
+    assert_eq!(infos(&bob.told(), "alice")[0].metadata, long);
+}
