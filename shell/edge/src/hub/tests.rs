@@ -403,10 +403,12 @@ fn a_join_makes_no_room_where_back_ends_make_them() {
     node.hub.config.are_rooms_made_by_joins = false;
     let refused = node.knock(token("alice", "red"), joining(CHROMIUM_JOIN));
     assert!(matches!(refused, Err(Refusal::NoRoom)));
+    assert_eq!(node.may_join("alice", "red", TokenKind::Original), Err(Refusal::NoRoom));
     node.hub
         .control
         .open(node.now, RoomName::new("red"), control::RoomSettings::default())
         .unwrap();
+    assert_eq!(node.may_join("alice", "red", TokenKind::Original), Ok(()));
     assert!(node.knock(token("alice", "red"), joining(CHROMIUM_JOIN)).is_ok());
     let elsewhere = node.knock(token("bob", "blue"), joining(CHROMIUM_JOIN));
     assert!(matches!(elsewhere, Err(Refusal::NoRoom)));
