@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::LogData;
 use peer::{Door, PeerFactory, PeerFactoryError};
@@ -131,11 +131,13 @@ pub struct Server {
     metrics_at: Option<SocketAddr>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
-    config: Config,
+    /// For what is under way when it stops.
+    drain: Duration,
 }
 
 impl Server {
-    /// Starts everything, within the tokio runtime that this is called in.
+    /// Starts everything, within the tokio runtime that this is called in. Of `config` no key and no certificate is
+    /// kept where [`Self::admit_by`] and [`Self::showing`] do not replace it.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
@@ -236,7 +238,7 @@ impl Server {
             metrics_at,
             workers,
             metrics,
-            config,
+            drain: config.limits.drain,
         })
     }
 
@@ -294,7 +296,7 @@ impl Server {
                 drop(told.await);
             }
         };
-        if timeout(self.config.limits.drain, telling).await.is_err() {
+        if timeout(self.drain, telling).await.is_err() {
             crate::log!(WARN, "the hub did not say goodbye in time");
             self.deciding.abort();
         }
@@ -318,7 +320,7 @@ impl Server {
         drop(stopped.await);
         // The workers let go of them; one whose client does not read may still be writing.
         let mut carrying = self.carrying;
-        if timeout(self.config.limits.drain, &mut carrying).await.is_err() {
+        if timeout(self.drain, &mut carrying).await.is_err() {
             carrying.abort();
         }
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {

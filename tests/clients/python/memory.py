@@ -51,15 +51,15 @@ class Scan:
 
 class Memory:
     def __init__(self, pid: int) -> None:
-        self._pid = pid
+        self.pid = pid
         #: What cannot be marks, by name.
         self.secrets: dict[str, bytes] = {}
 
     def scan(self) -> Scan:
         scan = Scan(time.monotonic())
         with (
-            open(f"/proc/{self._pid}/maps") as maps,
-            open(f"/proc/{self._pid}/mem", "rb", buffering=0) as memory,
+            open(f"/proc/{self.pid}/maps") as maps,
+            open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory,
         ):
             for line in maps:
                 span, access, *rest = line.split()
@@ -90,6 +90,19 @@ class Memory:
         for name, secret in list(self.secrets.items()):
             for _ in range(content.count(secret)):
                 scan.add(name, mapping)
+
+
+    async def gone(self, names: tuple[str, ...], within_s: float) -> float:
+        """Looks until it finds none of these; how long that took."""
+        began = time.monotonic()
+        while True:
+            scan = await asyncio.to_thread(self.scan)
+            there = {name: dict(scan.where[name]) for name in names if scan.found[name]}
+            if not there:
+                return scan.began - began
+            if time.monotonic() > began + within_s:
+                raise AssertionError(f"still there after {within_s:g} s: {there}")
+            await asyncio.sleep(0.1)
 
 
 class Watch:
