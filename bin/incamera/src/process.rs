@@ -73,6 +73,8 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
         .worker_threads(CONTROL_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("control")
+        // Before they wait for what is next, which may be long.
+        .on_thread_park(edge::stack::wipe)
         .enable_all()
         .build()?;
     Ok(runtime)

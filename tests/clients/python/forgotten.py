@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from client import API_KEY, API_SECRET, SERVER, check, measured, scenario, until
+from client import API_KEY, API_SECRET, SERVER, check, control, measured, scenario, until
 from livekit import api, rtc
 from marked import (
     AGE_MAX_S,
@@ -34,6 +34,7 @@ from marked import (
     vanished,
 )
 from memory import Memory, Scan, Watch, mark
+from whereabouts import forms, own_addresses
 
 #: From the last goodbye of a call, or from its sender's removal, to the end of its media.
 MEDIA_GONE_S = 1.0
@@ -44,9 +45,19 @@ ROOM_GONE_S = 20.0 + PERSON_GONE_S
 TALK_S = 4.0
 
 
-async def guest(room: str) -> None:
-    """Another process: joins as `cy`, talks, and stays until it is killed."""
-    await talk(await arrive(token("cy", room)), "cy", 600)
+async def guest(room: str, person: str) -> None:
+    """Another process: joins, talks, and stays until it is killed or its standard input ends."""
+    there = await arrive(token(person, room))
+    talking = asyncio.create_task(talk(there, person, 600))
+    await asyncio.to_thread(sys.stdin.read)
+    await stopped(talking)
+    await there.disconnect()
+
+
+async def begin_guest(room: str, person: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, __file__, "guest", room, person, stdin=asyncio.subprocess.PIPE
+    )
 
 
 @contextlib.contextmanager
@@ -195,7 +206,7 @@ async def killed_client(watch: Watch) -> None:
     """A person whose process is killed in the middle of a word, beside one who stays."""
     room = mark("killed_room")
     stays = await arrive(token("dee", room))
-    process = await asyncio.create_subprocess_exec(sys.executable, __file__, "guest", room)
+    process = await begin_guest(room, "cy")
     await until("cy talks", 20, lambda: watch.most("cy_chat") > 0)
     await asyncio.sleep(TALK_S)
     process.send_signal(signal.SIGKILL)
@@ -207,6 +218,26 @@ async def killed_client(watch: Watch) -> None:
     found(watch, *(f"cy_{kind}" for kind in (*KEPT, *PERSONAL)))
     aged(watch, *(f"cy_{kind}" for kind in SPOKEN))
     measured(gone <= KILLED_GONE_S, f"all of a killed client is gone {gone:.1f} s after")
+    await stays.disconnect()
+
+
+async def addresses(pid: int) -> None:
+    """Where a client's datagrams and its signalling come from, in all forms in which a program has that."""
+    room, memory = mark("far_room"), Memory(pid)
+    stays = await arrive(token("kay", room))
+    process = await begin_guest(room, "mia")
+    await until("mia is there", 20, lambda: mark("mia_identity") in stays.remote_participants)
+    await asyncio.sleep(TALK_S)
+    memory.secrets = {name: form for at in own_addresses(process.pid) for name, form in forms(at).items()}
+    scan = await asyncio.to_thread(memory.scan)
+    there = {name: scan.found[name] for name in memory.secrets if scan.found[name]}
+    control(any("udp" in name for name in there), f"where mia's datagrams come from is found: {there}")
+    process.stdin.close()
+    await process.wait()
+    left = time.monotonic()
+    await until("mia is gone", 5, lambda: mark("mia_identity") not in stays.remote_participants)
+    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+    measured(after <= PERSON_GONE_S, f"where a client was: 0 copies {time.monotonic() - left:.1f} s after its goodbye")
     await stays.disconnect()
 
 
@@ -243,6 +274,7 @@ async def act() -> None:
         *(quiet_call(watch), killed_client(watch)),
         *(media(watch, "audio"), media(watch, "video"), killed_media(watch)),
         *(put_out(watch), deleted_room(watch)),
+        addresses(watch.memory.pid),
     )
     # The first that fails ends all: one is enough.
     await asyncio.gather(*parts)
@@ -256,6 +288,6 @@ async def act() -> None:
 
 
 if sys.argv[1:2] == ["guest"]:
-    asyncio.run(guest(sys.argv[2]))
+    asyncio.run(guest(*sys.argv[2:4]))
 else:
     scenario("forgotten", act, timeout_s=140)
