@@ -60,6 +60,14 @@ async def begin_guest(room: str, person: str) -> asyncio.subprocess.Process:
     )
 
 
+def permits(whose: rtc.Room, person: str) -> None:
+    """Of all others this one alone, whose name is so in a message of somebody else's, may receive what is published."""
+    allowed = rtc.ParticipantTrackPermission(participant_identity=mark(f"{person}_identity"), allow_all=True)
+    whose.local_participant.set_track_subscription_permissions(
+        allow_all_participants=False, participant_permissions=[allowed]
+    )
+
+
 @contextlib.contextmanager
 def unfinished(jwt: str) -> Iterator[None]:
     """A request with a token whose end does not come: the server has it in hand meanwhile."""
@@ -90,6 +98,8 @@ async def quiet_call(watch: Watch) -> None:
     ada, ben = await arrive(jwt), await arrive(token("ben", room))
     heard: list[rtc.DataPacket] = []
     ben.on("data_received", heard.append)
+    # In force until the end.
+    permits(ben, "ada")
     await talk(ada, "ada", TALK_S)
     silent = time.monotonic()
     check(heard, f"ben hears {len(heard)} data packets of ada")
@@ -208,7 +218,9 @@ async def killed_client(watch: Watch) -> None:
     stays = await arrive(token("dee", room))
     process = await begin_guest(room, "cy")
     await until("cy talks", 20, lambda: watch.most("cy_chat") > 0)
+    permits(stays, "cy")
     await asyncio.sleep(TALK_S)
+    stays.local_participant.set_track_subscription_permissions(allow_all_participants=True)
     process.send_signal(signal.SIGKILL)
     await process.wait()
     killed = time.monotonic()

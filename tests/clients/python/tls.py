@@ -250,6 +250,12 @@ async def forgets_what_rode_under_it(server: Server) -> None:
     ben, ada = await join(room_name, "ben"), rtc.Room()
     await asyncio.wait_for(ada.connect(SIGNAL, jwt), 15)
     await until("ben sees ada", 5, lambda: mark("ada_identity") in ben.remote_participants)
+    # Her name in a message of somebody who stays, and says nothing more.
+    permitted = rtc.ParticipantTrackPermission(participant_identity=mark("ada_identity"), allow_all=True)
+    ben.local_participant.set_track_subscription_permissions(
+        allow_all_participants=False, participant_permissions=[permitted]
+    )
+    await asyncio.sleep(0.2)
     names = ("ada_identity", "ada_name", "ada_metadata", "ada_token")
     scan = await asyncio.to_thread(memory.scan)
     there = {name: scan.found[name] for name in names}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use model::{
-    Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
+    Alias, Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
     TrackKind, TrackSource,
 };
 
@@ -33,6 +33,8 @@ pub struct Join {
     pub room: RoomName,
     /// Who. A participant of the same identity in that room is removed.
     pub identity: Identity,
+    /// What stands for that where others name it.
+    pub alias: Alias,
     /// How it presents itself.
     pub profile: Profile,
     /// What it may do.
@@ -233,6 +235,7 @@ pub struct Participant {
     /// What it said about tracks; entries go with their tracks.
     pub(super) settings: BTreeMap<TrackId, Settings>,
     pub(super) allowance: Allowance,
+    pub(super) alias: Alias,
     /// When it must be active.
     pub(super) join_deadline: Timestamp,
 }

@@ -26,7 +26,8 @@ impl Hub {
         }
         // An older one that waits holds no more.
         seat.permit = None;
-        let allowance = translate::allowance(&update).unwrap_or_else(|_| {
+        let allowance = translate::allowance(&update, |name| self.aliases.alias(name));
+        let allowance = allowance.unwrap_or_else(|_| {
             self.metrics.requests_ignored.count();
             self.respond(peer, 0, Reason::LimitExceeded, None);
             Allowance::nobody()
