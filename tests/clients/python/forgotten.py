@@ -11,14 +11,20 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 
-from client import API_KEY, API_SECRET, SERVER, check, control, measured, scenario, until
+import aiohttp
+from client import (
+    API_KEY, API_SECRET, SERVER, SIGNAL, check, control, join_request, measured, scenario, sound_offer, until,
+)  # fmt: skip
 from livekit import api, rtc
+from livekit.protocol import models
+from livekit.protocol import rtc as wire
 from marked import (
     AGE_MAX_S,
     KEPT,
@@ -253,6 +259,29 @@ async def addresses(pid: int) -> None:
     await stays.disconnect()
 
 
+async def credentials(pid: int) -> None:
+    """What a client's ICE has for names and passwords, of one that speaks the protocol by hand."""
+    memory = Memory(pid)
+    memory.secrets = {"ufrag": secrets.token_hex(8).encode(), "pwd": secrets.token_hex(16).encode()}
+    ufrag, pwd = (it.decode() for it in memory.secrets.values())
+    query = {"access_token": token("lee", mark("hand_room")), "join_request": join_request()}
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{SIGNAL}/rtc/v1", params=query) as socket:
+        track = wire.AddTrackRequest(cid="sound", type=models.TrackType.AUDIO)
+        await socket.send_bytes(wire.SignalRequest(add_track=track).SerializeToString())
+        await socket.send_bytes(sound_offer(["sound"], ufrag, pwd).SerializeToString())
+        async for message in socket:
+            if wire.SignalResponse.FromString(message.data).WhichOneof("message") == "answer":
+                break
+        await asyncio.sleep(0.2)
+        scan = await asyncio.to_thread(memory.scan)
+        there = {name: scan.found[name] for name in memory.secrets}
+        control(all(there.values()), f"a client's half of ICE is found: {there}")
+        leave = wire.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED)
+        await socket.send_bytes(wire.SignalRequest(leave=leave).SerializeToString())
+    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+    measured(after <= PERSON_GONE_S, f"a client's half of ICE: 0 copies {after:.1f} s after its goodbye")
+
+
 async def media(watch: Watch, kind: str) -> None:
     """Sound or pictures in the clear, for longer than the history; then all leave."""
     name = f"open_{kind}"
@@ -286,12 +315,14 @@ async def act() -> None:
         *(quiet_call(watch), killed_client(watch)),
         *(media(watch, "audio"), media(watch, "video"), killed_media(watch)),
         *(put_out(watch), deleted_room(watch)),
-        addresses(watch.memory.pid),
+        *(addresses(watch.memory.pid), credentials(watch.memory.pid)),
     )
     # The first that fails ends all: one is enough.
     await asyncio.gather(*parts)
     scan = await watch.after(time.monotonic())
-    check(scan.found["token"] == 0, f"no token at all is left {dict(scan.where.get('token', {}))}")
+    for what in ("token", "base64"):
+        check(scan.found[what] == 0, f"no {what} at all is left {dict(scan.where.get(what, {}))}")
+    found(watch, "base64")
     with open(os.environ["INCAMERA_SERVER_LOG"]) as log:
         released = [int(size) for size in re.findall(r"a room's history is zeroed and unmapped .*bytes=(\d+)", log.read())]
     check(any(released), f"the log says of {len(released)} histories how much was released: {sum(released) >> 10} KiB")
