@@ -581,6 +581,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/process.py",
     "python/sdk_person.py",
     "python/stranger.py",
+    "python/whereabouts.py",
     "web/busy_picture.mjs",
     "web/driver.mjs",
     "web/mint.mjs",
