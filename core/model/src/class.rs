@@ -11,12 +11,12 @@ use std::fmt;
 /// What a value is about. Each is protected at least as well as those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DataClass {
-    /// Everybody may know it: a version, a protocol number.
+    /// Everybody may know it: a version, a protocol number, the server's own names, which its certificate shows.
     Public,
-    /// What the server says of its own work: ids that it made, counts, times, reasons.
+    /// What the server says of its own work: counts, times, reasons, ids that it made, also where they are sent back.
     Log,
     /// About an end user, a device or a network, or written by one: names, identities, metadata, attributes,
-    /// addresses, how good a connection is.
+    /// addresses, how good a connection is, and every other text that a client chooses.
     EndUser,
     /// About the customer: its projects and contact, storage places, addresses of other services.
     Account,
