@@ -6,7 +6,7 @@ use std::thread;
 
 use edge::limits::{CONNECTIONS_MAX, TCP_CONNECTIONS_MAX};
 use edge::{Server, machine};
-use model::LogData;
+use model::{LocalText, LogData};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,7 +63,7 @@ fn open_files() {
         }
         Ok(_) => {}
         Err(error) => {
-            edge::log!(WARN, "the limit of open files stays as it is", error = LogData(error))
+            edge::log!(WARN, "the limit of open files stays as it is", error = LocalText(error))
         }
     }
 }

@@ -15,7 +15,10 @@ mod share;
 mod time;
 mod track;
 
-pub use class::{AccountData, CallContent, Classified, DataClass, LogData, Loggable};
+pub use class::{
+    AccountData, CallContent, Classified, DataClass, Impersonal, LocalText, LogData, Loggable,
+    OwnAddress,
+};
 pub use extension::ExtensionKind;
 pub use id::{
     ALIAS_LEN, Alias, Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid,

@@ -68,6 +68,8 @@ pub struct Certificate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(pub u64);
 
+impl model::Impersonal for UnixTime {}
+
 /// Why nobody can be served with a file of certificates. The operator's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {

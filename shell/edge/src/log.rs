@@ -31,6 +31,27 @@ pub use tracing;
 /// ```compile_fail
 /// edge::log!(INFO, "a participant left", name = "ada");
 /// ```
+///
+/// Nor does what is said to be the server's own and is of a type that may be anybody's:
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// let metadata = String::new();
+/// edge::log!(INFO, "a participant left", metadata = LogData(&metadata));
+/// ```
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// fn log_name(name: &str) {
+///     edge::log!(INFO, "a participant left", name = LogData(name));
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// let from = std::net::SocketAddr::from(([192, 0, 2, 7], 5000));
+/// edge::log!(INFO, "a participant left", from = LogData(from));
+/// ```
 #[macro_export]
 macro_rules! log {
     ($level:ident, $message:literal $(, $name:ident = $value:expr)* $(,)?) => {

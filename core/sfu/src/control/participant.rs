@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use model::{
-    Alias, Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
-    TrackKind, TrackSource,
+    Alias, Identity, Impersonal, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId,
+    Timestamp, TrackId, TrackKind, TrackSource,
 };
 
 use super::allowance::Allowance;
@@ -200,6 +200,15 @@ pub enum DepartureReason {
     /// The node stops.
     Shutdown,
 }
+
+/// As the log has it.
+impl fmt::Display for DepartureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Impersonal for DepartureReason {}
 
 /// One identity's presence in one room.
 #[derive(Debug)]

@@ -174,7 +174,7 @@ impl Hub {
             changed.remove(&peer);
         }
         let gone = if departure.reason == DepartureReason::Left { "left" } else { "was put out" };
-        let reason = LogData(format_args!("{:?}", departure.reason));
+        let reason = LogData(departure.reason);
         crate::log!(INFO, "participant gone", peer = peer, how = LogData(gone), reason = reason);
         if departure.visibility == Visibility::Visible {
             self.news.departed.entry(departure.room).or_default().push(departure);
