@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Codec, Encryption, Identity, ParticipantSid, PeerId, Quality, RoomName, Share, SubscriptionId,
-    Timestamp, TrackId, TrackKind, TrackSource, WorkerId,
+    ALIAS_LEN, Alias, Codec, Encryption, Identity, ParticipantSid, PeerId, Quality, RoomName,
+    Share, SubscriptionId, Timestamp, TrackId, TrackKind, TrackSource, WorkerId,
 };
 use rtp::extension::ExtensionMap;
 use sfu::control::{
@@ -88,6 +88,13 @@ pub(super) fn run(data: &[u8]) {
     node.end();
 }
 
+/// The end of a name: those of people here differ there.
+fn alias(identity: &str) -> Alias {
+    let mut alias = [0; ALIAS_LEN];
+    alias.iter_mut().rev().zip(identity.bytes().rev()).for_each(|(to, from)| *to = from);
+    Alias(alias)
+}
+
 fn permission(may: bool) -> Permission {
     Permission {
         subscribe: may,
@@ -125,6 +132,7 @@ impl Node {
         let join = Join {
             room: RoomName::new("room"),
             identity: Identity::new(&format!("person {who}")),
+            alias: alias(&format!("person {who}")),
             profile: Profile::default(),
             permission: permission(true),
             visibility: Visibility::Visible,
@@ -305,7 +313,7 @@ impl Node {
             let sids = sids.filter_map(|it| Some(self.control.publication(it)?.sid.clone()));
             AllowanceEntry {
                 who: if entry.participant_sid.is_empty() {
-                    Receiver::Identity(Identity::new(&entry.participant_identity))
+                    Receiver::Alias(alias(&entry.participant_identity))
                 } else {
                     Receiver::Sid(ParticipantSid::from_wire(&entry.participant_sid))
                 },

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::{
-    Encryption, Identity, Path, PeerId, Quality, RoomName, Share, SubscriptionId, Timestamp,
-    TrackId, TrackKind, TrackSource, WorkerId,
+    ALIAS_LEN, Alias, Encryption, Identity, Path, PeerId, Quality, RoomName, Share, SubscriptionId,
+    Timestamp, TrackId, TrackKind, TrackSource, WorkerId,
 };
 use rtp::srtp::{DtlsRole, SrtpReceiver};
 use sfu::control::{
@@ -383,6 +383,7 @@ impl World {
         let join = Join {
             room: RoomName::new(room),
             identity: Identity::new(&identity),
+            alias: Alias([0; ALIAS_LEN]),
             profile: Profile::default(),
             permission: Permission {
                 subscribe: true,

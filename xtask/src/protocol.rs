@@ -3,7 +3,7 @@
 //! The compiler holds that no field of a message in the table is missing. This holds what it cannot know: that the
 //! table says of each field what LiveKit's annotation says, and that the messages inside messages are there too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::command::cargo;
@@ -178,12 +178,22 @@ fn the_table_says_what_livekit_says() {
     }
     let annotated = classified.values().flatten().filter(|field| field.annotation.is_some());
     assert!(annotated.count() > 20 && classified.len() > 150, "the files are read as they are");
-    for root in
-        ["SignalRequest", "SignalResponse", "WrappedJoinRequest", "JoinRequest", "DataPacket"]
-    {
+    let signaling =
+        ["SignalRequest", "SignalResponse", "WrappedJoinRequest", "JoinRequest", "DataPacket"];
+    let source = read("core/wire/src/room_service.rs");
+    let back_ends: BTreeSet<&str> = named_messages(&source).collect();
+    assert!(back_ends.len() >= 12 && back_ends.contains("SendDataRequest"), "{back_ends:?}");
+    for root in signaling.into_iter().chain(back_ends) {
         assert!(classified.contains_key(&flat(root)), "{root}");
     }
     assert_none(&problems(&declared, &classified));
+}
+
+/// The messages that a source decodes or answers with.
+fn named_messages(source: &str) -> impl Iterator<Item = &str> {
+    let named = source.split("proto::").skip(1);
+    let named = named.filter_map(|rest| rest.split(|it: char| !it.is_alphanumeric()).next());
+    named.filter(|name| name.ends_with("Request") || name.ends_with("Response"))
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge::tls::{CertifiedKey, Showing, Shown};
-use model::LogData;
+use model::{LocalText, LogData};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use settings::certificate::UnixTime;
@@ -204,9 +204,8 @@ impl Keeping {
     }
 
     async fn attempt(&mut self) {
-        let domains = LogData(self.settings.domains.join(", "));
-        let directory = LogData(&self.settings.directory_url);
-        edge::log!(INFO, "asking for a certificate", domains = domains, directory = directory);
+        let domains = LocalText(self.settings.domains.join(", "));
+        edge::log!(INFO, "asking for a certificate", domains = domains);
         // Before it is made: one that the end of the process cuts short counts as well.
         self.failures.add(certificate::now());
         self.keep_failures().await;
@@ -253,7 +252,7 @@ impl Keeping {
     fn fail(&self, failure: &(dyn std::error::Error + Send + Sync)) {
         let now = certificate::now();
         self.showing.metrics().certificates_failed.count();
-        let reason = LogData(words::of(failure));
+        let reason = LocalText(words::of(failure));
         let next = LogData(self.retry_at(now).max(self.hold.until()));
         let serves = self.kept.as_ref().is_some_and(|kept| kept.chain.valid_to() > now);
         if serves {
@@ -279,7 +278,7 @@ impl Keeping {
             edge::log!(
                 WARN,
                 "attempts at the authority cannot be kept",
-                failure = LogData(failure)
+                failure = LocalText(failure)
             );
         }
     }
@@ -290,7 +289,7 @@ impl Keeping {
             edge::log!(
                 WARN,
                 "for how long the authority wants to be left alone cannot be kept",
-                failure = LogData(failure)
+                failure = LocalText(failure)
             );
         }
     }
@@ -302,7 +301,7 @@ impl Keeping {
             edge::log!(
                 ERROR,
                 "the certificate is shown and cannot be kept: after a restart another is asked for",
-                failure = LogData(failure),
+                failure = LocalText(failure),
             );
             self.unkept = Some((text, UnixTime(now.0.saturating_add(KEEP_EVERY_S))));
         }

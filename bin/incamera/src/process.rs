@@ -6,7 +6,7 @@ use std::thread;
 
 use edge::limits::{CONNECTIONS_MAX, TCP_CONNECTIONS_MAX};
 use edge::{Server, machine};
-use model::LogData;
+use model::{LocalText, LogData};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -63,7 +63,7 @@ fn open_files() {
         }
         Ok(_) => {}
         Err(error) => {
-            edge::log!(WARN, "the limit of open files stays as it is", error = LogData(error))
+            edge::log!(WARN, "the limit of open files stays as it is", error = LocalText(error))
         }
     }
 }
@@ -73,6 +73,8 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
         .worker_threads(CONTROL_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("control")
+        // Before they wait for what is next, which may be long.
+        .on_thread_park(edge::stack::wipe)
         .enable_all()
         .build()?;
     Ok(runtime)

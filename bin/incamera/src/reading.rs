@@ -75,6 +75,8 @@ impl<T: Send + 'static> Reading<T> {
         let reader = move || {
             let _held = held;
             give.send(read()).ok();
+            // The system keeps the stack for another thread.
+            edge::stack::wipe();
         };
         // Without a thread nothing answers, which is said like that.
         thread::Builder::new().name("reader".to_owned()).spawn(reader).ok();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use edge::Server;
 use edge::config::{Config, MetricsAt, Rooms};
 use edge::networks::AddressesOf;
-use model::{LogData, Share};
+use model::{LocalText, LogData, Share};
 use settings::limits::REVOCATION_FILE_MAX;
 use settings::{Acme, Fault, Standing};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -36,13 +36,13 @@ const ALL_WITHIN: Duration = READ_WITHIN.saturating_mul(5);
 /// Says what the settings have in vain, and who may do too much with files, unless it `was` so before.
 pub(crate) fn say_warnings(written: &Written, was: Option<&Written>) {
     for warning in fresh(&written.warnings, was.map_or(&[], |was| &was.warnings)) {
-        let file = LogData(written.path.display());
-        edge::log!(WARN, "about the settings", file = file, warning = LogData(warning));
+        let file = LocalText(written.path.display());
+        edge::log!(WARN, "about the settings", file = file, warning = LocalText(warning));
     }
     let said = was.map_or([].as_slice(), |was| &was.exposed);
     for exposed in written.exposed.iter().filter(|exposed| !said.contains(exposed)) {
-        let (file, warning) = (LogData(exposed.path.display()), LogData(exposed.how.what()));
-        let fix = LogData(exposed.fix());
+        let (file, warning) = (LocalText(exposed.path.display()), LogData(exposed.how.what()));
+        let fix = LocalText(exposed.fix());
         edge::log!(WARN, "about the rights of a file", file = file, warning = warning, fix = fix);
     }
 }
@@ -281,7 +281,7 @@ impl Reload {
                 edge::log!(
                     ERROR,
                     "the files are wrong: keys, revocations and certificate stay as they were",
-                    failure = LogData(failure),
+                    failure = LocalText(failure),
                 );
             }
             Outcome::Lost => {
@@ -338,7 +338,7 @@ impl Reload {
             }
             Outcome::Lost => {
                 server.metrics().files_failed.count();
-                let file = LogData(held.path().display());
+                let file = LocalText(held.path().display());
                 edge::log!(
                     ERROR,
                     "the revocation file does not answer: what was revoked stays revoked, and nothing else is",
@@ -355,7 +355,7 @@ impl Reload {
                 edge::log!(
                     ERROR,
                     "the revocation file is wrong: what was revoked stays revoked",
-                    failure = LogData(failure),
+                    failure = LocalText(failure),
                 );
             }
         }
@@ -417,7 +417,7 @@ impl Reload {
                 edge::log!(
                     ERROR,
                     "the certificate is wrong: the one before stays",
-                    failure = LogData(failure),
+                    failure = LocalText(failure),
                 );
             }
         }

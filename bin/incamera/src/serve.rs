@@ -120,9 +120,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let _in_runtime = runtime.enter();
         signal(SignalKind::hangup())?
     };
-    let mut written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
+    let written = Written::read(options.config.clone(), process::refresh_key()?, None)?;
     let certification = written.certification()?;
     say_warnings(&written, None);
+    edge::stack::wipe();
     let served = runtime.block_on(serve(written, certification, hangup));
     // Not waiting for whoever still reads a file.
     runtime.shutdown_background();
@@ -227,7 +228,8 @@ impl Written {
         let config = Config {
             challenges: challenged(&http, &source),
             http,
-            tls: certificate.as_ref().map(|certificate| Shown::new(certificate.certified.clone())),
+            // Given to the server alone: it changes while the settings stay.
+            tls: None,
             authority: None,
             udp: places.bound,
             tcp: places.bound_tcp,
@@ -250,14 +252,12 @@ impl Written {
         Ok(Self { path, fallback, warnings, exposed, config, source, certificate, revocations })
     }
 
-    /// Opens what is kept of an authority, if one is to be asked, and shows it at first.
-    fn certification(&mut self) -> Result<Option<Certification>, Failure> {
+    /// Opens what is kept of an authority, if one is to be asked.
+    fn certification(&self) -> Result<Option<Certification>, Failure> {
         let Source::Authority(acme) = &self.source else { return Ok(None) };
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let opened = Certification::open(acme.clone(), folder);
-        let opened = opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?;
-        self.config.tls = Some(opened.shown()?);
-        Ok(Some(opened))
+        Ok(Some(opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?))
     }
 }
 
@@ -293,7 +293,11 @@ async fn serve(
     mut hangup: Signal,
 ) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
-    let server = Server::start(written.config.clone()).await?;
+    let server = Server::start(Config {
+        tls: shown(&written, certification.as_ref())?,
+        ..written.config.clone()
+    })
+    .await?;
     // Nobody has to read it.
     io::stdout().write_all(banner(&server, &written, certification.as_ref()).as_bytes()).ok();
     let showing = server.showing().cloned();
@@ -309,12 +313,22 @@ async fn serve(
             keeper.ask();
         }
         reload.handle(wake, &server);
+        edge::stack::wipe();
     }
     if let Some(keeper) = keeper {
         keeper.end().await;
     }
     ending.end(server).await;
     Ok(())
+}
+
+/// What clients are shown at first.
+fn shown(
+    written: &Written,
+    certification: Option<&Certification>,
+) -> Result<Option<Shown>, Failure> {
+    let read = written.certificate.as_ref().map(|it| Shown::new(it.certified.clone()));
+    Ok(certification.map(Certification::shown).transpose()?.or(read))
 }
 
 fn banner(server: &Server, written: &Written, certification: Option<&Certification>) -> String {

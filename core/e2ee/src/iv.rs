@@ -1,8 +1,10 @@
 //! Initialization vectors: what makes each encryption under a key another one.
 //!
-//! Guarantees: one [`IvCounter`] yields no IV twice under a key that is in use without a break.
+//! Guarantees: one [`IvCounter`] yields no IV twice under a key, whichever others are used meanwhile.
 //! Source: `livekit-client` 2.23.0 `src/e2ee/worker/FrameCryptor.ts` (`makeIV`), `DataCryptor.ts`.
 
+use crate::limits::KEY_RING_SLOTS;
+use crate::ring::KeyIndex;
 use crate::sealer::SealError;
 
 pub(crate) const IV_LEN: usize = 12;
@@ -43,10 +45,10 @@ const fn wrapped(count: u64) -> u32 {
 #[derive(Debug)]
 pub(crate) struct IvCounter {
     count: u64,
-    /// Which key the next two are about.
-    epoch: u64,
-    /// Ticks since the first timestamp under this key.
-    age: u32,
+    /// Since the first timestamp.
+    ticks: u64,
+    /// Of each slot's key which it is, and how many ticks there had been when it was used first.
+    begun: [(u64, u64); KEY_RING_SLOTS as usize],
     /// IVs with the newest timestamp.
     at_newest: u64,
     newest: u32,
@@ -55,10 +57,11 @@ pub(crate) struct IvCounter {
 impl IvCounter {
     /// A counter that begins at `first_count`, before any timestamp.
     pub(crate) const fn new(first_count: u16, timestamp: u32) -> Self {
-        Self { count: first_count as u64, epoch: 0, age: 0, at_newest: 0, newest: timestamp }
+        let begun = [(0, 0); KEY_RING_SLOTS as usize];
+        Self { count: first_count as u64, ticks: 0, begun, at_newest: 0, newest: timestamp }
     }
 
-    /// The next IV for `source` under the key of `epoch`.
+    /// The next IV for `source` under the key of `epoch` in `slot`.
     ///
     /// Refuses timestamps that go back, the 65,536th IV of one timestamp, and a key that has seen 2^32
     /// ticks: each could repeat an IV, which gives away what AES-GCM protects.
@@ -66,22 +69,24 @@ impl IvCounter {
         &mut self,
         source: u32,
         timestamp: u32,
-        epoch: u64,
+        (slot, epoch): (KeyIndex, u64),
     ) -> Result<Iv, SealError> {
         let step = timestamp.wrapping_sub(self.newest);
         if step > u32::MAX / 2 {
             return Err(SealError::TimestampWentBack);
         }
-        if epoch == self.epoch {
-            self.age = self.age.checked_add(step).ok_or(SealError::KeyWornOut)?;
-        } else {
-            (self.epoch, self.age) = (epoch, 0);
+        let ticks = self.ticks + u64::from(step);
+        let at_newest = if step == 0 { self.at_newest + 1 } else { 1 };
+        let Some(begun) = self.begun.get_mut(usize::from(slot.value())) else {
+            return Err(SealError::NoKey(slot));
+        };
+        if begun.0 != epoch {
+            *begun = (epoch, ticks);
         }
-        self.at_newest = if step == 0 { self.at_newest + 1 } else { 1 };
-        if self.at_newest > COUNTS {
+        if ticks - begun.1 > u64::from(u32::MAX) || at_newest > COUNTS {
             return Err(SealError::KeyWornOut);
         }
-        self.newest = timestamp;
+        (self.ticks, self.at_newest, self.newest) = (ticks, at_newest, timestamp);
         let iv = Iv::new(source, timestamp, self.count);
         self.count += 1;
         Ok(iv)
@@ -92,10 +97,15 @@ impl IvCounter {
 mod tests {
     use super::*;
 
+    /// The key of a slot of its own.
+    fn key(number: u8) -> (KeyIndex, u64) {
+        (KeyIndex::new(number).unwrap(), 1)
+    }
+
     #[test]
     fn an_iv_is_source_timestamp_and_count() {
         let mut counter = IvCounter::new(32767, 0x0102_0304);
-        let iv = counter.next(0xdead_beef, 0x0102_0304, 1).unwrap();
+        let iv = counter.next(0xdead_beef, 0x0102_0304, key(1)).unwrap();
         assert_eq!(iv.0, [0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4, 1, 1, 0x83, 5]);
         assert_eq!(iv.words(), (0xdead_beef, 0x0102_0304, 0x0101_8305));
     }
@@ -105,18 +115,18 @@ mod tests {
         let mut counter = IvCounter::new(7, 9);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..0xffff {
-            assert!(seen.insert(counter.next(1, 9, 1).unwrap().0));
+            assert!(seen.insert(counter.next(1, 9, key(1)).unwrap().0));
         }
-        assert!(matches!(counter.next(1, 9, 1), Err(SealError::KeyWornOut)));
-        assert!(counter.next(1, 10, 1).is_ok());
+        assert!(matches!(counter.next(1, 9, key(1)), Err(SealError::KeyWornOut)));
+        assert!(counter.next(1, 10, key(1)).is_ok());
     }
 
     #[test]
     fn timestamps_do_not_go_back_but_wrap() {
         let mut counter = IvCounter::new(0, u32::MAX);
-        assert!(counter.next(1, u32::MAX, 1).is_ok());
-        assert!(counter.next(1, 2, 1).is_ok());
-        assert!(matches!(counter.next(1, 1, 1), Err(SealError::TimestampWentBack)));
+        assert!(counter.next(1, u32::MAX, key(1)).is_ok());
+        assert!(counter.next(1, 2, key(1)).is_ok());
+        assert!(matches!(counter.next(1, 1, key(1)), Err(SealError::TimestampWentBack)));
     }
 
     #[test]
@@ -124,9 +134,22 @@ mod tests {
         let mut counter = IvCounter::new(0, 0);
         let quarter = 1 << 30;
         for timestamp in [0, quarter, 2 * quarter, 3 * quarter, u32::MAX] {
-            assert!(counter.next(1, timestamp, 1).is_ok());
+            assert!(counter.next(1, timestamp, key(1)).is_ok());
         }
-        assert!(matches!(counter.next(1, 0, 1), Err(SealError::KeyWornOut)));
-        assert!(counter.next(1, 0, 2).is_ok());
+        assert!(matches!(counter.next(1, 0, key(1)), Err(SealError::KeyWornOut)));
+        assert!(counter.next(1, 0, key(2)).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_was_away_is_as_old_as_it_is() {
+        let mut counter = IvCounter::new(0, 0);
+        let quarter = 1 << 30;
+        for (timestamp, slot) in [(0, 1), (quarter, 2), (2 * quarter, 1), (3 * quarter, 2)] {
+            assert!(counter.next(1, timestamp, key(slot)).is_ok());
+        }
+        assert!(matches!(counter.next(1, 0, key(1)), Err(SealError::KeyWornOut)));
+        assert!(counter.next(1, 0, key(2)).is_ok(), "which was used first later");
+        let (slot, epoch) = key(1);
+        assert!(counter.next(1, 0, (slot, epoch + 1)).is_ok(), "another in its place is fresh");
     }
 }

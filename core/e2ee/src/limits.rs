@@ -8,10 +8,15 @@ pub const KEY_RING_SLOTS: u8 = 16;
 /// PBKDF2: half a second per slot, ever) and afterwards 17 decryptions of one frame; about 1 KiB per step.
 pub const RATCHET_WINDOW_MAX: u8 = 16;
 
-/// SSRCs that one participant seals with under an [`Opener`](crate::Opener). Only holders of the key can add
+/// SSRCs of one participant that an [`Opener`](crate::Opener) remembers a window of. Only holders of the key can add
 /// one. A camera in three layers, a screen in two and two sounds are seven; 64 are nine full reconnects of
-/// that. 1.1 KiB each.
+/// that. 1.1 KiB each. The one that has been silent for the longest makes room for another, and keeps its newest.
 pub const SOURCES_MAX: usize = 64;
+
+/// SSRCs of one participant that it remembers anything of, so that nothing they sealed opens twice: 585 full reconnects
+/// of those seven, one a minute for ten hours. 0.1 KiB each. From then on new ones are refused, until keys are changed
+/// and another is made with them.
+pub const SOURCES_EVER_MAX: usize = 4096;
 
 /// Frames of one SSRC within which order may be lost: 2 s of a picture at 30 frames, 1.3 s of sound. Depacketized
 /// frames come nearly in order.

@@ -32,7 +32,7 @@ pub enum OpenError {
     /// Not sealed under the key of its index, or changed on the way.
     #[error("not authentic")]
     Unauthentic,
-    /// The participant used more SSRCs than are watched for replays: [`crate::limits::SOURCES_MAX`].
+    /// The participant used more SSRCs than are watched for replays: [`crate::limits::SOURCES_EVER_MAX`].
     #[error("sealed by too many SSRCs")]
     TooManySources,
 }

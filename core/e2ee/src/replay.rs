@@ -1,7 +1,8 @@
 //! Which frames and data packets of a participant were opened.
 //!
 //! Guarantees: each is accepted once, and none that is older than a window's worth of accepted ones. Holds
-//! across keys.
+//! across keys. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted that is
+//! older than its newest: so little must be kept of it that new ones find room for days.
 //! Not here: a frame of a picture that comes again after 11 hours under the same key (20 for sound):
 //! timestamps have 32 bits, and its IV no longer tells that it is old. A key should be changed before that;
 //! a sender of ours must after 13 hours.
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::iv::Iv;
-use crate::limits::{DATA_REPLAY_WINDOW, FRAME_REPLAY_WINDOW, SOURCES_MAX};
+use crate::limits::{DATA_REPLAY_WINDOW, FRAME_REPLAY_WINDOW, SOURCES_EVER_MAX, SOURCES_MAX};
 use crate::opener::OpenError;
 
 /// How far a sender's clock may be ahead of ours, 2^29 ticks: 99 minutes of picture, 3 hours of sound. What
@@ -33,9 +34,7 @@ struct Window {
 
 impl Window {
     fn new(capacity: usize) -> Self {
-        // One more, for the moment before the oldest goes.
-        let accepted = VecDeque::with_capacity(capacity + 1);
-        Self { capacity, accepted, floor: i64::MIN, at: Duration::ZERO }
+        Self { capacity, accepted: VecDeque::new(), floor: i64::MIN, at: Duration::ZERO }
     }
 
     /// `timestamp` without its wrap: the last one that is not too far ahead of what is expected at `now`, so
@@ -58,7 +57,22 @@ impl Window {
         if is_new { Ok(()) } else { Err(OpenError::Replayed) }
     }
 
+    /// Whether more is kept than the newest.
+    fn is_open(&self) -> bool {
+        self.accepted.len() > 1
+    }
+
+    /// Keeps the newest alone: what is not newer is refused from now on.
+    fn close(&mut self) {
+        if let Some(newest) = self.accepted.back().copied() {
+            self.floor = newest.0;
+            self.accepted = VecDeque::from([newest]);
+        }
+    }
+
     fn accept(&mut self, place: Place, now: Duration) {
+        // One more, for the moment before the oldest goes.
+        self.accepted.reserve_exact((self.capacity + 1).saturating_sub(self.accepted.len()));
         if self.accepted.back().is_none_or(|newest| place > *newest) {
             self.at = now;
         }
@@ -106,7 +120,7 @@ impl Replay {
                 window.check(place)?;
                 place
             }
-            None if self.frames.len() < SOURCES_MAX => (timestamp.into(), last.into()),
+            None if self.frames.len() < SOURCES_EVER_MAX => (timestamp.into(), last.into()),
             None => return Err(OpenError::TooManySources),
         };
         Ok(Candidate { ssrc: Some(ssrc), place, now })
@@ -127,11 +141,26 @@ impl Replay {
         let Candidate { ssrc, place, now } = candidate;
         let window = match ssrc {
             Some(ssrc) => {
+                if self.frames.get(&ssrc).is_none_or(|window| !window.is_open()) {
+                    self.make_room();
+                }
                 self.frames.entry(ssrc).or_insert_with(|| Window::new(FRAME_REPLAY_WINDOW))
             }
             None => &mut self.data,
         };
         window.accept(place, now);
+    }
+
+    /// Closes the source that has been silent for the longest, if so many are open that another may not be.
+    fn make_room(&mut self) {
+        let open = || self.frames.values().filter(|window| window.is_open());
+        if open().count() < SOURCES_MAX {
+            return;
+        }
+        let open = self.frames.values_mut().filter(|window| window.is_open());
+        if let Some(silent) = open.min_by_key(|window| window.at) {
+            silent.close();
+        }
     }
 }
 
@@ -208,10 +237,35 @@ mod tests {
     #[test]
     fn sources_are_bounded() {
         let mut replay = Replay::new();
-        for ssrc in 0..u32::try_from(SOURCES_MAX).unwrap() {
-            assert!(open(&mut replay, iv(ssrc, 1, 1), 0).is_ok());
+        let most = u32::try_from(SOURCES_EVER_MAX).unwrap();
+        for ssrc in 0..most {
+            for frame in 1..4 {
+                assert!(open(&mut replay, iv(ssrc, frame, frame), ssrc.into()).is_ok());
+            }
         }
-        assert_eq!(open(&mut replay, iv(9999, 1, 1), 0), Err(OpenError::TooManySources));
-        assert!(open(&mut replay, iv(0, 2, 2), 0).is_ok());
+        assert_eq!(replay.frames.values().filter(|window| window.is_open()).count(), SOURCES_MAX);
+        let refused = open(&mut replay, iv(9999, 1, 1), most.into());
+        assert_eq!(refused, Err(OpenError::TooManySources));
+        assert!(open(&mut replay, iv(most - 1, 4, 4), most.into()).is_ok());
+    }
+
+    #[test]
+    fn of_a_source_that_was_silent_for_long_nothing_old_is_accepted_and_what_is_new_is() {
+        let mut replay = Replay::new();
+        let late = u32::try_from(SOURCES_MAX).unwrap();
+        for ssrc in 0..=late {
+            for frame in [1, 2, 4] {
+                assert!(open(&mut replay, iv(ssrc, 3000 * frame, frame), ssrc.into()).is_ok());
+            }
+        }
+        for frame in 1..=4 {
+            let again = open(&mut replay, iv(0, 3000 * frame, frame), late.into());
+            assert_eq!(again, Err(OpenError::Replayed), "{frame}, seen or not");
+        }
+        assert!(open(&mut replay, iv(0, 3000 * 5, 5), late.into()).is_ok());
+        assert!(open(&mut replay, iv(0, 3000 * 7, 7), late.into()).is_ok());
+        assert!(open(&mut replay, iv(0, 3000 * 6, 6), late.into()).is_ok(), "in any order again");
+        let others = open(&mut replay, iv(2, 3000 * 3, 3), late.into());
+        assert!(others.is_ok(), "one that was heard since is open still");
     }
 }

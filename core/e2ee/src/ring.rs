@@ -86,7 +86,8 @@ impl KeyRing {
         }
     }
 
-    /// Puts `key` into a slot, over the one that is there. Costs what its [`Derivation`](crate::Derivation) costs.
+    /// Puts `key` into a slot, over the one that is there. It is taken for one that has sealed nothing: to come back to
+    /// a key, leave it in its slot and select that again. Costs what its [`Derivation`](crate::Derivation) costs.
     pub fn insert(&mut self, index: KeyIndex, key: &ChannelKey) {
         let key = Key::new(&self.shape, key);
         self.put(index, key);

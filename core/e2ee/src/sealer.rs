@@ -91,7 +91,7 @@ impl Sealer {
             .frames
             .entry(ssrc)
             .or_insert_with(|| IvCounter::new(self.first_count, rtp_timestamp));
-        let iv = counter.next(ssrc, rtp_timestamp, epoch)?;
+        let iv = counter.next(ssrc, rtp_timestamp, (self.keys.selected(), epoch))?;
         codec.write_clear(clear, out);
         let clear = out.len();
         out.extend_from_slice(secret);
@@ -120,7 +120,7 @@ impl Sealer {
         out.clear();
         let (key, epoch) = self.keys.sealing().map_err(SealError::NoKey)?;
         let counter = self.data.get_or_insert_with(|| IvCounter::new(self.first_count, now_ms));
-        let iv = counter.next(random, now_ms, epoch)?;
+        let iv = counter.next(random, now_ms, (self.keys.selected(), epoch))?;
         out.extend_from_slice(payload);
         key.seal(iv, 0, out);
         Ok(DataHeader { key_index: self.keys.selected(), iv: iv.0 })

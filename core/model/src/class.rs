@@ -7,16 +7,18 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU8;
 
 /// What a value is about. Each is protected at least as well as those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DataClass {
-    /// Everybody may know it: a version, a protocol number.
+    /// Everybody may know it: a version, a protocol number, the server's own names, which its certificate shows.
     Public,
-    /// What the server says of its own work: ids that it made, counts, times, reasons.
+    /// What the server says of its own work: counts, times, reasons, ids that it made, also where they are sent back.
     Log,
     /// About an end user, a device or a network, or written by one: names, identities, metadata, attributes,
-    /// addresses, how good a connection is.
+    /// addresses, how good a connection is, and every other text that a client chooses.
     EndUser,
     /// About the customer: its projects and contact, storage places, addresses of other services.
     Account,
@@ -77,20 +79,63 @@ pub trait Loggable: Classified {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// Something that the server may say of its own work: a count, a time, its own address, an error.
-///
-/// Whoever wraps a value vouches that nothing of a person is in it. Errors qualify, since they never say
+/// A type no value of which says anything of a person: numbers, words of the program's own, errors, which never say
 /// what was refused.
+///
+/// Implemented where the type is, by whoever knows all of its values; never for a text that is made while the program
+/// runs, nor for an address.
+pub trait Impersonal: fmt::Display {}
+
+macro_rules! impersonal {
+    ($($kind:ty),*) => {$(
+        impl Impersonal for $kind {}
+    )*};
+}
+
+impersonal!(bool, u8, u16, u32, u64, usize, i32, i64, NonZeroU8, &'static str);
+
+impl<T: Impersonal> Impersonal for &T {}
+
+/// Something that the server may say of its own work: a count, a time, an error.
 #[derive(Clone, Copy, Debug)]
 pub struct LogData<T>(pub T);
+
+/// An address of ours: one that the server listens at.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnAddress(pub SocketAddr);
+
+/// Words of the machine that the server runs on: its operator's, as paths and what is wrong with settings, and its
+/// system's. Whoever wraps a text vouches that no client and no back end has a word in it.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalText<T>(pub T);
 
 impl<T> Classified for LogData<T> {
     const CLASS: DataClass = DataClass::Log;
 }
 
-impl<T: fmt::Display> Loggable for LogData<T> {
+impl<T: Impersonal> Loggable for LogData<T> {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Classified for OwnAddress {
+    const CLASS: DataClass = DataClass::Log;
+}
+
+impl Loggable for OwnAddress {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl<T> Classified for LocalText<T> {
+    const CLASS: DataClass = DataClass::Log;
+}
+
+impl<T: fmt::Display> Loggable for LocalText<T> {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 

@@ -6,6 +6,14 @@ use std::fmt;
 const SID_LEN: usize = 12;
 const SID_ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// What stands for an identity where others have named it, so that the name itself is kept with its session alone: a
+/// digest under a key of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alias(pub [u8; ALIAS_LEN]);
+
+/// That no two identities share one, however many are named.
+pub const ALIAS_LEN: usize = 12;
+
 /// A server-made id: a prefix that says of what, then 12 characters of base 62.
 ///
 /// Source: LiveKit `protocol/utils/guid/id.go`; clients check the prefixes.

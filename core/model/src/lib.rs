@@ -15,11 +15,14 @@ mod share;
 mod time;
 mod track;
 
-pub use class::{AccountData, CallContent, Classified, DataClass, LogData, Loggable};
+pub use class::{
+    AccountData, CallContent, Classified, DataClass, Impersonal, LocalText, LogData, Loggable,
+    OwnAddress,
+};
 pub use extension::ExtensionKind;
 pub use id::{
-    Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid, SubscriptionId, TrackId,
-    TrackSid, WorkerId,
+    ALIAS_LEN, Alias, Identity, ParticipantSid, PeerId, RoomId, RoomName, RoomSid, Sid,
+    SubscriptionId, TrackId, TrackSid, WorkerId,
 };
 pub use path::{Carrier, Path};
 pub use rate::DataRate;

@@ -1,6 +1,7 @@
 //! What datagrams travel between and over: two addresses and what carries them.
 
-use std::net::SocketAddr;
+use std::hint::black_box;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 /// What carries datagrams: UDP, or one TCP connection with frames in it (RFC 4571).
@@ -43,6 +44,14 @@ impl Path {
     #[must_use]
     pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Self {
         Self { remote, local, carrier: Carrier::UDP }
+    }
+
+    /// Overwrites their address, all of it: one of one kind would leave bytes of one of the other.
+    pub fn forget_remote(&mut self) {
+        self.remote = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        black_box(&mut self.remote);
+        self.remote = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        black_box(&mut self.remote);
     }
 }
 

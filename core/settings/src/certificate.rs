@@ -71,6 +71,8 @@ pub struct Certificate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixTime(pub u64);
 
+impl model::Impersonal for UnixTime {}
+
 /// Why nobody can be served with a file of certificates. The operator's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
@@ -97,6 +99,8 @@ pub enum CertificateError {
     #[error("its certificate {0} is not valid before {1}: is the clock right?")]
     NotYetValid(usize, UnixTime),
 }
+
+impl model::Impersonal for CertificateError {}
 
 impl Chain {
     /// Reads a file's text.

@@ -19,9 +19,15 @@ find the same: whoever knows a key's name and guesses a token's `jti` can make i
 
 fn meaning(class: DataClass) -> &'static str {
     match class {
-        DataClass::Public => "everybody may know it",
-        DataClass::Log => "what the server says of its own work: ids that it made, counts, times",
-        DataClass::EndUser => "about a person, a device or a network, or written by one",
+        DataClass::Public => {
+            "everybody may know it, as the server's own names, which its certificate shows"
+        }
+        DataClass::Log => {
+            "what the server says of its own work: counts, times, ids that it made, also where they are sent back"
+        }
+        DataClass::EndUser => {
+            "about a person, a device or a network, or written by one; every other text that a client chooses"
+        }
         DataClass::Account => {
             "about the customer: its projects, contact, storage places, other services"
         }

@@ -66,6 +66,8 @@ pub enum FrameError {
 #[error("a response has no form in JSON")]
 pub struct UnencodableError;
 
+impl model::Impersonal for UnencodableError {}
+
 impl FrameError {
     /// The WebSocket close code to answer with (RFC 6455 §7.4.1).
     #[must_use]

@@ -78,6 +78,8 @@ pub enum TokenError {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId([u8; 32]);
 
+impl model::Impersonal for TokenId {}
+
 impl TokenId {
     /// The id of the tokens that `issuer` named `jti`.
     #[must_use]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use model::LogData;
+use model::{LocalText, LogData};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::metrics::Metrics;
@@ -88,7 +88,7 @@ impl Acceptor {
         let now = Instant::now();
         if self.said.is_none_or(|said| now.duration_since(said) >= SAY_EVERY) {
             self.said = Some(now);
-            let (purpose, error) = (LogData(self.purpose), LogData(error));
+            let (purpose, error) = (LogData(self.purpose), LocalText(error));
             crate::log!(ERROR, "connections cannot be accepted", purpose = purpose, error = error);
         }
     }

@@ -2,14 +2,17 @@
 //!
 //! Owns: where one frame ends (RFC 6455 §5.2).
 //! Guarantees: a reader that has had a whole frame holds nothing of the next one, so that it may be replaced there. A
-//! reader's buffer stays as large as the largest frame, 2 MiB, for as long as there is the reader.
+//! reader's buffer stays as large as the largest frame, 2 MiB, for as long as there is the reader. What was handed out
+//! is overwritten here.
 //! Not here: what a frame says, and whether it may be sent (`socket`).
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use zeroize::Zeroize as _;
 
 /// Bytes read from the socket at once: most messages are a few hundred.
 const READ_BUFFER: usize = 512;
@@ -24,8 +27,50 @@ const MASKED: u8 = 0x80;
 #[derive(Debug)]
 pub(crate) struct FrameIo<T> {
     /// `None` once it was taken.
-    io: Option<BufReader<T>>,
+    io: Option<T>,
+    read: Read,
     at: At,
+}
+
+/// What was read and not handed out.
+#[derive(Debug)]
+struct Read {
+    buffer: Box<[u8; READ_BUFFER]>,
+    /// Zero but here.
+    there: Range<usize>,
+}
+
+impl Read {
+    fn new() -> Self {
+        Self { buffer: Box::new([0; READ_BUFFER]), there: 0..0 }
+    }
+
+    fn fill<T: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut T,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.there.is_empty() {
+            let mut buffer = ReadBuf::new(&mut *self.buffer);
+            ready!(Pin::new(io).poll_read(context, &mut buffer))?;
+            self.there = 0..buffer.filled().len();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// At most so many bytes that were read, which [`Self::forget`] is to be told of.
+    fn bytes(&self, len_max: usize) -> &[u8] {
+        let there = self.buffer.get(self.there.clone()).unwrap_or_default();
+        there.get(..len_max).unwrap_or(there)
+    }
+
+    fn forget(&mut self, len: usize) {
+        let end = self.there.end.min(self.there.start + len);
+        if let Some(bytes) = self.buffer.get_mut(self.there.start..end) {
+            bytes.zeroize();
+        }
+        self.there.start = end;
+    }
 }
 
 /// Where the next byte lies.
@@ -92,36 +137,36 @@ const fn head_len(second: u8) -> usize {
 
 impl<T: AsyncRead> FrameIo<T> {
     pub(crate) fn new(io: T) -> Self {
-        Self { io: Some(BufReader::with_capacity(READ_BUFFER, io)), at: At::START }
+        Self { io: Some(io), read: Read::new(), at: At::START }
     }
 }
 
 impl<T> FrameIo<T> {
     /// The same, for another reader that goes on where this one's has got to. What is left reads and writes nothing.
-    pub(crate) const fn hand_over(&mut self) -> Self {
-        Self { io: self.io.take(), at: self.at }
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let read = std::mem::replace(&mut self.read, Read::new());
+        Self { io: self.io.take(), read, at: self.at }
     }
 
-    fn io(&mut self) -> io::Result<&mut BufReader<T>> {
+    fn io(&mut self) -> io::Result<&mut T> {
         self.io.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for FrameIo<T> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let at = self.at;
-        let io = self.io()?;
-        let there = ready!(Pin::new(&mut *io).poll_fill_buf(context))?;
-        let len = there.len().min(at.ahead()).min(buffer.remaining());
-        let bytes = there.get(..len).unwrap_or(&[]);
-        let behind = at.behind(bytes);
+        let Self { io, read, at } = self.get_mut();
+        let io = io.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        ready!(read.fill(io, context))?;
+        let bytes = read.bytes(at.ahead().min(buffer.remaining()));
+        *at = at.behind(bytes);
         buffer.put_slice(bytes);
-        Pin::new(io).consume(len);
-        self.at = behind;
+        let len = bytes.len();
+        read.forget(len);
         Poll::Ready(Ok(()))
     }
 }
@@ -194,6 +239,16 @@ mod tests {
                 assert_eq!(io.read(&mut buffer).now_or_never().unwrap().unwrap(), 0, "the end");
             }
         }
+    }
+
+    #[test]
+    fn what_was_handed_out_is_in_the_buffer_no_more() {
+        let all = [frame(9, true), frame(7, true)].concat();
+        let mut io = FrameIo::new(&*all);
+        let mut read = vec![0; 15];
+        io.read_exact(&mut read).now_or_never().unwrap().unwrap();
+        assert_eq!(io.read.buffer[15..all.len()], all[15..], "what was not is");
+        assert!(io.read.buffer[..15].iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -129,6 +129,8 @@ struct Hub {
     metrics: Arc<Metrics>,
     random: SystemRandom,
     pseudonyms: Pseudonyms,
+    /// What identities are called where others name them, as long as the process lives.
+    aliases: Pseudonyms,
     now: Timestamp,
     /// The same instant in milliseconds of Unix time, as the clock was when the turn began.
     unix_ms: u64,
@@ -205,6 +207,7 @@ impl Hub {
             to_worker,
             metrics,
             pseudonyms: Pseudonyms::new(unix_ms(), &bytes(&random)),
+            aliases: Pseudonyms::new(0, &bytes(&random)),
             random,
             now: Timestamp::ZERO,
             unix_ms: 0,

@@ -41,6 +41,7 @@ pub mod scrape;
 mod server;
 pub mod session;
 mod socket;
+pub mod stack;
 mod stream;
 mod sys;
 mod tcp;

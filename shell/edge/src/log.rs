@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use model::{Classified, DataClass, Loggable};
+use model::{ALIAS_LEN, Alias, Classified, DataClass, Loggable};
 use ring::hmac;
 use wire::rinse;
 
@@ -30,6 +30,27 @@ pub use tracing;
 ///
 /// ```compile_fail
 /// edge::log!(INFO, "a participant left", name = "ada");
+/// ```
+///
+/// Nor does what is said to be the server's own and is of a type that may be anybody's:
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// let metadata = String::new();
+/// edge::log!(INFO, "a participant left", metadata = LogData(&metadata));
+/// ```
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// fn log_name(name: &str) {
+///     edge::log!(INFO, "a participant left", name = LogData(name));
+/// }
+/// ```
+///
+/// ```compile_fail
+/// # use model::LogData;
+/// let from = std::net::SocketAddr::from(([192, 0, 2, 7], 5000));
+/// edge::log!(INFO, "a participant left", from = LogData(from));
 /// ```
 #[macro_export]
 macro_rules! log {
@@ -57,7 +78,7 @@ impl<T: Loggable> fmt::Display for Line<'_, T> {
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Bytes of a pseudonym: that no two of a day's names share one, though there be billions.
-const PSEUDONYM_LEN: usize = 12;
+const PSEUDONYM_LEN: usize = ALIAS_LEN;
 
 /// Calls people and rooms by other names.
 #[derive(Debug)]
@@ -87,6 +108,11 @@ impl Pseudonyms {
     /// Whether the key has had its day, and is to be replaced.
     pub(crate) const fn is_stale(&self, unix_ms: u64) -> bool {
         self.day != unix_ms / DAY_MS
+    }
+
+    /// As a core keeps it.
+    pub(crate) fn alias(&self, identity: &str) -> Alias {
+        Alias(self.of(Kind::Identity, identity).0)
     }
 
     pub(crate) fn of(&self, kind: Kind, name: &str) -> Pseudonym {

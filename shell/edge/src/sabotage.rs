@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::LogData;
+use model::LocalText;
 
 const _: () = assert!(
     option_env!("INCAMERA_SABOTAGE_IS_MEANT").is_some(),
@@ -67,5 +67,5 @@ pub fn begin() {
         _ => return crate::log!(ERROR, "built to be sabotaged: not for serving"),
     };
     switch.store(true, Ordering::Relaxed);
-    crate::log!(ERROR, "sabotaged: never serve with this", guard = LogData(named));
+    crate::log!(ERROR, "sabotaged: never serve with this", guard = LocalText(named));
 }

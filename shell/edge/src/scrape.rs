@@ -20,11 +20,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ring::digest::{SHA256, digest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use wire::rinse;
 
 use crate::acceptor::Acceptor;
 use crate::budget::{Held, Network, SharedBudget};
@@ -60,7 +60,7 @@ impl Login {
 
     fn of(pair: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(digest(&SHA256, pair).as_ref()) {
+        for (to, from) in bytes.iter_mut().zip(rinse::sha256(&[pair]).as_ref()) {
             *to = *from;
         }
         Self(bytes)

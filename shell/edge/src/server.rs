@@ -9,9 +9,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use model::LogData;
+use model::{LogData, OwnAddress};
 use peer::{Door, PeerFactory, PeerFactoryError};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::control;
@@ -131,11 +131,13 @@ pub struct Server {
     metrics_at: Option<SocketAddr>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
-    config: Config,
+    /// For what is under way when it stops.
+    drain: Duration,
 }
 
 impl Server {
-    /// Starts everything, within the tokio runtime that this is called in.
+    /// Starts everything, within the tokio runtime that this is called in. Of `config` no key and no certificate is
+    /// kept where [`Self::admit_by`] and [`Self::showing`] do not replace it.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
@@ -238,7 +240,7 @@ impl Server {
             metrics_at,
             workers,
             metrics,
-            config,
+            drain: config.limits.drain,
         })
     }
 
@@ -296,7 +298,7 @@ impl Server {
                 drop(told.await);
             }
         };
-        if timeout(self.config.limits.drain, telling).await.is_err() {
+        if timeout(self.drain, telling).await.is_err() {
             crate::log!(WARN, "the hub did not say goodbye in time");
             self.deciding.abort();
         }
@@ -320,7 +322,7 @@ impl Server {
         drop(stopped.await);
         // The workers let go of them; one whose client does not read may still be writing.
         let mut carrying = self.carrying;
-        if timeout(self.config.limits.drain, &mut carrying).await.is_err() {
+        if timeout(self.drain, &mut carrying).await.is_err() {
             carrying.abort();
         }
         for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
@@ -354,7 +356,7 @@ fn showing(config: &Config, metrics: &Arc<Metrics>) -> (Option<Showing>, Option<
 }
 
 fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), workers: NonZeroU8) {
-    let (http, with_tls) = (LogData(http), LogData(with_tls));
+    let (http, with_tls) = (OwnAddress(http), LogData(with_tls));
     let (udp, tcp, workers) = (LogData(udp), LogData(tcp.unwrap_or(0)), LogData(workers));
     crate::log!(
         INFO,

@@ -37,10 +37,6 @@ use crate::limits::CLOSE_TIME_MAX;
 use crate::listener::{Phase, discard};
 use crate::session::{Outgoing, SessionId, ToHub};
 
-/// Bytes of a message behind which tungstenite, whose buffer stays as large as the largest one, is made anew: that of a
-/// session with 40 tracks to receive would hold 230 KB of its offer.
-const MESSAGE_SHED: usize = 4 << 10;
-
 /// Bytes that tungstenite takes at once from [`FrameIo`].
 const READ_BUFFER: usize = 128;
 
@@ -261,18 +257,18 @@ impl Session {
         {
             crate::sabotage::panic_if_asked("connection", update.metadata.as_bytes());
         }
-        let is_large = message.len() > MESSAGE_SHED;
         drop(message);
         // A full inbox holds back this client until the hub has caught up.
         let request = ToHub::Request(self.admission.session, Box::new(request), part);
         if self.admission.hub.send(request).await.is_err() {
             return ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping"));
         }
-        if is_large { self.shed().await } else { ControlFlow::Continue(()) }
+        self.shed().await
     }
 
-    /// Gives back what tungstenite has taken for a large message. Nothing else of the client's is in it, since the
-    /// message was whole and [`FrameIo`] gave it no more.
+    /// Makes tungstenite anew. What it has taken for a message stays otherwise, as large as the largest one, until
+    /// others have overwritten it: somebody else's name maybe, or the 230 KB of an offer with 40 tracks to receive.
+    /// Nothing else of the client's is in it, since the message was whole and [`FrameIo`] gave it no more.
     async fn shed(&mut self) -> ControlFlow<Ending> {
         // Pongs and the like that wait there.
         let flushed = timeout(self.front.limits.write_time, self.socket.flush()).await;

@@ -1,12 +1,15 @@
 //! A connection's bytes, whether TLS is around them or not.
+//!
+//! Guarantees: of what was read nothing stays with TLS.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use zeroize::Zeroize as _;
 
 /// What HTTP is read from and written to.
 pub(crate) enum Stream {
@@ -14,6 +17,19 @@ pub(crate) enum Stream {
     Clear(TcpStream),
     /// On the heap: a TLS session is a kilobyte.
     Sealed(Box<TlsStream<TcpStream>>),
+}
+
+/// Reads nothing and says so, having overwritten the room that it was given.
+///
+/// rustls decrypts where it reads, and leaves a record there until another as long has come: some chat or a name, for
+/// as long as a client says nothing. All that it does not need of its buffer is room for the next read.
+struct Eraser;
+
+impl Read for Eraser {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        room.zeroize();
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 impl AsyncRead for Stream {
@@ -24,7 +40,15 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Clear(stream) => pin!(stream).poll_read(context, buffer),
-            Self::Sealed(stream) => pin!(stream).poll_read(context, buffer),
+            Self::Sealed(stream) => {
+                let had = buffer.filled().len();
+                let read = pin!(&mut *stream).poll_read(context, buffer);
+                if buffer.filled().len() > had {
+                    // Its error is the eraser's.
+                    stream.get_mut().1.read_tls(&mut Eraser).ok();
+                }
+                read
+            }
         }
     }
 }

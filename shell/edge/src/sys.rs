@@ -368,6 +368,7 @@ impl MediaSocket {
                 },
             }
         }
+        batch.names.iter_mut().take(batch.count).for_each(Name::forget);
         batch.count = 0;
     }
 
@@ -488,6 +489,14 @@ impl Name {
         // SAFETY: all fields are integers, for which zero is a value; its family is AF_UNSPEC.
         let storage = unsafe { zeroed() };
         Self { storage, len: size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    /// Overwrites what the kernel or [`Self::new`] wrote.
+    fn forget(&mut self) {
+        let name = from_mut(&mut self.storage).cast::<libc::sockaddr_in6>();
+        // SAFETY: `sockaddr_storage` is large and aligned enough for every address; all fields are integers, for which
+        // zero is a value. That of IPv6 is the longest that a socket for media has.
+        unsafe { name.write_volatile(zeroed()) }
     }
 
     fn new(address: SocketAddr) -> Self {
@@ -632,6 +641,12 @@ impl ReceiveBatch {
             header.msg_flags = 0;
             message.msg_len = 0;
         }
+    }
+
+    /// Overwrites where the messages of the last receive came from. They are gone then.
+    pub(crate) fn forget_senders(&mut self) {
+        self.names.iter_mut().take(self.count).for_each(Name::forget);
+        self.count = 0;
     }
 
     /// The messages of the last receive: each a run of datagrams of one sender. Those that were cut
@@ -909,6 +924,31 @@ mod tests {
         let run = Run { local, remote, bytes: b"!", segment: 0 };
         wildcard.send(&mut SendBatch::new(), std::iter::once(run));
         assert_eq!(receive(&client).remove(0).0, asked);
+    }
+
+    #[test]
+    fn a_batch_forgets_whom_it_was_from_or_for() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let bind = || {
+                let free = UdpSocket::bind(address).unwrap().local_addr().unwrap();
+                MediaSocket::bind(free).unwrap()
+            };
+            let (mut from, to) = (bind(), bind());
+            let is_blank = |name: &Name| {
+                // SAFETY: an address is plain bytes.
+                let bytes = unsafe { from_ref(&name.storage).cast::<[u8; 128]>().read() };
+                bytes == [0; 128]
+            };
+            let mut sent = SendBatch::new();
+            let run = Run { local: from.local, remote: to.local, bytes: b"x", segment: 0 };
+            assert_eq!(from.send(&mut sent, [run; 3].into_iter()).sent, 3);
+            assert!(sent.names.iter().all(is_blank));
+            let mut batch = ReceiveBatch::new(Mapping::new(RECEIVE_BYTES).unwrap());
+            Waiter::new(std::iter::once(to.as_fd())).wait(Duration::from_secs(1));
+            assert!(to.receive(&mut batch) > 0 && !batch.names.iter().all(is_blank));
+            batch.forget_senders();
+            assert!(batch.names.iter().all(is_blank) && batch.runs().next().is_none());
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ async fn carry(
     mut phase: watch::Receiver<Phase>,
 ) {
     let Ok(local) = stream.local_addr() else { return };
-    let path = Path { remote, local, carrier };
+    let path = Arc::new(Path { remote, local, carrier });
     // A datagram waits for nothing.
     stream.set_nodelay(true).ok();
     let first = tokio::select! {
@@ -256,7 +256,7 @@ async fn first(stream: &mut TcpStream, door: &Door) -> Result<(PeerId, Vec<u8>),
 /// The connection of a peer, as long as both ends want it.
 async fn attend(
     mut stream: TcpStream,
-    path: Path,
+    path: Arc<Path>,
     peer: PeerId,
     buffer: Vec<u8>,
     place: Place,
@@ -266,12 +266,12 @@ async fn attend(
     // Without it the kernel would hold media that is seconds old.
     sys::hold_little_unsent(&stream, TCP_UNSENT_BYTES_MAX).ok();
     let (going, leaving) = channel();
-    if !inbox.tell(FromTcp::Opened { path, peer, going }).await {
+    if !inbox.tell(FromTcp::Opened { path: Arc::clone(&path), peer, going }).await {
         return End::Gone;
     }
     let (reader, writer) = stream.split();
     let end = tokio::select! {
-        end = hear(reader, path, buffer, inbox) => end,
+        end = hear(reader, &path, buffer, inbox) => end,
         end = say(writer, leaving, place, &front.bounds) => end,
     };
     inbox.tell(FromTcp::Ended { path }).await;
@@ -279,7 +279,12 @@ async fn attend(
 }
 
 /// Gives the worker the frames that come.
-async fn hear(mut reader: ReadHalf<'_>, path: Path, mut buffer: Vec<u8>, inbox: &TcpInbox) -> End {
+async fn hear(
+    mut reader: ReadHalf<'_>,
+    path: &Arc<Path>,
+    mut buffer: Vec<u8>,
+    inbox: &TcpInbox,
+) -> End {
     loop {
         let mut frames = Frames::new(&buffer);
         if frames.by_ref().any(|frame| frame.is_err()) {
@@ -290,7 +295,9 @@ async fn hear(mut reader: ReadHalf<'_>, path: Path, mut buffer: Vec<u8>, inbox: 
         next.extend_from_slice(buffer.get(taken..).unwrap_or_default());
         buffer.truncate(taken);
         let whole = std::mem::replace(&mut buffer, next);
-        if taken > 0 && !inbox.tell(FromTcp::Arrived { path, frames: whole }).await {
+        if taken > 0
+            && !inbox.tell(FromTcp::Arrived { path: Arc::clone(path), frames: whole }).await
+        {
             return End::Gone;
         }
         // What is left is less than a frame, which is less than the buffer: there is always room.

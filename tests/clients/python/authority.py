@@ -54,8 +54,9 @@ class Authority:
         ends_in: datetime.timedelta = datetime.timedelta(days=60),
         kind: str = "ec",
         is_authority: bool = False,
-    ) -> None:
-        """Writes `STEM.pem`, the whole chain but the root, and `STEM.key`."""
+    ) -> int:
+        """Writes `STEM.pem`, the whole chain but the root, and `STEM.key`; the key's secret number, or an RSA key's
+        first prime."""
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
         if kind == "rsa":
             key = rsa.generate_private_key(65537, 2048)
@@ -74,6 +75,8 @@ class Authority:
         # In the order in which an operator's tools replace them: first the one, then the other.
         (folder / f"{stem}.pem").write_text(_pem(leaf, self._intermediate))
         (folder / f"{stem}.key").write_bytes(private)
+        numbers = key.private_numbers()
+        return numbers.p if isinstance(numbers, rsa.RSAPrivateNumbers) else numbers.private_value
 
     def certify_request(
         self, request: bytes, *, begins_in: datetime.timedelta, ends_in: datetime.timedelta

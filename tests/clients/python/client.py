@@ -60,14 +60,16 @@ def join_request(*, auto_subscribe: bool = True) -> str:
     return base64.urlsafe_b64encode(wrapped.SerializeToString()).decode()
 
 
-def sound_offer(cids: list[str]) -> wire.SignalRequest:
-    """For those who speak the protocol by hand: the sound of these tracks, from a client that will not connect. Its half
-    of an ICE user name is `abcd`."""
+def sound_offer(
+    cids: list[str], ufrag: str = "abcd", pwd: str = "abcdefghijklmnopqrstuvwx"
+) -> wire.SignalRequest:
+    """For those who speak the protocol by hand: the sound of these tracks, from a client that will not connect. `ufrag`
+    and `pwd`: its half of ICE."""
     fingerprint, mids = ":".join(["AA"] * 32), " ".join(map(str, range(len(cids))))
     head = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mids}\r\n"
     sections = (
-        "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n"
-        f"a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n"
+        f"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\n"
+        f"a=ice-pwd:{pwd}\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n"
         f"a=mid:{mid}\r\na=sendonly\r\na=msid:- {cid}\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
         f"a=ssrc:{1000 + mid} cname:x\r\n"
         for mid, cid in enumerate(cids)

@@ -11,14 +11,20 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 
-from client import API_KEY, API_SECRET, SERVER, check, measured, scenario, until
+import aiohttp
+from client import (
+    API_KEY, API_SECRET, SERVER, SIGNAL, check, control, join_request, measured, scenario, sound_offer, until,
+)  # fmt: skip
 from livekit import api, rtc
+from livekit.protocol import models
+from livekit.protocol import rtc as wire
 from marked import (
     AGE_MAX_S,
     KEPT,
@@ -34,6 +40,7 @@ from marked import (
     vanished,
 )
 from memory import Memory, Scan, Watch, mark
+from whereabouts import forms, own_addresses
 
 #: From the last goodbye of a call, or from its sender's removal, to the end of its media.
 MEDIA_GONE_S = 1.0
@@ -44,9 +51,27 @@ ROOM_GONE_S = 20.0 + PERSON_GONE_S
 TALK_S = 4.0
 
 
-async def guest(room: str) -> None:
-    """Another process: joins as `cy`, talks, and stays until it is killed."""
-    await talk(await arrive(token("cy", room)), "cy", 600)
+async def guest(room: str, person: str) -> None:
+    """Another process: joins, talks, and stays until it is killed or its standard input ends."""
+    there = await arrive(token(person, room))
+    talking = asyncio.create_task(talk(there, person, 600))
+    await asyncio.to_thread(sys.stdin.read)
+    await stopped(talking)
+    await there.disconnect()
+
+
+async def begin_guest(room: str, person: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, __file__, "guest", room, person, stdin=asyncio.subprocess.PIPE
+    )
+
+
+def permits(whose: rtc.Room, person: str) -> None:
+    """Of all others this one alone, whose name is so in a message of somebody else's, may receive what is published."""
+    allowed = rtc.ParticipantTrackPermission(participant_identity=mark(f"{person}_identity"), allow_all=True)
+    whose.local_participant.set_track_subscription_permissions(
+        allow_all_participants=False, participant_permissions=[allowed]
+    )
 
 
 @contextlib.contextmanager
@@ -79,6 +104,8 @@ async def quiet_call(watch: Watch) -> None:
     ada, ben = await arrive(jwt), await arrive(token("ben", room))
     heard: list[rtc.DataPacket] = []
     ben.on("data_received", heard.append)
+    # In force until the end.
+    permits(ben, "ada")
     await talk(ada, "ada", TALK_S)
     silent = time.monotonic()
     check(heard, f"ben hears {len(heard)} data packets of ada")
@@ -195,9 +222,11 @@ async def killed_client(watch: Watch) -> None:
     """A person whose process is killed in the middle of a word, beside one who stays."""
     room = mark("killed_room")
     stays = await arrive(token("dee", room))
-    process = await asyncio.create_subprocess_exec(sys.executable, __file__, "guest", room)
+    process = await begin_guest(room, "cy")
     await until("cy talks", 20, lambda: watch.most("cy_chat") > 0)
+    permits(stays, "cy")
     await asyncio.sleep(TALK_S)
+    stays.local_participant.set_track_subscription_permissions(allow_all_participants=True)
     process.send_signal(signal.SIGKILL)
     await process.wait()
     killed = time.monotonic()
@@ -208,6 +237,49 @@ async def killed_client(watch: Watch) -> None:
     aged(watch, *(f"cy_{kind}" for kind in SPOKEN))
     measured(gone <= KILLED_GONE_S, f"all of a killed client is gone {gone:.1f} s after")
     await stays.disconnect()
+
+
+async def addresses(pid: int) -> None:
+    """Where a client's datagrams and its signalling come from, in all forms in which a program has that."""
+    room, memory = mark("far_room"), Memory(pid)
+    stays = await arrive(token("kay", room))
+    process = await begin_guest(room, "mia")
+    await until("mia is there", 20, lambda: mark("mia_identity") in stays.remote_participants)
+    await asyncio.sleep(TALK_S)
+    memory.secrets = {name: form for at in own_addresses(process.pid) for name, form in forms(at).items()}
+    scan = await asyncio.to_thread(memory.scan)
+    there = {name: scan.found[name] for name in memory.secrets if scan.found[name]}
+    control(any("udp" in name for name in there), f"where mia's datagrams come from is found: {there}")
+    process.stdin.close()
+    await process.wait()
+    left = time.monotonic()
+    await until("mia is gone", 5, lambda: mark("mia_identity") not in stays.remote_participants)
+    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+    measured(after <= PERSON_GONE_S, f"where a client was: 0 copies {time.monotonic() - left:.1f} s after its goodbye")
+    await stays.disconnect()
+
+
+async def credentials(pid: int) -> None:
+    """What a client's ICE has for names and passwords, of one that speaks the protocol by hand."""
+    memory = Memory(pid)
+    memory.secrets = {"ufrag": secrets.token_hex(8).encode(), "pwd": secrets.token_hex(16).encode()}
+    ufrag, pwd = (it.decode() for it in memory.secrets.values())
+    query = {"access_token": token("lee", mark("hand_room")), "join_request": join_request()}
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{SIGNAL}/rtc/v1", params=query) as socket:
+        track = wire.AddTrackRequest(cid="sound", type=models.TrackType.AUDIO)
+        await socket.send_bytes(wire.SignalRequest(add_track=track).SerializeToString())
+        await socket.send_bytes(sound_offer(["sound"], ufrag, pwd).SerializeToString())
+        async for message in socket:
+            if wire.SignalResponse.FromString(message.data).WhichOneof("message") == "answer":
+                break
+        await asyncio.sleep(0.2)
+        scan = await asyncio.to_thread(memory.scan)
+        there = {name: scan.found[name] for name in memory.secrets}
+        control(all(there.values()), f"a client's half of ICE is found: {there}")
+        leave = wire.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED)
+        await socket.send_bytes(wire.SignalRequest(leave=leave).SerializeToString())
+    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+    measured(after <= PERSON_GONE_S, f"a client's half of ICE: 0 copies {after:.1f} s after its goodbye")
 
 
 async def media(watch: Watch, kind: str) -> None:
@@ -243,11 +315,14 @@ async def act() -> None:
         *(quiet_call(watch), killed_client(watch)),
         *(media(watch, "audio"), media(watch, "video"), killed_media(watch)),
         *(put_out(watch), deleted_room(watch)),
+        *(addresses(watch.memory.pid), credentials(watch.memory.pid)),
     )
     # The first that fails ends all: one is enough.
     await asyncio.gather(*parts)
     scan = await watch.after(time.monotonic())
-    check(scan.found["token"] == 0, f"no token at all is left {dict(scan.where.get('token', {}))}")
+    for what in ("token", "base64"):
+        check(scan.found[what] == 0, f"no {what} at all is left {dict(scan.where.get(what, {}))}")
+    found(watch, "base64")
     with open(os.environ["INCAMERA_SERVER_LOG"]) as log:
         released = [int(size) for size in re.findall(r"a room's history is zeroed and unmapped .*bytes=(\d+)", log.read())]
     check(any(released), f"the log says of {len(released)} histories how much was released: {sum(released) >> 10} KiB")
@@ -256,6 +331,6 @@ async def act() -> None:
 
 
 if sys.argv[1:2] == ["guest"]:
-    asyncio.run(guest(sys.argv[2]))
+    asyncio.run(guest(*sys.argv[2:4]))
 else:
     scenario("forgotten", act, timeout_s=140)

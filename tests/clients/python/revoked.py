@@ -1,7 +1,8 @@
 """What is revoked stays revoked, and what is revoked now ends within a second, whatever becomes of the files.
 
 Files that lost their end, as a full disk leaves them; pipes and files that do not answer in the place of files; reloads.
-Needs root: fanotify(7) holds up whoever opens a file, as a disk does that is gone.
+Needs root, to look into the server's memory, and since fanotify(7) holds up whoever opens a file, as a disk does
+that is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import aiohttp  # noqa: E402
 from authority import Authority  # noqa: E402
 from client import SERVER, check, control, mark_sensitive, measured, scenario, until  # noqa: E402
 from livekit import api  # noqa: E402
+from memory import Memory  # noqa: E402
 from own_server import HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
 #: What an operator revokes must be gone after this.
@@ -35,7 +37,13 @@ TRIED_AGAIN_S = 3.0
 #: Of sys/fanotify.h: whoever opens the file waits until we allow it.
 FAN_CLASS_CONTENT, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD = 0x4, 0x1, 0x10000, -100
 
+#: A secret that is in no file any more is gone from memory after this.
+ROTATED_S = 2.0
+
 AUTHORITY = Authority()
+#: What a start knows and a reload does not: secrets, in the settings and in a file of their own, and an app.
+ROTATED = {name: secrets.token_urlsafe(32) for name in ("rotated_here", "rotated_there")}
+APP, APP_CERTIFICATE = secrets.token_hex(16), secrets.token_hex(16)
 #: As in the settings.
 PEOPLE = {name: f"{name}-{secrets.token_hex(4)}" for name in ("one", "two", "three", "four", "five", "six")}
 
@@ -92,15 +100,23 @@ class Files:
         self.settings, self.revoked = folder / "server.yaml", folder / "revoked.yaml"
         self.keys, self.certificate = folder / "keys.yaml", folder / "server.pem"
         self.keys.touch(0o600)
-        self.keys.write_text(f"clinic7: {SECRET}\n")
+        self.write_keys({"clinic7": SECRET, "there": ROTATED["rotated_there"]})
         AUTHORITY.certify(folder, ["127.0.0.1"])
-        self.write_settings()
+        self.settings.touch(0o600)
+        self.write_settings(
+            more=f"keys: {{here: {ROTATED['rotated_here']}}}\n"
+            f"agora: {{apps: [{{app_id: {APP}, app_certificate: {APP_CERTIFICATE}}}]}}\n"
+        )
 
-    def write_settings(self, *, names_revocations: bool = True) -> None:
+    def write_keys(self, keys: dict[str, str]) -> None:
+        self.keys.write_text("".join(f"{name}: {secret}\n" for name, secret in keys.items()))
+
+    def write_settings(self, *, names_revocations: bool = True, more: str = "") -> None:
         self.settings.write_text(
             f"port: {HTTP_PORT}\nbind_addresses: [127.0.0.1]\ntls: {{cert_file: server.pem, key_file: server.key}}\n"
             f"rtc: {{udp_port: {UDP_PORT}, tcp_port: {TCP_PORT}}}\nkey_file: keys.yaml\n"
             + ("revocations: revoked.yaml\n" if names_revocations else "")
+            + more
         )
 
     def put(self, path: Path, text: str) -> float:
@@ -135,6 +151,27 @@ class HeldUp:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
+
+
+async def secrets_that_are_rotated(server: Server, files: Files) -> None:
+    """What no file has any more, memory has no more either, that of the start included."""
+    memory = Memory(server.process.pid)
+    memory.secrets = {name: secret.encode() for name, secret in ROTATED.items()}
+    memory.secrets |= {"app_certificate": APP_CERTIFICATE.encode(), "app": APP.encode()}
+    memory.secrets["stays"] = SECRET.encode()
+    gone = tuple(name for name in memory.secrets if name != "stays")
+    scan = await asyncio.to_thread(memory.scan)
+    there = {name: scan.found[name] for name in memory.secrets}
+    control(all(there.values()), f"secrets that are in force are found: {there}")
+    files.write_keys({"clinic7": SECRET})
+    files.write_settings()
+    server.hang_up()
+    read = "keys, revocations and certificate read again"
+    await until("the files are read again", 3, lambda: server.says(read))
+    after = await memory.gone(gone, ROTATED_S)
+    measured(True, f"secrets that were rotated out: 0 copies {after:.1f} s after the reload")
+    scan = await asyncio.to_thread(memory.scan)
+    control(scan.found["stays"] > 0, "the secret that stays is found")
 
 
 async def a_file_that_lost_its_end(server: Server, files: Files) -> None:
@@ -249,7 +286,8 @@ async def files_that_do_not_answer(server: Server, files: Files) -> None:
 
 
 async def act() -> None:
-    mark_sensitive(SECRET)
+    for secret in (SECRET, APP, APP_CERTIFICATE, *ROTATED.values()):
+        mark_sensitive(secret)
     for name in PEOPLE.values():
         mark_sensitive(name)
     with tempfile.TemporaryDirectory() as name:
@@ -264,6 +302,7 @@ async def act() -> None:
         files.put(files.revoked, entries("one"))
         began = 0.0
         with Server("serve", "--log", "info,edge=debug", "--config", str(files.settings)) as server:
+            await secrets_that_are_rotated(server, files)
             await a_file_that_lost_its_end(server, files)
             await a_reload(server, files)
             await pipes(server, files)

@@ -55,7 +55,7 @@ if not IS_STRANGER:
 
 import aiohttp  # noqa: E402
 from client import (  # noqa: E402
-    API_SECRET, SERVER, SIGNAL, check, fresh_key, fresh_room, join, mark_sensitive, scenario, until,
+    API_SECRET, SERVER, SIGNAL, check, control, fresh_key, fresh_room, join, mark_sensitive, measured, scenario, until,
 )  # fmt: skip
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
@@ -71,6 +71,8 @@ HANDSHAKE_S = 10
 FILES = 72
 #: The promise of `forgotten`.
 FORGOTTEN_WITHIN_S = 2.0
+#: A key of a certificate that is shown no more is gone from memory after this.
+KEY_GONE_S = 2.0
 
 
 def write_settings(folder: Path, stem: str = "server") -> str:
@@ -248,6 +250,12 @@ async def forgets_what_rode_under_it(server: Server) -> None:
     ben, ada = await join(room_name, "ben"), rtc.Room()
     await asyncio.wait_for(ada.connect(SIGNAL, jwt), 15)
     await until("ben sees ada", 5, lambda: mark("ada_identity") in ben.remote_participants)
+    # Her name in a message of somebody who stays, and says nothing more.
+    permitted = rtc.ParticipantTrackPermission(participant_identity=mark("ada_identity"), allow_all=True)
+    ben.local_participant.set_track_subscription_permissions(
+        allow_all_participants=False, participant_permissions=[permitted]
+    )
+    await asyncio.sleep(0.2)
     names = ("ada_identity", "ada_name", "ada_metadata", "ada_token")
     scan = await asyncio.to_thread(memory.scan)
     there = {name: scan.found[name] for name in names}
@@ -259,6 +267,36 @@ async def forgets_what_rode_under_it(server: Server) -> None:
     where = {name: dict(scan.where[name]) for name in names if scan.found[name]}
     check(not where, f"and {FORGOTTEN_WITHIN_S:g} s after nothing of her is {where or ''}".rstrip())
     await ben.disconnect()
+
+
+def both_ways(number: int) -> dict[str, bytes]:
+    """A secret number of 32 bytes as it may lie in memory."""
+    return {f"key_{order}": number.to_bytes(32, order) for order in ("big", "little")}
+
+
+async def forgets_keys_that_were_renewed(
+    server: Server, folder: Path, authority: Authority, number: int
+) -> None:
+    """By themselves and by SIGHUP, while a call goes on that began under the first: of a key that nobody is shown any
+    more nothing is left."""
+    ada = await join(fresh_room("tls"), "ada")
+    memory, names = Memory(server.process.pid), ("key_big", "key_little")
+    memory.secrets = both_ways(number)
+    for reload in (False, True):
+        scan = await asyncio.to_thread(memory.scan)
+        there = {name: scan.found[name] for name in names}
+        control(sum(there.values()), f"the key of the certificate that is shown is found: {there}")
+        before = serial(authority.root())
+        number = authority.certify(folder, NAMES)
+        if reload:
+            server.hang_up()
+        await until("a new one is shown", SHOWN_WITHIN_S, lambda b=before: serial(authority.root()) != b)
+        after = await memory.gone(names, KEY_GONE_S)
+        how = "SIGHUP" if reload else "the files changed"
+        measured(True, f"a key that was renewed, as {how}: 0 copies {after:.1f} s after")
+        memory.secrets = both_ways(number)
+    check(ada.isconnected(), "and a call goes on that began under it")
+    await ada.disconnect()
 
 
 async def shows_a_new_one(server: Server, folder: Path, authority: Authority) -> None:
@@ -410,7 +448,7 @@ async def act() -> None:
     mark_sensitive(API_SECRET)
     folder, authority = FOLDER, AUTHORITY
     await refuses_what_it_should(folder, authority)
-    authority.certify(folder, NAMES)
+    number = authority.certify(folder, NAMES)
     with Server("serve", "--log", "info,edge=debug", "--config", write_settings(folder)) as server:
         cut = asyncio.create_task(asyncio.to_thread(cut_after_s))
         answered = asyncio.create_task(answers_strangers(folder))
@@ -419,6 +457,7 @@ async def act() -> None:
         await answered
         await holds_a_call_with_a_browser()
         await forgets_what_rode_under_it(server)
+        await forgets_keys_that_were_renewed(server, folder, authority, number)
         await shows_a_new_one(server, folder, authority)
         await ends_while_a_call_goes_on(server, folder, authority)
         await shows_it_on_if_the_settings_have_none(server, folder, authority)

@@ -1,11 +1,12 @@
 //! Who may receive a participant's tracks, as it said itself. On the wire: `SubscriptionPermission`.
 //!
 //! Guarantees: finding what one receiver may have costs two lookups however many are named; what names too many
-//! allows nobody, since it was sent to keep somebody out.
+//! allows nobody, since it was sent to keep somebody out. Whoever is named is kept as an alias: the name goes with the
+//! session of the one who has it, and may be that of somebody who never comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Identity, ParticipantSid, TrackSid};
+use model::{Alias, ParticipantSid, TrackSid};
 
 use super::Participant;
 use crate::limits::ALLOWANCES_MAX;
@@ -24,7 +25,7 @@ pub enum Allowance {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
     sids: BTreeMap<ParticipantSid, Tracks>,
-    identities: BTreeMap<Identity, Tracks>,
+    aliases: BTreeMap<Alias, Tracks>,
 }
 
 /// One participant that may receive tracks.
@@ -41,8 +42,8 @@ pub struct AllowanceEntry {
 pub enum Receiver {
     /// By presence.
     Sid(ParticipantSid),
-    /// By name.
-    Identity(Identity),
+    /// By name, of which this is the alias.
+    Alias(Alias),
 }
 
 /// Which tracks of a publisher.
@@ -63,7 +64,7 @@ impl Allowance {
     /// Nobody.
     #[must_use]
     pub const fn nobody() -> Self {
-        Self::Only(Allowed { sids: BTreeMap::new(), identities: BTreeMap::new() })
+        Self::Only(Allowed { sids: BTreeMap::new(), aliases: BTreeMap::new() })
     }
 
     /// Those of these entries; whoever is named more than once may have all of it.
@@ -77,9 +78,7 @@ impl Allowance {
             left = left.checked_sub(1 + tracks.len()).ok_or(TooManyAllowed)?;
             let held = match who {
                 Receiver::Sid(sid) => allowed.sids.entry(sid).or_insert_with(Tracks::none),
-                Receiver::Identity(name) => {
-                    allowed.identities.entry(name).or_insert_with(Tracks::none)
-                }
+                Receiver::Alias(alias) => allowed.aliases.entry(alias).or_insert_with(Tracks::none),
             };
             held.add(tracks);
         }
@@ -89,10 +88,10 @@ impl Allowance {
     /// What it allows one participant.
     pub(super) fn of<'a>(&'a self, receiver: &Participant) -> Entitlement<'a> {
         match self {
-            Self::Everyone => Entitlement { by_sid: Some(&Tracks::All), by_identity: None },
-            Self::Only(Allowed { sids, identities }) => Entitlement {
+            Self::Everyone => Entitlement { by_sid: Some(&Tracks::All), by_alias: None },
+            Self::Only(Allowed { sids, aliases }) => Entitlement {
                 by_sid: sids.get(&receiver.sid),
-                by_identity: identities.get(&receiver.identity),
+                by_alias: aliases.get(&receiver.alias),
             },
         }
     }
@@ -102,12 +101,12 @@ impl Allowance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entitlement<'a> {
     by_sid: Option<&'a Tracks>,
-    by_identity: Option<&'a Tracks>,
+    by_alias: Option<&'a Tracks>,
 }
 
 impl Entitlement<'_> {
     pub(super) fn allows(self, track: &TrackSid) -> bool {
-        [self.by_sid, self.by_identity].into_iter().flatten().any(|tracks| match tracks {
+        [self.by_sid, self.by_alias].into_iter().flatten().any(|tracks| match tracks {
             Tracks::All => true,
             Tracks::These(these) => these.contains(track),
         })
@@ -137,10 +136,14 @@ impl Tracks {
 
 #[cfg(test)]
 mod tests {
+    use model::ALIAS_LEN;
+
     use super::*;
 
-    fn entry(name: &str, tracks: Tracks) -> AllowanceEntry {
-        AllowanceEntry { who: Receiver::Identity(Identity::new(name)), tracks }
+    fn entry(number: u32, tracks: Tracks) -> AllowanceEntry {
+        let mut alias = [0; ALIAS_LEN];
+        alias[..4].copy_from_slice(&number.to_be_bytes());
+        AllowanceEntry { who: Receiver::Alias(Alias(alias)), tracks }
     }
 
     fn these(sids: &[&str]) -> Tracks {
@@ -149,23 +152,23 @@ mod tests {
 
     #[test]
     fn what_is_said_of_one_participant_twice_is_added() {
-        let said = [entry("bob", these(&["TR_1"])), entry("bob", these(&["TR_2"]))];
+        let said = [entry(7, these(&["TR_1"])), entry(7, these(&["TR_2"]))];
         let held = Allowance::only(said).unwrap();
-        assert_eq!(held, Allowance::only([entry("bob", these(&["TR_1", "TR_2"]))]).unwrap());
-        let all = [entry("bob", these(&["TR_1"])), entry("bob", Tracks::All)];
-        assert_eq!(Allowance::only(all), Allowance::only([entry("bob", Tracks::All)]));
+        assert_eq!(held, Allowance::only([entry(7, these(&["TR_1", "TR_2"]))]).unwrap());
+        let all = [entry(7, these(&["TR_1"])), entry(7, Tracks::All)];
+        assert_eq!(Allowance::only(all), Allowance::only([entry(7, Tracks::All)]));
     }
 
     #[test]
     fn so_many_may_be_named_and_no_more() {
-        let named = |count| (0..count).map(|number| entry(&number.to_string(), Tracks::All));
+        let named = |count| (0..count).map(|number| entry(number, Tracks::All));
         let held = |allowance| match allowance {
             Allowance::Everyone => 0,
-            Allowance::Only(Allowed { sids, identities }) => sids.len() + identities.len(),
+            Allowance::Only(Allowed { sids, aliases }) => sids.len() + aliases.len(),
         };
         assert_eq!(held(Allowance::only(named(4096)).unwrap()), 4096);
         assert_eq!(Allowance::only(named(4097)), Err(TooManyAllowed));
-        let twice = (0..4097).map(|_| entry("bob", Tracks::All));
+        let twice = (0..4097).map(|_| entry(7, Tracks::All));
         assert_eq!(Allowance::only(twice), Err(TooManyAllowed), "saying it again costs, too");
     }
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use model::{
-    Identity, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId, Timestamp, TrackId,
-    TrackKind, TrackSource,
+    Alias, Identity, Impersonal, ParticipantSid, PeerId, RoomId, RoomName, SubscriptionId,
+    Timestamp, TrackId, TrackKind, TrackSource,
 };
 
 use super::allowance::Allowance;
@@ -33,6 +33,8 @@ pub struct Join {
     pub room: RoomName,
     /// Who. A participant of the same identity in that room is removed.
     pub identity: Identity,
+    /// What stands for that where others name it.
+    pub alias: Alias,
     /// How it presents itself.
     pub profile: Profile,
     /// What it may do.
@@ -197,6 +199,15 @@ pub enum DepartureReason {
     Shutdown,
 }
 
+/// As the log has it.
+impl fmt::Display for DepartureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Impersonal for DepartureReason {}
+
 /// One identity's presence in one room.
 #[derive(Debug)]
 pub struct Participant {
@@ -231,6 +242,7 @@ pub struct Participant {
     /// What it said about tracks; entries go with their tracks.
     pub(super) settings: BTreeMap<TrackId, Settings>,
     pub(super) allowance: Allowance,
+    pub(super) alias: Alias,
     /// When it must be active.
     pub(super) join_deadline: Timestamp,
 }

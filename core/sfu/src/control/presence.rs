@@ -203,6 +203,7 @@ impl Control {
             wishes: BTreeMap::new(),
             settings: BTreeMap::new(),
             allowance: Allowance::default(),
+            alias: join.alias,
             join_deadline,
         };
         self.participants.insert(peer, Box::new(participant));

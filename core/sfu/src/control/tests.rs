@@ -1,6 +1,6 @@
 //! What Control guarantees, one fact per test, in virtual time.
 
-use model::{Codec, Encryption, Layer, Sid as _, TrackKind, TrackSource};
+use model::{ALIAS_LEN, Alias, Codec, Encryption, Layer, Sid as _, TrackKind, TrackSource};
 use rtp::extension::ExtensionMap;
 
 use super::*;
@@ -28,10 +28,18 @@ fn config() -> Config {
     }
 }
 
+/// The start of a name: those of these tests are short.
+fn alias(identity: &str) -> Alias {
+    let mut alias = [0; ALIAS_LEN];
+    alias.iter_mut().zip(identity.bytes()).for_each(|(to, from)| *to = from);
+    Alias(alias)
+}
+
 fn join(room: &str, identity: &str) -> Join {
     Join {
         room: RoomName::new(room),
         identity: Identity::new(identity),
+        alias: alias(identity),
         profile: Profile::default(),
         permission: Permission {
             subscribe: true,
@@ -601,14 +609,16 @@ fn a_publisher_chooses_its_receivers() {
     let bob = node.active(join("red", "bob"));
     let carol = node.active(join("red", "carol"));
     let track = node.camera(alice, "c");
-    let entry =
-        AllowanceEntry { who: Receiver::Identity(Identity::new("bob")), tracks: Tracks::All };
-    node.tell(Input::Allow(alice, Allowance::only([entry]).unwrap()));
+    let named = ["bob", "dave"]
+        .map(|name| AllowanceEntry { who: Receiver::Alias(alias(name)), tracks: Tracks::All });
+    node.tell(Input::Allow(alice, Allowance::only(named).unwrap()));
     assert!(node.subscription(bob, track).is_some());
     assert_eq!(node.subscription(carol, track), None);
     assert!(node.has(|output| matches!(output, Output::Allowed { to, allowed: false, .. }
         if *to == carol)));
     assert!(!node.has(|output| matches!(output, Output::Allowed { to, .. } if *to == bob)));
+    let dave = node.active(join("red", "dave"));
+    assert!(node.subscription(dave, track).is_some(), "who was named before it came");
     node.tell(Input::Allow(alice, Allowance::Everyone));
     assert!(node.subscription(carol, track).is_some());
 }

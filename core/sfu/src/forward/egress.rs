@@ -85,6 +85,8 @@ impl Egress {
 
     pub(super) fn clear(&mut self) {
         self.used = 0;
+        // Whoever they were for may be gone, and the next ones fewer.
+        self.trains.iter_mut().for_each(|train| train.path.forget_remote());
         self.trains.clear();
         self.again = Again::default();
     }

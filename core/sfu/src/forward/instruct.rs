@@ -93,6 +93,9 @@ impl<M: Memory> Forward<M> {
     }
 
     fn remove_peer(&mut self, id: PeerId) {
+        if let Some(path) = self.peer_mut(id).and_then(|peer| peer.destination.as_mut()) {
+            path.forget_remote();
+        }
         let Some(peer) = self.peer_rows.remove(&id).and_then(|row| self.peers.remove(row)) else {
             return;
         };

@@ -31,6 +31,7 @@ impl<T> Slab<T> {
         u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// What the row holds by value stays where it was until another takes its place.
     pub(super) fn remove(&mut self, at: u32) -> Option<T> {
         let row = self.rows.get_mut(at as usize)?.take()?;
         self.free.push(at);

@@ -11,7 +11,7 @@ crate::messages! {
     }
     ClientInfo {
         sdk: Log,
-        version: Log,
+        version: EndUser,
         protocol: Log,
         os: EndUser,
         os_version: EndUser,
@@ -31,10 +31,10 @@ crate::messages! {
         destination_sids: Log,
         destination_identities: EndUser,
         topic: EndUser,
-        id: Log,
+        id: EndUser,
         start_time: Log,
         end_time: Log,
-        nonce: Log,
+        nonce: EndUser,
     }
     ActiveSpeakerUpdate {
         speakers: Inner,
@@ -45,7 +45,7 @@ crate::messages! {
     }
     Transcription {
         transcribed_participant_identity: EndUser,
-        track_id: Log,
+        track_id: EndUser,
         segments: Inner,
     }
     MetricsBatch {
@@ -56,7 +56,7 @@ crate::messages! {
         events: Inner,
     }
     ChatMessage {
-        id: Log,
+        id: EndUser,
         timestamp: Log,
         edit_timestamp: Log,
         message: CallContent,
@@ -64,7 +64,7 @@ crate::messages! {
         generated: Log,
     }
     RpcRequest {
-        id: Log,
+        id: EndUser,
         method: EndUser,
         payload: CallContent,
         response_timeout_ms: Log,
@@ -72,14 +72,14 @@ crate::messages! {
         compressed_payload: CallContent,
     }
     RpcAck {
-        request_id: Log,
+        request_id: EndUser,
     }
     RpcResponse {
-        request_id: Log,
+        request_id: EndUser,
         value: Inner,
     }
     data_stream::Header {
-        stream_id: Log,
+        stream_id: EndUser,
         timestamp: Log,
         topic: EndUser,
         mime_type: EndUser,
@@ -91,20 +91,20 @@ crate::messages! {
         compression: Log,
     }
     data_stream::Chunk {
-        stream_id: Log,
+        stream_id: EndUser,
         chunk_index: Log,
         content: CallContent,
         version: Log,
-        iv: Log,
+        iv: EndUser,
     }
     data_stream::Trailer {
-        stream_id: Log,
+        stream_id: EndUser,
         reason: EndUser,
         attributes: EndUser,
     }
     EncryptedPacket {
         encryption_type: Log,
-        iv: Log,
+        iv: EndUser,
         key_index: Log,
         encrypted_value: CallContent,
     }
@@ -156,8 +156,8 @@ crate::messages! {
         disable_dtx: Log,
         source: Log,
         layers: Inner,
-        mime_type: Log,
-        mid: Log,
+        mime_type: EndUser,
+        mid: EndUser,
         codecs: Inner,
         stereo: Log,
         disable_red: Log,
@@ -191,7 +191,7 @@ crate::messages! {
         bitrate: Log,
         ssrc: Log,
         spatial_layer: Log,
-        rid: Log,
+        rid: EndUser,
         repair_ssrc: Log,
     }
     DataTrackFrameEncoding {
@@ -225,8 +225,8 @@ crate::messages! {
         agent_protocol: Public,
     }
     Codec {
-        mime: Log,
-        fmtp_line: Log,
+        mime: EndUser,
+        fmtp_line: EndUser,
     }
     SpeakerInfo {
         sid: Log,
@@ -246,19 +246,19 @@ crate::messages! {
         schema: Inner,
     }
     TranscriptionSegment {
-        id: Log,
+        id: EndUser,
         text: CallContent,
         start_time: Log,
         end_time: Log,
         r#final: Log,
-        language: Log,
+        language: EndUser,
     }
     TimeSeriesMetric {
         label: Log,
         participant_identity: EndUser,
         track_sid: Log,
         samples: Inner,
-        rid: Log,
+        rid: EndUser,
     }
     EventMetric {
         label: Log,
@@ -269,7 +269,7 @@ crate::messages! {
         normalized_start_timestamp: Log,
         normalized_end_timestamp: Log,
         metadata: EndUser,
-        rid: Log,
+        rid: EndUser,
     }
     RpcError {
         code: Log,
@@ -279,8 +279,8 @@ crate::messages! {
     data_stream::TextHeader {
         operation_type: Log,
         version: Log,
-        reply_to_stream_id: Log,
-        attached_stream_ids: Log,
+        reply_to_stream_id: EndUser,
+        attached_stream_ids: EndUser,
         generated: Log,
     }
     data_stream::ByteHeader {
@@ -296,8 +296,8 @@ crate::messages! {
         ticks: Log,
     }
     SimulcastCodecInfo {
-        mime_type: Log,
-        mid: Log,
+        mime_type: EndUser,
+        mid: EndUser,
         cid: EndUser,
         layers: Inner,
         video_layer_mode: Log,

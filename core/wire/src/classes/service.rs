@@ -80,7 +80,7 @@ crate::messages! {
         destination_sids: Log,
         destination_identities: EndUser,
         topic: EndUser,
-        nonce: Log,
+        nonce: EndUser,
     }
     SendDataResponse {}
     UpdateRoomMetadataRequest {

@@ -24,10 +24,10 @@ crate::messages! {
         sync_state: Inner,
     }
     SessionDescription {
-        r#type: Log,
+        r#type: EndUser,
         sdp: Credential,
         id: Log,
-        mid_to_track_id: Log,
+        mid_to_track_id: EndUser,
     }
     TrickleRequest {
         candidate_init: EndUser,
@@ -252,7 +252,7 @@ crate::messages! {
         auto_subscribe_data_track: Log,
     }
     SimulcastCodec {
-        codec: Log,
+        codec: EndUser,
         cid: EndUser,
         layers: Inner,
         video_layer_mode: Log,

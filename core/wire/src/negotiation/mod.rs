@@ -116,6 +116,8 @@ pub enum NegotiationError {
     FewerSections,
 }
 
+impl model::Impersonal for NegotiationError {}
+
 /// What an offer changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {

@@ -69,6 +69,8 @@ pub enum OfferError {
     ExtensionConflict,
 }
 
+impl model::Impersonal for OfferError {}
+
 /// A client's offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {

@@ -128,6 +128,7 @@ impl Hub {
         let settings = join.connection_settings.unwrap_or_default();
         let wanted = Join {
             room: admission.room,
+            alias: self.aliases.alias(admission.identity.expose()),
             identity: admission.identity,
             profile: control::Profile {
                 name: profile.name,

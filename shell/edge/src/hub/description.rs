@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use model::{LogData, PeerId, SubscriptionId, TrackId, TrackSid};
+use model::{Impersonal, LogData, PeerId, SubscriptionId, TrackId, TrackSid};
 use rtp::extension::ExtensionMap;
 use sfu::Instruction;
 use sfu::control::{DepartureReason, Input, Placement};
@@ -68,7 +68,7 @@ impl Hub {
         }
     }
 
-    fn refuse_offer(&mut self, peer: PeerId, error: &dyn std::error::Error) {
+    fn refuse_offer(&mut self, peer: PeerId, error: &impl Impersonal) {
         crate::log!(INFO, "offer refused", peer = peer, error = LogData(error));
         self.metrics.offers_refused.count();
         self.tell(Input::Depart(peer, DepartureReason::Mismatch));

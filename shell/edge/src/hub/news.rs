@@ -181,7 +181,7 @@ impl Hub {
             changed.remove(&peer);
         }
         let gone = if reason == DepartureReason::Left { "left" } else { "was put out" };
-        let reason = LogData(format_args!("{reason:?}"));
+        let reason = LogData(reason);
         crate::log!(INFO, "participant gone", peer = peer, how = LogData(gone), reason = reason);
     }
 

@@ -28,7 +28,8 @@ impl Hub {
         }
         // An older one that waits holds no more.
         seat.permit = None;
-        let allowance = translate::allowance(&update).unwrap_or_else(|_| {
+        let allowance = translate::allowance(&update, |name| self.aliases.alias(name));
+        let allowance = allowance.unwrap_or_else(|_| {
             self.metrics.requests_ignored.count();
             self.respond(peer, 0, Reason::LimitExceeded, TOO_MANY_NAMED, None);
             Allowance::nobody()

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use model::{Codec, Identity, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid};
+use model::{Alias, Codec, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid};
 use sfu::control::{
     Allowance, AllowanceEntry, Announcement, ConnectionQuality, Departure, DepartureReason,
     Participant, Publication, Receiver, RoomMetadata, RoomSettings, Settings, Size, Sources, State,
@@ -354,8 +354,10 @@ pub(super) fn settings(update: &proto::UpdateTrackSettings) -> Settings {
     Settings { want, fps: update.fps }
 }
 
+/// `alias`: what stands for a name.
 pub(super) fn allowance(
     update: &proto::SubscriptionPermission,
+    alias: impl Fn(&str) -> Alias,
 ) -> Result<Allowance, TooManyAllowed> {
     if update.all_participants {
         return Ok(Allowance::Everyone);
@@ -366,7 +368,7 @@ pub(super) fn allowance(
         let who = if entry.participant_identity.is_empty() {
             Receiver::Sid(ParticipantSid::from_wire(&entry.participant_sid))
         } else {
-            Receiver::Identity(Identity::new(&entry.participant_identity))
+            Receiver::Alias(alias(&entry.participant_identity))
         };
         AllowanceEntry { who, tracks }
     };

@@ -2,9 +2,8 @@
 //!
 //! Owns: one single-producer ring for each ordered pair of workers.
 //! Guarantees: sending never blocks and never allocates; a full ring drops and counts; a slot whose
-//! packet was taken holds no opened payload.
+//! packet was taken holds no opened payload and no client's address.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Path, TrackId, WorkerId};
@@ -58,7 +57,7 @@ fn show(hop: &mut Hop, land: impl FnOnce(&Hop)) {
 /// What one worker gives another.
 pub(super) enum Hop {
     /// Arrived at the wrong socket.
-    Datagram { remote: SocketAddr, local: SocketAddr, bytes: HopBytes },
+    Datagram(Path, HopBytes),
     /// Of a track with subscribers there.
     Relayed(RelayedPacket, HopBytes),
     /// To the publisher's worker.
@@ -76,14 +75,18 @@ impl Default for Hop {
 }
 
 impl Hop {
-    /// Overwrites what is not sealed. Datagrams are as they came.
+    /// Overwrites what is not sealed, and whom it is of. Datagrams are as they came.
     fn wipe(&mut self) {
         #[cfg(feature = "sabotage")]
         if crate::sabotage::is_wiping_off() {
             return;
         }
-        if let Self::Relayed(_, payload) = self {
-            payload.bytes.fill(0);
+        match self {
+            Self::Relayed(_, payload) => payload.bytes.fill(0),
+            Self::Datagram(path, _) | Self::Owned(path, ..) | Self::Disowned(path, _) => {
+                path.forget_remote();
+            }
+            Self::KeyframeWanted(..) => {}
         }
     }
 }
@@ -136,9 +139,7 @@ impl Hops {
         {
             *slot = hop;
             match slot {
-                Hop::Datagram { bytes: place, .. } | Hop::Relayed(_, place) => {
-                    place.copy_from(bytes)
-                }
+                Hop::Datagram(_, place) | Hop::Relayed(_, place) => place.copy_from(bytes),
                 Hop::KeyframeWanted(..) | Hop::Owned(..) | Hop::Disowned(..) => {}
             }
             chunk.commit_all();
@@ -150,14 +151,8 @@ impl Hops {
     }
 
     /// Hands a datagram over.
-    pub(super) fn datagram(
-        &mut self,
-        to: WorkerId,
-        remote: SocketAddr,
-        local: SocketAddr,
-        datagram: &[u8],
-    ) {
-        self.push(to, Hop::Datagram { remote, local, bytes: HopBytes::EMPTY }, datagram);
+    pub(super) fn datagram(&mut self, to: WorkerId, path: Path, datagram: &[u8]) {
+        self.push(to, Hop::Datagram(path, HopBytes::EMPTY), datagram);
     }
 
     /// Copies a packet to a worker with subscribers.
@@ -198,6 +193,8 @@ impl Hops {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use model::{Codec, ExtensionKind, PeerId, RoomId, Timestamp, TrackKind};
     use rtp::extension::ExtensionMap;
     use rtp::packet::FixedHeader;
@@ -284,5 +281,26 @@ mod tests {
         assert_eq!(landed, SOUND);
         let Hop::Relayed(_, payload) = hop else { panic!("another hop") };
         assert!(payload.bytes.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn whose_path_it_was_is_wiped_once_it_has_landed() {
+        let v4 = SocketAddr::from(([192, 0, 2, 77], 5077));
+        let v6 = SocketAddr::from(([0x2001, 0xdb8, 1, 2, 3, 4, 5, 77], 5077));
+        for remote in [v4, v6] {
+            let path = Path::udp(SocketAddr::from(([127, 0, 0, 1], 7882)), remote);
+            for mut hop in [
+                Hop::Datagram(path, HopBytes::EMPTY),
+                Hop::Owned(path, WorkerId(1), Proof::Sends),
+                Hop::Disowned(path, WorkerId(1)),
+            ] {
+                show(&mut hop, |_| {});
+                let (Hop::Datagram(left, _) | Hop::Owned(left, ..) | Hop::Disowned(left, _)) = hop
+                else {
+                    panic!("another hop")
+                };
+                assert!(left.remote.ip().is_unspecified() && left.remote.port() == 0);
+            }
+        }
     }
 }

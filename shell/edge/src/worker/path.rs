@@ -3,7 +3,8 @@
 //! Owns: the pairs that a peer proved to be its own, and what other workers said of theirs.
 //! Guarantees: a pair names a peer, here or on another worker, only after MESSAGE-INTEGRITY of its binding request
 //! held, and not while another peer proves it too, on whichever worker; what is kept of pairs that are not ours is
-//! bounded, and what nobody showed to receive at takes no place of what somebody did.
+//! bounded, and what nobody showed to receive at takes no place of what somebody did. A pair that was forgotten is in
+//! memory until the next [`Paths::rinse`]: a table leaves what is taken out of it where it was.
 //! Not here: whether the client receives at the address that it sends from, which decides what may be
 //! sent there (`peer`).
 
@@ -45,12 +46,18 @@ impl Routes {
         route.map(|route| route.owner)
     }
 
+    /// Leaves nothing of paths that were forgotten.
+    pub(super) fn rinse(&mut self) {
+        self.open.rinse();
+        self.unopened.rinse();
+    }
+
     /// Another worker says that a path is one of its peers'.
     pub(super) fn learn(&mut self, path: Path, owner: WorkerId, proof: Proof, now: Timestamp) {
         if proof == Proof::Sends {
             return self.unopened.learn(path, Route { owner, told: now });
         }
-        self.unopened.rows.remove(&path);
+        self.unopened.forget(&path);
         self.open.learn(path, Route { owner, told: now });
     }
 
@@ -58,7 +65,7 @@ impl Routes {
     pub(super) fn forget(&mut self, path: &Path, owner: WorkerId) {
         for table in [&mut self.open, &mut self.unopened] {
             if table.rows.get(path).is_some_and(|route| route.owner == owner) {
-                table.rows.remove(path);
+                table.forget(path);
             }
         }
     }
@@ -85,11 +92,26 @@ struct Table {
     /// In the order in which they were learned; some may be gone.
     order: VecDeque<Path>,
     most: usize,
+    /// Something of a path may be left that is in no row.
+    is_soiled: bool,
 }
 
 impl Table {
     fn new(most: usize) -> Self {
-        Self { rows: HashMap::new(), order: VecDeque::new(), most }
+        Self { rows: HashMap::new(), order: VecDeque::new(), most, is_soiled: false }
+    }
+
+    fn forget(&mut self, path: &Path) {
+        self.is_soiled |= self.rows.remove(path).is_some();
+    }
+
+    /// Makes anew what holds more than its rows. Memory is zeroed when it is freed.
+    fn rinse(&mut self) {
+        if std::mem::take(&mut self.is_soiled) {
+            self.rows = std::mem::take(&mut self.rows).into_iter().collect();
+            let there = self.order.iter().filter(|path| self.rows.contains_key(path));
+            self.order = there.copied().collect();
+        }
     }
 
     fn learn(&mut self, path: Path, route: Route) {
@@ -101,6 +123,7 @@ impl Table {
             && let Some(oldest) = self.order.pop_front()
         {
             self.rows.remove(&oldest);
+            self.is_soiled = true;
         }
     }
 }
@@ -129,11 +152,22 @@ pub(super) enum Claimed {
 
 /// Paths of this worker's peers.
 #[derive(Debug, Default)]
-pub(super) struct Paths(HashMap<Path, Claim>);
+pub(super) struct Paths {
+    rows: HashMap<Path, Claim>,
+    /// Something of a path may be left that is in no row.
+    is_soiled: bool,
+}
 
 impl Paths {
     pub(super) fn get(&self, path: &Path) -> Option<PeerId> {
-        self.0.get(path).map(|claim| claim.peer)
+        self.rows.get(path).map(|claim| claim.peer)
+    }
+
+    /// Leaves nothing of paths that were forgotten: the table is made anew, and memory is zeroed when it is freed.
+    pub(super) fn rinse(&mut self) {
+        if std::mem::take(&mut self.is_soiled) {
+            self.rows = std::mem::take(&mut self.rows).into_iter().collect();
+        }
     }
 
     /// A peer proved a path.
@@ -145,7 +179,7 @@ impl Paths {
         proof: Proof,
         now: Timestamp,
     ) -> Claimed {
-        let held = self.0.get(&path).copied();
+        let held = self.rows.get(&path).copied();
         if held.is_some_and(|it| it.peer != peer && now.since(it.proven) < PATH_HELD_TIME) {
             return Claimed::Refused;
         }
@@ -153,7 +187,7 @@ impl Paths {
         let is_news =
             told.is_none_or(|(what, at)| what != proof || now.since(at) >= PATH_TOLD_EVERY);
         let told = told.filter(|_| !is_news).unwrap_or((proof, now));
-        self.0.insert(path, Claim { peer, proven: now, told });
+        self.rows.insert(path, Claim { peer, proven: now, told });
         if is_news { Claimed::News } else { Claimed::Kept }
     }
 
@@ -161,7 +195,8 @@ impl Paths {
     pub(super) fn remove(&mut self, path: &Path, peer: PeerId) -> bool {
         let is_its = self.get(path) == Some(peer);
         if is_its {
-            self.0.remove(path);
+            self.rows.remove(path);
+            self.is_soiled = true;
         }
         is_its
     }
@@ -200,6 +235,31 @@ mod tests {
         routes.learn(path(1), WorkerId(2), Proof::Receives, Timestamp::ZERO);
         assert_eq!(routes.get(&path(1)), Some(WorkerId(2)));
         assert_eq!(routes.open.order.len(), ROUTES_MAX);
+    }
+
+    #[test]
+    fn a_rinse_leaves_what_is_there_and_nothing_else() {
+        let mut routes = Routes::default();
+        for port in ports(1000) {
+            routes.learn(path(port), OTHER, Proof::Receives, Timestamp::ZERO);
+        }
+        for port in ports(1000).skip(2) {
+            routes.forget(&path(port), OTHER);
+        }
+        routes.rinse();
+        assert_eq!(routes.open.order, [path(0), path(1)]);
+        assert!(routes.open.rows.capacity() < 16, "it was made anew");
+        assert_eq!(routes.get(&path(1)), Some(OTHER));
+        let mut paths = Paths::default();
+        for port in ports(1000) {
+            assert_eq!(
+                paths.claim(path(port), peer(0), Proof::Sends, Timestamp::ZERO),
+                Claimed::News
+            );
+        }
+        ports(1000).skip(2).for_each(|port| assert!(paths.remove(&path(port), peer(0))));
+        paths.rinse();
+        assert!(paths.rows.capacity() < 16 && paths.get(&path(1)) == Some(peer(0)));
     }
 
     #[test]

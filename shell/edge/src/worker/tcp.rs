@@ -18,15 +18,16 @@ use super::bell::Bell;
 use crate::limits::{TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
 use crate::metrics::Metrics;
 
-/// From a connection to the worker of its peer.
+/// From a connection to the worker of its peer. A queue leaves what it held where it was: of a path shared with it, a
+/// place in memory that is zeroed when the connection is over.
 #[derive(Debug)]
 pub(crate) enum FromTcp {
     /// It began with a binding request for this peer.
-    Opened { path: Path, peer: PeerId, going: Going },
+    Opened { path: Arc<Path>, peer: PeerId, going: Going },
     /// Whole frames.
-    Arrived { path: Path, frames: Vec<u8> },
+    Arrived { path: Arc<Path>, frames: Vec<u8> },
     /// It is no more.
-    Ended { path: Path },
+    Ended { path: Arc<Path> },
 }
 
 /// The way of connections to one worker.

@@ -4,7 +4,8 @@
 //! Guarantees: no state is touched and nothing is answered for a datagram that names nobody's ufrag;
 //! DTLS and media are taken only over a path that a peer has proven; a panic over one peer ends that
 //! peer alone; the loop waits in `Waiter::wait`, rests for `REST_MAX` at most, and waits at most `SEND_WAIT`
-//! for a socket that is full, and for a lock that the hub holds for one insertion.
+//! for a socket that is full, and for a lock that the hub holds for one insertion; addresses of clients that are gone
+//! are forgotten within a second, but for datagrams that still come from there.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd as _;
@@ -41,10 +42,11 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::panics::contain;
 use crate::session::ToHub;
+use crate::stack;
 use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
 
-/// The longest wait: nothing depends on it.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How often what is left of clients that are gone is overwritten, and so the longest wait.
+const RINSE_EVERY: Duration = Duration::from_millis(500);
 /// The shortest time that a peer may ask to be left alone: one that asks for less would be the only
 /// one that is heard.
 const WAKE_MIN: Duration = Duration::from_millis(1);
@@ -172,8 +174,9 @@ impl Worker {
     /// Until it is told to stop or nobody is left who could tell it.
     pub(super) fn run(mut self) {
         let mut awake = self.now();
+        let mut rinsed = awake;
         loop {
-            let wait = self.next_wake().since(awake).min(WAIT_MAX);
+            let wait = self.next_wake().since(awake).min(RINSE_EVERY);
             self.waiter.wait(wait);
             let begin = self.now();
             self.busy.slept(wait, awake, begin);
@@ -190,6 +193,12 @@ impl Worker {
             self.flush();
             self.fire();
             self.outlet.hops.ring();
+            if begin.since(rinsed) >= RINSE_EVERY {
+                rinsed = begin;
+                self.paths.rinse();
+                self.routes.rinse();
+                stack::wipe();
+            }
             awake = self.now();
             self.busy.worked(begin, awake);
             if !self.is_behind {
@@ -365,9 +374,7 @@ impl Worker {
 
     fn land(&mut self, now: Timestamp, hop: &Hop) {
         match hop {
-            Hop::Datagram { remote, local, bytes } => {
-                self.take_one(now, Path::udp(*local, *remote), bytes.get());
-            }
+            Hop::Datagram(path, bytes) => self.take_one(now, *path, bytes.get()),
             Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
@@ -384,12 +391,12 @@ impl Worker {
             let now = self.now();
             match message {
                 FromTcp::Opened { path, peer, going } => {
-                    self.outlet.connections.add(path, peer, going);
+                    self.outlet.connections.add(*path, peer, going);
                 }
                 FromTcp::Arrived { path, frames } => {
                     for datagram in Frames::new(&frames).map_while(Result::ok) {
                         self.metrics.datagrams_received.count();
-                        self.guard(|worker| worker.take_one(now, path, datagram));
+                        self.guard(|worker| worker.take_one(now, *path, datagram));
                     }
                 }
                 FromTcp::Ended { path } => self.lose(&path),
@@ -433,6 +440,7 @@ impl Worker {
                 for run in batch.runs() {
                     self.take_run(now, run);
                 }
+                batch.forget_senders();
                 if self.forward.pending() >= FLUSH_PACKETS {
                     self.flush();
                 }
@@ -522,7 +530,7 @@ impl Worker {
     fn pass_on(&mut self, path: Path, datagram: &[u8], hopped: bool) {
         match self.routes.get(&path) {
             Some(owner) if !hopped => {
-                self.outlet.hops.datagram(owner, path.remote, path.local, datagram);
+                self.outlet.hops.datagram(owner, path, datagram);
             }
             _ => self.metrics.datagrams_unproven.count(),
         }
@@ -556,7 +564,7 @@ impl Worker {
                 self.check(now, owner, path, datagram);
             }
             Some(owner) if !hopped => {
-                self.outlet.hops.datagram(owner.worker, path.remote, path.local, datagram);
+                self.outlet.hops.datagram(owner.worker, path, datagram);
             }
             Some(_) | None => self.metrics.knocks_foreign.count(),
         }
