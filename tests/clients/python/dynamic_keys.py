@@ -326,6 +326,7 @@ async def matrix() -> None:
     expired = [(kind, kind.expired()) for kind in KINDS]
     await asyncio.sleep(2)
     slowest = 0.0
+    refusals: list[int] = []
     for kind, old in expired:
         good = kind.mint()
         status, text = await ask(good)
@@ -337,20 +338,24 @@ async def matrix() -> None:
         PRESENTED["expired"] += 1
         status, text = await ask(old)
         check((status, text) == (401, "the token has expired"), f"{kind.name}: {text}")
+        refusals.append(status)
         status, text = await ask(kind.foreign())
         check(
             (status, text) == (401, "the token's signature is wrong"),
             f"{kind.name}, foreign: {status} {text}",
         )
         PRESENTED["forged"] += 1
+        refusals.append(status)
         for how, token in kind.confused().items():
             PRESENTED["confused"] += 1
             status, text = await ask(token)
             check(status == 401, f"{kind.name}, {how}: {status} {text}")
+            refusals.append(status)
             check("signature" not in text, "and the key is not even tried")
         REVOKED.tokens.append(token_id(good))
         PRESENTED["revoked"] += 1
         after = await refused_after(good, REVOKED.write())
+        refusals.append((await ask(good))[0])
         check(True, f"{kind.name}: revoked after {after:.2f} s")
         slowest = max(slowest, after)
         try:
@@ -361,9 +366,10 @@ async def matrix() -> None:
             raise AssertionError(f"{kind.name}: the wheel was let in with a revoked token")
         status, _ = await ask(kind.mint(identity="ben"))
         check(status == 200, f"{kind.name}: others are not concerned")
+    opened = sum(status != 401 for status in refusals)
     measured(
-        True,
-        f"with {len(KINDS)} kinds of key and builder: 0 of {PRESENTED['forged']} tokens by foreign keys, of "
+        opened == 0,
+        f"with {len(KINDS)} kinds of key and builder: {opened} of {PRESENTED['forged']} tokens by foreign keys, of "
         f"{PRESENTED['confused']} by the means of another kind, of {PRESENTED['expired']} expired and of "
         f"{PRESENTED['revoked']} revoked ones opened the door",
     )

@@ -118,8 +118,9 @@ async def quiet_call(watch: Watch) -> None:
         await ada.disconnect()
         scan = await watch.after(time.monotonic() + PERSON_GONE_S)
     check(scan.found["ben_identity"] > 0, "ben's identity is found: he is still there")
-    vanished(scan, "ada", (*PERSONAL, "token", *SPOKEN, "moderated"))
-    measured(True, f"ada's name, identity, metadata, token, words: 0 copies {PERSON_GONE_S:g} s after her goodbye")
+    copies = vanished(scan, "ada", (*PERSONAL, "token", *SPOKEN, "moderated"))
+    what = "ada's name, identity, metadata, token, words"
+    measured(copies == 0, f"{what}: {copies} copies {PERSON_GONE_S:g} s after her goodbye")
     await ben.disconnect()
     left = time.monotonic()
     vanished(await watch.after(left + PERSON_GONE_S), "ben", PERSONAL)
@@ -154,9 +155,10 @@ async def ended(process: asyncio.subprocess.Process) -> None:
 
 def nothing_of(watch: Watch, scan: Scan, person: str, how: str) -> None:
     """Two seconds after the end of its session: it talked until then, and others talk on."""
-    vanished(scan, person, (*PERSONAL, "token", *SPOKEN))
+    copies = vanished(scan, person, (*PERSONAL, "token", *SPOKEN))
     found(watch, *(f"{person}_{kind}" for kind in (*KEPT, *PERSONAL)))
-    measured(True, f"{person}, who talked until {how}: 0 copies of words, names and token {PERSON_GONE_S:g} s after")
+    what = f"{copies} copies of words, names and token"
+    measured(copies == 0, f"{person}, who talked until {how}: {what} {PERSON_GONE_S:g} s after")
 
 
 async def put_out(watch: Watch) -> None:
@@ -182,12 +184,13 @@ async def put_out(watch: Watch) -> None:
         for number in range(2):
             await remove(f"Publisher-{number}")
         removed = time.monotonic()
-        vanished(await watch.after(removed + MEDIA_GONE_S), "put", ("video",))
+        copies = vanished(await watch.after(removed + MEDIA_GONE_S), "put", ("video",))
         people = (await back_end.room.list_participants(api.ListParticipantsRequest(room=room))).participants
     check(len(people) == 3 and hal.isconnected(), "those who saw them, and hal, are still there")
     found(watch, "put_video")
     aged(watch, "put_video", *(f"hal_{kind}" for kind in KEPT))
-    measured(True, f"cameras that were removed from a call that goes on: 0 copies {MEDIA_GONE_S:g} s after")
+    what = "cameras that were removed from a call that goes on"
+    measured(copies == 0, f"{what}: {copies} copies {MEDIA_GONE_S:g} s after")
     await stopped(hals)
     await hal.disconnect()
     await ended(process)
@@ -206,14 +209,15 @@ async def deleted_room(watch: Watch) -> None:
     deleted = time.monotonic()
     for task in talking:
         await stopped(task)
-    vanished(await watch.after(deleted + MEDIA_GONE_S), "deleted", ("audio",))
+    sounds = vanished(await watch.after(deleted + MEDIA_GONE_S), "deleted", ("audio",))
     scan = await watch.after(deleted + PERSON_GONE_S)
     for person in people:
         nothing_of(watch, scan, person, "the room was deleted")
-    vanished(scan, "deleted", ("room",))
+    names = vanished(scan, "deleted", ("room",))
     found(watch, "deleted_audio", "deleted_room")
     measured(
-        True, f"a deleted room: 0 copies of its sound {MEDIA_GONE_S:g} s, of its name {PERSON_GONE_S:g} s after"
+        sounds + names == 0,
+        f"a deleted room: {sounds} copies of its sound {MEDIA_GONE_S:g} s, {names} of its name {PERSON_GONE_S:g} s after",
     )
     await ended(process)
 
@@ -289,8 +293,8 @@ async def media(watch: Watch, kind: str) -> None:
     code = await process.wait()
     left = time.monotonic()
     check(code == 0, f"the {kind} call went well")
-    vanished(await watch.after(left + MEDIA_GONE_S), "open", (kind,))
-    measured(True, f"{kind}: 0 copies {MEDIA_GONE_S:g} s after the last one left")
+    copies = vanished(await watch.after(left + MEDIA_GONE_S), "open", (kind,))
+    measured(copies == 0, f"{kind}: {copies} copies {MEDIA_GONE_S:g} s after the last one left")
     found(watch, name)
     aged(watch, name)
 

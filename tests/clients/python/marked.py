@@ -70,12 +70,16 @@ async def load(
     return await asyncio.create_subprocess_exec(os.environ["INCAMERA_LOAD"], *arguments)
 
 
-def vanished(scan: Scan, person: str, what: tuple[str, ...]) -> None:
+def vanished(scan: Scan, person: str, what: tuple[str, ...]) -> int:
+    """How many copies a look has found of what must be gone, for the figure that is shown."""
+    copies = 0
     for kind in what:
         name = f"{person}_{kind}"
         if where := dict(scan.where.get(name, {})):
             raise AssertionError(f"{name} is still there: {where}")
+        copies += scan.found[name]
         check(True, f"{name} is gone")
+    return copies
 
 
 def found(watch: Watch, *names: str) -> None:

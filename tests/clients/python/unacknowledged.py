@@ -124,7 +124,8 @@ async def act() -> None:
         CUT_S[0] <= waited <= CUT_S[1], f"cy was put out {waited:.1f} s after the first word that it left unacknowledged"
     )
     await until("cy comes again", BACK_S, lambda: len(came) > 1)
-    measured(True, f"cy is back by itself {came[1] - left[0]:.1f} s later")
+    back = came[1] - left[0]
+    measured(back <= BACK_S, f"cy is back by itself {back:.1f} s later")
     words = cy.said.count("heard")
     await talk(ada, "ada", 2)
     await until("cy hears ada again", 5, lambda: cy.said.count("heard") > words)
