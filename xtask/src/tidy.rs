@@ -208,6 +208,7 @@ fn no_server_has_a_switch_that_was_not_asked_for() {
         "shell/edge/src/socket.rs",
         "shell/edge/src/worker/hop.rs",
         "shell/edge/src/worker/turn.rs",
+        "shell/edge/src/worker/turn/drain.rs",
     ];
     let features = |more: &[&str]| {
         let tree = ["tree", "--locked", "--package", "incamera", "--edges", "normal"];

@@ -5,6 +5,14 @@ use std::time::Duration;
 use model::Share;
 use wire::limits::{FIELDS_MAX, FRAME_MAX, REQUEST_LINE_MAX};
 
+// What one side of the hub lets through, the other takes.
+const _: () = assert!(
+    wire::limits::NAME_MAX == sfu::limits::NAME_MAX
+        && wire::limits::METADATA_MAX == sfu::limits::METADATA_MAX
+        && wire::limits::ATTRIBUTES_MAX == sfu::limits::ATTRIBUTES_MAX
+        && wire::limits::ANNOUNCED_MAX == sfu::limits::PENDING_MAX
+);
+
 /// Bytes of a request's head: its line and as much again for headers, tokens among them.
 pub const HEAD_MAX: usize = 2 * REQUEST_LINE_MAX;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use model::{Identity, RoomId, RoomName};
 use sfu::control::Census;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::limits::FIELDS_MAX;
 use wire::room_service::{Request, Response};
 use wire::token::TokenKind;
@@ -191,7 +192,7 @@ pub enum Outgoing {
     /// for 32 of these and more.
     Answer(Box<(proto::SignalResponse, AnswerPart)>),
     /// Close the WebSocket with this code once everything before it is written.
-    Close(u16, &'static str),
+    Close(CloseCode, &'static str),
 }
 
 #[cfg(test)]

@@ -320,9 +320,7 @@ impl Session {
                 drop(part);
                 said
             }
-            Some(Outgoing::Close(code, reason)) => {
-                ControlFlow::Break(Ending::Close(code.into(), reason))
-            }
+            Some(Outgoing::Close(code, reason)) => ControlFlow::Break(Ending::Close(code, reason)),
             // The hub has forgotten the participant without a word.
             None => ControlFlow::Break(Ending::Cut),
         }

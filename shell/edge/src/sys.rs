@@ -16,6 +16,7 @@ use std::ptr::{NonNull, from_mut, from_ref, null_mut};
 use std::time::Duration;
 
 use libc::{c_int, c_void};
+use sfu::limits::{TRAIN_BYTES_MAX, TRAIN_SEGMENTS_MAX};
 
 /// Messages that one call receives at most. Each may hold 64 datagrams.
 pub(crate) const RECEIVE_BATCH: usize = 32;
@@ -25,10 +26,6 @@ const RECEIVE_LEN: usize = 1 << 16;
 pub(crate) const RECEIVE_BYTES: usize = RECEIVE_BATCH * RECEIVE_LEN;
 /// Messages that one call sends at most.
 const SEND_BATCH: usize = 64;
-/// Datagrams of one GSO message (`UDP_MAX_SEGMENTS` of kernels before 6.9).
-const SEGMENTS_MAX: usize = 64;
-/// Bytes of one GSO message: 65,535 less the headers, rounded down.
-const SEGMENTED_BYTES_MAX: usize = 65_000;
 /// What the kernel may hold for a socket in each direction: 20 ms of 1.6 Gbit/s.
 const SOCKET_BUFFER_BYTES: c_int = 4 << 20;
 /// How long a full socket is waited for before what is left is dropped.
@@ -317,7 +314,7 @@ impl MediaSocket {
         for run in runs {
             let segment = if run.segment == 0 { run.bytes.len() } else { run.segment }.max(1);
             let together = if self.is_segmenting {
-                (SEGMENTED_BYTES_MAX / segment).clamp(1, SEGMENTS_MAX)
+                (TRAIN_BYTES_MAX / segment).clamp(1, TRAIN_SEGMENTS_MAX)
             } else {
                 1
             };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
 use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
 use wire::proto;
@@ -26,8 +27,6 @@ use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
 /// Seconds between a client's pings, and after which it gives up without an answer.
 const PING_INTERVAL_S: i32 = 5;
 const PING_TIMEOUT_S: i32 = 15;
-/// WebSocket close code of a session that ended in order.
-const NORMAL: u16 = 1000;
 const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
 
 impl Hub {
@@ -314,7 +313,7 @@ impl Hub {
     fn resume(&mut self, peer: PeerId, knock: Knock) -> Result<SessionId, Refusal> {
         self.current = Some(peer);
         let id = self.next_session();
-        self.push(peer, Outgoing::Close(NORMAL, "resumed elsewhere"));
+        self.push(peer, Outgoing::Close(CloseCode::Normal, "resumed elsewhere"));
         let gone = Refusal::Unavailable("the participant is gone");
         let seat = self.seats.get_mut(&peer).ok_or(gone)?;
         if let Some(old) =
@@ -336,7 +335,7 @@ impl Hub {
         match seat.resume_fault {
             Some(ResumeFault::BeforeMessages(left)) => {
                 seat.resume_fault = left.checked_sub(1).map(ResumeFault::BeforeMessages);
-                self.push(peer, Outgoing::Close(NORMAL, "simulated"));
+                self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
                 return Ok(id);
             }
             Some(ResumeFault::AfterMessages) | None => {}
@@ -374,7 +373,7 @@ impl Hub {
         self.news.ask(peer);
         self.apply_ends(peer);
         if fault.is_some() {
-            self.push(peer, Outgoing::Close(NORMAL, "simulated"));
+            self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
         }
         self.metrics.participants_resumed.count();
         crate::log!(INFO, "participant resumed", peer = peer);
@@ -386,7 +385,9 @@ impl Hub {
         self.metrics.resumes_unknown.count();
         let leave = translate::leave(DepartureReason::Mismatch, Next::Nobody).map(Message::Leave);
         let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
-        for outgoing in goodbye.into_iter().chain([Outgoing::Close(NORMAL, "join afresh")]) {
+        for outgoing in
+            goodbye.into_iter().chain([Outgoing::Close(CloseCode::Normal, "join afresh")])
+        {
             // The outbox is empty: there is room.
             drop(outbox.try_send(outgoing));
         }

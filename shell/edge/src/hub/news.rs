@@ -15,6 +15,7 @@ use prost::Message as _;
 use sfu::control::{
     Departure, DepartureReason, Output, Profile, Publication, Score, Speaker, Visibility,
 };
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
@@ -29,10 +30,6 @@ use crate::worker::ToWorker;
 
 /// How often the numbers of a room are told (LiveKit: 5 s).
 const ROOM_EVERY: Duration = Duration::from_secs(1);
-/// WebSocket close code of a session that ended in order.
-const NORMAL: u16 = 1000;
-/// WebSocket close code of a session that ends because the node does.
-const AWAY: u16 = 1001;
 
 /// What is to be told at the end of a turn.
 #[derive(Debug, Default)]
@@ -172,7 +169,8 @@ impl Hub {
         if let Some(leave) = translate::leave(reason, self.next_for(peer)) {
             self.send(peer, Message::Leave(leave));
         }
-        let code = if reason == DepartureReason::Shutdown { AWAY } else { NORMAL };
+        let is_shutdown = reason == DepartureReason::Shutdown;
+        let code = if is_shutdown { CloseCode::Away } else { CloseCode::Normal };
         self.push(peer, Outgoing::Close(code, "left"));
         self.forget(peer);
         self.forget_words(room, sid, identity);

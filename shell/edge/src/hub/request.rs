@@ -9,6 +9,7 @@ use sfu::control::{
     Want,
 };
 use sfu::limits::CID_MAX;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::request_response::{Reason, Request};
@@ -30,8 +31,6 @@ use crate::worker::ToWorker;
 const SIMULATED_LEVEL: f32 = 0.9;
 /// How long at most.
 const SIMULATED_MAX: Duration = Duration::from_secs(30);
-/// WebSocket close code of an endpoint that goes away.
-const AWAY: u16 = 1001;
 
 // What developers are told of requests that are refused.
 const NO_DATA_TRACKS: &str = "this server has no data tracks";
@@ -346,7 +345,7 @@ impl Hub {
                 self.simulate_speaker(peer, SIMULATED_LEVEL);
             }
             Some(Scenario::NodeFailure(_) | Scenario::Migration(_)) => {
-                self.push(peer, Outgoing::Close(AWAY, "simulated"));
+                self.push(peer, Outgoing::Close(CloseCode::Away, "simulated"));
                 if let Some(seat) = self.seats.get_mut(&peer)
                     && let Some(session) = seat.session.take()
                 {

@@ -1,49 +1,52 @@
 //! One worker's loop: wait, take what came, do what is due, send.
 //!
 //! Owns: the peers of the worker and its forwarder.
-//! Guarantees: no state is touched and nothing is answered for a datagram that names nobody's ufrag;
-//! DTLS and media are taken only over a path that a peer has proven; a panic over one peer ends that
-//! peer alone; the loop waits in `Waiter::wait`, rests for `REST_MAX` at most, and waits at most `SEND_WAIT`
-//! for a socket that is full, and for a lock that the hub holds for one insertion; addresses of clients that are gone
-//! are forgotten within a second, but for datagrams that still come from there.
+//! Guarantees: a panic over one peer ends that peer alone; the loop waits in `Waiter::wait`, rests for `REST_MAX` at
+//! most, and waits at most `SEND_WAIT` for a socket that is full, and for a lock that the hub holds for one insertion;
+//! addresses of clients that are gone are forgotten within a second, but for datagrams that still come from there.
+//! Not here: what comes (`intake`, `inward`), what peers want then (`drain`).
+
+mod drain;
+mod intake;
+mod inward;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use model::{Path, PeerId, Timestamp, WorkerId};
-use peer::framing::Frames;
-use peer::{BindingRequest, Door, Event, Output, Peer, PeerFactory, Remote};
-use rtp::packet::Datagram;
+use model::{PeerId, Timestamp, WorkerId};
+use peer::{Door, PeerFactory};
 use rtrb::Consumer;
-use sfu::forward::{PeerSlot, Refused};
-use sfu::{Forward, Instruction};
+use sfu::Forward;
+use sfu::forward::Refused;
 use tokio::sync::mpsc;
 
+use self::drain::{disown, give_up};
 use super::bell::Bell;
 use super::busy::Busy;
-use super::hop::{self, Hop, Hops};
+use super::hop::{Hop, Hops};
 use super::load::Load;
 use super::outlet::Outlet;
-use super::path::{Claimed, Paths, Routes};
+use super::path::{Paths, Routes};
 use super::pile::Pile;
 use super::seat::Seat;
 use super::steering::Steering;
 use super::tcp::FromTcp;
 use super::upward::Upward;
-use super::{FromWorker, NewPeer, ToWorker};
-use crate::budget::{Budget, Network, Rate};
+use super::{FromWorker, ToWorker};
+use crate::budget::{Budget, Rate};
 use crate::limits::{
-    CHECK_SILENCE_MAX, DTLS_BURST, DTLS_PER_SECOND, HOPS_MAX, INBOX_TURN_MAX, KNOCKS_BURST,
-    KNOCKS_PER_SECOND, RECEIVE_TURN_MAX, TCP_TURN_MAX,
+    CHECK_SILENCE_MAX, DTLS_BURST, DTLS_PER_SECOND, KNOCKS_BURST, KNOCKS_PER_SECOND,
 };
 use crate::metrics::Metrics;
 use crate::panics::contain;
 use crate::session::ToHub;
 use crate::stack;
-use crate::sys::{Mapping, MediaSocket, RECEIVE_BATCH, ReceiveBatch, Run, Waiter};
+use crate::sys::{Mapping, MediaSocket, ReceiveBatch, Waiter};
 
 /// How often what is left of clients that are gone is overwritten, and so the longest wait.
 const RINSE_EVERY: Duration = Duration::from_millis(500);
@@ -259,396 +262,6 @@ impl Worker {
         false
     }
 
-    /// `false`: stop.
-    fn hear_hub(&mut self) -> bool {
-        for peer in self.load.take_losers() {
-            let now = self.now();
-            self.guard(|worker| worker.drive(now, peer, |_, _| false));
-        }
-        for _ in 0..INBOX_TURN_MAX {
-            match self.inbox.try_recv() {
-                Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return false,
-                Ok(message) => {
-                    let now = self.now();
-                    self.guard(|worker| worker.obey(now, message));
-                }
-                Err(TryRecvError::Empty) => return true,
-            }
-        }
-        // There may be more: come back after a look at the sockets.
-        self.is_behind = true;
-        self.bell.ring();
-        true
-    }
-
-    fn obey(&mut self, now: Timestamp, message: ToWorker) {
-        match message {
-            ToWorker::AddPeer(new) => self.add(now, *new),
-            ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat, _| {
-                seat.restart_ice(&local, &remote);
-                true
-            }),
-            ToWorker::RemovePeer(peer) => self.close(now, peer),
-            ToWorker::Send { peer, channel, since, message } => {
-                let message = message.into_inner();
-                self.load.remove(message.len());
-                let mut lags = false;
-                self.drive(now, peer, |seat, pile| {
-                    lags = seat.send(now, since, channel, message, pile);
-                    true
-                });
-                if lags {
-                    self.metrics.data_receivers_lagged.count();
-                }
-                self.lighten(now);
-            }
-            ToWorker::Instruct(instruction) => self.instruct(now, instruction),
-            ToWorker::Beat(pulse) => {
-                pulse.answer_worker(self.id, self.busy.share(now), Instant::now());
-            }
-            ToWorker::Stop => {}
-        }
-    }
-
-    /// Gives up those for whom something waits longest until the rest is not too much.
-    fn lighten(&mut self, now: Timestamp) {
-        while self.pile.is_too_large() {
-            let since = |seat: &Seat| seat.waits_since().unwrap_or(Timestamp::MAX);
-            let slowest = self.seats.iter().min_by_key(|(id, seat)| (since(seat), **id));
-            let Some(id) = slowest.map(|(id, _)| *id) else { return };
-            give_up(&self.metrics, id);
-            self.drive(now, id, |_, _| false);
-        }
-    }
-
-    fn add(&mut self, now: Timestamp, new: NewPeer) {
-        let NewPeer { peer: id, local, remote, fingerprint, lag } = new;
-        self.current = Some(id);
-        let remote = Remote { ice: remote, fingerprint };
-        let peer = Peer::new(&self.factory, &local, &remote, now);
-        self.seats.insert(id, Box::new(Seat::new(peer, self.forward.slot(id), lag, now)));
-        if self.seats.len() == 1 {
-            self.steering.note(self.id, true, &self.outlet.sockets);
-        }
-        self.drive(now, id, |_, _| true);
-    }
-
-    fn instruct(&mut self, now: Timestamp, instruction: Instruction) {
-        let concerned = match &instruction {
-            Instruction::AddPeer { peer, .. } | Instruction::RemovePeer { peer } => Some(*peer),
-            Instruction::SetReceive { .. }
-            | Instruction::AddTrack(_)
-            | Instruction::AddRelayedTrack { .. }
-            | Instruction::Relay { .. }
-            | Instruction::MuteTrack { .. }
-            | Instruction::RemoveTrack { .. }
-            | Instruction::Subscribe(_)
-            | Instruction::Limit { .. }
-            | Instruction::Cap { .. }
-            | Instruction::Unsubscribe { .. } => None,
-        };
-        self.forward.instruct(now, instruction, &mut self.outlet);
-        if let Some(peer) = concerned
-            && let Some(seat) = self.seats.get_mut(&peer)
-        {
-            seat.meet(peer, &mut self.forward);
-        }
-    }
-
-    fn hear_workers(&mut self) {
-        let now = self.now();
-        // Taken, so that hops are read where they lie.
-        let mut inbound = std::mem::take(&mut self.inbound);
-        for ring in &mut inbound {
-            for _ in 0..HOPS_MAX {
-                let is_taken = hop::take(ring, |hop| {
-                    self.guard(|worker| worker.land(now, hop));
-                });
-                if !is_taken {
-                    break;
-                }
-            }
-        }
-        self.inbound = inbound;
-    }
-
-    fn land(&mut self, now: Timestamp, hop: &Hop) {
-        match hop {
-            Hop::Datagram(path, bytes) => self.take_one(now, *path, bytes.get()),
-            Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
-            Hop::KeyframeWanted(track, spatial) => {
-                self.forward.keyframe_wanted(*track, *spatial);
-            }
-            Hop::Owned(path, owner, proof) => self.routes.learn(*path, *owner, *proof, now),
-            Hop::Disowned(path, owner) => self.routes.forget(path, *owner),
-        }
-    }
-
-    /// What came over TCP.
-    fn hear_tcp(&mut self) {
-        for _ in 0..TCP_TURN_MAX {
-            let Ok(message) = self.tcp.try_recv() else { return };
-            let now = self.now();
-            match message {
-                FromTcp::Opened { path, peer, going } => {
-                    self.outlet.connections.add(*path, peer, going);
-                }
-                FromTcp::Arrived { path, frames } => {
-                    for datagram in Frames::new(&frames).map_while(Result::ok) {
-                        self.metrics.datagrams_received.count();
-                        self.guard(|worker| worker.take_one(now, *path, datagram));
-                    }
-                }
-                FromTcp::Ended { path } => self.lose(&path),
-            }
-        }
-        // There may be more: come back after a look at the sockets.
-        self.is_behind = true;
-        self.bell.ring();
-    }
-
-    /// A connection is no more.
-    fn lose(&mut self, path: &Path) {
-        let Some(peer) = self.outlet.connections.remove(path) else { return };
-        // No other worker knows of it: it is not over UDP.
-        let _is_its: bool = self.paths.remove(path, peer);
-        if let Some(seat) = self.seats.get_mut(&peer) {
-            seat.lose(path);
-        }
-    }
-
-    /// A datagram that is for this worker or for nobody.
-    fn take_one(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
-        match (Datagram::classify(datagram), self.owner(&path)) {
-            (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
-                self.ingest(now, peer, slot, kind, datagram);
-            }
-            (kind, _) => self.take(now, path, kind, datagram, true),
-        }
-    }
-
-    fn receive(&mut self) {
-        let Some(mut batch) = self.batch.take() else { return };
-        for place in 0..self.outlet.sockets.len() {
-            if !self.waiter.is_ready(place + 1) {
-                continue;
-            }
-            for turn in 1..=RECEIVE_TURN_MAX {
-                let Some(socket) = self.outlet.sockets.get(place) else { break };
-                let count = socket.receive(&mut batch);
-                let now = self.now();
-                for run in batch.runs() {
-                    self.take_run(now, run);
-                }
-                batch.forget_senders();
-                if self.forward.pending() >= FLUSH_PACKETS {
-                    self.flush();
-                }
-                if count < RECEIVE_BATCH {
-                    break;
-                }
-                self.is_behind |= turn == RECEIVE_TURN_MAX;
-            }
-        }
-        self.batch = Some(batch);
-    }
-
-    /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
-    fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
-        let path = Path::udp(run.local, run.remote);
-        let mut owner = self.owner(&path);
-        let mut datagrams = 0;
-        for datagram in run.datagrams() {
-            datagrams += 1;
-            match (Datagram::classify(datagram), owner) {
-                (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
-                    if !self.guard(|worker| worker.ingest(now, peer, slot, kind, datagram)) {
-                        owner = self.owner(&path);
-                    }
-                }
-                (kind, _) => {
-                    self.guard(|worker| worker.take(now, path, kind, datagram, false));
-                    owner = self.owner(&path);
-                }
-            }
-        }
-        self.metrics.datagrams_received.add(datagrams);
-    }
-
-    fn owner(&self, path: &Path) -> Option<(PeerId, Option<PeerSlot>)> {
-        let peer = self.paths.get(path)?;
-        Some((peer, self.seats.get(&peer)?.slot))
-    }
-
-    fn ingest(
-        &mut self,
-        now: Timestamp,
-        peer: PeerId,
-        slot: PeerSlot,
-        kind: Datagram,
-        datagram: &[u8],
-    ) {
-        self.current = Some(peer);
-        if kind == Datagram::Rtp {
-            self.media.packets += 1;
-            self.media.bytes += u64::try_from(datagram.len()).unwrap_or(0);
-        }
-        self.forward.ingest(now, slot, datagram, &mut self.outlet);
-    }
-
-    fn take(&mut self, now: Timestamp, path: Path, kind: Datagram, datagram: &[u8], hopped: bool) {
-        match (kind, self.paths.get(&path)) {
-            (Datagram::Stun, proven) => match (BindingRequest::parse(datagram), proven) {
-                (Some(request), _) => self.knock(now, path, request, datagram, hopped),
-                (None, Some(peer)) => self.check(now, peer, path, datagram),
-                (None, None) => self.pass_on(path, datagram, hopped),
-            },
-            (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
-                self.drive(now, peer, |seat, _| {
-                    seat.peer.handle_dtls(now, datagram);
-                    true
-                });
-            }
-            (Datagram::Dtls, Some(_)) => self.metrics.handshakes_over_budget.count(),
-            (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
-            (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => {
-                self.pass_on(path, datagram, hopped);
-            }
-            (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
-        }
-    }
-
-    /// Whether a peer's network may have one more handshake begun, if the peer has begun none yet.
-    fn may_shake(&mut self, now: Timestamp, peer: PeerId, path: &Path) -> bool {
-        let Some(seat) = self.seats.get_mut(&peer) else { return false };
-        seat.is_shaking =
-            seat.is_shaking || self.handshakes.take(now, &Network::of(path.remote.ip()));
-        seat.is_shaking
-    }
-
-    /// A datagram over a path that is no peer's here: for the worker whose peer was last asked for over it.
-    fn pass_on(&mut self, path: Path, datagram: &[u8], hopped: bool) {
-        match self.routes.get(&path) {
-            Some(owner) if !hopped => {
-                self.outlet.hops.datagram(owner, path, datagram);
-            }
-            _ => self.metrics.datagrams_unproven.count(),
-        }
-    }
-
-    /// A binding request: its ufrag says whose it is.
-    fn knock(
-        &mut self,
-        now: Timestamp,
-        path: Path,
-        request: BindingRequest<'_>,
-        datagram: &[u8],
-        hopped: bool,
-    ) {
-        match self.door.owner(request.local_ufrag) {
-            Some(owner) if owner.worker == self.id => {
-                if !self.outlet.connections.may_be_of(&path, owner) {
-                    return self.metrics.knocks_foreign.count();
-                }
-                let is_proven = self.paths.get(&path) == Some(owner);
-                let network = Network::of(path.remote.ip());
-                if !is_proven && !self.knocks.take(now, &network) {
-                    return self.metrics.knocks_over_budget.count();
-                }
-                let Some(seat) = self.seats.get_mut(&owner) else {
-                    return self.metrics.knocks_late.count();
-                };
-                if !seat.may_prove(&path) {
-                    return self.metrics.knocks_beyond.count();
-                }
-                self.check(now, owner, path, datagram);
-            }
-            Some(owner) if !hopped => {
-                self.outlet.hops.datagram(owner.worker, path, datagram);
-            }
-            Some(_) | None => self.metrics.knocks_foreign.count(),
-        }
-    }
-
-    /// Gives a peer a check or the answer to one of its own.
-    fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
-        self.drive(now, peer, |seat, _| {
-            seat.peer.handle_stun(now, path, datagram);
-            true
-        });
-    }
-
-    /// Does something with a peer and everything that the peer wants after it. `act` says whether the
-    /// peer may stay.
-    fn drive(
-        &mut self,
-        now: Timestamp,
-        id: PeerId,
-        act: impl FnOnce(&mut Seat, &mut Pile) -> bool,
-    ) {
-        self.current = Some(id);
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        let may_stay = act(seat, &mut self.pile) && self.drain(now, id);
-        if !may_stay {
-            self.close(now, id);
-            self.upward.tell(FromWorker::Closed(id));
-        }
-    }
-
-    /// Until the peer waits. `false`: it is finished.
-    fn drain(&mut self, now: Timestamp, id: PeerId) -> bool {
-        let Some(seat) = self.seats.get_mut(&id) else { return false };
-        seat.pump(now, &mut self.pile);
-        seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
-        loop {
-            match seat.peer.poll() {
-                Output::Transmit(transmit) => {
-                    let path = transmit.path;
-                    if transmit.verifies_remote {
-                        let proof = seat.proof(&path, now);
-                        let claimed = if self.routes.is_held(&path, now) {
-                            Claimed::Refused
-                        } else {
-                            self.paths.claim(path, id, proof, now)
-                        };
-                        if claimed == Claimed::Refused {
-                            self.metrics.paths_contested.count();
-                            continue;
-                        }
-                        if claimed == Claimed::News && path.carrier.is_udp() {
-                            self.outlet.hops.own(path, self.id, proof);
-                        }
-                        if let Some(old) = seat.prove(path, now) {
-                            lose(&mut self.paths, &mut self.outlet, id, &old);
-                        }
-                    }
-                    self.outlet.datagram(path, &transmit.datagram);
-                }
-                Output::Event(event) => {
-                    if matches!(event, Event::Overdue) {
-                        give_up(&self.metrics, id);
-                    }
-                    if let Event::ChannelClosed(channel) = event {
-                        seat.shut(channel, &mut self.pile);
-                    } else if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
-                        return false;
-                    }
-                    seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
-                }
-                Output::Wait(at) => {
-                    let due = seat.checked_at + CHECK_SILENCE_MAX;
-                    let wake = at.min(due).min(seat.overdue_at()).max(now + WAKE_MIN);
-                    if wake != seat.wake {
-                        self.timers.remove(&(seat.wake, id));
-                        self.timers.insert((wake, id));
-                        seat.wake = wake;
-                    }
-                    return true;
-                }
-            }
-        }
-    }
-
     /// What is due, and what came of everything.
     fn fire(&mut self) {
         let now = self.now();
@@ -701,7 +314,7 @@ impl Worker {
             seat.give_back(&mut self.pile);
             self.timers.remove(&(seat.wake, id));
             for path in &seat.paths {
-                lose(&mut self.paths, &mut self.outlet, id, path);
+                disown(&mut self.paths, &mut self.outlet, id, path);
             }
             if self.seats.is_empty() {
                 self.steering.note(self.id, false, &self.outlet.sockets);
@@ -718,274 +331,7 @@ impl Worker {
     }
 }
 
-/// A path is a peer's no more.
-fn lose(paths: &mut Paths, outlet: &mut Outlet, peer: PeerId, path: &Path) {
-    if paths.remove(path, peer) && path.carrier.is_udp() {
-        outlet.hops.disown(*path, peer.worker);
-    }
-    outlet.connections.remove(path);
-}
-
 /// How long a worker rests after a turn that took so long: not at all when it has more than enough to do.
 fn rest(spent: Duration) -> Duration {
     if spent >= REST_MAX { Duration::ZERO } else { (spent * REST).clamp(REST_MIN, REST_MAX) }
-}
-
-/// Tells the hub or the forwarder what happened in a peer. `false`: the peer is finished.
-fn tell(
-    event: Event,
-    now: Timestamp,
-    id: PeerId,
-    seat: &mut Seat,
-    forward: &mut Forward<Mapping>,
-    upward: &mut Upward,
-) -> bool {
-    match event {
-        Event::Keys(keys) => seat.key(id, keys, forward),
-        Event::Connected => upward.tell(FromWorker::Connected(id)),
-        Event::Selected(path) => seat.aim(id, path, forward),
-        Event::ChannelOpen(channel, label) => {
-            if let Some(channel) = seat.open(channel, &label) {
-                upward.tell(FromWorker::ChannelOpen(id, channel));
-            }
-        }
-        Event::Message(channel, since, bytes) => {
-            let Some(channel) = seat.channel(channel) else { return true };
-            #[cfg(feature = "sabotage")]
-            crate::sabotage::panic_if_asked("worker", &bytes);
-            if !seat.allowance.take(now, bytes.len()) {
-                return upward.refuse(channel);
-            }
-            return upward.pass(id, channel, since, bytes);
-        }
-        // What it means to those who wait is said where it came.
-        Event::ChannelClosed(_) => {}
-        Event::Overdue | Event::Closed => return false,
-    }
-    true
-}
-
-/// Whoever does not take reliable data in time has to come again: to go on without a word would be to lose it.
-fn give_up(metrics: &Metrics, id: PeerId) {
-    metrics.data_receivers_cut.count();
-    crate::log!(INFO, "a participant did not take reliable data in time: ended", peer = id);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-    use std::sync::mpsc::channel;
-
-    use model::CallContent;
-    use peer::{Fingerprint, IceCredentials, Peer, Remote};
-
-    use super::*;
-    use crate::limits::WAITING_BYTES_MAX;
-    use crate::sys;
-    use crate::worker::path::Proof;
-    use crate::worker::{Channel, Crowd, RoomLag};
-
-    const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-    /// A worker that nobody runs, and what it tells the hub.
-    fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
-        let metrics = Arc::new(Metrics::default());
-        let bell = Arc::new(Bell::new().unwrap());
-        let (hops, inbound) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
-        let (_queue, inbox) = channel();
-        let (to_hub, hub) = mpsc::channel(16);
-        let origin = Instant::now();
-        let worker = Worker::new(Parts {
-            id: WorkerId(0),
-            bell,
-            inbox,
-            load: Arc::new(Load::new(&Crowd::default())),
-            tcp: mpsc::channel(1).1,
-            sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
-            received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
-            steering: Arc::new(Steering::new(5)),
-            hops,
-            inbound,
-            door: Arc::new(Door::new(&[7; 32])),
-            factory: Arc::new(PeerFactory::new(origin).unwrap()),
-            origin,
-            seed: 5,
-            to_hub,
-            metrics,
-        });
-        (worker, hub)
-    }
-
-    fn peer(index: u32) -> PeerId {
-        PeerId { worker: WorkerId(0), index }
-    }
-
-    fn named(ufrag: &str) -> IceCredentials {
-        IceCredentials { ufrag: ufrag.into(), pwd: "p".repeat(22).into() }
-    }
-
-    /// Its name is one of the door's, and its client's is `ours`.
-    fn add(worker: &mut Worker, index: u32) {
-        let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
-        let new = NewPeer {
-            peer: peer(index),
-            local: named(&worker.door.mint(peer(index), 0)),
-            remote: named("ours"),
-            fingerprint,
-            lag: RoomLag::default(),
-        };
-        let now = worker.now();
-        assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
-    }
-
-    #[test]
-    fn a_panic_over_one_peer_ends_that_peer_alone() {
-        let (mut worker, mut hub) = worker();
-        for index in 0..3 {
-            add(&mut worker, index);
-        }
-        let now = worker.now();
-        let is_whole = worker.guard(|worker| worker.drive(now, peer(1), |_, _| panic!("a test's")));
-        assert!(!is_whole);
-        assert_eq!(worker.metrics.worker_panics.total(), 1);
-        assert!(matches!(
-            hub.try_recv(),
-            Ok(ToHub::Worker(FromWorker::Closed(gone))) if gone == peer(1)
-        ));
-        let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
-        left.sort();
-        assert_eq!(left, [peer(0), peer(2)]);
-        assert!(worker.timers.iter().all(|(_, id)| *id != peer(1)), "nothing wakes it");
-        let mut turns = 0;
-        for id in left {
-            assert!(worker.guard(|worker| worker.drive(now, id, |_, _| {
-                turns += 1;
-                true
-            })));
-        }
-        assert_eq!(turns, 2, "the others are served");
-        add(&mut worker, 1);
-        assert!(worker.seats.contains_key(&peer(1)), "and so is who comes again");
-        assert!(hub.try_recv().is_err(), "nobody else is said to be gone");
-    }
-
-    #[test]
-    fn a_network_that_knocks_too_often_is_not_heard_and_others_are() {
-        let (mut worker, _hub) = worker();
-        let knock = |worker: &mut Worker, remote: [u8; 4]| {
-            let name = worker.door.mint(peer(0), 0);
-            let request = BindingRequest { local_ufrag: name.as_bytes() };
-            let path = Path::udp(ADDRESS, SocketAddr::from((remote, 5000)));
-            worker.knock(Timestamp::from_millis(5), path, request, &[], false);
-        };
-        for _ in 0..KNOCKS_BURST + 1000 {
-            knock(&mut worker, [192, 0, 2, 7]);
-        }
-        assert_eq!(worker.metrics.knocks_over_budget.total(), 1000);
-        let late = worker.metrics.knocks_late.total();
-        for net in 0..8 {
-            knock(&mut worker, [198, 51, net, 7]);
-        }
-        assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
-    }
-
-    /// A check of a peer's client over some path.
-    fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
-        let theirs = named(&worker.door.mint(peer(index), 0));
-        let server = Remote { ice: theirs, fingerprint: worker.factory.fingerprint().clone() };
-        let now = worker.now();
-        let mut client = Peer::client(&worker.factory, &named("ours"), &server, path, now).unwrap();
-        client.handle_timeout(now);
-        let Output::Transmit(check) = client.poll() else { panic!("it asks nothing") };
-        check.datagram
-    }
-
-    /// Or who forges an address would take away what comes from there.
-    #[test]
-    fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
-        const OTHER: WorkerId = WorkerId(1);
-        let (mut worker, _hub) = worker();
-        add(&mut worker, 0);
-        let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
-        let check = check(&worker, 0, path);
-        for proof in [Proof::Sends, Proof::Receives] {
-            let now = worker.now();
-            worker.land(now, &Hop::Owned(path, OTHER, proof));
-            worker.take(now, path, Datagram::Stun, &check, false);
-            assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (None, Some(OTHER)));
-        }
-        assert_eq!(worker.metrics.paths_contested.total(), 2);
-        let now = worker.now();
-        worker.land(now, &Hop::Disowned(path, OTHER));
-        worker.take(now, path, Datagram::Stun, &check, false);
-        assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
-    }
-
-    #[test]
-    fn a_knock_that_nobody_authenticated_teaches_no_route() {
-        let (mut worker, _hub) = worker();
-        let name = worker.door.mint(PeerId { worker: WorkerId(1), index: 0 }, 0);
-        let request = BindingRequest { local_ufrag: name.as_bytes() };
-        let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
-        worker.knock(worker.now(), path, request, &[], false);
-        assert_eq!(worker.routes.get(&path), None);
-    }
-
-    #[test]
-    fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
-        const LEN: usize = 1 << 20;
-        let (mut worker, mut hub) = worker();
-        for index in 0..3 {
-            add(&mut worker, index);
-            let seat = worker.seats.get_mut(&peer(index)).unwrap();
-            seat.open(peer::ChannelId::default(), "_reliable");
-        }
-        let now = worker.now();
-        let mut send = |index, millis| {
-            assert!(worker.load.add(peer(index), Channel::Reliable, LEN));
-            let since = Timestamp::from_millis(millis);
-            let message = CallContent::new(vec![1; LEN].into());
-            let (peer, channel) = (peer(index), Channel::Reliable);
-            worker.obey(now, ToWorker::Send { peer, channel, since, message });
-        };
-        send(1, 5);
-        send(2, 3);
-        send(0, 4);
-        for _ in 0..WAITING_BYTES_MAX / LEN - 3 {
-            send(0, 4);
-        }
-        assert!(hub.try_recv().is_err(), "it is not too much yet");
-        send(0, 4);
-        let gone = |hub: &mut mpsc::Receiver<ToHub>| {
-            let told = hub.try_recv().ok()?;
-            if let ToHub::Worker(FromWorker::Closed(gone)) = told { Some(gone) } else { None }
-        };
-        assert_eq!(gone(&mut hub), Some(peer(2)));
-        send(1, 6);
-        assert_eq!(gone(&mut hub), Some(peer(0)));
-        assert_eq!(gone(&mut hub), None);
-        assert_eq!(worker.metrics.data_receivers_cut.total(), 2);
-        assert_eq!(worker.metrics.data_receivers_lagged.total(), 3);
-        worker.forget(peer(1));
-        assert!(worker.pile.is_empty() && !worker.load.is_crowded());
-    }
-
-    #[test]
-    fn a_panic_over_nobody_ends_nobody() {
-        let (mut worker, mut hub) = worker();
-        add(&mut worker, 0);
-        assert!(!worker.guard(|_| panic!("a test's")));
-        assert_eq!(worker.metrics.worker_panics.total(), 1);
-        assert_eq!(worker.seats.len(), 1);
-        assert!(hub.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_worker_rests_after_small_turns_and_not_when_it_is_behind() {
-        let millis = Duration::from_millis;
-        assert_eq!(rest(Duration::from_micros(10)), REST_MIN);
-        assert_eq!(rest(Duration::from_micros(150)), millis(3));
-        assert_eq!(rest(millis(1)), REST_MAX);
-        assert_eq!(rest(REST_MAX), Duration::ZERO);
-    }
 }

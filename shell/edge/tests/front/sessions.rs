@@ -72,7 +72,7 @@ async fn the_hub_closes_after_its_last_words() {
     let mut client = enter(&mut house).await;
     let outbox = house.outboxes.recv().await.unwrap();
     outbox.send(Outgoing::Response(pong(1))).await.unwrap();
-    outbox.send(Outgoing::Close(4000, "moved")).await.unwrap();
+    outbox.send(Outgoing::Close(4000.into(), "moved")).await.unwrap();
     assert!(matches!(client.next().await, Some(Message::Binary(_))));
     assert_eq!(client.close_code().await, Some(4000));
     house.hear_closed().await;
@@ -231,7 +231,7 @@ async fn a_session_that_the_hub_forgot_is_waited_for_a_moment() {
         let last = signal_response::Message::Leave(proto::LeaveRequest::default());
         let last = Arc::new(SignalResponse { message: Some(last) });
         outbox.try_send(Outgoing::Response(last)).ok().unwrap();
-        outbox.try_send(Outgoing::Close(1000, "left")).ok().unwrap();
+        outbox.try_send(Outgoing::Close(1000.into(), "left")).ok().unwrap();
         let began = Instant::now();
         drop((outbox, house.cuts.recv().await.unwrap()));
         if reads {

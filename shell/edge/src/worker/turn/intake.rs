@@ -1,0 +1,219 @@
+//! What comes over the network, and whose it is.
+//!
+//! Guarantees: no state is touched for a datagram that names nobody's ufrag; DTLS and media are taken only over a path
+//! that a peer has proven; a turn takes a bounded number of datagrams. Not here: what a peer says to them (`drain`).
+
+use model::{Path, PeerId, Timestamp};
+use peer::BindingRequest;
+use peer::framing::Frames;
+use rtp::packet::Datagram;
+use sfu::forward::PeerSlot;
+
+use super::{FLUSH_PACKETS, Worker};
+use crate::budget::Network;
+use crate::limits::{RECEIVE_TURN_MAX, TCP_TURN_MAX};
+use crate::sys::{RECEIVE_BATCH, Run};
+use crate::worker::tcp::FromTcp;
+
+impl Worker {
+    /// What came over TCP.
+    pub(super) fn hear_tcp(&mut self) {
+        for _ in 0..TCP_TURN_MAX {
+            let Ok(message) = self.tcp.try_recv() else { return };
+            let now = self.now();
+            match message {
+                FromTcp::Opened { path, peer, going } => {
+                    self.outlet.connections.add(*path, peer, going);
+                }
+                FromTcp::Arrived { path, frames } => {
+                    for datagram in Frames::new(&frames).map_while(Result::ok) {
+                        self.metrics.datagrams_received.count();
+                        self.guard(|worker| worker.take_one(now, *path, datagram));
+                    }
+                }
+                FromTcp::Ended { path } => self.lose(&path),
+            }
+        }
+        // There may be more: come back after a look at the sockets.
+        self.is_behind = true;
+        self.bell.ring();
+    }
+
+    /// A connection is no more.
+    pub(super) fn lose(&mut self, path: &Path) {
+        let Some(peer) = self.outlet.connections.remove(path) else { return };
+        // No other worker knows of it: it is not over UDP.
+        let _is_its: bool = self.paths.remove(path, peer);
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.lose(path);
+        }
+    }
+
+    /// A datagram that is for this worker or for nobody.
+    pub(super) fn take_one(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
+        match (Datagram::classify(datagram), self.owner(&path)) {
+            (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
+                self.ingest(now, peer, slot, kind, datagram);
+            }
+            (kind, _) => self.take(now, path, kind, datagram, true),
+        }
+    }
+
+    pub(super) fn receive(&mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        for place in 0..self.outlet.sockets.len() {
+            if !self.waiter.is_ready(place + 1) {
+                continue;
+            }
+            for turn in 1..=RECEIVE_TURN_MAX {
+                let Some(socket) = self.outlet.sockets.get(place) else { break };
+                let count = socket.receive(&mut batch);
+                let now = self.now();
+                for run in batch.runs() {
+                    self.take_run(now, run);
+                }
+                batch.forget_senders();
+                if self.forward.pending() >= FLUSH_PACKETS {
+                    self.flush();
+                }
+                if count < RECEIVE_BATCH {
+                    break;
+                }
+                self.is_behind |= turn == RECEIVE_TURN_MAX;
+            }
+        }
+        self.batch = Some(batch);
+    }
+
+    /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
+    fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
+        let path = Path::udp(run.local, run.remote);
+        let mut owner = self.owner(&path);
+        let mut datagrams = 0;
+        for datagram in run.datagrams() {
+            datagrams += 1;
+            match (Datagram::classify(datagram), owner) {
+                (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
+                    if !self.guard(|worker| worker.ingest(now, peer, slot, kind, datagram)) {
+                        owner = self.owner(&path);
+                    }
+                }
+                (kind, _) => {
+                    self.guard(|worker| worker.take(now, path, kind, datagram, false));
+                    owner = self.owner(&path);
+                }
+            }
+        }
+        self.metrics.datagrams_received.add(datagrams);
+    }
+
+    pub(super) fn owner(&self, path: &Path) -> Option<(PeerId, Option<PeerSlot>)> {
+        let peer = self.paths.get(path)?;
+        Some((peer, self.seats.get(&peer)?.slot))
+    }
+
+    fn ingest(
+        &mut self,
+        now: Timestamp,
+        peer: PeerId,
+        slot: PeerSlot,
+        kind: Datagram,
+        datagram: &[u8],
+    ) {
+        self.current = Some(peer);
+        if kind == Datagram::Rtp {
+            self.media.packets += 1;
+            self.media.bytes += u64::try_from(datagram.len()).unwrap_or(0);
+        }
+        self.forward.ingest(now, slot, datagram, &mut self.outlet);
+    }
+
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        kind: Datagram,
+        datagram: &[u8],
+        hopped: bool,
+    ) {
+        match (kind, self.paths.get(&path)) {
+            (Datagram::Stun, proven) => match (BindingRequest::parse(datagram), proven) {
+                (Some(request), _) => self.knock(now, path, request, datagram, hopped),
+                (None, Some(peer)) => self.check(now, peer, path, datagram),
+                (None, None) => self.pass_on(path, datagram, hopped),
+            },
+            (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
+                self.drive(now, peer, |seat, _| {
+                    seat.peer.handle_dtls(now, datagram);
+                    true
+                });
+            }
+            (Datagram::Dtls, Some(_)) => self.metrics.handshakes_over_budget.count(),
+            (Datagram::Rtp | Datagram::Rtcp, Some(_)) => self.metrics.media_early.count(),
+            (Datagram::Dtls | Datagram::Rtp | Datagram::Rtcp, None) => {
+                self.pass_on(path, datagram, hopped);
+            }
+            (Datagram::Unknown, _) => self.metrics.datagrams_malformed.count(),
+        }
+    }
+
+    /// Whether a peer's network may have one more handshake begun, if the peer has begun none yet.
+    fn may_shake(&mut self, now: Timestamp, peer: PeerId, path: &Path) -> bool {
+        let Some(seat) = self.seats.get_mut(&peer) else { return false };
+        seat.is_shaking =
+            seat.is_shaking || self.handshakes.take(now, &Network::of(path.remote.ip()));
+        seat.is_shaking
+    }
+
+    /// A datagram over a path that is no peer's here: for the worker whose peer was last asked for over it.
+    fn pass_on(&mut self, path: Path, datagram: &[u8], hopped: bool) {
+        match self.routes.get(&path) {
+            Some(owner) if !hopped => {
+                self.outlet.hops.datagram(owner, path, datagram);
+            }
+            _ => self.metrics.datagrams_unproven.count(),
+        }
+    }
+
+    /// A binding request: its ufrag says whose it is.
+    pub(super) fn knock(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        request: BindingRequest<'_>,
+        datagram: &[u8],
+        hopped: bool,
+    ) {
+        match self.door.owner(request.local_ufrag) {
+            Some(owner) if owner.worker == self.id => {
+                if !self.outlet.connections.may_be_of(&path, owner) {
+                    return self.metrics.knocks_foreign.count();
+                }
+                let is_proven = self.paths.get(&path) == Some(owner);
+                let network = Network::of(path.remote.ip());
+                if !is_proven && !self.knocks.take(now, &network) {
+                    return self.metrics.knocks_over_budget.count();
+                }
+                let Some(seat) = self.seats.get_mut(&owner) else {
+                    return self.metrics.knocks_late.count();
+                };
+                if !seat.may_prove(&path) {
+                    return self.metrics.knocks_beyond.count();
+                }
+                self.check(now, owner, path, datagram);
+            }
+            Some(owner) if !hopped => {
+                self.outlet.hops.datagram(owner.worker, path, datagram);
+            }
+            Some(_) | None => self.metrics.knocks_foreign.count(),
+        }
+    }
+
+    /// Gives a peer a check or the answer to one of its own.
+    pub(super) fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
+        self.drive(now, peer, |seat, _| {
+            seat.peer.handle_stun(now, path, datagram);
+            true
+        });
+    }
+}

@@ -1,0 +1,218 @@
+//! A worker that nobody runs: panics, budgets, paths, rests.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::mpsc::channel;
+
+use model::{CallContent, Path};
+use peer::{BindingRequest, Fingerprint, IceCredentials, Output, Peer, Remote};
+use rtp::packet::Datagram;
+
+use super::*;
+use crate::limits::WAITING_BYTES_MAX;
+use crate::sys;
+use crate::worker::path::Proof;
+use crate::worker::{Channel, Crowd, NewPeer, RoomLag};
+
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A worker that nobody runs, and what it tells the hub.
+fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
+    let metrics = Arc::new(Metrics::default());
+    let bell = Arc::new(Bell::new().unwrap());
+    let (hops, inbound) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
+    let (_queue, inbox) = channel();
+    let (to_hub, hub) = mpsc::channel(16);
+    let origin = Instant::now();
+    let worker = Worker::new(Parts {
+        id: WorkerId(0),
+        bell,
+        inbox,
+        load: Arc::new(Load::new(&Crowd::default())),
+        tcp: mpsc::channel(1).1,
+        sockets: vec![MediaSocket::bind(ADDRESS).unwrap()],
+        received: Mapping::new(sys::RECEIVE_BYTES).unwrap(),
+        steering: Arc::new(Steering::new(5)),
+        hops,
+        inbound,
+        door: Arc::new(Door::new(&[7; 32])),
+        factory: Arc::new(PeerFactory::new(origin).unwrap()),
+        origin,
+        seed: 5,
+        to_hub,
+        metrics,
+    });
+    (worker, hub)
+}
+
+fn peer(index: u32) -> PeerId {
+    PeerId { worker: WorkerId(0), index }
+}
+
+fn named(ufrag: &str) -> IceCredentials {
+    IceCredentials { ufrag: ufrag.into(), pwd: "p".repeat(22).into() }
+}
+
+/// Its name is one of the door's, and its client's is `ours`.
+fn add(worker: &mut Worker, index: u32) {
+    let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
+    let new = NewPeer {
+        peer: peer(index),
+        local: named(&worker.door.mint(peer(index), 0)),
+        remote: named("ours"),
+        fingerprint,
+        lag: RoomLag::default(),
+    };
+    let now = worker.now();
+    assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
+}
+
+#[test]
+fn a_panic_over_one_peer_ends_that_peer_alone() {
+    let (mut worker, mut hub) = worker();
+    for index in 0..3 {
+        add(&mut worker, index);
+    }
+    let now = worker.now();
+    let is_whole = worker.guard(|worker| worker.drive(now, peer(1), |_, _| panic!("a test's")));
+    assert!(!is_whole);
+    assert_eq!(worker.metrics.worker_panics.total(), 1);
+    assert!(matches!(
+        hub.try_recv(),
+        Ok(ToHub::Worker(FromWorker::Closed(gone))) if gone == peer(1)
+    ));
+    let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
+    left.sort();
+    assert_eq!(left, [peer(0), peer(2)]);
+    assert!(worker.timers.iter().all(|(_, id)| *id != peer(1)), "nothing wakes it");
+    let mut turns = 0;
+    for id in left {
+        assert!(worker.guard(|worker| worker.drive(now, id, |_, _| {
+            turns += 1;
+            true
+        })));
+    }
+    assert_eq!(turns, 2, "the others are served");
+    add(&mut worker, 1);
+    assert!(worker.seats.contains_key(&peer(1)), "and so is who comes again");
+    assert!(hub.try_recv().is_err(), "nobody else is said to be gone");
+}
+
+#[test]
+fn a_network_that_knocks_too_often_is_not_heard_and_others_are() {
+    let (mut worker, _hub) = worker();
+    let knock = |worker: &mut Worker, remote: [u8; 4]| {
+        let name = worker.door.mint(peer(0), 0);
+        let request = BindingRequest { local_ufrag: name.as_bytes() };
+        let path = Path::udp(ADDRESS, SocketAddr::from((remote, 5000)));
+        worker.knock(Timestamp::from_millis(5), path, request, &[], false);
+    };
+    for _ in 0..KNOCKS_BURST + 1000 {
+        knock(&mut worker, [192, 0, 2, 7]);
+    }
+    assert_eq!(worker.metrics.knocks_over_budget.total(), 1000);
+    let late = worker.metrics.knocks_late.total();
+    for net in 0..8 {
+        knock(&mut worker, [198, 51, net, 7]);
+    }
+    assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
+}
+
+/// A check of a peer's client over some path.
+fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
+    let theirs = named(&worker.door.mint(peer(index), 0));
+    let server = Remote { ice: theirs, fingerprint: worker.factory.fingerprint().clone() };
+    let now = worker.now();
+    let mut client = Peer::client(&worker.factory, &named("ours"), &server, path, now).unwrap();
+    client.handle_timeout(now);
+    let Output::Transmit(check) = client.poll() else { panic!("it asks nothing") };
+    check.datagram
+}
+
+/// Or who forges an address would take away what comes from there.
+#[test]
+fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
+    const OTHER: WorkerId = WorkerId(1);
+    let (mut worker, _hub) = worker();
+    add(&mut worker, 0);
+    let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
+    let check = check(&worker, 0, path);
+    for proof in [Proof::Sends, Proof::Receives] {
+        let now = worker.now();
+        worker.land(now, &Hop::Owned(path, OTHER, proof));
+        worker.take(now, path, Datagram::Stun, &check, false);
+        assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (None, Some(OTHER)));
+    }
+    assert_eq!(worker.metrics.paths_contested.total(), 2);
+    let now = worker.now();
+    worker.land(now, &Hop::Disowned(path, OTHER));
+    worker.take(now, path, Datagram::Stun, &check, false);
+    assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
+}
+
+#[test]
+fn a_knock_that_nobody_authenticated_teaches_no_route() {
+    let (mut worker, _hub) = worker();
+    let name = worker.door.mint(PeerId { worker: WorkerId(1), index: 0 }, 0);
+    let request = BindingRequest { local_ufrag: name.as_bytes() };
+    let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
+    worker.knock(worker.now(), path, request, &[], false);
+    assert_eq!(worker.routes.get(&path), None);
+}
+
+#[test]
+fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
+    const LEN: usize = 1 << 20;
+    let (mut worker, mut hub) = worker();
+    for index in 0..3 {
+        add(&mut worker, index);
+        let seat = worker.seats.get_mut(&peer(index)).unwrap();
+        seat.open(peer::ChannelId::default(), "_reliable");
+    }
+    let now = worker.now();
+    let mut send = |index, millis| {
+        assert!(worker.load.add(peer(index), Channel::Reliable, LEN));
+        let since = Timestamp::from_millis(millis);
+        let message = CallContent::new(vec![1; LEN].into());
+        let (peer, channel) = (peer(index), Channel::Reliable);
+        worker.obey(now, ToWorker::Send { peer, channel, since, message });
+    };
+    send(1, 5);
+    send(2, 3);
+    send(0, 4);
+    for _ in 0..WAITING_BYTES_MAX / LEN - 3 {
+        send(0, 4);
+    }
+    assert!(hub.try_recv().is_err(), "it is not too much yet");
+    send(0, 4);
+    let gone = |hub: &mut mpsc::Receiver<ToHub>| {
+        let told = hub.try_recv().ok()?;
+        if let ToHub::Worker(FromWorker::Closed(gone)) = told { Some(gone) } else { None }
+    };
+    assert_eq!(gone(&mut hub), Some(peer(2)));
+    send(1, 6);
+    assert_eq!(gone(&mut hub), Some(peer(0)));
+    assert_eq!(gone(&mut hub), None);
+    assert_eq!(worker.metrics.data_receivers_cut.total(), 2);
+    assert_eq!(worker.metrics.data_receivers_lagged.total(), 3);
+    worker.forget(peer(1));
+    assert!(worker.pile.is_empty() && !worker.load.is_crowded());
+}
+
+#[test]
+fn a_panic_over_nobody_ends_nobody() {
+    let (mut worker, mut hub) = worker();
+    add(&mut worker, 0);
+    assert!(!worker.guard(|_| panic!("a test's")));
+    assert_eq!(worker.metrics.worker_panics.total(), 1);
+    assert_eq!(worker.seats.len(), 1);
+    assert!(hub.try_recv().is_err());
+}
+
+#[test]
+fn a_worker_rests_after_small_turns_and_not_when_it_is_behind() {
+    let millis = Duration::from_millis;
+    assert_eq!(rest(Duration::from_micros(10)), REST_MIN);
+    assert_eq!(rest(Duration::from_micros(150)), millis(3));
+    assert_eq!(rest(millis(1)), REST_MAX);
+    assert_eq!(rest(REST_MAX), Duration::ZERO);
+}
