@@ -108,7 +108,7 @@ class Memory:
             if not there:
                 return scan.began - began
             if time.monotonic() > began + within_s:
-                raise AssertionError(f"still there after {within_s:g} s: {there}")
+                raise AssertionError(f"something is still there after {within_s:g} s: {there}")
             await asyncio.sleep(0.1)
 
 
