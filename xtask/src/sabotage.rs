@@ -72,7 +72,7 @@ const TWINS: &[Twin] = &[
         name: "front-door",
         what: "a binding request is answered before its integrity is checked",
         proof: "front_door",
-        because: &["answers to strangers"],
+        because: &["random addresses", "without her password"],
     },
     Twin {
         name: "revocation",
