@@ -6,19 +6,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::rand::SystemRandom;
 use wire::key::KeyPair;
 use zeroize::Zeroizing;
 
-use crate::{Failure, files};
+use crate::{Failure, files, secret};
 
-/// Bytes of randomness in a secret: 43 characters.
-const SECRET_BYTES: usize = 32;
-
-/// What is written into a folder.
+/// What is written into a folder: the private half, the public one in both forms, and the shared secret.
 const FILES: [&str; 4] = ["private.pem", "public.pem", "public.jwks.json", "shared.yaml"];
 
 pub(crate) const ABOUT: &str = "\
@@ -65,9 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Algorithm::Es256 => KeyPair::p256(&random),
     };
     let pair = pair.map_err(|_| "the system gives no randomness")?;
-    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
-    random.fill(&mut *bytes).map_err(|_| "the system gives no randomness")?;
-    let secret = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*bytes));
+    let secret = secret::text()?;
     let text = match &options.out {
         Some(folder) => written(folder, &options.name, &pair, &secret)?,
         None => printed(&options.name, &pair, &secret),
@@ -85,18 +78,19 @@ fn written(
     // As its files; one that is there already stays as it is.
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| format!("{}: {error}", folder.display()))?;
-    let at = |file: &str| folder.join(file);
-    if let Some(there) = FILES.into_iter().map(&at).find(|path| path.symlink_metadata().is_ok()) {
+    let paths = FILES.map(|file| folder.join(file));
+    if let Some(there) = paths.iter().find(|path| path.symlink_metadata().is_ok()) {
         let there = there.display();
         return Err(format!(
             "{there} is there already; nothing was overwritten: name another folder"
         )
         .into());
     }
-    files::write_secret(&at("private.pem"), &pair.to_pem())?;
-    files::write_secret(&at("public.pem"), &pair.public().to_pem())?;
-    files::write_secret(&at("public.jwks.json"), &format!("{}\n", pair.public().to_jwks()))?;
-    files::write_secret(&at("shared.yaml"), &format!("{name}-shared: {secret}\n"))?;
+    let [private, public, jwks, shared] = &paths;
+    files::write_secret(private, &pair.to_pem())?;
+    files::write_secret(public, &pair.public().to_pem())?;
+    files::write_secret(jwks, &format!("{}\n", pair.public().to_jwks()))?;
+    files::write_secret(shared, &format!("{name}-shared: {secret}\n"))?;
     let mut text = Zeroizing::new(String::new());
     let said = write!(
         text,
@@ -109,10 +103,10 @@ A shared secret, which LiveKit's server SDKs need. The server's operator could m
   {shared}   the server's: `key_file: {shared}`; and your back end's
 ",
         kid = pair.public().thumbprint(),
-        private = at("private.pem").display(),
-        public = at("public.pem").display(),
-        jwks = at("public.jwks.json").display(),
-        shared = at("shared.yaml").display(),
+        private = private.display(),
+        public = public.display(),
+        jwks = jwks.display(),
+        shared = shared.display(),
     );
     said?;
     Ok(text)

@@ -8,18 +8,14 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use edge::Server;
 use edge::tls::CertifiedKey;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use wire::key::ProjectKey;
 use zeroize::Zeroizing;
 
-use crate::Failure;
 use crate::authority::{self, Authority};
 use crate::link::Page;
-use crate::process;
+use crate::{Failure, process, secret};
 
 const ROOM: &str = "lan";
 
@@ -55,7 +51,7 @@ impl Lan {
         let mut names = vec![address.to_string()];
         names.extend(host_name().map(|name| format!("{name}.local")));
         let certified = authority.certify(names, now)?;
-        let secret = random()?;
+        let secret = secret::text()?;
         let key = ProjectKey::hs256(NAME, secret.as_bytes())?;
         Ok(Self { address, certified, authority, key })
     }
@@ -127,14 +123,4 @@ fn host_name() -> Option<String> {
     let label = name.trim().split('.').next()?.to_ascii_lowercase();
     let is_label = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (is_label && !label.is_empty() && label.len() < 64).then_some(label)
-}
-
-fn random_bytes() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom::new().fill(&mut *bytes).map_err(|_| "the system gives no randomness")?;
-    Ok(bytes)
-}
-
-fn random() -> Result<Zeroizing<String>, Failure> {
-    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*random_bytes()?)))
 }

@@ -8,13 +8,12 @@
 use std::path::Path;
 
 use hyper::Uri;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use wire::grant::VideoGrant;
 use wire::key::ProjectKey;
 use wire::token::{Claims, mint};
 use zeroize::Zeroizing;
 
-use crate::{Failure, certificate, files};
+use crate::{Failure, certificate, files, secret};
 
 /// Characters of a channel key, as the page takes them: fewer can be guessed by whoever has recorded a call.
 const KEY_CHARS_MIN: usize = 16;
@@ -119,8 +118,7 @@ impl Page {
 /// A new channel key, in 64 digits: a string, because browsers and native clients derive the same frame keys from a
 /// string and different ones from bytes.
 pub(crate) fn fresh_key() -> Result<Zeroizing<String>, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom::new().fill(&mut *bytes).map_err(|_| "the system gives no randomness")?;
+    let bytes = secret::bytes()?;
     let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len()));
     for byte in *bytes {
         text.push_str(&format!("{byte:02x}"));

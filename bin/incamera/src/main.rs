@@ -24,6 +24,7 @@ mod reload;
 mod rights;
 mod room;
 mod secrecy;
+mod secret;
 mod serve;
 mod token;
 mod trust;

@@ -7,12 +7,11 @@ use std::thread;
 use edge::limits::{CONNECTIONS_MAX, TCP_CONNECTIONS_MAX};
 use edge::{Server, machine};
 use model::{LocalText, LogData};
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::key::RefreshKey;
 
-use crate::{Failure, lines, log};
+use crate::{Failure, lines, log, secret};
 
 /// Participants of a room from which on the next ones go to another worker. Each of 256 who receive one camera in
 /// 720p, eight small ones and three voices gets some 750 datagrams a second: together a fifth of a core. On one worker
@@ -88,9 +87,7 @@ pub(crate) fn cores() -> NonZeroU8 {
 
 /// A key of refresh tokens that ends with the process.
 pub(crate) fn refresh_key() -> Result<RefreshKey, Failure> {
-    let mut secret = zeroize::Zeroizing::new([0; 32]);
-    SystemRandom::new().fill(&mut *secret).map_err(|_| "the system gives no randomness")?;
-    Ok(RefreshKey::new(&secret))
+    Ok(RefreshKey::new(&*secret::bytes()?))
 }
 
 /// Where metrics are served, for a banner; nothing if they are not.
