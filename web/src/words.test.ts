@@ -33,7 +33,13 @@ it('who leaves is told where the key still is', () => {
 it('who runs a server is spoken to on its own machine only', () => {
   for (const here of ['localhost', '127.0.0.1', '127.1.2.3', '[::1]'])
     expect(isThisMachine(here)).toBe(true)
-  for (const elsewhere of ['calls.example.org', '192.168.1.20', '[2001:db8::1]', ''])
+  for (const elsewhere of [
+    'calls.example.org',
+    '127.example.org',
+    '192.168.1.20',
+    '[2001:db8::1]',
+    '',
+  ])
     expect(isThisMachine(elsewhere)).toBe(false)
 })
 

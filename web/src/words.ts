@@ -10,7 +10,7 @@ export interface Notice {
 
 /** Whether a page is of a server on this very machine, whose operator sits before it. */
 export function isThisMachine(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
 /** Why joining failed. */

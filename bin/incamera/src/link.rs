@@ -5,6 +5,7 @@
 //! file, can be read by its owner alone; no link has a key that the page does not take.
 //! Not here: who is in a token (`token`), what the page makes of a link (`web/src/invitation.ts`).
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use hyper::Uri;
@@ -50,7 +51,8 @@ impl Page {
         if !is_plain || !matches!(url.path().trim_end_matches('/'), "" | "/call") {
             return Err(WANTED.to_owned());
         }
-        let is_here = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_here = host == "localhost" || address.is_ok_and(|it| it.is_loopback());
         match scheme {
             "https" => {}
             "http" if is_here => {}
@@ -178,8 +180,10 @@ mod tests {
         ] {
             check(wrong, None);
         }
-        let plain = Page::parse("http://calls.example.org").unwrap_err();
-        assert!(plain.contains("write https://"), "{plain}");
+        for plain in ["http://calls.example.org", "http://127.example.org", "http://[::2]:7880"] {
+            let refused = Page::parse(plain).unwrap_err();
+            assert!(refused.contains("write https://"), "{plain}: {refused}");
+        }
     }
 
     #[test]
