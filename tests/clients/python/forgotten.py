@@ -49,8 +49,6 @@ KILLED_GONE_S = 30.0 + PERSON_GONE_S
 #: After its last participant has left, a room can be come back to for 20 s.
 ROOM_GONE_S = 20.0 + PERSON_GONE_S
 TALK_S = 4.0
-#: Addresses: a second more than the rest, and half of one for the look itself.
-ADDRESS_GONE_S = PERSON_GONE_S + 1
 
 
 async def guest(room: str, person: str) -> None:
@@ -260,8 +258,8 @@ async def addresses(pid: int) -> None:
     await process.wait()
     left = time.monotonic()
     await until("mia is gone", 5, lambda: mark("mia_identity") not in stays.remote_participants)
-    after = await memory.gone(tuple(memory.secrets), ADDRESS_GONE_S)
-    measured(after <= ADDRESS_GONE_S + 0.5, f"where a client was: 0 copies {time.monotonic() - left:.1f} s after its goodbye")
+    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+    measured(after <= PERSON_GONE_S, f"where a client was: 0 copies {time.monotonic() - left:.1f} s after its goodbye")
     await stays.disconnect()
 
 

@@ -183,19 +183,9 @@ impl Worker {
             self.waiter.wait(wait);
             let begin = self.now();
             self.busy.slept(wait, awake, begin);
-            self.is_behind = false;
-            let is_rung = self.bell.answer(self.waiter.is_ready(0));
-            if is_rung && !self.hear_hub() {
+            if !self.turn() {
                 break;
             }
-            if is_rung {
-                self.hear_workers();
-                self.hear_tcp();
-            }
-            self.receive();
-            self.flush();
-            self.fire();
-            self.outlet.hops.ring();
             if begin.since(rinsed) >= RINSE_EVERY {
                 rinsed = begin;
                 self.paths.rinse();
@@ -213,6 +203,27 @@ impl Worker {
             }
         }
         self.close_all();
+    }
+
+    /// Takes what came, does what is due, and sends. `false`: stop.
+    ///
+    /// Never inlined, so that what this leaves on the stack is below [`Self::run`], which overwrites it there.
+    #[inline(never)]
+    fn turn(&mut self) -> bool {
+        self.is_behind = false;
+        let is_rung = self.bell.answer(self.waiter.is_ready(0));
+        if is_rung && !self.hear_hub() {
+            return false;
+        }
+        if is_rung {
+            self.hear_workers();
+            self.hear_tcp();
+        }
+        self.receive();
+        self.flush();
+        self.fire();
+        self.outlet.hops.ring();
+        true
     }
 
     fn now(&self) -> Timestamp {
