@@ -25,10 +25,8 @@ impl Control {
             return Err(JoinError::ProfileTooLarge);
         }
         let known = self.names.get(&join.room).copied();
-        if known.is_none() && !join.may_create_room {
-            return Err(JoinError::NoRoom);
-        }
-        if let Some(old) = self.may_join(&join.room, &join.identity, join.coming)? {
+        let Join { room, identity, may_create_room, coming, .. } = &join;
+        if let Some(old) = self.may_join(room, identity, *may_create_room, *coming)? {
             self.depart(now, old, DepartureReason::Duplicate);
         }
         let room = match known {
@@ -52,14 +50,18 @@ impl Control {
     /// Whether there is a place for somebody, and who leaves for it: the participant of the same identity.
     ///
     /// # Errors
-    /// [`JoinError`]: room or node is full or busy.
+    /// [`JoinError`]: there is no such room, or room or node is full or busy.
     pub fn may_join(
         &self,
         room: &RoomName,
         identity: &Identity,
+        may_create_room: bool,
         coming: Coming,
     ) -> Result<Option<PeerId>, JoinError> {
         let room = self.names.get(room).and_then(|room| self.rooms.get(room));
+        if room.is_none() && !may_create_room {
+            return Err(JoinError::NoRoom);
+        }
         let duplicate = room.and_then(|room| room.participants.get(identity)).copied();
         let leaving = usize::from(duplicate.is_some());
         if self.participants.len() - leaving >= self.config.participants_max {

@@ -69,10 +69,9 @@ impl Hub {
         if self.is_stopping {
             return Err(STOPPING);
         }
-        if !self.config.are_rooms_made_by_joins && self.control.room_named(room).is_none() {
-            return Err(Refusal::NoRoom);
-        }
-        self.control.may_join(room, identity, coming(kind)).map(drop).map_err(refusal)
+        let may_create_room = self.config.are_rooms_made_by_joins;
+        let found = self.control.may_join(room, identity, may_create_room, coming(kind));
+        found.map(drop).map_err(refusal)
     }
 
     fn let_in(
