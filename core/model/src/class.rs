@@ -100,9 +100,9 @@ impl<T: Impersonal> Impersonal for &T {}
 #[derive(Clone, Copy, Debug)]
 pub struct LogData<T>(pub T);
 
-/// An address of ours: one that the server listens at.
+/// An address that the server listens at.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnAddress(pub SocketAddr);
+pub struct ListenAddress(pub SocketAddr);
 
 /// Words of the machine that the server runs on: its operator's, as paths and what is wrong with settings, and its
 /// system's. Whoever wraps a text vouches that no client and no back end has a word in it.
@@ -119,11 +119,11 @@ impl<T: Impersonal> Loggable for LogData<T> {
     }
 }
 
-impl Classified for OwnAddress {
+impl Classified for ListenAddress {
     const CLASS: DataClass = DataClass::Log;
 }
 
-impl Loggable for OwnAddress {
+impl Loggable for ListenAddress {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }

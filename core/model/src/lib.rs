@@ -16,8 +16,8 @@ mod time;
 mod track;
 
 pub use class::{
-    AccountData, CallContent, Classified, DataClass, Impersonal, LocalText, LogData, Loggable,
-    OwnAddress,
+    AccountData, CallContent, Classified, DataClass, Impersonal, ListenAddress, LocalText, LogData,
+    Loggable,
 };
 pub use extension::ExtensionKind;
 pub use id::{

@@ -11,7 +11,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use model::{LogData, OwnAddress};
+use model::{ListenAddress, LogData};
 use peer::{Door, PeerFactory, PeerFactoryError};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sfu::control;
@@ -356,7 +356,7 @@ fn showing(config: &Config, metrics: &Arc<Metrics>) -> (Option<Showing>, Option<
 }
 
 fn log_start(http: SocketAddr, with_tls: bool, (udp, tcp): (u16, Option<u16>), workers: NonZeroU8) {
-    let (http, with_tls) = (OwnAddress(http), LogData(with_tls));
+    let (http, with_tls) = (ListenAddress(http), LogData(with_tls));
     let (udp, tcp, workers) = (LogData(udp), LogData(tcp.unwrap_or(0)), LogData(workers));
     crate::log!(
         INFO,
