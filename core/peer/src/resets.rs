@@ -12,8 +12,8 @@ use crate::limits::{FORWARD_EVERY, RESET_EVERY, RESETS_AT_ONCE_MAX, RESETS_BURST
 
 /// What comes of `streams` after `last` is of a new beginning; of any stream, if none is named.
 #[derive(Debug, PartialEq, Eq)]
-struct Reset {
-    last: u32,
+pub(crate) struct Reset {
+    pub(crate) last: u32,
     streams: Vec<u16>,
 }
 
@@ -29,6 +29,16 @@ pub(crate) struct Resets {
 impl Reset {
     fn is_of(&self, stream: u16) -> bool {
         self.streams.is_empty() || self.streams.contains(&stream)
+    }
+
+    /// Whether a chunk is of what came before.
+    pub(crate) fn ends(&self, tsn: u32, stream: u16) -> bool {
+        self.is_of(stream) && chunks::is_up_to(tsn, self.last)
+    }
+
+    /// Whether it is of what begins then.
+    fn begins(&self, tsn: u32, stream: u16) -> bool {
+        self.is_of(stream) && !chunks::is_up_to(tsn, self.last)
     }
 }
 
@@ -57,7 +67,7 @@ impl Resets {
 
     /// Whether a chunk is of a new beginning, of which SCTP may not give out anything yet.
     pub(crate) fn begin(&self, tsn: u32, stream: u16) -> bool {
-        self.open.iter().any(|it| it.is_of(stream) && !chunks::is_up_to(tsn, it.last))
+        self.open.iter().any(|it| it.begins(tsn, stream))
     }
 
     /// Something is given up. `false`: it is to come later.
@@ -72,13 +82,8 @@ impl Resets {
         is_due
     }
 
-    /// Of which all is acknowledged, and nothing of before is held, is done: of the TSN and the streams both are asked.
-    pub(crate) fn settle(
-        &mut self,
-        is_acknowledged: impl Fn(u32) -> bool,
-        is_held: impl Fn(u32, &dyn Fn(u16) -> bool) -> bool,
-    ) {
-        self.open
-            .retain(|it| !is_acknowledged(it.last) || is_held(it.last, &|stream| it.is_of(stream)));
+    /// Those that are done with are open no more.
+    pub(crate) fn settle(&mut self, is_done: impl Fn(&Reset) -> bool) {
+        self.open.retain(|it| !is_done(it));
     }
 }

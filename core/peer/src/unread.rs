@@ -140,21 +140,16 @@ impl Unread {
         come > 0 && come + held() > PIECES_BEHIND_RESET
     }
 
+    /// All of what came before has come, and nothing of it is held.
     fn settle_resets(&mut self) {
         let Self { resets, pieces, start, acknowledged, .. } = self;
-        if resets.is_empty() {
-            return;
-        }
         let start = start.unwrap_or_default();
-        resets.settle(
-            |tsn| acknowledged.is_some_and(|cumulative| is_up_to(tsn, cumulative)),
-            |last, is_of| {
-                let of_before = |(place, piece): (&u32, &Piece)| {
-                    is_of(piece.stream) && is_up_to(place.wrapping_add(start), last)
-                };
-                pieces.iter().any(of_before)
-            },
-        );
+        resets.settle(|reset| {
+            acknowledged.is_some_and(|cumulative| is_up_to(reset.last, cumulative))
+                && !pieces
+                    .iter()
+                    .any(|(place, piece)| reset.ends(place.wrapping_add(start), piece.stream))
+        });
     }
 
     fn note(&mut self, now: Instant, data: &Data) {
