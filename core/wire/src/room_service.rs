@@ -6,6 +6,8 @@
 //! Not here: whether a token is good (`access`), what a request causes (`sfu`, `edge`), the JSON of answers (`json`).
 //! Source: LiveKit `livekit_room.proto`, `pkg/service/roomservice.go`, `pkg/service/auth.go`.
 
+mod json;
+
 use std::fmt;
 
 use prost::Message;
@@ -429,6 +431,5 @@ fn known_numbers_of_track(track: &mut TrackInfo) {
     }
 }
 
-mod json;
 #[cfg(test)]
 mod tests;
