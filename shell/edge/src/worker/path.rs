@@ -57,7 +57,7 @@ impl Routes {
         if proof == Proof::Sends {
             return self.unopened.learn(path, Route { owner, told: now });
         }
-        self.unopened.forget(&path);
+        self.unopened.rows.remove(&path);
         self.open.learn(path, Route { owner, told: now });
     }
 
@@ -65,7 +65,7 @@ impl Routes {
     pub(super) fn forget(&mut self, path: &Path, owner: WorkerId) {
         for table in [&mut self.open, &mut self.unopened] {
             if table.rows.get(path).is_some_and(|route| route.owner == owner) {
-                table.forget(path);
+                table.rows.remove(path);
             }
         }
     }
@@ -85,37 +85,68 @@ struct Route {
     told: Timestamp,
 }
 
-/// The oldest is forgotten first: within [`PATH_TOLD_EVERY`] it is told again, if it is in use.
+/// What is known of each path.
 #[derive(Debug)]
-struct Table {
-    rows: HashMap<Path, Route>,
-    /// In the order in which they were learned; some may be gone.
-    order: VecDeque<Path>,
-    most: usize,
+struct Rows<T> {
+    map: HashMap<Path, T>,
     /// Something of a path may be left that is in no row.
     is_soiled: bool,
 }
 
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), is_soiled: false }
+    }
+}
+
+impl<T> Rows<T> {
+    fn get(&self, path: &Path) -> Option<&T> {
+        self.map.get(path)
+    }
+
+    /// Whether it is new.
+    fn insert(&mut self, path: Path, value: T) -> bool {
+        self.map.insert(path, value).is_none()
+    }
+
+    fn remove(&mut self, path: &Path) {
+        self.is_soiled |= self.map.remove(path).is_some();
+    }
+
+    /// Makes the map anew if it holds more than its rows; whether it did. Memory is zeroed when it is freed.
+    fn rinse(&mut self) -> bool {
+        let was_soiled = std::mem::take(&mut self.is_soiled);
+        if was_soiled {
+            self.map = std::mem::take(&mut self.map).into_iter().collect();
+        }
+        was_soiled
+    }
+}
+
+/// The oldest is forgotten first: within [`PATH_TOLD_EVERY`] it is told again, if it is in use.
+#[derive(Debug)]
+struct Table {
+    rows: Rows<Route>,
+    /// In the order in which they were learned; some may be gone.
+    order: VecDeque<Path>,
+    most: usize,
+}
+
 impl Table {
     fn new(most: usize) -> Self {
-        Self { rows: HashMap::new(), order: VecDeque::new(), most, is_soiled: false }
+        Self { rows: Rows::default(), order: VecDeque::new(), most }
     }
 
-    fn forget(&mut self, path: &Path) {
-        self.is_soiled |= self.rows.remove(path).is_some();
-    }
-
-    /// Makes anew what holds more than its rows. Memory is zeroed when it is freed.
     fn rinse(&mut self) {
-        if std::mem::take(&mut self.is_soiled) {
-            self.rows = std::mem::take(&mut self.rows).into_iter().collect();
-            let there = self.order.iter().filter(|path| self.rows.contains_key(path));
+        // What is taken out of the order is taken out of the rows.
+        if self.rows.rinse() {
+            let there = self.order.iter().filter(|path| self.rows.get(path).is_some());
             self.order = there.copied().collect();
         }
     }
 
     fn learn(&mut self, path: Path, route: Route) {
-        if self.rows.insert(path, route).is_some() {
+        if !self.rows.insert(path, route) {
             return;
         }
         self.order.push_back(path);
@@ -123,7 +154,6 @@ impl Table {
             && let Some(oldest) = self.order.pop_front()
         {
             self.rows.remove(&oldest);
-            self.is_soiled = true;
         }
     }
 }
@@ -152,22 +182,16 @@ pub(super) enum Claimed {
 
 /// Paths of this worker's peers.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
-    rows: HashMap<Path, Claim>,
-    /// Something of a path may be left that is in no row.
-    is_soiled: bool,
-}
+pub(super) struct Paths(Rows<Claim>);
 
 impl Paths {
     pub(super) fn get(&self, path: &Path) -> Option<PeerId> {
-        self.rows.get(path).map(|claim| claim.peer)
+        self.0.get(path).map(|claim| claim.peer)
     }
 
-    /// Leaves nothing of paths that were forgotten: the table is made anew, and memory is zeroed when it is freed.
+    /// Leaves nothing of paths that were forgotten.
     pub(super) fn rinse(&mut self) {
-        if std::mem::take(&mut self.is_soiled) {
-            self.rows = std::mem::take(&mut self.rows).into_iter().collect();
-        }
+        self.0.rinse();
     }
 
     /// A peer proved a path.
@@ -179,7 +203,7 @@ impl Paths {
         proof: Proof,
         now: Timestamp,
     ) -> Claimed {
-        let held = self.rows.get(&path).copied();
+        let held = self.0.get(&path).copied();
         if held.is_some_and(|it| it.peer != peer && now.since(it.proven) < PATH_HELD_TIME) {
             return Claimed::Refused;
         }
@@ -187,7 +211,7 @@ impl Paths {
         let is_news =
             told.is_none_or(|(what, at)| what != proof || now.since(at) >= PATH_TOLD_EVERY);
         let told = told.filter(|_| !is_news).unwrap_or((proof, now));
-        self.rows.insert(path, Claim { peer, proven: now, told });
+        self.0.insert(path, Claim { peer, proven: now, told });
         if is_news { Claimed::News } else { Claimed::Kept }
     }
 
@@ -195,8 +219,7 @@ impl Paths {
     pub(super) fn remove(&mut self, path: &Path, peer: PeerId) -> bool {
         let is_its = self.get(path) == Some(peer);
         if is_its {
-            self.rows.remove(path);
-            self.is_soiled = true;
+            self.0.remove(path);
         }
         is_its
     }
@@ -231,7 +254,7 @@ mod tests {
         }
         assert_eq!(routes.get(&path(0)), None);
         assert_eq!(routes.get(&path(1)), Some(OTHER));
-        assert_eq!(routes.open.rows.len(), ROUTES_MAX);
+        assert_eq!(routes.open.rows.map.len(), ROUTES_MAX);
         routes.learn(path(1), WorkerId(2), Proof::Receives, Timestamp::ZERO);
         assert_eq!(routes.get(&path(1)), Some(WorkerId(2)));
         assert_eq!(routes.open.order.len(), ROUTES_MAX);
@@ -248,7 +271,7 @@ mod tests {
         }
         routes.rinse();
         assert_eq!(routes.open.order, [path(0), path(1)]);
-        assert!(routes.open.rows.capacity() < 16, "it was made anew");
+        assert!(routes.open.rows.map.capacity() < 16, "it was made anew");
         assert_eq!(routes.get(&path(1)), Some(OTHER));
         let mut paths = Paths::default();
         for port in ports(1000) {
@@ -259,7 +282,7 @@ mod tests {
         }
         ports(1000).skip(2).for_each(|port| assert!(paths.remove(&path(port), peer(0))));
         paths.rinse();
-        assert!(paths.rows.capacity() < 16 && paths.get(&path(1)) == Some(peer(0)));
+        assert!(paths.0.map.capacity() < 16 && paths.get(&path(1)) == Some(peer(0)));
     }
 
     #[test]
@@ -270,7 +293,7 @@ mod tests {
             routes.learn(path(port), WorkerId(2), Proof::Sends, Timestamp::ZERO);
         }
         assert_eq!(routes.get(&path(0)), Some(OTHER), "nor takes its path");
-        assert!(routes.unopened.rows.len() <= ROUTES_UNOPENED_MAX);
+        assert!(routes.unopened.rows.map.len() <= ROUTES_UNOPENED_MAX);
         assert!(routes.unopened.order.len() <= ROUTES_UNOPENED_MAX);
     }
 
