@@ -52,8 +52,8 @@ impl Piece {
 pub(crate) struct Unread {
     /// By their TSN, from [`Self::start`] on.
     pieces: BTreeMap<u32, Piece>,
-    /// Half of all TSNs before the first that came.
-    start: Option<u32>,
+    /// Half of all TSNs before the first that came while none was noted: what is noted together lies nearer to it.
+    start: u32,
     /// What SCTP gave out before it has acknowledged it: it takes that no second time either.
     given: BTreeSet<u32>,
     /// What is no higher was given up, if it had not come.
@@ -131,7 +131,7 @@ impl Unread {
             .filter(|it| matches!(it, Chunk::Data(it) if self.resets.begin(it.tsn, it.stream)))
             .count();
         let held = || {
-            let start = self.start.unwrap_or_default();
+            let start = self.start;
             let of_them = |(place, piece): &(&u32, &Piece)| {
                 self.resets.begin(place.wrapping_add(start), piece.stream)
             };
@@ -143,12 +143,11 @@ impl Unread {
     /// All of what came before has come, and nothing of it is held.
     fn settle_resets(&mut self) {
         let Self { resets, pieces, start, acknowledged, .. } = self;
-        let start = start.unwrap_or_default();
         resets.settle(|reset| {
             acknowledged.is_some_and(|cumulative| is_up_to(reset.last, cumulative))
                 && !pieces
                     .iter()
-                    .any(|(place, piece)| reset.ends(place.wrapping_add(start), piece.stream))
+                    .any(|(place, piece)| reset.ends(place.wrapping_add(*start), piece.stream))
         });
     }
 
@@ -159,7 +158,10 @@ impl Unread {
             return;
         }
         self.giving_up = self.giving_up.filter(|&(_, missing)| missing != tsn);
-        let start = *self.start.get_or_insert(tsn.wrapping_sub(1 << 31));
+        if self.pieces.is_empty() {
+            self.start = tsn.wrapping_sub(1 << 31);
+        }
+        let start = self.start;
         if self.newest.is_none_or(|newest| is_up_to(newest, tsn)) {
             self.newest = Some(tsn);
         }
@@ -183,7 +185,7 @@ impl Unread {
 
     /// SCTP drops what is incomplete of no order; of the rest it alone knows.
     fn give_up(&mut self, tsn: u32) {
-        let start = self.start.unwrap_or_default();
+        let start = self.start;
         let (mut run, mut dropped) = (Vec::new(), Vec::new());
         for (&place, piece) in &self.pieces {
             if !piece.is_unordered || !is_up_to(place.wrapping_add(start), tsn) {
@@ -213,7 +215,7 @@ impl Unread {
 
     /// Up to where all has come for all that is known, if that is before `limit`: SCTP's own is no higher.
     fn contiguous(&self, limit: u32) -> u32 {
-        let start = self.start.unwrap_or_default();
+        let start = self.start;
         let Some(mut tsn) = self.acknowledged else { return limit };
         if let Some(forwarded) = self.forwarded.filter(|it| is_up_to(tsn, *it)) {
             tsn = forwarded;
@@ -290,10 +292,10 @@ impl Unread {
                 ((pieces, bytes) == (count, len)).then_some(first)
             },
         );
-        let (Some(first), Some(start)) = (found, self.start) else { return };
-        for place in first..first + count {
+        let Some(first) = found else { return };
+        for place in (0..count).map(|piece| first.wrapping_add(piece)) {
             self.remove(place);
-            let tsn = place.wrapping_add(start);
+            let tsn = place.wrapping_add(self.start);
             if !self.is_acknowledged(tsn) {
                 self.given.insert(tsn);
             }
@@ -310,7 +312,7 @@ impl Unread {
 
     /// SCTP may drop what is incomplete of these, of which the TSN and the stream are asked.
     pub(crate) fn forgive(&mut self, is_dropped: impl Fn(u32, u16) -> bool) {
-        let start = self.start.unwrap_or_default();
+        let start = self.start;
         for (place, piece) in &mut self.pieces {
             if is_dropped(place.wrapping_add(start), piece.stream) {
                 piece.since = None;
@@ -327,7 +329,7 @@ impl Unread {
         if let Some(at) = self.look_at.filter(|at| now < *at) {
             return Some(at);
         }
-        let start = self.start.unwrap_or_default();
+        let start = self.start;
         let mut oldest = now;
         for (place, piece) in &self.pieces {
             let Some(since) = piece.since else { continue };
@@ -345,5 +347,47 @@ impl Unread {
     /// How many are noted.
     pub(crate) fn len(&self) -> usize {
         self.pieces.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet with one whole message of stream 5.
+    fn message(tsn: u32) -> Vec<u8> {
+        let value = [&tsn.to_be_bytes()[..], &[0, 5, 0, 0, 0, 0, 0, 53, 7]].concat();
+        let header = [0_u8; 12];
+        [&header[..], &[0, 3, 0, 17], &value, &[0; 3]].concat()
+    }
+
+    #[test]
+    fn messages_are_found_at_the_last_place_that_there_is() {
+        let (mut unread, now) = (Unread::default(), Instant::now());
+        let first = 1000;
+        let last = first + (u32::MAX >> 1);
+        for tsn in [first, last] {
+            assert_eq!(unread.take(now, &message(tsn)), Fate::Taken);
+        }
+        for left in [1, 0] {
+            unread.note_read(5, 1, 1);
+            assert_eq!(unread.len(), left);
+        }
+    }
+
+    #[test]
+    fn messages_are_found_however_many_came_before() {
+        let (mut unread, now) = (Unread::default(), Instant::now());
+        assert_eq!(unread.take(now, &message(1000)), Fate::Taken);
+        unread.note_read(5, 1, 1);
+        // The last place reckoned from the first, and the one behind it.
+        let last = 1000 + (u32::MAX >> 1);
+        for (tsn, flags) in [(last, 2), (last + 1, 1)] {
+            let mut half = message(tsn);
+            half[13] = flags;
+            assert_eq!(unread.take(now, &half), Fate::Taken);
+        }
+        unread.note_read(5, 2, 2);
+        assert_eq!(unread.len(), 0);
     }
 }
