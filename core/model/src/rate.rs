@@ -40,6 +40,15 @@ impl DataRate {
         Self(bytes.saturating_mul(8).saturating_mul(1_000_000) / micros)
     }
 
+    /// How long so many bytes take at this rate, in whole microseconds; for ever at none.
+    #[must_use]
+    pub const fn time_of(self, bytes: u64) -> Duration {
+        if self.0 == 0 {
+            return Duration::MAX;
+        }
+        Duration::from_micros(bytes.saturating_mul(8_000_000) / self.0)
+    }
+
     /// `self * percent / 100`.
     #[must_use]
     pub const fn percent(self, percent: u64) -> Self {
@@ -67,5 +76,7 @@ mod tests {
     fn a_megabyte_in_eight_seconds_is_a_megabit() {
         assert_eq!(DataRate::of(1_000_000, Duration::from_secs(8)), DataRate::from_kbps(1000));
         assert_eq!(DataRate::of(1, Duration::ZERO), DataRate::ZERO);
+        assert_eq!(DataRate::from_kbps(1000).time_of(1_000_000), Duration::from_secs(8));
+        assert_eq!(DataRate::ZERO.time_of(1), Duration::MAX);
     }
 }

@@ -92,7 +92,10 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 pub const OPUS_RATE_MAX: DataRate = DataRate::from_kbps(640);
 /// The same with redundant copies (RED): browsers fill 1,200 bytes with them at most, 100 times a second.
 pub const RED_RATE_MAX: DataRate = DataRate::from_kbps(1_024);
-/// What may come at once, as after a stall: what takes this long at that rate, 40,000 bytes of Opus.
+/// The most that all sound of one participant may bring: two tracks of the former, or each of 40 as browsers send
+/// speech. Everybody gets sound before pictures, and tracks cost nothing.
+pub const SOUND_RATE_MAX: DataRate = DataRate::from_kbps(2_048);
+/// What may come at once, as after a stall: what takes this long at these rates, 40,000 bytes of Opus.
 pub const SOUND_BURST: Duration = Duration::from_millis(500);
 /// Segments of sequence number offsets that a subscription remembers for late packets.
 pub const OFFSETS_MAX: usize = 16;

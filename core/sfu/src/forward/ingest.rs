@@ -1,24 +1,24 @@
 //! What comes in: opens a peer's datagram in the room's arena and finds the track it belongs to.
 
-use model::{Codec, Timestamp, TrackId, TrackKind};
+use model::{Codec, Ration, Timestamp, TrackId, TrackKind};
 use rtp::codec::Facts;
 use rtp::extension::Extensions;
 use rtp::nack::Arrival;
 use rtp::packet::{Datagram, RtpHeader};
 use rtp::reception::{MediaTime, Reception};
 use rtp::rtcp::NtpTime;
-use rtp::srtp::Unprotected;
 use rtp::{rtx, sequence, vp8};
 
 use super::arena::{EntryId, Memory};
 use super::peer::{Format, Peer, Role, StreamRef};
 use super::slab::Slab;
-use super::track::{Packet, Track, sound_cost};
+use super::track::{Packet, Track, sound_rate_max};
 use super::{Forward, Outside, PeerSlot, Refused, RelayedPacket};
 use crate::{Report, limits};
 
 /// A packet after it was opened and its place among the tracks found.
 struct Opened {
+    header: RtpHeader,
     stream: StreamRef,
     codec: Codec,
     /// Original sequence number, extended; its place in the stream once that is known.
@@ -67,14 +67,14 @@ impl<M: Memory> Forward<M> {
         };
         bytes.copy_from_slice(datagram);
         let opened = open(peer, &self.tracks, now, bytes, &mut self.refused);
-        let packet = opened.and_then(|(unprotected, opened)| {
+        let packet = opened.and_then(|opened| {
             if opened.stream.role == Role::Rtx {
                 self.again.note(datagram.len());
             }
             let track = self.tracks.get_mut(opened.stream.track)?;
             let payload = bytes.get(opened.payload_at..opened.payload_at + opened.payload_len)?;
-            let opened = place(peer, track, now, &unprotected.header, opened)?;
-            accept(track, now, entry, payload, &unprotected, &opened, &mut self.refused)
+            let opened = place(peer, track, now, opened)?;
+            accept(peer, track, now, entry, payload, &opened, &mut self.refused)
         });
         let Some(packet) = packet else {
             room.arena.retract();
@@ -211,7 +211,7 @@ fn open(
     now: Timestamp,
     bytes: &mut [u8],
     refused: &mut Refused,
-) -> Option<(Unprotected, Opened)> {
+) -> Option<Opened> {
     let (receiver, _) = peer.keys.as_mut()?;
     let unprotected =
         receiver.unprotect_rtp(bytes).inspect_err(|error| refused.note(*error)).ok()?;
@@ -247,7 +247,8 @@ fn open(
         (Format::Media(_) | Format::Rtx(_), _) => return None,
     };
     let payload_len = payload.end.checked_sub(payload_at)?;
-    let opened = Opened {
+    Some(Opened {
+        header: *header,
         stream,
         codec,
         index,
@@ -255,8 +256,7 @@ fn open(
         payload_len,
         orientation: extensions.video_orientation.unwrap_or(0),
         level: extensions.audio_level.map(|level| level.level),
-    };
-    Some((unprotected, opened))
+    })
 }
 
 /// Finds the rtp stream of an SSRC that was not announced, by section and restriction id.
@@ -290,36 +290,31 @@ fn latch(
 }
 
 /// Finds a packet's place in its rtp stream, which may begin anew under this packet's SSRC.
-fn place(
-    peer: &mut Peer,
-    track: &mut Track,
-    now: Timestamp,
-    header: &RtpHeader,
-    opened: Opened,
-) -> Option<Opened> {
+fn place(peer: &mut Peer, track: &mut Track, now: Timestamp, opened: Opened) -> Option<Opened> {
+    let ssrc = opened.header.ssrc;
     if opened.stream.role == Role::Rtx {
         return Some(opened);
     }
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
-    if stream.newest.is_some() && stream.spec.ssrc != Some(header.ssrc) {
-        peer.supersede(now, header.ssrc, opened.stream);
+    if stream.newest.is_some() && stream.spec.ssrc != Some(ssrc) {
+        peer.supersede(now, ssrc, opened.stream);
         stream.begin_anew();
     }
-    stream.spec.ssrc = Some(header.ssrc);
+    stream.spec.ssrc = Some(ssrc);
     Some(Opened { index: stream.base + opened.index, ..opened })
 }
 
 /// Does the bookkeeping of a packet; `None` when it is not to be forwarded.
 fn accept(
+    peer: &mut Peer,
     track: &mut Track,
     now: Timestamp,
     entry: EntryId,
     payload: &[u8],
-    unprotected: &Unprotected,
     opened: &Opened,
     refused: &mut Refused,
 ) -> Option<Packet> {
-    let header = &unprotected.header;
+    let header = &opened.header;
     let muted = track.muted;
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
     if opened.stream.role == Role::Media {
@@ -340,7 +335,8 @@ fn accept(
     }
     let len = payload.len() + header.header_len;
     // It counts as received: to ask for it again would bring yet more.
-    if track.kind == TrackKind::Audio && !track.sound.take(now, sound_cost(opened.codec, len)) {
+    if track.kind == TrackKind::Audio && !may_bring(peer, &mut track.sound, now, opened.codec, len)
+    {
         refused.sound += 1;
         return None;
     }
@@ -369,4 +365,16 @@ fn accept(
         vp8: if opened.codec == Codec::Vp8 { vp8::Descriptor::parse(payload) } else { None },
         orientation: opened.orientation,
     })
+}
+
+/// Takes that much sound from what a track may bring, and from what its publisher may with all of them.
+fn may_bring(
+    peer: &mut Peer,
+    of_track: &mut Ration,
+    now: Timestamp,
+    codec: Codec,
+    bytes: usize,
+) -> bool {
+    of_track.take(now, sound_rate_max(codec).time_of(bytes as u64))
+        && peer.sound.take(now, limits::SOUND_RATE_MAX.time_of(bytes as u64))
 }

@@ -108,6 +108,8 @@ pub(super) struct Peer {
     pub(super) feedback: Option<Box<FeedbackRecorder>>,
     /// An SSRC of the peer's, for feedback about the whole bundle.
     pub(super) feedback_ssrc: u32,
+    /// What all its sound together may bring.
+    pub(super) sound: Ration,
     pub(super) downlink: Option<Box<Downlink>>,
     pub(super) rtt: Duration,
     pub(super) has_rtt: bool,
@@ -137,6 +139,7 @@ impl Peer {
             ssrcs: HashMap::new(),
             feedback: None,
             feedback_ssrc: 0,
+            sound: Ration::new(limits::SOUND_BURST),
             downlink: None,
             rtt: INITIAL_RTT,
             has_rtt: false,

@@ -151,11 +151,6 @@ pub(super) const fn sound_rate_max(codec: Codec) -> DataRate {
     if matches!(codec, Codec::Red) { limits::RED_RATE_MAX } else { limits::OPUS_RATE_MAX }
 }
 
-/// How long so many bytes take at that rate.
-pub(super) fn sound_cost(codec: Codec, bytes: usize) -> Duration {
-    Duration::from_micros(bytes as u64 * 8_000_000 / sound_rate_max(codec).as_bps())
-}
-
 impl Track {
     /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does.
     pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {

@@ -122,3 +122,66 @@ fn whoever_sends_sound_beyond_measure_stops_no_picture() {
     }
     assert!(pictures >= sent - 5, "{pictures} of {sent}");
 }
+
+/// How many bytes of sound Ben got, and how many packets were refused, when Ada sends on so many tracks packets of that
+/// payload, 50 times a second on each; and how many of Cy's 50 a second he got.
+fn many_tracks(tracks: u32, payload: usize, seconds: u64) -> (u64, u64, usize) {
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let ada = Client::join(&mut forward, &mut wire, 10);
+    let mut ben = Client::join(&mut forward, &mut wire, 20);
+    let cy = Client::join(&mut forward, &mut wire, 30);
+    let ssrc = |n| 1_000 + n;
+    for n in 0..=tracks {
+        let peer = if n < tracks { ada.id } else { cy.id };
+        let spec = TrackSpec {
+            track: TrackId(100 + n),
+            room: ROOM,
+            peer,
+            kind: TrackKind::Audio,
+            mid: n.to_string().into(),
+            streams: vec![StreamSpec { ssrc: Some(ssrc(n)), ..StreamSpec::default() }],
+        };
+        let Instruction::Subscribe(to) = subscription(spec.track, ben.id, Codec::Opus) else {
+            unreachable!();
+        };
+        forward.instruct(at(0), Instruction::AddTrack(spec), &mut wire);
+        let to = SubscriptionSpec { subscription: SubscriptionId(n), ssrc: 7_000 + n, ..to };
+        forward.instruct(at(0), Instruction::Subscribe(to), &mut wire);
+    }
+    let (mut bytes, mut of_cy) = (0, 0);
+    for n in 0..seconds * 50 {
+        let now = at(n * 20);
+        for track in 0..=tracks {
+            let (sender, payload) = if track < tracks { (&ada, payload) } else { (&cy, 80) };
+            let payload = vec![9; payload];
+            let media = sender.seal(&Media { ssrc: ssrc(track), ..sound(1_000 + n, &payload) });
+            sender.send(&mut forward, &mut wire, now, &media);
+        }
+        forward.handle_timeout(now, &mut wire);
+        for packet in ben.receive(&mut wire).0 {
+            if packet.header.ssrc == 7_000 + tracks {
+                of_cy += 1;
+            } else {
+                bytes += 12 + packet.payload.len() as u64;
+            }
+        }
+    }
+    (bytes, forward.take_refused().sound, of_cy)
+}
+
+#[test]
+fn all_sound_of_one_participant_has_a_ceiling() {
+    const SECONDS: u64 = 4;
+    // Each track brings 404 kbit/s, which it may: 25 Mbit/s together.
+    let (bytes, refused, of_cy) = many_tracks(62, 1_000, SECONDS);
+    let most = limits::SOUND_RATE_MAX.as_bps() / 8 * (2 * SECONDS + 1) / 2;
+    assert!((most * 90 / 100..=most).contains(&bytes), "{bytes} of {most}");
+    assert!(refused > 0);
+    assert_eq!(of_cy as u64, SECONDS * 50, "another's sound is whole");
+}
+
+#[test]
+fn forty_tracks_of_speech_are_whole() {
+    let (bytes, refused, _) = many_tracks(40, 80, 4);
+    assert_eq!((bytes, refused), (40 * 200 * (12 + 80), 0));
+}
