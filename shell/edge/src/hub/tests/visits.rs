@@ -3,10 +3,6 @@
 use super::*;
 use crate::limits::{JOIN_PRICE, JOINS_BURST, JOINS_PER_SECOND};
 
-fn resuming(sid: &str) -> proto::JoinRequest {
-    proto::JoinRequest { reconnect: true, participant_sid: sid.to_owned(), ..Default::default() }
-}
-
 /// How often one token gets in, of so many tries at once.
 fn entered(node: &mut Node, identity: &str, tries: u64) -> u64 {
     let mut entered = 0;

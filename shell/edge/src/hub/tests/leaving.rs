@@ -1,0 +1,148 @@
+//! Whose session ends, why, and what the others are told of it.
+
+use super::*;
+
+/// What one is told to do who has this token, when a server stops that has `next` after it.
+fn told_at_the_end(token: VerifiedToken, next: Next) -> proto::leave_request::Action {
+    let mut node = Node::new();
+    node.hub.config.next = next;
+    let mut alice = node.knock(token, joining(CHROMIUM_JOIN)).unwrap();
+    let (reply, _told) = oneshot::channel();
+    node.tell(ToHub::Stop(reply));
+    first!(alice.told(), Told::Leave(leave) => leave.action()).unwrap()
+}
+
+#[test]
+fn a_stop_sends_back_whom_the_next_process_will_take() {
+    let back = proto::leave_request::Action::Reconnect;
+    let away = proto::leave_request::Action::Disconnect;
+    let good = token("alice", "red");
+    assert_eq!(told_at_the_end(good.clone(), Next::Process), back);
+    assert_eq!(told_at_the_end(good.clone(), Next::Nobody), away);
+    let mut over = good.clone();
+    over.claims.expires_at = 1;
+    assert_eq!(told_at_the_end(over, Next::Process), away);
+    let unknown = VerifiedToken { issuer: ProjectName::new("gone".into()), ..good };
+    assert_eq!(told_at_the_end(unknown, Next::Process), away);
+}
+
+#[test]
+fn leaving_is_told_to_the_others_with_the_highest_version() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let peer = node.peer(&alice);
+    let version = node.hub.control.participant(peer).unwrap().version;
+    bob.told();
+    node.sent();
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    let told = bob.told();
+    let gone = first!(told, Told::Update(update) => &update.participants[0]).unwrap();
+    assert_eq!(gone.state, i32::from(proto::participant_info::State::Disconnected));
+    assert!(gone.version > version);
+    assert!(
+        node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::RemovePeer(p) if *p == peer))
+    );
+    assert!(alice.is_closed());
+}
+
+#[test]
+fn a_duplicate_puts_the_first_out_and_is_not_told_of_itself() {
+    let mut node = Node::new();
+    let mut old = node.active("alice");
+    let mut bob = node.active("bob");
+    bob.told();
+    let mut new = node.join("alice");
+    let leave = first!(old.told(), Told::Leave(leave) => (leave.reason, leave.action));
+    let duplicate = proto::DisconnectReason::DuplicateIdentity.into();
+    assert_eq!(leave, Some((duplicate, proto::leave_request::Action::Disconnect.into())));
+    let gone = i32::from(proto::participant_info::State::Disconnected);
+    let states = |told: &[Told]| {
+        let updates = told.iter().filter_map(|message| {
+            if let Told::Update(update) = message { Some(&update.participants) } else { None }
+        });
+        updates.flatten().map(|info| info.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&bob.told())[0], gone, "first gone, then here again");
+    assert!(!states(&new.told()).contains(&gone));
+}
+
+#[test]
+fn a_full_reconnect_is_no_duplicate() {
+    let mut node = Node::new();
+    let mut old = node.active("alice");
+    node.ask(&old, Asked::Leave(proto::LeaveRequest::default()));
+    node.join("alice");
+    assert!(first!(old.told(), Told::Leave(leave) => leave.reason).is_none());
+}
+
+#[test]
+fn a_lost_peer_makes_its_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let peer = node.peer(&alice);
+    node.sent();
+    node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert!(!node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::RemovePeer(_))));
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_session_and_nobody_else_anything() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let bob = node.active("bob");
+    alice.told();
+    for _ in 0..OUTBOX_MAX + 10 {
+        node.ask(&bob, Asked::PingReq(proto::Ping::default()));
+    }
+    assert!(!node.hub.sessions.contains_key(&bob.session));
+    assert!(node.hub.sessions.contains_key(&alice.session));
+    assert_eq!(node.hub.control.everyone().count(), 2, "he may resume");
+}
+
+#[test]
+fn a_panic_puts_out_the_participant_whose_message_it_was_and_nobody_else() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let bob = node.active("bob");
+    let from = node.peer(&alice);
+    alice.told();
+    node.tell(said(from, Channel::Lossy, packet(POISON)));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert_eq!(node.hub.metrics.hub_panics.total(), 1);
+    assert!(node.hub.sessions.contains_key(&bob.session));
+    node.active("carol");
+    assert_eq!(node.hub.control.everyone().count(), 2);
+}
+
+#[test]
+fn a_stop_tells_everybody_and_lets_nobody_in() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let (reply, mut told) = oneshot::channel();
+    node.tell(ToHub::Stop(reply));
+    assert!(told.try_recv().is_ok());
+    let reason = first!(alice.told(), Told::Leave(leave) => leave.reason);
+    assert_eq!(reason, Some(proto::DisconnectReason::ServerShutdown.into()));
+    let refused = node.knock(token("bob", "red"), joining(CHROMIUM_JOIN));
+    assert!(matches!(refused, Err(Refusal::Unavailable(_))));
+}
+
+#[test]
+fn an_emptied_hub_holds_nothing() {
+    let mut node = Node::new();
+    let clients = ["a", "b", "c"].map(|identity| node.active(identity));
+    node.publish(&clients[0]);
+    node.publish(&clients[1]);
+    for client in clients {
+        node.ask(&client, Asked::Leave(proto::LeaveRequest::default()));
+    }
+    node.wait(Duration::from_secs(30));
+    let hub = &node.hub;
+    assert!(hub.seats.is_empty() && hub.sessions.is_empty() && hub.tracks.is_empty());
+    assert!(hub.gatherings.is_empty() && hub.timers.next().is_none());
+    assert_eq!(hub.next_timeout(), None);
+}

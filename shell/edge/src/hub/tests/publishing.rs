@@ -1,0 +1,160 @@
+//! Tracks: announced, negotiated, muted, ended.
+
+use super::*;
+
+#[test]
+fn publishing_is_acknowledged_negotiated_and_announced() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.sent();
+    alice.told();
+    node.ask(&alice, add_track(MICROPHONE, TrackKind::Audio));
+    let told = alice.told();
+    let published = first!(told, Told::TrackPublished(published) => published.clone()).unwrap();
+    assert_eq!(published.cid, MICROPHONE);
+    let track = published.track.unwrap();
+    assert!(track.sid.starts_with("TR_AM"));
+    assert_eq!(track.encryption, i32::from(proto::encryption::Type::Gcm));
+    assert!(bob.told().is_empty(), "nobody hears of a pending track");
+
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    let instructions = node.instructions();
+    let receive = instructions
+        .iter()
+        .position(|instruction| matches!(instruction, Instruction::SetReceive { .. }));
+    let add = instructions.iter().position(|instruction| {
+        matches!(instruction,
+        Instruction::AddTrack(spec) if spec.kind == TrackKind::Video && spec.streams.len() == 3)
+    });
+    assert!(receive.unwrap() < add.expect("camera in three layers"));
+    let told = bob.told();
+    let update = position(&told, |message| {
+        matches!(message,
+        Told::Update(update) if update.participants[0].tracks.len() == 2)
+    });
+    let asked = position(&told, |message| matches!(message, Told::MediaSectionsRequirement(_)));
+    assert!(update < asked);
+    assert!(
+        first!(alice.told(), Told::TrackSubscribed(subscribed) => &subscribed.track_sid).is_some()
+    );
+}
+
+#[test]
+fn a_media_section_may_come_before_its_announcement() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    node.sent();
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let instructions = node.instructions();
+    assert!(instructions.iter().any(|instruction| matches!(instruction,
+        Instruction::AddTrack(spec) if spec.kind == TrackKind::Video)));
+}
+
+#[test]
+fn an_announcement_twice_is_acknowledged_twice_and_published_once() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let told = alice.told();
+    let sids: Vec<&String> = told
+        .iter()
+        .filter_map(|message| {
+            let Told::TrackPublished(published) = message else { return None };
+            published.track.as_ref().map(|track| &track.sid)
+        })
+        .collect();
+    assert_eq!(sids.len(), 2);
+    assert_eq!(sids[0], sids[1]);
+}
+
+#[test]
+fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
+    let mut node = Node::new();
+    let mut modest = token("alice", "red");
+    modest.claims.video.as_mut().unwrap().can_publish = Some(false);
+    let mut alice = node.knock(modest, joining(CHROMIUM_JOIN)).unwrap();
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let told = alice.told();
+    let response = first!(told, Told::RequestResponse(response) => response).unwrap();
+    assert_eq!(response.reason, i32::from(proto::request_response::Reason::NotAllowed));
+    let why = "the participant may not publish tracks of this kind and source";
+    assert_eq!(response.message, why);
+    assert!(matches!(&response.request,
+        Some(proto::request_response::Request::AddTrack(request)) if request.cid == CAMERA));
+}
+
+#[test]
+fn an_oversized_announcement_is_refused_by_name_and_leaves_nothing() {
+    use proto::{AddTrackRequest, SimulcastCodec, VideoLayer};
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let Asked::AddTrack(good) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let long = |len: usize| "x".repeat(len);
+    let codec =
+        |codec: SimulcastCodec| AddTrackRequest { simulcast_codecs: vec![codec], ..good.clone() };
+    let layer = VideoLayer { rid: long(17), ..Default::default() };
+    let bad = [
+        AddTrackRequest { name: long(257), ..good.clone() },
+        AddTrackRequest { stream: long(257), ..good.clone() },
+        AddTrackRequest { layers: vec![VideoLayer::default(); 4], ..good.clone() },
+        AddTrackRequest { layers: vec![layer], ..good.clone() },
+        AddTrackRequest { audio_features: vec![0; 17], ..good.clone() },
+        AddTrackRequest { packet_trailer_features: vec![0; 17], ..good.clone() },
+        AddTrackRequest { simulcast_codecs: vec![SimulcastCodec::default(); 4], ..good.clone() },
+        codec(SimulcastCodec { codec: long(65), ..Default::default() }),
+        codec(SimulcastCodec { cid: long(257), ..Default::default() }),
+        codec(SimulcastCodec { layers: vec![VideoLayer::default(); 4], ..Default::default() }),
+    ];
+    for request in bad {
+        node.ask(&alice, Asked::AddTrack(request));
+        let told = alice.told();
+        let response = first!(told, Told::RequestResponse(response) => response).unwrap();
+        let limit = proto::request_response::Reason::LimitExceeded;
+        assert_eq!(response.reason, i32::from(limit));
+        let named = AddTrackRequest { cid: CAMERA.to_owned(), ..Default::default() };
+        let expected = proto::request_response::Request::AddTrack(named);
+        assert_eq!(response.request, Some(expected));
+    }
+    assert!(node.hub.tracks.is_empty());
+    let layers = vec![VideoLayer { rid: long(16), ..Default::default() }; 3];
+    node.ask(&alice, Asked::AddTrack(AddTrackRequest { layers, name: long(256), ..good }));
+    assert!(first!(alice.told(), Told::TrackPublished(_) => ()).is_some());
+}
+
+#[test]
+fn unpublishing_ends_the_track_for_others() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    bob.told();
+    alice.told();
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_UNPUBLISH, 3)));
+    let told = bob.told();
+    let left = first!(told, Told::Update(update) => update.participants[0].tracks.len());
+    assert!(left.unwrap() < 2);
+    assert!(first!(alice.told(), Told::TrackUnpublished(track) => &track.track_sid).is_none());
+}
+
+#[test]
+fn mute_reaches_worker_and_room() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let told = alice.told();
+    let track = first!(told, Told::TrackPublished(published) => published.track.clone()).unwrap();
+    bob.told();
+    node.sent();
+    let mute = proto::MuteTrackRequest { sid: track.unwrap().sid, muted: true };
+    node.ask(&bob, Asked::Mute(mute.clone()));
+    assert!(node.instructions().is_empty(), "not his to mute");
+    node.ask(&alice, Asked::Mute(mute));
+    assert!(matches!(node.instructions()[..], [Instruction::MuteTrack { muted: true, .. }]));
+    let muted = first!(bob.told(), Told::Update(update) => update.participants[0].tracks[0].muted);
+    assert_eq!(muted, Some(true));
+}

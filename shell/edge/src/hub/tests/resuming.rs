@@ -1,0 +1,136 @@
+//! A lost signalling connection, and who may go on with its session.
+
+use super::*;
+
+#[test]
+fn a_lost_signal_is_resumed_by_the_same_participant() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let peer = node.peer(&alice);
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    bob.told();
+    node.sent();
+    node.tell(ToHub::Closed(alice.session));
+    node.wait(Duration::from_secs(30));
+    assert!(node.instructions().is_empty(), "media goes on");
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert_eq!(node.peer(&again), peer);
+    let told = again.told();
+    assert!(matches!(told[0], Told::Reconnect(_)));
+    let everybody = first!(told, Told::Update(update) => update.participants.len());
+    assert_eq!(everybody, Some(2));
+    assert!(first!(told, Told::RoomUpdate(update) => update.room.is_some()) == Some(true));
+    let told = bob.told();
+    assert!(first!(told, Told::Update(update) => update.participants.len()).is_none());
+}
+
+#[test]
+fn a_resume_under_another_identity_or_of_nobody_is_turned_away() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    for (identity, sid) in [("bob", sid.as_str()), ("alice", "PA_nobody"), ("bob", "")] {
+        let mut turned = node.knock(token(identity, "red"), resuming(sid)).unwrap();
+        let leave = first!(turned.told(), Told::Leave(leave) => (leave.reason, leave.action));
+        let mismatch = proto::DisconnectReason::StateMismatch.into();
+        assert_eq!(leave, Some((mismatch, proto::leave_request::Action::Reconnect.into())));
+    }
+    assert!(node.hub.sessions.contains_key(&alice.session), "alice is not disturbed");
+}
+
+#[test]
+fn a_resume_with_a_track_that_is_not_here_makes_the_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let track = proto::TrackInfo { sid: "TR_lost".to_owned(), ..Default::default() };
+    let published = proto::TrackPublishedResponse { cid: "c".to_owned(), track: Some(track) };
+    node.ask(
+        &alice,
+        Asked::SyncState(proto::SyncState {
+            publish_tracks: vec![published],
+            ..Default::default()
+        }),
+    );
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+}
+
+/// LiveKit #4560: such a message, without what it is about, took a server down.
+#[test]
+fn a_resume_with_messages_that_lack_their_inner_ones_costs_that_client_alone() {
+    let mut node = Node::new();
+    let bob = node.active("bob");
+    let empty = proto::SyncState::default();
+    let hollow = proto::SyncState {
+        answer: Some(proto::SessionDescription::default()),
+        offer: Some(proto::SessionDescription::default()),
+        subscription: Some(proto::UpdateSubscription {
+            participant_tracks: vec![proto::ParticipantTracks::default()],
+            ..Default::default()
+        }),
+        datachannel_receive_states: vec![proto::DataChannelReceiveState::default()],
+        track_sids_disabled: vec![String::new()],
+        ..Default::default()
+    };
+    for (name, state) in [("alice", empty), ("carol", hollow)] {
+        let mut client = node.active(name);
+        node.ask(&client, Asked::SyncState(state));
+        assert!(first!(client.told(), Told::Leave(leave) => leave.reason).is_none(), "{name}");
+    }
+    let mut dan = node.active("dan");
+    let lacks = proto::TrackPublishedResponse { cid: "c".to_owned(), track: None };
+    node.ask(
+        &dan,
+        Asked::SyncState(proto::SyncState { publish_tracks: vec![lacks], ..Default::default() }),
+    );
+    let leave = first!(dan.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+    assert!(node.hub.sessions.contains_key(&bob.session), "bob is not disturbed");
+}
+
+#[test]
+fn a_resume_that_claims_anothers_track_makes_the_client_join_afresh() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    node.publish(&alice);
+    let told = alice.told();
+    let hers = first!(told, Told::TrackPublished(published) => published.clone()).unwrap();
+    node.ask(
+        &bob,
+        Asked::SyncState(proto::SyncState { publish_tracks: vec![hers], ..Default::default() }),
+    );
+    assert!(first!(bob.told(), Told::Leave(leave) => leave.reason).is_some());
+}
+
+#[test]
+fn sections_needed_while_a_client_was_away_are_asked_for_when_it_resumes() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let bob = node.active("bob");
+    let sid = node.hub.control.participant(node.peer(&bob)).unwrap().sid.to_string();
+    node.tell(ToHub::Closed(bob.session));
+    node.publish(&alice);
+    let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
+    let told = again.told();
+    assert!(first!(told, Told::MediaSectionsRequirement(needed) => needed.num_videos).is_some());
+}
+
+#[test]
+fn a_simulated_fault_closes_the_next_resume_three_times() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let scenario =
+        Some(proto::simulate_scenario::Scenario::DisconnectSignalOnResumeNoMessages(true));
+    node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
+    for _ in 0..3 {
+        let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+        assert!(again.told().is_empty());
+        node.tell(ToHub::Closed(again.session));
+    }
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert!(matches!(again.told()[0], Told::Reconnect(_)));
+}
