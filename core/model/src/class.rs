@@ -77,6 +77,22 @@ pub trait Loggable: Classified {
     /// # Errors
     /// Those of the formatter.
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// The same, where it is a number or a truth value: logs that programs read do not quote it.
+    fn scalar(&self) -> Option<Scalar> {
+        None
+    }
+}
+
+/// A value that logs which programs read do not quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// Not below zero.
+    Unsigned(u64),
+    /// May be below zero.
+    Signed(i64),
 }
 
 /// A type no value of which says anything of a person: numbers, words of the program's own, errors, which never say
@@ -84,17 +100,43 @@ pub trait Loggable: Classified {
 ///
 /// Implemented where the type is, by whoever knows all of its values; never for a text that is made while the program
 /// runs, nor for an address.
-pub trait Impersonal: fmt::Display {}
+pub trait Impersonal: fmt::Display {
+    /// See [`Loggable::scalar`].
+    fn scalar(&self) -> Option<Scalar> {
+        None
+    }
+}
 
 macro_rules! impersonal {
-    ($($kind:ty),*) => {$(
-        impl Impersonal for $kind {}
+    ($($kind:ty => $scalar:expr),*) => {$(
+        impl Impersonal for $kind {
+            fn scalar(&self) -> Option<Scalar> {
+                let scalar: fn($kind) -> Scalar = $scalar;
+                Some(scalar(*self))
+            }
+        }
     )*};
 }
 
-impersonal!(bool, u8, u16, u32, u64, usize, i32, i64, NonZeroU8, &'static str);
+impersonal!(
+    bool => Scalar::Bool,
+    u8 => |it| Scalar::Unsigned(it.into()),
+    u16 => |it| Scalar::Unsigned(it.into()),
+    u32 => |it| Scalar::Unsigned(it.into()),
+    u64 => Scalar::Unsigned,
+    usize => |it| Scalar::Unsigned(it as u64),
+    i32 => |it| Scalar::Signed(it.into()),
+    i64 => Scalar::Signed,
+    NonZeroU8 => |it| Scalar::Unsigned(it.get().into())
+);
 
-impl<T: Impersonal> Impersonal for &T {}
+impl Impersonal for &'static str {}
+
+impl<T: Impersonal> Impersonal for &T {
+    fn scalar(&self) -> Option<Scalar> {
+        T::scalar(self)
+    }
+}
 
 /// Something that the server may say of its own work: a count, a time, an error.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +158,10 @@ impl<T> Classified for LogData<T> {
 impl<T: Impersonal> Loggable for LogData<T> {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+
+    fn scalar(&self) -> Option<Scalar> {
+        self.0.scalar()
     }
 }
 
@@ -214,6 +260,10 @@ macro_rules! log_number {
         impl Loggable for $id {
             fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(&self.0, f)
+            }
+
+            fn scalar(&self) -> Option<Scalar> {
+                self.0.scalar()
             }
         }
     )*};

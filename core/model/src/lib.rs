@@ -17,7 +17,7 @@ mod track;
 
 pub use class::{
     AccountData, CallContent, Classified, DataClass, Impersonal, ListenAddress, LocalText, LogData,
-    Loggable,
+    Loggable, Scalar,
 };
 pub use extension::ExtensionKind;
 pub use id::{

@@ -7,8 +7,9 @@
 
 use std::fmt;
 
-use model::{ALIAS_LEN, Alias, Classified, DataClass, Loggable};
+use model::{ALIAS_LEN, Alias, Classified, DataClass, Loggable, Scalar};
 use ring::hmac;
+use tracing::field::DisplayValue;
 use wire::rinse;
 
 #[doc(hidden)]
@@ -57,7 +58,7 @@ macro_rules! log {
     ($level:ident, $message:literal $(, $name:ident = $value:expr)* $(,)?) => {
         $crate::log::tracing::event!(
             $crate::log::tracing::Level::$level,
-            $($name = %$crate::log::Line(&$value),)*
+            $($name = $crate::log::Line::of(&$value).value(),)*
             $message
         )
     };
@@ -66,11 +67,33 @@ macro_rules! log {
 /// A value as it stands in a line.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Line<'a, T>(pub &'a T);
+pub struct Line<'a, T: Loggable> {
+    scalar: Option<Scalar>,
+    text: DisplayValue<Text<'a, T>>,
+}
 
-impl<T: Loggable> fmt::Display for Line<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl<'a, T: Loggable> Line<'a, T> {
+    pub fn of(value: &'a T) -> Self {
         const { assert!(T::CLASS.may_be_logged(), "only Public and Log stand in the log") };
+        Self { scalar: value.scalar(), text: tracing::field::display(Text(value)) }
+    }
+
+    pub fn value(&self) -> &dyn tracing::Value {
+        match &self.scalar {
+            Some(Scalar::Bool(value)) => value,
+            Some(Scalar::Unsigned(value)) => value,
+            Some(Scalar::Signed(value)) => value,
+            None => &self.text,
+        }
+    }
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Text<'a, T>(pub(crate) &'a T);
+
+impl<T: Loggable> fmt::Display for Text<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.write(f)
     }
 }
@@ -146,7 +169,7 @@ mod tests {
     const NOON: u64 = 20_000 * DAY_MS + DAY_MS / 2;
 
     fn written(pseudonym: Pseudonym) -> String {
-        Line(&pseudonym).to_string()
+        Text(&pseudonym).to_string()
     }
 
     #[test]

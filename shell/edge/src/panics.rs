@@ -75,7 +75,7 @@ mod tests {
     use std::panic::take_hook;
 
     use super::*;
-    use crate::log::Line;
+    use crate::log::Text;
 
     /// In one test, since the hook is the whole process's.
     #[test]
@@ -85,11 +85,11 @@ mod tests {
         assert_eq!(contain(|| 5), Ok(5));
         let name = "ada";
         let panic = contain(|| panic!("no room for {name}")).unwrap_err();
-        let line = Line(&panic).to_string();
+        let line = Text(&panic).to_string();
         assert!(line.starts_with("shell/edge/src/panics.rs:"), "{line}");
         assert!(!line.contains("room") && !line.contains("ada"), "{line}");
         let panic = contain(|| panic!("a constant")).unwrap_err();
-        assert!(Line(&panic).to_string().ends_with(": a constant"));
+        assert!(Text(&panic).to_string().ends_with(": a constant"));
         let inner = contain(|| {
             let inner = contain(|| panic!("the inner")).unwrap_err();
             (inner, IS_CONTAINED.get())

@@ -222,6 +222,8 @@ def log(node: Node) -> None:
     asked = [e["fields"] for e in entries if "method" in e["fields"]]
     check(any(fields["method"] == "RemoveParticipant" for fields in asked), "and so do requests")
     check(all(len(fields["token"]) == 64 for fields in asked), "with the id of their token")
+    totals = [e["fields"]["total"] for e in entries if e["fields"].get("message") == "counted"]
+    check(totals and all(type(total) is int for total in totals), "numbers are no text")
     check("stopped" in messages, "the log ends in order")
     text = "\n".join(lines)
     check("eyJ" not in text and "007eJ" not in text, "no token is in it")
