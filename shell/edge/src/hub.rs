@@ -385,7 +385,7 @@ impl Hub {
                 Timer::Hush(peer) => self.simulate_speaker(peer, 0.0),
                 Timer::End(peer) => {
                     self.current = Some(peer);
-                    self.apply_ends(peer);
+                    self.apply_rights(peer);
                 }
                 Timer::Permit(peer) => {
                     self.current = Some(peer);

@@ -159,7 +159,7 @@ impl Hub {
             self.answer(peer, offer.id, &parsed);
         }
         self.refresh_token(peer);
-        self.apply_ends(peer);
+        self.apply_rights(peer);
         self.metrics.participants_joined.count();
         self.log_join(peer);
         Ok(session)
@@ -370,7 +370,7 @@ impl Hub {
             self.offer(peer, &offer);
         }
         self.news.ask(peer);
-        self.apply_ends(peer);
+        self.apply_rights(peer);
         if fault.is_some() {
             self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
         }

@@ -1,7 +1,8 @@
 //! What a token still allows while its session lasts: rights that end, tokens that are revoked.
 //!
 //! Guarantees: a right is gone within a second of its end by the system's clock, and within [`LOOK_AGAIN`] of
-//! the clock being set past it; a revoked token's session is ended in the turn that hears of it.
+//! the clock being set past it; who resumes has the rights of the token that it came with, if no moderator has changed
+//! them; a revoked token's session is ended in the turn that hears of it.
 //! Not here: which rights there are and when they end (`wire::grant`), what their loss undoes (`sfu::control`).
 
 use std::sync::Arc;
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use model::PeerId;
 use sfu::control::{DepartureReason, Input};
-use wire::grant::Ends;
 use wire::token::VerifiedToken;
 
 use super::{Hub, Timer, translate};
@@ -44,13 +44,11 @@ impl Hub {
         }
     }
 
-    /// Takes away what has ended of the participant's rights, and looks again when more of them ends.
-    pub(super) fn apply_ends(&mut self, peer: PeerId) {
+    /// Leaves the participant what its token allows by now, and looks again when more of that ends.
+    pub(super) fn apply_rights(&mut self, peer: PeerId) {
         self.timers.clear(Timer::End(peer));
         let now = self.unix_s();
-        let Some(seat) =
-            self.seats.get_mut(&peer).filter(|seat| seat.token.ends != Ends::default())
-        else {
+        let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
         let next = seat.token.ends.next(now);

@@ -111,6 +111,24 @@ fn a_resume_with_a_longer_token_brings_rights_back_and_keeps_them() {
 }
 
 #[test]
+fn whoever_resumes_has_the_rights_of_the_token_that_it_came_with() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let mut listening = token("alice", "red");
+    listening.id = TokenId::of_jti("devkey", "another");
+    listening.claims.video.as_mut().unwrap().can_publish = Some(false);
+    let mut again = node.knock(listening, resuming(&sid)).unwrap();
+    let told = again.told();
+    assert!(!own_permissions(&told, "alice").pop().unwrap().can_publish);
+    assert!(told.iter().any(|message| matches!(message, Told::TrackUnpublished(_))));
+    // And the wider one's again.
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert!(own_permissions(&again.told(), "alice").pop().unwrap().can_publish);
+}
+
+#[test]
 fn a_revoked_token_ends_its_session_in_that_turn_and_lets_nobody_in() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
