@@ -15,7 +15,8 @@
 //! Reliable messages of a client that is held back stay unread in SCTP, whose window closes over them, so that the
 //! client waits, as with any slow receiver (`holdback`). SCTP says how much room there is only when it acknowledges:
 //! when what was left is read, the last packet is given to it twice more, as a network may do.
-//! What SCTP holds of a client and cannot give out is bounded by number and time (`unread`), too.
+//! What SCTP holds of a client and cannot give out is bounded by number and time (`unread`), too, and so is what it is
+//! asked to look at and to answer (`outstanding`).
 //! Source: RFC 8831, RFC 3758, RFC 9260 through `sctp-proto`.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -39,6 +40,7 @@ use crate::limits::{
     RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
     UNACKNOWLEDGED_TIME_MAX,
 };
+use crate::outstanding::Outstanding;
 use crate::unread::{Fate, Unread};
 
 /// SCTP's own addresses mean nothing over DTLS.
@@ -102,6 +104,7 @@ pub(crate) struct Channels {
     /// The last packet with data of a client that is held back, while something of it is unread.
     last: Option<Bytes>,
     unread: Unread,
+    outstanding: Outstanding,
     /// The other end sent what nobody may, or more than can be of use.
     is_hostile: bool,
     packets: VecDeque<Bytes>,
@@ -126,6 +129,7 @@ impl Channels {
             holdback: Holdback::default(),
             last: None,
             unread: Unread::default(),
+            outstanding: Outstanding::new(now),
             is_hostile: false,
             packets: VecDeque::new(),
             now,
@@ -146,7 +150,7 @@ impl Channels {
     /// Takes an SCTP packet; what is malformed is ignored or ends the association.
     pub(crate) fn handle(&mut self, now: Instant, packet: &[u8]) {
         self.now = now;
-        match self.unread.take(now, packet) {
+        match self.judge(now, packet) {
             Fate::Taken => {}
             Fate::LetGo => return,
             Fate::Hostile => {
@@ -162,6 +166,13 @@ impl Channels {
         self.take(packet.clone());
         if self.data_chunks() > before {
             self.last = Some(packet);
+        }
+    }
+
+    fn judge(&mut self, now: Instant, packet: &[u8]) -> Fate {
+        match self.outstanding.take(now, packet) {
+            Fate::Taken => self.unread.take(now, packet),
+            fate @ (Fate::LetGo | Fate::Hostile) => fate,
         }
     }
 
@@ -255,7 +266,10 @@ impl Channels {
             }
             let Some((_, association)) = &mut self.association else { return Step::Wait(None) };
             match association.poll() {
-                Some(Event::Connected) => self.open_wanted(),
+                Some(Event::Connected) => {
+                    self.outstanding.note_begun();
+                    self.open_wanted();
+                }
                 Some(Event::AssociationLost { .. } | Event::HandshakeFailed { .. }) => {
                     return Step::Lost;
                 }
@@ -368,7 +382,10 @@ impl Channels {
             association.as_mut().and_then(|(_, association)| association.poll_transmit(now))
         });
         if let Some(Payload::RawEncode(packets)) = transmit.map(|it| it.payload) {
-            packets.iter().for_each(|packet| self.unread.note_sent(packet));
+            for packet in &packets {
+                self.unread.note_sent(packet);
+                self.is_hostile |= !self.outstanding.note_sent(packet);
+            }
             self.packets.extend(packets);
         }
         if is_late && self.promised() < before {
@@ -389,8 +406,8 @@ impl Channels {
                 self.unread.forgive(|_, stream| stream == *id);
                 let place = self.place(*id)?;
                 let channel = self.channels.get_mut(place)?.take()?;
-                // SCTP keeps it without saying for how long.
-                self.is_overdue |= !channel.backlog.is_empty();
+                // SCTP keeps what is promised without saying for how long; the rest it drops in time.
+                self.is_overdue |= channel.loses == Loses::Nothing && !channel.backlog.is_empty();
                 Some(ChannelId(u8::try_from(place).ok()?))
             }
             _ => None,
@@ -605,6 +622,11 @@ impl Channels {
     /// Chunks that SCTP may hold.
     pub(crate) fn unread(&self) -> usize {
         self.unread.len()
+    }
+
+    /// The highest TSN that was sent.
+    pub(crate) fn newest_sent(&self) -> u32 {
+        self.outstanding.newest_sent()
     }
 
     /// As if the other end had closed it.

@@ -1,13 +1,16 @@
 //! The chunks of an SCTP packet, as far as they are looked at beside SCTP.
 //!
 //! Owns: where the chunks of a packet begin and end; what of them says which data came, what of it was acknowledged,
-//! what is given up and what begins anew. Guarantees: never panics, takes nothing; what is malformed ends the walk, and
+//! what is given up, what begins anew and what is to be answered. Guarantees: never panics, takes nothing; what is malformed ends the walk, and
 //! SCTP ignores a packet that is. Source: RFC 9260 §3, RFC 3758 §3.2, RFC 6525 §3.1.
-//! Not here: what becomes of it (`unread`).
+//! Not here: what becomes of it (`unread`, `outstanding`).
 
 /// Chunk types.
 const DATA: u8 = 0;
+const INIT: u8 = 1;
 const SELECTIVE_ACK: u8 = 3;
+const HEARTBEAT: u8 = 4;
+const COOKIE_ECHO: u8 = 10;
 const RE_CONFIG: u8 = 130;
 const FORWARD_TSN: u8 = 192;
 const I_FORWARD_TSN: u8 = 194;
@@ -45,6 +48,10 @@ pub(crate) enum Chunk<'a> {
     },
     /// Streams are to begin anew.
     Reset(Resets<'a>),
+    /// An association is to begin.
+    Begin,
+    /// What SCTP answers with a packet: a heartbeat or its own cookie.
+    Echo,
 }
 
 /// What is to begin anew: a client sends one.
@@ -157,6 +164,8 @@ impl<'a> Raw<'a> {
                 })
             }
             RE_CONFIG => Some(Chunk::Reset(Resets(self.value))),
+            INIT => Some(Chunk::Begin),
+            HEARTBEAT | COOKIE_ECHO => Some(Chunk::Echo),
             _ => None,
         }
     }
@@ -194,6 +203,8 @@ mod tests {
             chunk(RE_CONFIG, 0, &resets()),
             chunk(FORWARD_TSN, 0, &[0, 0, 0, 9]),
             chunk(I_FORWARD_TSN, 0, &[0, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 5]),
+            chunk(INIT, 0, &[0; 16]),
+            chunk(COOKIE_ECHO, 0, b"a cookie"),
         ]
         .concat()
     }
@@ -207,11 +218,14 @@ mod tests {
         let empty = Data { is_unordered: true, begins: false, ends: true, len: 0, ..data };
         let &[
             Chunk::Data(first),
+            Chunk::Echo,
             Chunk::Acknowledged { cumulative, room, gaps },
             Chunk::Data(second),
             Chunk::Reset(resets),
             forward,
             typed,
+            Chunk::Begin,
+            Chunk::Echo,
         ] = &found[..]
         else {
             panic!("{found:?}")

@@ -26,6 +26,7 @@ mod hello;
 mod holdback;
 mod ice;
 mod limits;
+mod outstanding;
 mod peer;
 pub mod readers;
 mod record;

@@ -70,11 +70,12 @@ pub(crate) const HELD_MAX: usize = 16;
 /// Datagrams that wait to be opened, of 2 KiB: a worker opens each before it takes the next, others a burst at once.
 pub(crate) const COME_MAX: usize = 64;
 
-/// Bytes of the other end's certificate message: a chain of two with RSA keys of 4,096 bits. A server's handshake is
-/// given none that is longer; a client's, whose server is ours, needs a tenth.
+/// Bytes of the other end's certificate message: an elliptic one of browsers has 300, a chain of two that RSA keys of
+/// 4,096 bits have signed fits; keys in it are elliptic, since dimpl verifies no others. A server's handshake is given
+/// none that is longer; a client's, whose server is ours, needs a tenth.
 pub(crate) const CERTIFICATE_BYTES_MAX: usize = 4_096;
 
-/// Bytes of a client's other handshake messages in the clear: an elliptic point of 133, a signature of 4,096 bits.
+/// Bytes of a client's other handshake messages in the clear: an elliptic point of 133, a signature of 139.
 pub(crate) const FLIGHT_MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// Bytes of a datagram or record that are looked at: more than a path to a client carries.
@@ -119,6 +120,25 @@ pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 
 /// Bytes of an SCTP payload: with its header, DTLS's (37) and UDP over IPv6 it fits a path of 1,280.
 pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_150;
+
+/// Chunks from the first that a client has not acknowledged to the last that it was sent: as many as
+/// [`CHANNEL_BUFFER_BYTES_MAX`] of the shortest data packets, twice. SCTP looks at all of them whenever it sends.
+pub(crate) const OUTSTANDING_MAX: u32 = 8_192;
+/// What an acknowledgement takes of a client's time for them: 5,000 a second at most. A receiver of 50 Mbit/s sends
+/// half as many.
+pub(crate) const ACKNOWLEDGED_EACH: Duration = Duration::from_micros(200);
+/// What each number takes that it names beyond a gap, beside that: a hundredth of a core for SCTP. While one packet is
+/// lost of a burst of 2,000 short messages its client names 70,000.
+pub(crate) const ACKNOWLEDGED_COST: Duration = Duration::from_micros(10);
+/// What may be taken at once: half a million numbers.
+pub(crate) const ACKNOWLEDGED_BURST: Duration = Duration::from_secs(5);
+/// How often a client may ask for an answer, by a heartbeat or a cookie, on end: it does each half minute, and each
+/// second while it has none.
+pub(crate) const ECHO_EVERY: Duration = Duration::from_secs(1);
+/// What takes this long may be asked for at once.
+pub(crate) const ECHOES_BURST: Duration = Duration::from_secs(8);
+/// Of the time between two acknowledgements this much counts as time in which the first gap stayed.
+pub(crate) const STUCK_STEP_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces of messages that SCTP may hold. [`RECEIVE_BUFFER_BYTES_MAX`] of a client whose packets carry 1,150 bytes is
 /// 285 of them, and 570 if each message is a little longer than one. With each that comes SCTP looks at all that it

@@ -11,6 +11,7 @@ use crate::cookie::Cookie;
 use crate::dtls::Step;
 use crate::hello::{Heard, Hellos};
 use crate::limits::{PIECES_MAX, RECORD_BYTES_MAX};
+use crate::outstanding::Outstanding;
 use crate::records::Records;
 use crate::sieve::Sieve;
 use crate::stun::Message;
@@ -54,16 +55,22 @@ pub fn read_dtls<'a>(datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
 /// # Panics
 /// If more is noted than may be.
 pub fn read_sctp<'a>(now: Instant, packets: impl Iterator<Item = &'a [u8]>) {
-    let mut unread = Unread::default();
+    let (mut unread, mut outstanding) = (Unread::default(), Outstanding::new(now));
     for packet in packets {
         let (Some((what, packet)), before) = (packet.split_first(), unread.len()) else { continue };
         match what % 4 {
+            0 if outstanding.take(now, packet) != Fate::Taken => {}
             0 => match unread.take(now, packet) {
                 Fate::Taken => assert!(unread.len() <= PIECES_MAX, "{} notes", unread.len()),
                 Fate::LetGo => assert_eq!(unread.len(), before, "what is let go is not noted"),
                 Fate::Hostile => return,
             },
-            1 => unread.note_sent(packet),
+            1 => {
+                unread.note_sent(packet);
+                if !outstanding.note_sent(packet) {
+                    return;
+                }
+            }
             2 => unread.note_read(u16::from(*what), packet.len(), packet.len()),
             _ => unread.settle(),
         }

@@ -7,11 +7,12 @@
 //! again.
 //! Limits. Where a client's flight comes in several datagrams, what is forged between two of them is not told from the
 //! client's: a key exchange after the certificate, a signature after the key exchange, a change of cipher after the
-//! signature. Nothing in them says whose they are; the first two spoil the handshake, the last does not. A first piece
-//! of a certificate that comes in pieces begins it anew, so that a steady stream of forged ones keeps it from being
-//! whole. Of a client's own, these never pass: a certificate message above [`CERTIFICATE_BYTES_MAX`], another above
-//! [`FLIGHT_MESSAGE_BYTES_MAX`] or in pieces, pieces that come out of order, unless they are sent again in order, and a
-//! flight whose messages do not have the numbers 2, 3 and 4, as they have after one request for a cookie.
+//! signature. Nothing in them says whose they are; the first two spoil the handshake, the last if a sealed record of
+//! nobody's follows it. A first piece of a certificate that comes in pieces begins it anew, so that a steady stream of
+//! forged ones keeps it from being whole. Of a client's own, these never pass: a certificate message above
+//! [`CERTIFICATE_BYTES_MAX`], another above [`FLIGHT_MESSAGE_BYTES_MAX`] or in pieces, pieces that come out of order,
+//! unless they are sent again in order, several messages in one record, and a flight whose messages do not have the
+//! numbers 2, 3 and 4, as they have after one request for a cookie.
 //! What waits in it is one certificate message of a handshake, of which there are
 //! [`crate::limits::HANDSHAKES_AT_ONCE_MAX`].
 //! Not here: hellos (`hello`).

@@ -96,7 +96,7 @@ impl Unread {
                         return Fate::LetGo;
                     }
                 }
-                Chunk::Acknowledged { .. } => {}
+                Chunk::Acknowledged { .. } | Chunk::Begin | Chunk::Echo => {}
             }
         }
         let is_much = has_data && is_newer && self.pieces.len() >= PIECES_AT_EASE;
@@ -354,6 +354,11 @@ impl Unread {
 mod tests {
     use super::*;
 
+    fn now() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+        Instant::now()
+    }
+
     /// A packet with one whole message of stream 5.
     fn message(tsn: u32) -> Vec<u8> {
         let value = [&tsn.to_be_bytes()[..], &[0, 5, 0, 0, 0, 0, 0, 53, 7]].concat();
@@ -363,7 +368,7 @@ mod tests {
 
     #[test]
     fn messages_are_found_at_the_last_place_that_there_is() {
-        let (mut unread, now) = (Unread::default(), Instant::now());
+        let (mut unread, now) = (Unread::default(), now());
         let first = 1000;
         let last = first + (u32::MAX >> 1);
         for tsn in [first, last] {
@@ -377,7 +382,7 @@ mod tests {
 
     #[test]
     fn messages_are_found_however_many_came_before() {
-        let (mut unread, now) = (Unread::default(), Instant::now());
+        let (mut unread, now) = (Unread::default(), now());
         assert_eq!(unread.take(now, &message(1000)), Fate::Taken);
         unread.note_read(5, 1, 1);
         // The last place reckoned from the first, and the one behind it.

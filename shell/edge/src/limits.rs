@@ -359,9 +359,11 @@ pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;
 /// with forged addresses; then the first packets of clients that join are lost until then.
 pub const ROUTES_UNOPENED_MAX: usize = PARTICIPANTS_MAX;
 
-/// Distinct paths that a peer may prove before it restarts ICE: each is a candidate that its ICE agent
-/// keeps. Four times [`peer::PATHS_MAX`].
-pub const PATHS_PROVEN_MAX: usize = 64;
+/// Distinct paths that a peer may prove at once: each is a candidate that its ICE agent keeps. Four times
+/// [`peer::PATHS_MAX`]; as many again when it restarts ICE.
+pub const PATHS_PROVEN_MAX: u32 = 64;
+/// How long it takes to earn another: a call may last for days, and its client move all the time.
+pub const PATH_PROVEN_EVERY: Duration = Duration::from_secs(60);
 
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
 /// and twelve beside them.

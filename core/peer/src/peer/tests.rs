@@ -723,6 +723,18 @@ fn a_channel_that_is_closed_while_something_waits_there_ends_the_client() {
     assert!(wire.is_overdue());
 }
 
+#[test]
+fn a_channel_whose_messages_may_be_lost_is_closed_while_one_waits() {
+    let mut wire = Wire::new();
+    wire.settle();
+    wire.client.channels.as_mut().unwrap().open_lossy(4);
+    wire.second(true, |_| true);
+    assert!(wire.server.send(wire.now, wire.now, ChannelId::at(2), b"a word"));
+    wire.server.channels.as_mut().unwrap().finish(ChannelId::at(2));
+    wire.second(true, |_| true);
+    assert!(!wire.is_overdue());
+}
+
 /// A client that copies a file as fast as it may, and what the server reads of it.
 struct Copying {
     wire: Wire,

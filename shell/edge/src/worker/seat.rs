@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{Path, PeerId, Timestamp};
+use model::{Path, PeerId, Ration, Timestamp};
 use peer::{
     ChannelId, IceCredentials, LOSSY_BUFFER_BYTES_MAX, PATHS_MAX, Peer, UNACKNOWLEDGED_TIME_MAX,
 };
@@ -22,7 +22,7 @@ use super::lag::RoomLag;
 use super::path::Proof;
 use super::pile::Pile;
 use super::queue::{Queue, Waiting};
-use crate::limits::PATHS_PROVEN_MAX;
+use crate::limits::{PATH_PROVEN_EVERY, PATHS_PROVEN_MAX};
 use crate::sys::Mapping;
 
 pub(super) struct Seat {
@@ -36,13 +36,13 @@ pub(super) struct Seat {
     channels: [Option<ChannelId>; 3],
     queue: Queue,
     pub(super) paths: VecDeque<Path>,
-    /// Paths that were proven since ICE last began.
-    proven: usize,
+    /// Paths that may be proven yet.
+    proofs: Ration,
     /// DTLS has begun.
     pub(super) is_shaking: bool,
     /// Of the client's own messages.
     pub(super) allowance: Allowance,
-    /// When a check of the client last held.
+    /// When a check of the client last held, or ICE began.
     pub(super) checked_at: Timestamp,
     /// When the peer wants to be woken.
     pub(super) wake: Timestamp,
@@ -58,7 +58,7 @@ impl Seat {
             channels: [None; 3],
             queue: Queue::new(room),
             paths: VecDeque::new(),
-            proven: 0,
+            proofs: proofs(),
             is_shaking: false,
             allowance: Allowance::new(now),
             checked_at: now,
@@ -73,7 +73,8 @@ impl Seat {
         if self.paths.contains(&path) {
             return None;
         }
-        self.proven += 1;
+        // Whoever asked whether it may has been told.
+        self.proofs.take(now, PATH_PROVEN_EVERY);
         // Most clients have one.
         self.paths.reserve_exact(1);
         self.paths.push_back(path);
@@ -95,14 +96,20 @@ impl Seat {
     }
 
     /// Whether a check of this path may be heard.
-    pub(super) fn may_prove(&self, path: &Path) -> bool {
-        self.proven < PATHS_PROVEN_MAX || self.paths.contains(path)
+    pub(super) fn may_prove(&self, now: Timestamp, path: &Path) -> bool {
+        self.proofs.affords_at(PATH_PROVEN_EVERY) <= now || self.paths.contains(path)
     }
 
-    /// The client begins ICE anew.
-    pub(super) fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
+    /// The client begins ICE anew: it has as much time to be heard as one that has just come.
+    pub(super) fn restart_ice(
+        &mut self,
+        now: Timestamp,
+        local: &IceCredentials,
+        remote: &IceCredentials,
+    ) {
         self.peer.restart_ice(local, remote);
-        self.proven = 0;
+        self.proofs = proofs();
+        self.checked_at = now;
     }
 
     /// Where media goes from now on.
@@ -228,6 +235,11 @@ impl Seat {
     }
 }
 
+/// As many as a client needs to begin ICE.
+fn proofs() -> Ration {
+    Ration::new(PATH_PROVEN_EVERY * PATHS_PROVEN_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -259,15 +271,21 @@ mod tests {
     #[test]
     fn a_peer_may_prove_only_so_many_paths_until_it_restarts_ice() {
         let mut seat = seat();
-        for number in 0..PATHS_PROVEN_MAX {
-            assert!(seat.may_prove(&path(number)));
-            seat.prove(path(number), Timestamp::ZERO);
-            seat.prove(path(number), Timestamp::ZERO);
+        let (most, start) = (PATHS_PROVEN_MAX as usize, Timestamp::ZERO);
+        for number in 0..most {
+            assert!(seat.may_prove(start, &path(number)));
+            seat.prove(path(number), start);
+            seat.prove(path(number), start);
         }
-        assert!(!seat.may_prove(&path(PATHS_PROVEN_MAX)));
-        assert!(seat.may_prove(&path(PATHS_PROVEN_MAX - 1)), "it stays reachable where it is");
-        seat.restart_ice(&credentials(), &credentials());
-        assert!(seat.may_prove(&path(PATHS_PROVEN_MAX)));
+        assert!(!seat.may_prove(start, &path(most)));
+        assert!(seat.may_prove(start, &path(most - 1)), "it stays reachable where it is");
+        let later = start + PATH_PROVEN_EVERY;
+        assert!(seat.may_prove(later, &path(most)), "it has earned another");
+        seat.prove(path(most), later);
+        assert!(!seat.may_prove(later, &path(most + 1)));
+        seat.restart_ice(later, &credentials(), &credentials());
+        assert!(seat.may_prove(later, &path(most + 1)));
+        assert_eq!(seat.checked_at, later, "and is not yet given up");
     }
 
     #[test]

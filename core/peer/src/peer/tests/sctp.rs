@@ -71,13 +71,17 @@ impl Writer {
 
     /// Sends a packet. What the server answers does not arrive: its own SCTP knows nothing of this.
     fn send(&mut self, chunks: &[Vec<u8>]) {
+        self.write(chunks);
+        // And what the server makes of it.
+        self.wire.tick(true, is_stun);
+    }
+
+    fn write(&mut self, chunks: &[Vec<u8>]) {
         let mut packet = [&self.header[..], &[0; 4], &chunks.concat()].concat();
         let sum = crc32c(&packet).to_le_bytes();
         packet[8..12].copy_from_slice(&sum);
         self.wire.client.dtls.send(&packet).unwrap();
         self.wire.drain(0);
-        // And what the server makes of it.
-        self.wire.tick(true, is_stun);
     }
 
     /// The next chunks of stream 0, of one byte each, in as few packets as hold them.
@@ -486,4 +490,86 @@ fn what_is_given_up_of_a_stream_that_begins_anew_is_let_go_at_first() {
     assert!(!writer.is_ended());
     writer.send(&[forward(tsn.wrapping_add(100), STREAMS_MAX + 1)]);
     assert!(writer.is_ended(), "there are not as many streams");
+}
+
+impl Writer {
+    /// A channel on stream 8 whose messages are sent once.
+    fn open_lossy(&mut self) {
+        let mut chunk = opening(self.tsn, 8);
+        chunk[17] = 0x81;
+        self.send(&[chunk]);
+        self.tsn = self.tsn.wrapping_add(1);
+    }
+
+    /// The highest TSN of the server's.
+    fn newest(&self) -> u32 {
+        self.wire.server.channels.as_ref().unwrap().newest_sent()
+    }
+}
+
+fn acknowledgement(cumulative: u32, gaps: &[(u16, u16)]) -> Vec<u8> {
+    let len = u16::try_from(16 + 4 * gaps.len()).unwrap().to_be_bytes();
+    let count = u16::try_from(gaps.len()).unwrap().to_be_bytes();
+    let mut chunk = [&[3, 0, len[0], len[1]], &cumulative.to_be_bytes()[..]].concat();
+    chunk.extend([&[0, 4, 0, 0], &count[..], &[0, 0]].concat());
+    gaps.iter().for_each(|(a, b)| chunk.extend([a.to_be_bytes(), b.to_be_bytes()].concat()));
+    chunk
+}
+
+#[test]
+fn who_keeps_a_gap_open_and_hears_on_is_ended_in_time() {
+    for keeps in [true, false] {
+        let mut writer = Writer::new();
+        writer.open_lossy();
+        let mut base = writer.newest();
+        writer.send(&[acknowledgement(base, &[])]);
+        let mut rounds = 0;
+        while rounds < 300 && !writer.is_ended() {
+            rounds += 1;
+            let now = writer.wire.now;
+            assert!(writer.wire.server.send(now, now, ChannelId::at(2), b"a word"), "{rounds}");
+            writer.wait(40);
+            let behind = u16::try_from(writer.newest().wrapping_sub(base)).unwrap();
+            if !keeps {
+                base = writer.newest();
+            }
+            let gaps = [(2, behind)];
+            writer.send(&[acknowledgement(base, if keeps && behind > 1 { &gaps } else { &[] })]);
+        }
+        assert_eq!(writer.is_ended(), keeps, "after {rounds}");
+        assert!(!keeps || (180..220).contains(&rounds), "{rounds} of 50 ms");
+    }
+}
+
+#[test]
+fn a_packet_of_heartbeats_is_answered_by_one_at_most() {
+    let mut writer = Writer::new();
+    let beat = [&[4, 0, 0, 12, 0, 1, 0, 8][..], b"beat"].concat();
+    let mut answers = |beats: usize| {
+        writer.write(&vec![beat.clone(); beats]);
+        let before = writer.wire.sent[1].len();
+        writer.wire.drain(1);
+        writer.wire.sent[1].len() - before
+    };
+    assert_eq!((0..20).map(|_| answers(50)).sum::<usize>(), 0);
+    // The cookie was the first of eight.
+    assert_eq!((0..20).map(|_| answers(1)).sum::<usize>(), 7);
+}
+
+#[test]
+fn a_beginning_that_comes_late_ends_nothing() {
+    let mut writer = Writer::new();
+    // The tag of what the client is sent is that of its INIT.
+    let now = writer.wire.now;
+    assert!(writer.wire.server.send(now, now, ChannelId::at(0), b"a word"));
+    let packet = writer.wire.server.channels.as_mut().unwrap().packet();
+    let rest = [0, 1, 0, 0, 4, 0, 4, 0, 0, 0, 0, 1];
+    let header = std::mem::take(&mut writer.header);
+    writer.header[..4].copy_from_slice(&header[..4]);
+    writer.send(&[[&[1, 0, 0, 20], &packet[4..8], &rest].concat()]);
+    assert!(!writer.is_ended());
+    writer.header = header;
+    let word = data(WHOLE, writer.tsn, 0, 2, b"a word");
+    writer.send(&[word]);
+    assert_eq!(writer.messages(), 1);
 }

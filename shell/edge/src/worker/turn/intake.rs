@@ -197,7 +197,7 @@ impl Worker {
                 let Some(seat) = self.seats.get_mut(&owner) else {
                     return self.metrics.knocks_late.count();
                 };
-                if !seat.may_prove(&path) {
+                if !seat.may_prove(now, &path) {
                     return self.metrics.knocks_beyond.count();
                 }
                 self.check(now, owner, path, datagram);

@@ -44,7 +44,7 @@ impl Worker {
         match message {
             ToWorker::AddPeer(new) => self.add(now, *new),
             ToWorker::RestartIce { peer, local, remote } => self.drive(now, peer, |seat, _| {
-                seat.restart_ice(&local, &remote);
+                seat.restart_ice(now, &local, &remote);
                 true
             }),
             ToWorker::RemovePeer(peer) => self.close(now, peer),
