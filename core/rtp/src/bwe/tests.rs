@@ -339,6 +339,30 @@ fn nothing_is_probed_before_feedback_or_beyond_demand() {
     assert_eq!(estimator.probe_wanted(now + secs(10)), None);
 }
 
+#[test]
+fn a_probe_from_the_least_estimate_is_measured_though_nothing_else_is_sent() {
+    const PADDING: u16 = 291;
+    let mut now = Timestamp::from_millis(1);
+    let mut estimator = Estimator::new(DataRate::ZERO);
+    estimator.set_demand(DataRate::from_kbps(800));
+    estimator.feedback(now, []);
+    let rate = estimator.probe_wanted(now).unwrap();
+    let (mut results, mut bytes) = (Vec::new(), 0);
+    for millis in (0..200).step_by(5) {
+        if rate.as_bps() * (millis + 5) / 8000 >= bytes + u64::from(PADDING) {
+            bytes += u64::from(PADDING);
+            let sent = now + Duration::from_millis(millis);
+            let arrival = Some(sent.as_micros().cast_signed());
+            results.push(PacketResult { sent, arrival, size: PADDING, was_lost: false });
+        }
+    }
+    now += Duration::from_millis(300);
+    estimator.feedback(now, results);
+    assert_eq!(estimator.probe_wanted(now + secs(1)), None, "more may be heard");
+    estimator.probe_wanted(now + secs(2));
+    assert!(estimator.estimate() > DataRate::from_kbps(100), "{}", estimator.estimate().as_bps());
+}
+
 proptest! {
     #[test]
     fn any_feedback_leaves_an_estimate_within_bounds(

@@ -4,6 +4,7 @@ mod abuse;
 mod falling;
 mod loud;
 mod restart;
+mod way;
 
 use std::net::SocketAddr;
 use std::time::Duration;
