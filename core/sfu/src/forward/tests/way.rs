@@ -193,3 +193,17 @@ fn a_picture_that_was_paused_comes_back_when_the_way_is_wide_again() {
         assert!(seen[19] >= 90, "with sound: {has_sound}, {} kbit/s, {seen:?}", call.estimate());
     }
 }
+
+#[test]
+fn a_way_is_judged_however_long_it_is() {
+    let mut call = Call::begin(Way { queue_ms: 1_000, ..Way::of(20_000, 600) }, true);
+    let seen = call.pictures(8);
+    assert!(seen[7] >= 90, "{seen:?}");
+    let refused = call.forward.take_refused().feedbacks;
+    call.way.kbps = 500;
+    let seen = call.pictures(10);
+    let estimate = call.estimate();
+    assert!(estimate <= 600, "{estimate} kbit/s, {refused} feedbacks were refused, {seen:?}");
+    assert_eq!(seen[9], 0, "{seen:?}");
+    assert!(refused <= 2 && call.forward.take_refused().feedbacks <= 2, "none but of the first");
+}
