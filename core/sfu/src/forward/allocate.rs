@@ -72,10 +72,12 @@ impl<M: Memory> Forward<M> {
                 sound = sound.saturating_add(track.rate(0).min(most));
                 continue;
             }
-            let Some(best) =
-                subscription.spec.limit.and_then(|wanted| track.best_layer(now, wanted))
-            else {
+            let Some(wanted) = subscription.spec.limit else {
                 subscription.stop();
+                continue;
+            };
+            // While nothing comes there is nothing to divide, and what comes next may go on where this one was.
+            let Some(best) = track.best_layer(now, wanted) else {
                 continue;
             };
             let demand = demand(track, now, best, subscription.current);

@@ -99,6 +99,7 @@ impl<M: Memory> Forward<M> {
         let Some(room) = self.rooms.get_mut(&track.room) else {
             return;
         };
+        track.wake(now);
         let Some(stream) = track.streams.get_mut(usize::from(packet.spatial)) else {
             return;
         };
@@ -316,6 +317,7 @@ fn accept(
 ) -> Option<Packet> {
     let header = &opened.header;
     let muted = track.muted;
+    track.wake(now);
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
     if opened.stream.role == Role::Media {
         let reception = stream

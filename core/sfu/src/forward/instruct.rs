@@ -157,6 +157,8 @@ impl<M: Memory> Forward<M> {
             subscriptions: Vec::new(),
             relays: Vec::new(),
             muted: false,
+            last_packet: Timestamp::ZERO,
+            woke: Timestamp::ZERO,
             newest_entry: EntryId::default(),
             level: LevelMeter::default(),
             sound: Ration::new(limits::SOUND_BURST),

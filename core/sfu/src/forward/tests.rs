@@ -4,6 +4,7 @@ mod abuse;
 mod falling;
 mod loud;
 mod restart;
+mod seldom;
 mod way;
 
 use std::net::SocketAddr;

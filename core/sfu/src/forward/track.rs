@@ -15,6 +15,10 @@ use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
 const STALL: Duration = Duration::from_millis(1_500);
+/// A track that brought nothing at all for so long had no new picture.
+const SILENCE: Duration = Duration::from_millis(500);
+/// The layers of one picture come within this.
+const SPREAD: Duration = Duration::from_millis(300);
 /// Rates are measured over this.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 
@@ -53,7 +57,7 @@ pub(super) struct Stream {
     /// What is added to an extended sequence number to make an index, which rises through changes of the SSRC. A
     /// multiple of 65,536, so that the low bits stay those on the wire.
     pub(super) base: u64,
-    pub(super) last_packet: Option<Timestamp>,
+    last_packet: Option<Timestamp>,
     pub(super) told_live: bool,
     pub(super) keyframe_asked: Option<Timestamp>,
     /// A key frame is wanted and could not be asked for yet.
@@ -139,6 +143,9 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<u32>,
     pub(super) relays: Vec<WorkerId>,
     pub(super) muted: bool,
+    pub(super) last_packet: Timestamp,
+    /// When a silence ended last.
+    pub(super) woke: Timestamp,
     /// Its last packet in the room's history.
     pub(super) newest_entry: EntryId,
     pub(super) level: LevelMeter,
@@ -152,6 +159,22 @@ pub(super) const fn sound_rate_max(codec: Codec) -> DataRate {
 }
 
 impl Track {
+    /// A packet comes. After a silence that all layers shared each has a moment to come as well: where pictures come
+    /// seldom the first layer of one would else be taken for the only one.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.last_packet, now);
+        if now.since(before) < SILENCE {
+            return;
+        }
+        let woke = std::mem::replace(&mut self.woke, now);
+        for stream in &mut self.streams {
+            let was_there = stream.last_packet >= Some(woke) && stream.is_live(before);
+            if was_there && !stream.is_live(now + SPREAD) {
+                stream.last_packet = Some(now - (STALL - SPREAD));
+            }
+        }
+    }
+
     /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does.
     pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {
         let live = |spatial: &u8| {
