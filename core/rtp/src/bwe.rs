@@ -117,7 +117,10 @@ impl Estimator {
     /// The caller then sends at this rate in all, media and padding together, evenly, for
     /// [`PROBE_DURATION`] from `now` on. A caller with nothing to send loses nothing.
     pub fn probe_wanted(&mut self, now: Timestamp) -> Option<DataRate> {
-        let is_calm = self.trend.usage() == Usage::Normal && self.loss.fraction < LOSS_LOW;
+        // Loss without a queue may be the path's own. What a probe carries is measured whatever is lost.
+        let is_clear = self.loss.fraction < LOSS_LOW
+            || (self.loss.fraction <= self.loss.tolerated && self.trend.queue() < QUEUE_MIN);
+        let is_calm = self.trend.usage() == Usage::Normal && is_clear;
         // Who is sent nothing tells nothing: only a probe can show that the path is wide again.
         let is_silent = now.since(self.updated?) > MEMORY;
         self.conclude_probe(now);
