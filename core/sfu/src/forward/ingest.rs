@@ -113,6 +113,8 @@ impl<M: Memory> Forward<M> {
             None => return,
         };
         stream.packet(now, payload.len());
+        let is_late = stream.newest > Some(packet.index);
+        stream.newest = stream.newest.max(Some(packet.index));
         if let Some((ntp, rtp_timestamp, at)) = packet.clock {
             let clock_rate = packet.codec.clock_rate();
             stream.media_time =
@@ -125,6 +127,7 @@ impl<M: Memory> Forward<M> {
             payload_at: 0,
             payload_len: u16::try_from(payload.len()).unwrap_or(0),
             index: packet.index,
+            is_late,
             timestamp: packet.timestamp,
             marker: packet.marker,
             codec: packet.codec,
@@ -319,6 +322,7 @@ fn accept(
     let muted = track.muted;
     track.wake(now);
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
+    let is_late = stream.newest > Some(opened.index);
     if opened.stream.role == Role::Media {
         let reception = stream
             .reception
@@ -360,6 +364,7 @@ fn accept(
         payload_at: u16::try_from(opened.payload_at).ok()?,
         payload_len: u16::try_from(payload.len()).ok()?,
         index: opened.index,
+        is_late,
         timestamp: header.timestamp,
         marker: header.marker,
         codec: opened.codec,

@@ -5,6 +5,7 @@ mod falling;
 mod loud;
 mod restart;
 mod seldom;
+mod start;
 mod way;
 
 use std::net::SocketAddr;

@@ -35,6 +35,8 @@ pub(super) struct Packet {
     pub(super) payload_len: u16,
     /// Its place in its rtp stream: an extended sequence number that rises through changes of the SSRC.
     pub(super) index: u64,
+    /// It comes after packets that follow it: it was sent again, or overtaken.
+    pub(super) is_late: bool,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
     pub(super) codec: Codec,
