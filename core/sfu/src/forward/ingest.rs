@@ -115,11 +115,13 @@ impl<M: Memory> Forward<M> {
         stream.packet(now, payload.len());
         let is_late = stream.newest > Some(packet.index);
         stream.newest = stream.newest.max(Some(packet.index));
-        if let Some((ntp, rtp_timestamp, at)) = packet.clock {
-            let clock_rate = packet.codec.clock_rate();
-            stream.media_time =
-                Some(MediaTime { ntp: NtpTime(ntp), rtp_timestamp, at, clock_rate });
-        }
+        // Under another SSRC there is none until the publisher tells it.
+        stream.media_time = packet.clock.map(|(ntp, rtp_timestamp, at)| MediaTime {
+            ntp: NtpTime(ntp),
+            rtp_timestamp,
+            at,
+            clock_rate: packet.codec.clock_rate(),
+        });
         self.fresh.push(Packet {
             track: row,
             spatial: packet.spatial,
