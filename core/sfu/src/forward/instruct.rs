@@ -50,8 +50,12 @@ impl<M: Memory> Forward<M> {
                         if let Some(subscription) = self.subscriptions.get_mut(subscription) {
                             // What comes after the silence begins anew instead of leaving a gap.
                             subscription.current = None;
+                            if let Some(peer) = self.peers.get_mut(subscription.peer) {
+                                peer.downlink().allocated = None;
+                            }
                         }
                     }
+                    self.next_tick = self.next_tick.min(now);
                 }
             }
             Instruction::RemoveTrack { track } => self.remove_track(track),

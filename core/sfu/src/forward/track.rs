@@ -177,8 +177,12 @@ impl Track {
         }
     }
 
-    /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does.
+    /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does. None of a
+    /// camera that is off: the pictures that some send of it are black.
     pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {
+        if self.muted {
+            return None;
+        }
         let live = |spatial: &u8| {
             self.streams.get(usize::from(*spatial)).is_some_and(|stream| stream.is_live(now))
         };
