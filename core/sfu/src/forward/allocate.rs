@@ -55,6 +55,7 @@ impl<M: Memory> Forward<M> {
         };
         let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
         let mut sending = DataRate::ZERO;
+        let mut is_numbered = false;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -62,6 +63,7 @@ impl<M: Memory> Forward<M> {
             let Some(track) = self.tracks.get(subscription.track) else {
                 continue;
             };
+            is_numbered |= subscription.extensions.is_transport_wide();
             if track.kind == TrackKind::Audio {
                 match subscription.spec.limit {
                     Some(layer) => subscription.target = Some(layer),
@@ -90,12 +92,18 @@ impl<M: Memory> Forward<M> {
         downlink.allocated = Some(now);
         let cap = downlink.cap.unwrap_or(DataRate::MAX);
         downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
-        let carries =
-            if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
-        let carries = carries.min(cap);
+        if is_numbered {
+            downlink.awaited.get_or_insert(now);
+        }
+        let carries = downlink.carries(now).unwrap_or(DataRate::MAX).min(cap);
         let budget = carries.saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);
         // What is merely assumed of the way is no reason to stop a picture.
+        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
+            for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
+                *choice = choice.or_else(|| next_layer(demand, None, 0));
+            }
+        }
         let is_flooded = carries < INITIAL_ESTIMATE && sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
             if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {

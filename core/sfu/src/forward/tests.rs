@@ -3,6 +3,7 @@
 mod abuse;
 mod dark;
 mod falling;
+mod joining;
 mod loud;
 mod restart;
 mod seldom;
