@@ -17,7 +17,8 @@ const FLOODED_PERCENT: u64 = 200;
 /// One subscription's wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
-    /// Rates of the spatial layers 0.. that flow; zero for one that does not.
+    /// Rates of the spatial layers 0.. that flow; zero for one that does not. Of what it has, and of what is below,
+    /// without key frames.
     pub(super) rates: [DataRate; Layer::SPATIAL_MAX],
     /// The highest spatial layer that it may have.
     pub(super) best: u8,
@@ -138,10 +139,13 @@ impl<M: Memory> Forward<M> {
 
 fn demand(track: &Track, now: Timestamp, best: Layer, current: Option<u8>) -> Demand {
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
-    for (rate, stream) in rates.iter_mut().zip(&track.streams) {
+    for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
         if stream.is_live(now) {
+            // What it has it does not leave for the key frame that it began with, and would ask for again.
+            let is_held = current.is_some_and(|current| spatial <= current);
+            let measured = if is_held { stream.lasting_rate } else { stream.rate };
             // A layer that has just begun has no rate yet, and is no less there.
-            *rate = stream.rate.max(DataRate::from_bps(1));
+            *rate = measured.max(DataRate::from_bps(1));
         }
     }
     Demand { rates, best: best.spatial, current }

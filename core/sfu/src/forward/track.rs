@@ -66,7 +66,12 @@ pub(super) struct Stream {
     pub(super) keyframe_wanted: bool,
     bytes: u64,
     rate_since: Timestamp,
+    /// Over the last window.
+    latest: DataRate,
+    /// What it may need.
     pub(super) rate: DataRate,
+    /// The same without what one window alone had: a key frame.
+    pub(super) lasting_rate: DataRate,
 }
 
 impl Stream {
@@ -84,7 +89,9 @@ impl Stream {
             keyframe_wanted: false,
             bytes: 0,
             rate_since: Timestamp::ZERO,
+            latest: DataRate::MAX,
             rate: DataRate::ZERO,
+            lasting_rate: DataRate::ZERO,
         }
     }
 
@@ -111,17 +118,19 @@ impl Stream {
             return;
         }
         let rate = DataRate::of(self.bytes, elapsed);
-        // Rises at once, falls slowly: a still picture is no promise to stay small.
-        self.rate = if rate > self.rate {
-            rate
-        } else {
-            self.rate.percent(75).saturating_add(rate.percent(25))
-        };
+        let lasting = rate.min(std::mem::replace(&mut self.latest, rate));
+        self.rate = followed(self.rate, rate);
+        self.lasting_rate = followed(self.lasting_rate, lasting);
         (self.bytes, self.rate_since) = (0, now);
         if !self.is_live(now) {
             self.told_live = false;
         }
     }
+}
+
+/// Rises at once, falls slowly: a still picture is no promise to stay small.
+fn followed(before: DataRate, rate: DataRate) -> DataRate {
+    if rate > before { rate } else { before.percent(75).saturating_add(rate.percent(25)) }
 }
 
 /// Where a track's packets come from.
