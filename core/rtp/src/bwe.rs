@@ -54,6 +54,9 @@ const RESPONSE: Duration = Duration::from_millis(200);
 const RTT_INITIAL: Duration = Duration::from_millis(100);
 const RTT_MAX: Duration = Duration::from_secs(1);
 
+/// Delay and loss that were told of before this say nothing of the path as it is.
+const MEMORY: Duration = Duration::from_secs(2);
+
 /// The send-side bandwidth estimator of one subscriber.
 #[derive(Clone, Debug)]
 pub struct Estimator {
@@ -114,8 +117,14 @@ impl Estimator {
     /// The caller then sends at this rate in all, media and padding together, evenly, for
     /// [`PROBE_DURATION`] from `now` on. A caller with nothing to send loses nothing.
     pub fn probe_wanted(&mut self, now: Timestamp) -> Option<DataRate> {
-        let is_calm = self.trend.usage() == Usage::Normal && self.loss.fraction < LOSS_LOW;
-        if self.updated.is_none() || !is_calm {
+        // Loss without a queue may be the path's own. What a probe carries is measured whatever is lost.
+        let is_clear = self.loss.fraction < LOSS_LOW
+            || (self.loss.fraction <= self.loss.tolerated && self.trend.queue() < QUEUE_MIN);
+        let is_calm = self.trend.usage() == Usage::Normal && is_clear;
+        // Who is sent nothing tells nothing: only a probe can show that the path is wide again.
+        let is_silent = now.since(self.updated?) > MEMORY;
+        self.conclude_probe(now);
+        if !is_calm && !is_silent {
             return None;
         }
         self.probe.start(now, self.estimate).map(rate)
@@ -138,10 +147,7 @@ impl Estimator {
         let elapsed = self.updated.map_or(Duration::ZERO, |updated| now.since(updated));
         self.updated = Some(now);
         let loss_is_new = self.loss.judge(now, self.estimate);
-        match self.probe.conclude(now) {
-            Some(Verdict::Carried(measured)) => self.estimate = self.estimate.max(measured),
-            Some(Verdict::Inconclusive) | None => {}
-        }
+        self.conclude_probe(now);
         match self.trend.usage() {
             Usage::Over => self.back_off(now),
             Usage::Under => {}
@@ -154,6 +160,16 @@ impl Estimator {
             Usage::Normal => self.grow(elapsed),
         }
         self.estimate = self.estimate.clamp(ESTIMATE_MIN, ESTIMATE_MAX);
+    }
+
+    /// Takes the verdict of a probe that is over.
+    fn conclude_probe(&mut self, now: Timestamp) {
+        match self.probe.conclude(now) {
+            Some(Verdict::Carried(measured)) => {
+                self.estimate = self.estimate.max(measured).min(ESTIMATE_MAX);
+            }
+            Some(Verdict::Inconclusive) | None => {}
+        }
     }
 
     /// Delay grows: if that is a queue and no mere jitter, go below what is delivered.

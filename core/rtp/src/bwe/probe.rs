@@ -10,10 +10,12 @@ use model::Timestamp;
 pub const PROBE_DURATION: Duration = Duration::from_millis(200);
 /// The first part of a probe may pass on saved-up tokens and is not measured.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Feedback for a probe is waited for at most this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Feedback for a probe is waited for at most this long; where nothing else is sent none comes after it.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A probe asks for this multiple of the estimate.
 const AMBITION: f64 = 2.0;
+/// And for no less: in packets of padding, `PACKETS_MIN` of them after `SETTLE`.
+const RATE_MIN: f64 = 150e3;
 /// A probe that carried this part of its rate succeeded: ask for more at once.
 const SUCCESS: f64 = 0.7;
 /// Below this part of the sent rate the path was the limit.
@@ -89,7 +91,7 @@ impl Probe {
         if self.succeeded.is_some_and(|succeeded| now.since(succeeded) > REGRET) {
             self.pause = PAUSE_FAILED;
         }
-        let rate = (AMBITION * estimate).min(1.1 * self.demand);
+        let rate = (AMBITION * estimate).max(RATE_MIN).min(1.1 * self.demand);
         self.running = Some(Running {
             rate,
             start: now,

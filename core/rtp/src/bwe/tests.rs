@@ -326,6 +326,45 @@ fn loss_that_yielding_does_not_cure_is_borne() {
 }
 
 #[test]
+fn a_path_that_loses_steadily_and_widens_is_found_to_be_wide() {
+    for lost in [25, 50, 80] {
+        let narrow = Link { lost, ..Link::of(400, 200) };
+        let mut simulation = Simulation::new(1500, 2500, Media::UpTo(2_500_000), narrow);
+        simulation.run(secs(20));
+        let (least, most) = simulation.range(5, 20);
+        assert!(most <= 450, "{lost}: {least} to {most}");
+        simulation.link = Link { lost, ..Link::of(5000, 100) };
+        simulation.run(secs(60));
+        assert!(simulation.range(70, 80).0 >= 1000, "{lost}: {:?}", simulation.range(70, 80));
+    }
+}
+
+#[test]
+fn what_is_lost_where_a_queue_stands_is_no_reason_to_probe() {
+    for (queue_millis, lost_every, is_probed) in
+        [(0, 20, true), (100, u64::MAX, true), (100, 20, false)]
+    {
+        let mut estimator = Estimator::new(DataRate::from_kbps(500));
+        estimator.set_demand(DataRate::from_kbps(2_500));
+        let mut probes = 0;
+        for n in 0..1_000 {
+            // After two seconds a queue builds up in another two, and stands.
+            let sent = Timestamp::from_millis(10 * n);
+            let queue = queue_millis * n.saturating_sub(200).min(200) / 200;
+            let arrival = (sent + Duration::from_millis(queue)).as_micros().cast_signed();
+            let arrival = (n % lost_every != lost_every - 1).then_some(arrival);
+            estimator.feedback(
+                sent + DELAY,
+                [PacketResult { sent, arrival, size: 600, was_lost: false }],
+            );
+            let is_late = n > 450;
+            probes += usize::from(estimator.probe_wanted(sent + DELAY).is_some() && is_late);
+        }
+        assert_eq!(probes > 0, is_probed, "{queue_millis} ms, one of {lost_every}");
+    }
+}
+
+#[test]
 fn nothing_is_probed_before_feedback_or_beyond_demand() {
     let now = Timestamp::from_millis(1);
     let mut estimator = Estimator::new(DataRate::from_kbps(500));
@@ -337,6 +376,30 @@ fn nothing_is_probed_before_feedback_or_beyond_demand() {
     estimator.set_demand(DataRate::from_kbps(500));
     estimator.feedback(now + secs(2), []);
     assert_eq!(estimator.probe_wanted(now + secs(10)), None);
+}
+
+#[test]
+fn a_probe_from_the_least_estimate_is_measured_though_nothing_else_is_sent() {
+    const PADDING: u16 = 291;
+    let mut now = Timestamp::from_millis(1);
+    let mut estimator = Estimator::new(DataRate::ZERO);
+    estimator.set_demand(DataRate::from_kbps(800));
+    estimator.feedback(now, []);
+    let rate = estimator.probe_wanted(now).unwrap();
+    let (mut results, mut bytes) = (Vec::new(), 0);
+    for millis in (0..200).step_by(5) {
+        if rate.as_bps() * (millis + 5) / 8000 >= bytes + u64::from(PADDING) {
+            bytes += u64::from(PADDING);
+            let sent = now + Duration::from_millis(millis);
+            let arrival = Some(sent.as_micros().cast_signed());
+            results.push(PacketResult { sent, arrival, size: PADDING, was_lost: false });
+        }
+    }
+    now += Duration::from_millis(300);
+    estimator.feedback(now, results);
+    assert_eq!(estimator.probe_wanted(now + secs(1)), None, "more may be heard");
+    estimator.probe_wanted(now + secs(2));
+    assert!(estimator.estimate() > DataRate::from_kbps(100), "{}", estimator.estimate().as_bps());
 }
 
 proptest! {

@@ -32,7 +32,8 @@ const LOST: u16 = 0x8000;
 /// The packets sent to one peer that feedback may still tell about, by transport-wide sequence number.
 ///
 /// It begins small and doubles, up to [`SEND_HISTORY`], when it was filled in less than
-/// [`SEND_HISTORY_TIME`].
+/// [`SEND_HISTORY_TIME`], and when it is told of packets that a larger history would have kept: so it
+/// holds what its rate and its receiver's distance need.
 #[derive(Clone, Debug)]
 pub struct SendHistory {
     /// As many as a power of two.
@@ -80,12 +81,18 @@ impl SendHistory {
 
     /// Whether `feedback` ends among the packets that may be known, of which `newest` was sent last.
     ///
-    /// Where it begins does not matter: after an outage it tells of more than are known.
+    /// Where it begins does not matter: after an outage it tells of more than are known. Where it ends among those that
+    /// a larger history would know it is of no use, and the history grows: the next one is.
     #[must_use]
-    pub fn covers(&self, newest: u16, feedback: &Feedback<'_>) -> bool {
+    pub fn covers(&mut self, newest: u16, feedback: &Feedback<'_>) -> bool {
         let end = feedback.base_seq().wrapping_add(feedback.status_count());
-        let behind = newest.wrapping_add(1).wrapping_sub(end);
-        feedback.status_count() > 0 && usize::from(behind) < self.slots.len()
+        let behind = usize::from(newest.wrapping_add(1).wrapping_sub(end));
+        if feedback.status_count() == 0 || behind >= usize::from(SEND_HISTORY) {
+            return false;
+        }
+        let is_known = behind < self.slots.len();
+        while behind >= self.slots.len() && self.grow() {}
+        is_known
     }
 
     /// The packets that `feedback` tells something new about, in order of their numbers.

@@ -229,16 +229,20 @@ fn feedback_ends_among_what_was_sent_lately_or_is_none() {
     let covers = |newest: u16, base: u16, count: u16| {
         let [[b0, b1], [c0, c1]] = [base.to_be_bytes(), count.to_be_bytes()];
         let fci = [b0, b1, c0, c1, 0, 0, 0, 0, c0, c1];
-        SendHistory::new().covers(newest, &Feedback::parse(&fci).unwrap())
+        let (mut history, feedback) = (SendHistory::new(), Feedback::parse(&fci).unwrap());
+        (history.covers(newest, &feedback), history.covers(newest, &feedback))
     };
-    assert!(covers(10, 10, 1));
-    assert!(!covers(10, 10, 2), "beyond what was sent");
-    assert!(!covers(10, 11, 1));
-    assert!(covers(10, 65_000, 547), "from long ago to now");
+    let [known, from_now_on, unknown] = [(true, true), (false, true), (false, false)];
+    assert_eq!(covers(10, 10, 1), known);
+    assert_eq!(covers(10, 10, 2), unknown, "beyond what was sent");
+    assert_eq!(covers(10, 11, 1), unknown);
+    assert_eq!(covers(10, 65_000, 547), known, "from long ago to now");
     // A new history has 128 places: 10 and the 127 before it.
-    assert!(covers(10, 10_u16.wrapping_sub(127), 1));
-    assert!(!covers(10, 10_u16.wrapping_sub(128), 1), "long forgotten");
-    assert!(!covers(10, 5, 0), "of nothing");
+    assert_eq!(covers(10, 10_u16.wrapping_sub(127), 1), known);
+    assert_eq!(covers(10, 10_u16.wrapping_sub(128), 1), from_now_on, "it grows");
+    assert_eq!(covers(10, 10_u16.wrapping_sub(SEND_HISTORY - 1), 1), from_now_on);
+    assert_eq!(covers(10, 10_u16.wrapping_sub(SEND_HISTORY), 1), unknown, "long forgotten");
+    assert_eq!(covers(10, 5, 0), unknown, "of nothing");
 }
 
 proptest! {

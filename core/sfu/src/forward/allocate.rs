@@ -17,7 +17,8 @@ const FLOODED_PERCENT: u64 = 200;
 /// One subscription's wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
-    /// Rates of the spatial layers 0.. that flow; zero for one that does not.
+    /// Rates of the spatial layers 0.. that flow; zero for one that does not. Of what it has, and of what is below,
+    /// without key frames.
     pub(super) rates: [DataRate; Layer::SPATIAL_MAX],
     /// The highest spatial layer that it may have.
     pub(super) best: u8,
@@ -55,6 +56,7 @@ impl<M: Memory> Forward<M> {
         };
         let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
         let mut sending = DataRate::ZERO;
+        let mut is_numbered = false;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -62,6 +64,7 @@ impl<M: Memory> Forward<M> {
             let Some(track) = self.tracks.get(subscription.track) else {
                 continue;
             };
+            is_numbered |= subscription.extensions.is_transport_wide();
             if track.kind == TrackKind::Audio {
                 match subscription.spec.limit {
                     Some(layer) => subscription.target = Some(layer),
@@ -72,10 +75,12 @@ impl<M: Memory> Forward<M> {
                 sound = sound.saturating_add(track.rate(0).min(most));
                 continue;
             }
-            let Some(best) =
-                subscription.spec.limit.and_then(|wanted| track.best_layer(now, wanted))
-            else {
+            let Some(wanted) = subscription.spec.limit else {
                 subscription.stop();
+                continue;
+            };
+            // While nothing comes there is nothing to divide, and what comes next may go on where this one was.
+            let Some(best) = track.best_layer(now, wanted) else {
                 continue;
             };
             let demand = demand(track, now, best, subscription.current);
@@ -88,12 +93,18 @@ impl<M: Memory> Forward<M> {
         downlink.allocated = Some(now);
         let cap = downlink.cap.unwrap_or(DataRate::MAX);
         downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
-        let carries =
-            if downlink.has_feedback { downlink.estimator.estimate() } else { DataRate::MAX };
-        let carries = carries.min(cap);
+        if is_numbered {
+            downlink.awaited.get_or_insert(now);
+        }
+        let carries = downlink.carries(now).unwrap_or(DataRate::MAX).min(cap);
         let budget = carries.saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);
         // What is merely assumed of the way is no reason to stop a picture.
+        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
+            for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
+                *choice = choice.or_else(|| next_layer(demand, None, 0));
+            }
+        }
         let is_flooded = carries < INITIAL_ESTIMATE && sending > budget.percent(FLOODED_PERCENT);
         for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
             if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
@@ -128,10 +139,13 @@ impl<M: Memory> Forward<M> {
 
 fn demand(track: &Track, now: Timestamp, best: Layer, current: Option<u8>) -> Demand {
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
-    for (rate, stream) in rates.iter_mut().zip(&track.streams) {
+    for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
         if stream.is_live(now) {
+            // What it has it does not leave for the key frame that it began with, and would ask for again.
+            let is_held = current.is_some_and(|current| spatial <= current);
+            let measured = if is_held { stream.lasting_rate } else { stream.rate };
             // A layer that has just begun has no rate yet, and is no less there.
-            *rate = stream.rate.max(DataRate::from_bps(1));
+            *rate = measured.max(DataRate::from_bps(1));
         }
     }
     Demand { rates, best: best.spatial, current }

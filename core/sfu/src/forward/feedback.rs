@@ -142,10 +142,14 @@ impl<M: Memory> Forward<M> {
         let Some(track) = self.tracks.get_mut(row) else {
             return;
         };
-        let (id, origin) = (track.id, track.origin);
+        let (id, origin, muted) = (track.id, track.origin, track.muted);
         let Some(stream) = track.streams.get_mut(usize::from(spatial)) else {
             return;
         };
+        // A camera that is off would make a key frame of nothing for each request.
+        if muted {
+            return;
+        }
         if stream.keyframe_asked.is_some_and(|at| now.since(at) < limits::KEYFRAME_INTERVAL) {
             stream.keyframe_wanted = true;
             return;

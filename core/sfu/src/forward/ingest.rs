@@ -99,6 +99,7 @@ impl<M: Memory> Forward<M> {
         let Some(room) = self.rooms.get_mut(&track.room) else {
             return;
         };
+        track.wake(now);
         let Some(stream) = track.streams.get_mut(usize::from(packet.spatial)) else {
             return;
         };
@@ -112,11 +113,15 @@ impl<M: Memory> Forward<M> {
             None => return,
         };
         stream.packet(now, payload.len());
-        if let Some((ntp, rtp_timestamp, at)) = packet.clock {
-            let clock_rate = packet.codec.clock_rate();
-            stream.media_time =
-                Some(MediaTime { ntp: NtpTime(ntp), rtp_timestamp, at, clock_rate });
-        }
+        let is_late = stream.newest > Some(packet.index);
+        stream.newest = stream.newest.max(Some(packet.index));
+        // Under another SSRC there is none until the publisher tells it.
+        stream.media_time = packet.clock.map(|(ntp, rtp_timestamp, at)| MediaTime {
+            ntp: NtpTime(ntp),
+            rtp_timestamp,
+            at,
+            clock_rate: packet.codec.clock_rate(),
+        });
         self.fresh.push(Packet {
             track: row,
             spatial: packet.spatial,
@@ -124,6 +129,7 @@ impl<M: Memory> Forward<M> {
             payload_at: 0,
             payload_len: u16::try_from(payload.len()).unwrap_or(0),
             index: packet.index,
+            is_late,
             timestamp: packet.timestamp,
             marker: packet.marker,
             codec: packet.codec,
@@ -316,7 +322,9 @@ fn accept(
 ) -> Option<Packet> {
     let header = &opened.header;
     let muted = track.muted;
+    track.wake(now);
     let stream = track.streams.get_mut(usize::from(opened.stream.spatial))?;
+    let is_late = stream.newest > Some(opened.index);
     if opened.stream.role == Role::Media {
         let reception = stream
             .reception
@@ -358,6 +366,7 @@ fn accept(
         payload_at: u16::try_from(opened.payload_at).ok()?,
         payload_len: u16::try_from(payload.len()).ok()?,
         index: opened.index,
+        is_late,
         timestamp: header.timestamp,
         marker: header.marker,
         codec: opened.codec,

@@ -50,12 +50,16 @@ impl<M: Memory> Forward<M> {
                         if let Some(subscription) = self.subscriptions.get_mut(subscription) {
                             // What comes after the silence begins anew instead of leaving a gap.
                             subscription.current = None;
+                            if let Some(peer) = self.peers.get_mut(subscription.peer) {
+                                peer.downlink().allocated = None;
+                            }
                         }
                     }
+                    self.next_tick = self.next_tick.min(now);
                 }
             }
             Instruction::RemoveTrack { track } => self.remove_track(track),
-            Instruction::Subscribe(spec) => self.subscribe(now, spec, outside),
+            Instruction::Subscribe(spec) => self.subscribe(now, spec),
             Instruction::Limit { subscription, layer } => {
                 let row = self.subscription_rows.get(&subscription).copied();
                 if let Some(row) = row
@@ -157,6 +161,8 @@ impl<M: Memory> Forward<M> {
             subscriptions: Vec::new(),
             relays: Vec::new(),
             muted: false,
+            last_packet: Timestamp::ZERO,
+            woke: Timestamp::ZERO,
             newest_entry: EntryId::default(),
             level: LevelMeter::default(),
             sound: Ration::new(limits::SOUND_BURST),
@@ -193,7 +199,7 @@ impl<M: Memory> Forward<M> {
         self.release_room(track.room);
     }
 
-    fn subscribe(&mut self, now: Timestamp, spec: SubscriptionSpec, outside: &mut impl Outside) {
+    fn subscribe(&mut self, now: Timestamp, spec: SubscriptionSpec) {
         let (Some(peer_row), Some(track_row)) =
             (self.peer_rows.get(&spec.peer).copied(), self.track_rows.get(&spec.track).copied())
         else {
@@ -213,10 +219,11 @@ impl<M: Memory> Forward<M> {
         }
         if let Some(peer) = self.peers.get_mut(peer_row) {
             peer.subscriptions.push(row);
-            peer.downlink();
+            // At the next turn of the timer: others may follow this one, and would be asked for what is then too much.
+            peer.downlink().allocated = None;
         }
         self.wake_at(now, peer_row);
-        self.allocate(now, peer_row, outside);
+        self.next_tick = self.next_tick.min(now);
     }
 
     fn remove_subscription(&mut self, row: u32) {

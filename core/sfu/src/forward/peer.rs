@@ -14,6 +14,8 @@ use crate::{ReceiveFormat, limits};
 
 /// Assumed until feedback says otherwise: a camera in its largest layer and some sound.
 pub(super) const INITIAL_ESTIMATE: DataRate = DataRate::from_kbps(3_000);
+/// Who gives no feedback for so long, though what it gets could be numbered, will give none.
+const FEEDBACK_PATIENCE: Duration = Duration::from_secs(5);
 /// Assumed until a report tells.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
@@ -65,6 +67,8 @@ pub(super) struct Downlink {
     pub(super) history: SendHistory,
     pub(super) estimator: Estimator,
     pub(super) has_feedback: bool,
+    /// Since when feedback is waited for: it has subscriptions whose packets are numbered.
+    pub(super) awaited: Option<Timestamp>,
     /// Feedback that is read.
     pub(super) feedback: Ration,
     /// No more than this is sent, whatever the way carries.
@@ -81,12 +85,19 @@ impl Downlink {
             history: SendHistory::new(),
             estimator: Estimator::new(INITIAL_ESTIMATE),
             has_feedback: false,
+            awaited: None,
             feedback: Ration::new(limits::FEEDBACK_BURST),
             cap: None,
             transport_sequence: 0,
             probe: None,
             allocated: None,
         }
+    }
+
+    /// What the way is believed to carry. `None` of one that nothing can tell about.
+    pub(super) fn carries(&self, now: Timestamp) -> Option<DataRate> {
+        let is_awaited = self.awaited.is_some_and(|since| now.since(since) < FEEDBACK_PATIENCE);
+        (self.has_feedback || is_awaited).then(|| self.estimator.estimate())
     }
 
     pub(super) fn next_transport_sequence(&mut self) -> u16 {

@@ -244,7 +244,10 @@ impl Subscription {
         if self.current != Some(packet.spatial) {
             let may_start = match packet.codec.kind() {
                 TrackKind::Audio => true,
-                TrackKind::Video => packet.spatial == target.spatial && packet.facts.keyframe,
+                // Those that follow a late one were dropped here, and nobody has them to send again.
+                TrackKind::Video => {
+                    packet.spatial == target.spatial && packet.facts.keyframe && !packet.is_late
+                }
             };
             if may_start {
                 self.numbering.start(now, packet.spatial, packet.index, packet.timestamp);

@@ -1,9 +1,15 @@
 //! A worker's media from end to end: sealed packets in, sealed packets out, as a client sees them.
 
 mod abuse;
+mod boundary;
+mod dark;
 mod falling;
+mod joining;
 mod loud;
 mod restart;
+mod seldom;
+mod start;
+mod way;
 
 use std::net::SocketAddr;
 use std::time::Duration;

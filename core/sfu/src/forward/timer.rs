@@ -91,7 +91,7 @@ impl<M: Memory> Forward<M> {
         let mut flows = [false; Layer::SPATIAL_MAX];
         for ((stream, wanted), flows) in track.streams.iter_mut().zip(&mut wanted).zip(&mut flows) {
             stream.measure(now);
-            *flows = !track.muted && stream.is_live(now);
+            *flows = stream.is_live(now);
             *wanted = stream.keyframe_wanted;
         }
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
@@ -104,7 +104,6 @@ impl<M: Memory> Forward<M> {
             }
         }
         for (spatial, (wanted, flows)) in (0..).zip(wanted.into_iter().zip(flows)) {
-            // A camera that is off would make a key frame of nothing for each request.
             if wanted && flows {
                 self.want_keyframe(now, row, spatial, outside);
             }
@@ -252,9 +251,10 @@ impl<M: Memory> Forward<M> {
         };
         let carrier = peer.subscriptions.iter().copied().find(|&row| {
             self.subscriptions.get(row).is_some_and(|subscription| {
+                // A picture that is paused for want of bandwidth comes back by a probe alone, once all are.
                 subscription.spec.rtx_payload_type.is_some()
                     && subscription.extensions.is_transport_wide()
-                    && subscription.current.is_some()
+                    && (subscription.current.is_some() || subscription.paused)
             })
         });
         let (Some(carrier), Some(downlink)) = (carrier, &mut peer.downlink) else {

@@ -15,6 +15,10 @@ use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
 const STALL: Duration = Duration::from_millis(1_500);
+/// A track that brought nothing at all for so long had no new picture.
+const SILENCE: Duration = Duration::from_millis(500);
+/// The layers of one picture come within this.
+const SPREAD: Duration = Duration::from_millis(300);
 /// Rates are measured over this.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 
@@ -31,6 +35,8 @@ pub(super) struct Packet {
     pub(super) payload_len: u16,
     /// Its place in its rtp stream: an extended sequence number that rises through changes of the SSRC.
     pub(super) index: u64,
+    /// It comes after packets that follow it: it was sent again, or overtaken.
+    pub(super) is_late: bool,
     pub(super) timestamp: u32,
     pub(super) marker: bool,
     pub(super) codec: Codec,
@@ -53,14 +59,19 @@ pub(super) struct Stream {
     /// What is added to an extended sequence number to make an index, which rises through changes of the SSRC. A
     /// multiple of 65,536, so that the low bits stay those on the wire.
     pub(super) base: u64,
-    pub(super) last_packet: Option<Timestamp>,
+    last_packet: Option<Timestamp>,
     pub(super) told_live: bool,
     pub(super) keyframe_asked: Option<Timestamp>,
     /// A key frame is wanted and could not be asked for yet.
     pub(super) keyframe_wanted: bool,
     bytes: u64,
     rate_since: Timestamp,
+    /// Over the last window.
+    latest: DataRate,
+    /// What it may need.
     pub(super) rate: DataRate,
+    /// The same without what one window alone had: a key frame.
+    pub(super) lasting_rate: DataRate,
 }
 
 impl Stream {
@@ -78,7 +89,9 @@ impl Stream {
             keyframe_wanted: false,
             bytes: 0,
             rate_since: Timestamp::ZERO,
+            latest: DataRate::MAX,
             rate: DataRate::ZERO,
+            lasting_rate: DataRate::ZERO,
         }
     }
 
@@ -105,17 +118,19 @@ impl Stream {
             return;
         }
         let rate = DataRate::of(self.bytes, elapsed);
-        // Rises at once, falls slowly: a still picture is no promise to stay small.
-        self.rate = if rate > self.rate {
-            rate
-        } else {
-            self.rate.percent(75).saturating_add(rate.percent(25))
-        };
+        let lasting = rate.min(std::mem::replace(&mut self.latest, rate));
+        self.rate = followed(self.rate, rate);
+        self.lasting_rate = followed(self.lasting_rate, lasting);
         (self.bytes, self.rate_since) = (0, now);
         if !self.is_live(now) {
             self.told_live = false;
         }
     }
+}
+
+/// Rises at once, falls slowly: a still picture is no promise to stay small.
+fn followed(before: DataRate, rate: DataRate) -> DataRate {
+    if rate > before { rate } else { before.percent(75).saturating_add(rate.percent(25)) }
 }
 
 /// Where a track's packets come from.
@@ -139,6 +154,9 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<u32>,
     pub(super) relays: Vec<WorkerId>,
     pub(super) muted: bool,
+    pub(super) last_packet: Timestamp,
+    /// When a silence ended last.
+    pub(super) woke: Timestamp,
     /// Its last packet in the room's history.
     pub(super) newest_entry: EntryId,
     pub(super) level: LevelMeter,
@@ -152,8 +170,28 @@ pub(super) const fn sound_rate_max(codec: Codec) -> DataRate {
 }
 
 impl Track {
-    /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does.
+    /// A packet comes. After a silence that all layers shared each has a moment to come as well: where pictures come
+    /// seldom the first layer of one would else be taken for the only one.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.last_packet, now);
+        if now.since(before) < SILENCE {
+            return;
+        }
+        let woke = std::mem::replace(&mut self.woke, now);
+        for stream in &mut self.streams {
+            let was_there = stream.last_packet >= Some(woke) && stream.is_live(before);
+            if was_there && !stream.is_live(now + SPREAD) {
+                stream.last_packet = Some(now - (STALL - SPREAD));
+            }
+        }
+    }
+
+    /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does. None of a
+    /// camera that is off: the pictures that some send of it are black.
     pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {
+        if self.muted {
+            return None;
+        }
         let live = |spatial: &u8| {
             self.streams.get(usize::from(*spatial)).is_some_and(|stream| stream.is_live(now))
         };

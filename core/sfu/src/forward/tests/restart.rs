@@ -1,6 +1,6 @@
 //! A publisher whose rtp stream begins anew under another SSRC, with numbers of its own.
 
-use rtp::rtcp::{RtcpPacket, packets};
+use rtp::rtcp::{RtcpPacket, SenderReport, packets};
 
 use super::*;
 
@@ -165,5 +165,41 @@ fn retransmissions_may_come_before_the_media_of_a_new_ssrc_and_keep_theirs() {
         let repair = again(&ada, rtx_ssrc, 6, 8);
         ada.send(&mut forward, &mut wire, at(6), &repair);
         assert_eq!(ben.receive(&mut wire).0.len(), 1, "under {rtx_ssrc}");
+    }
+}
+
+#[test]
+fn another_worker_forgets_the_clock_of_the_ssrc_that_a_stream_had() {
+    let (mut forward, mut wire, mut ada, _) = sound_call();
+    let on = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
+    forward.instruct(at(0), on, &mut wire);
+    let (mut other, mut there) = (worker(1), Wire::default());
+    let mut cy = Client::join(&mut other, &mut there, 30);
+    let add = Instruction::AddRelayedTrack {
+        track: TRACK,
+        room: ROOM,
+        kind: TrackKind::Audio,
+        from: WorkerId(0),
+    };
+    other.instruct(at(0), add, &mut there);
+    other.instruct(at(0), subscription(TRACK, cy.id, Codec::Opus), &mut there);
+    let is_report = |packet: &RtcpPacket<'_>| matches!(packet, RtcpPacket::SenderReport(..));
+    for (n, ssrc, has_clock) in [(0, 100, false), (1, 100, true), (2, 555, false), (3, 555, true)] {
+        let now = 2_000 * (n + 1);
+        if has_clock {
+            ada.rtcp(&mut forward, &mut wire, at(now), |writer| {
+                let ntp = rtp::rtcp::NtpTime(u64::from(ssrc) << 32);
+                let (rtp_timestamp, packets, octets) = (7 * ssrc, 1, 80);
+                let report = SenderReport { ssrc, ntp, rtp_timestamp, packets, octets };
+                writer.sender_report(&report, &[]).unwrap();
+            });
+        }
+        send(&ada, &mut forward, &mut wire, now, &Media { ssrc, ..sound(1_000 + n, &[9; 80]) });
+        for (packet, payload) in wire.relayed.drain(..) {
+            other.relayed(at(now), &packet, &payload);
+        }
+        other.flush(at(now), &mut there);
+        other.handle_timeout(at(now + 1), &mut there);
+        assert_eq!(is_asked(&mut cy, &mut there, is_report), has_clock, "packet {n}");
     }
 }

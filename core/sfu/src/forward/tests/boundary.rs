@@ -1,0 +1,134 @@
+//! A layer that just fits: its key frames are larger than the rest, and are no reason to leave it.
+
+use model::DataRate;
+
+use super::*;
+
+/// Frames of the lower and of the higher layer, at 25 a second: 150 and 500 kbit/s.
+const FRAMES: [usize; 2] = [750, 2_500];
+const PACKET: usize = 1_000;
+
+/// A call with a camera in two layers and a receiver that may have so much.
+struct Boundary {
+    forward: Forward<Vec<u8>>,
+    wire: Wire,
+    ada: Client,
+    ben: Client,
+    now: u64,
+    indexes: [u64; 2],
+    asked: [bool; 2],
+    requests: usize,
+    /// In percent of what frames have.
+    size: usize,
+    /// How many times as large a key frame is.
+    keys: [usize; 2],
+}
+
+impl Boundary {
+    fn begin(kbps: u64) -> Self {
+        let (mut forward, mut wire) = (worker(0), Wire::default());
+        let ada = Client::join(&mut forward, &mut wire, 10);
+        let ben = Client::join(&mut forward, &mut wire, 20);
+        forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q", "h"]), &mut wire);
+        forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
+        let rate = Some(DataRate::from_kbps(kbps));
+        forward.instruct(at(0), Instruction::Cap { peer: ben.id, rate }, &mut wire);
+        let (indexes, asked) = ([1_000; 2], [false; 2]);
+        let (now, requests, size, keys) = (0, 0, 100, [8; 2]);
+        Self { forward, wire, ada, ben, now, indexes, asked, requests, size, keys }
+    }
+
+    /// So many milliseconds pass. How many bytes of each layer does Ben get?
+    fn pass(&mut self, millis: u64) -> [usize; 2] {
+        let mut got = [0; 2];
+        let until = self.now + millis;
+        while self.now < until {
+            self.now += 20;
+            if self.now.is_multiple_of(40) {
+                for layer in 0..2 {
+                    self.frame(layer);
+                }
+            }
+            self.forward.handle_timeout(at(self.now), &mut self.wire);
+            let (_, control) = self.ada.receive(&mut self.wire);
+            for packet in control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok)) {
+                if let RtcpPacket::PictureLoss { media_ssrc, .. } = packet {
+                    self.asked[usize::from(media_ssrc == 201)] = true;
+                    self.requests += 1;
+                }
+            }
+            for packet in self.ben.receive(&mut self.wire).0 {
+                got[usize::from(*packet.payload.last().unwrap())] += packet.payload.len();
+            }
+        }
+        got
+    }
+
+    fn frame(&mut self, layer: u8) {
+        let at_layer = usize::from(layer);
+        let is_key = std::mem::take(&mut self.asked[at_layer]);
+        let times = if is_key { self.keys[at_layer] } else { 1 };
+        let mut left = FRAMES[at_layer] * self.size / 100 * times;
+        let mut is_first = true;
+        let picture_id = u16::try_from((self.now / 40) & 0x7fff).unwrap();
+        while left > 0 {
+            let len = left.min(PACKET);
+            left -= len;
+            let mut payload = vp8(picture_id, is_key && is_first, layer);
+            payload.resize(len.max(40), layer);
+            if !is_first {
+                payload[0] = 0x80;
+            }
+            is_first = false;
+            self.indexes[at_layer] += 1;
+            let media = picture(layer, self.indexes[at_layer], &payload);
+            let timestamp = u32::try_from(self.now * 90).unwrap();
+            let bytes = self.ada.seal(&Media { timestamp, marker: left == 0, ..media });
+            self.ada.send(&mut self.forward, &mut self.wire, at(self.now), &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_layer_that_fits_is_not_left_for_its_key_frame() {
+    let mut call = Boundary::begin(650);
+    call.pass(10_000);
+    call.requests = 0;
+    let got = call.pass(30_000);
+    assert!(got[0] == 0 && call.requests == 0, "{} requests, {got:?} bytes", call.requests);
+    // Ben misses something: the key frame that he asks for is none either.
+    call.ben.rtcp(&mut call.forward, &mut call.wire, at(call.now), |writer| {
+        writer.picture_loss(1, 7020).unwrap();
+    });
+    let got = call.pass(5_000);
+    assert!(got[0] == 0 && call.requests == 1, "{} requests, {got:?} bytes", call.requests);
+    // Nor is one of the layer below that somebody else has asked for, large as it may be.
+    (call.requests, call.keys[0], call.asked[0]) = (0, 60, true);
+    let got = call.pass(5_000);
+    assert!(got[0] == 0 && call.requests == 0, "{} requests, {got:?} bytes", call.requests);
+}
+
+#[test]
+fn a_layer_that_fits_no_more_is_left_within_two_seconds() {
+    let mut call = Boundary::begin(650);
+    call.pass(10_000);
+    call.size = 150;
+    call.pass(2_000);
+    let got = call.pass(1_000);
+    assert!(got[0] > 0 && got[1] == 0, "{got:?} bytes");
+}
+
+#[test]
+fn a_lower_cap_is_kept_to_at_once() {
+    let mut call = Boundary::begin(650);
+    call.pass(10_000);
+    let rate = Some(DataRate::from_kbps(300));
+    call.forward.instruct(
+        at(call.now),
+        Instruction::Cap { peer: call.ben.id, rate },
+        &mut call.wire,
+    );
+    call.pass(100);
+    let got = call.pass(1_000);
+    assert!(got[0] > 0 && got[1] == 0, "{got:?} bytes");
+}

@@ -1,0 +1,209 @@
+//! A receiver behind a way that narrows and widens, and that tells what arrives over it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rtp::extension::Extensions;
+use rtp::twcc::FeedbackRecorder;
+
+use super::*;
+
+/// Under which Ben receives Ada's picture.
+const SSRC: u32 = 7020;
+/// Packets of a frame, and the bytes of each: 800 kbit/s at 25 frames a second.
+const PACKETS: u64 = 4;
+const BYTES: usize = 1_000;
+
+/// What lies between the server and a client.
+struct Way {
+    kbps: u64,
+    /// Its queue holds what takes this long.
+    queue_ms: u64,
+    /// Each way.
+    delay_ms: u64,
+    /// Bytes that may leave the queue now.
+    credit: u64,
+    queue: VecDeque<Vec<u8>>,
+    arriving: BTreeMap<u64, Vec<Vec<u8>>>,
+    returning: BTreeMap<u64, Vec<Vec<u8>>>,
+    recorder: FeedbackRecorder,
+}
+
+impl Way {
+    fn of(kbps: u64, delay_ms: u64) -> Self {
+        Self {
+            kbps,
+            queue_ms: 200,
+            delay_ms,
+            credit: 0,
+            queue: VecDeque::new(),
+            arriving: BTreeMap::new(),
+            returning: BTreeMap::new(),
+            recorder: FeedbackRecorder::new(),
+        }
+    }
+
+    /// One millisecond: what leaves for the client moves on, and what it tells. Gives what has arrived.
+    fn carry(
+        &mut self,
+        forward: &mut Forward<Vec<u8>>,
+        wire: &mut Wire,
+        client: &mut Client,
+        now: u64,
+    ) -> Vec<Received> {
+        let room = self.kbps * self.queue_ms / 8 + 3_000;
+        let mut queued: u64 = self.queue.iter().map(|bytes| bytes.len() as u64).sum();
+        for (_, bytes) in wire.sent.extract_if(.., |(port, _)| *port == client.port) {
+            if queued + bytes.len() as u64 <= room {
+                queued += bytes.len() as u64;
+                self.queue.push_back(bytes);
+            }
+        }
+        self.credit += self.kbps / 8;
+        while let Some(bytes) = self.queue.pop_front_if(|bytes| bytes.len() as u64 <= self.credit) {
+            self.credit -= bytes.len() as u64;
+            self.arriving.entry(now + self.delay_ms).or_default().push(bytes);
+        }
+        if self.queue.is_empty() {
+            self.credit = self.credit.min(3_000);
+        }
+        let arrived = self.arriving.remove(&now).unwrap_or_default();
+        let media = arrived.into_iter().filter_map(|bytes| self.open(client, now, bytes)).collect();
+        let mut fci = [0; rtp::limits::FEEDBACK_LEN_MAX];
+        while let Some(len) = self.recorder.poll(at(now), &mut fci) {
+            self.returning.entry(now + self.delay_ms).or_default().push(fci[..len].to_vec());
+        }
+        for fci in self.returning.remove(&now).unwrap_or_default() {
+            client.rtcp(forward, wire, at(now), |writer| {
+                writer.transport_feedback(1, SSRC, &fci).unwrap();
+            });
+        }
+        media
+    }
+
+    /// Opens what arrived and notes its number; `None` for RTCP.
+    fn open(&mut self, client: &mut Client, now: u64, mut bytes: Vec<u8>) -> Option<Received> {
+        if (192..=223).contains(&bytes[1]) {
+            return None;
+        }
+        let opened = client.receiver.unprotect_rtp(&mut bytes).unwrap();
+        bytes.truncate(opened.packet_len());
+        let header = opened.header;
+        let number = Extensions::read(&header, &bytes, &extensions()).transport_sequence;
+        self.recorder.received(number?, at(now));
+        let payload = bytes[header.payload_range(&bytes).unwrap()].to_vec();
+        Some(Received { header, payload })
+    }
+}
+
+/// A call in which Ben receives a camera of Ada's in one layer, and perhaps her microphone.
+struct Call {
+    forward: Forward<Vec<u8>>,
+    wire: Wire,
+    ada: Client,
+    ben: Client,
+    way: Way,
+    has_sound: bool,
+    now: u64,
+    is_asked: bool,
+}
+
+impl Call {
+    fn begin(way: Way, has_sound: bool) -> Self {
+        let (mut forward, mut wire) = (worker(0), Wire::default());
+        let ada = Client::join(&mut forward, &mut wire, 10);
+        let ben = Client::join(&mut forward, &mut wire, 20);
+        forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q"]), &mut wire);
+        forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
+        if has_sound {
+            let spec = TrackSpec {
+                track: TrackId(2),
+                room: ROOM,
+                peer: ada.id,
+                kind: TrackKind::Audio,
+                mid: "1".into(),
+                streams: vec![StreamSpec { ssrc: Some(100), ..StreamSpec::default() }],
+            };
+            forward.instruct(at(0), Instruction::AddTrack(spec), &mut wire);
+            let Instruction::Subscribe(to) = subscription(TrackId(2), ben.id, Codec::Opus) else {
+                unreachable!();
+            };
+            let to = SubscriptionSpec { subscription: SubscriptionId(99), ssrc: 7099, ..to };
+            forward.instruct(at(0), Instruction::Subscribe(to), &mut wire);
+        }
+        Self { forward, wire, ada, ben, way, has_sound, now: 0, is_asked: false }
+    }
+
+    /// So many seconds pass. How many packets of the picture arrive in each?
+    fn pictures(&mut self, seconds: u64) -> Vec<usize> {
+        (0..seconds).map(|_| (0..1_000).map(|_| self.millisecond()).sum()).collect()
+    }
+
+    fn millisecond(&mut self) -> usize {
+        self.now += 1;
+        let Self { forward, wire, ada, ben, way, now, .. } = self;
+        let now = *now;
+        if now.is_multiple_of(20) && self.has_sound {
+            let bytes = ada.seal(&sound(1_000 + now / 20, &[9; 80]));
+            ada.send(forward, wire, at(now), &bytes);
+        }
+        if now.is_multiple_of(40) {
+            let frame = now / 40;
+            let is_key = std::mem::take(&mut self.is_asked);
+            for n in 0..PACKETS {
+                let mut payload = vp8(u16::try_from(frame & 0x7fff).unwrap(), is_key && n == 0, 7);
+                payload.resize(BYTES, 7);
+                if n > 0 {
+                    payload[0] = 0x80;
+                }
+                let media = picture(0, 1_000 + frame * PACKETS + n, &payload);
+                let timestamp = u32::try_from(frame * 3_600).unwrap();
+                let bytes = ada.seal(&Media { timestamp, marker: n + 1 == PACKETS, ..media });
+                ada.send(forward, wire, at(now), &bytes);
+            }
+        }
+        if at(now) >= forward.next_timeout() {
+            forward.handle_timeout(at(now), wire);
+        }
+        let (_, control) = ada.receive(wire);
+        let mut all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
+        self.is_asked |= all.any(|packet| matches!(packet, RtcpPacket::PictureLoss { .. }));
+        let media = way.carry(forward, wire, ben, now);
+        media.iter().filter(|packet| packet.header.ssrc == SSRC).count()
+    }
+
+    /// What the way is believed to carry, in kbit/s.
+    fn estimate(&self) -> u64 {
+        let slot = self.forward.slot(self.ben.id).unwrap();
+        let peer = self.forward.peers.get(slot.0).unwrap();
+        peer.downlink.as_ref().unwrap().estimator.estimate().as_bps() / 1_000
+    }
+}
+
+#[test]
+fn a_picture_that_was_paused_comes_back_when_the_way_is_wide_again() {
+    for has_sound in [true, false] {
+        let mut call = Call::begin(Way::of(20_000, 20), has_sound);
+        let seen = call.pictures(5);
+        assert!(seen[4] >= 90, "{seen:?}");
+        call.way.kbps = 100;
+        let seen = call.pictures(10);
+        assert!(seen[9] == 0, "it does not fit: {seen:?}");
+        call.way.kbps = 20_000;
+        let seen = call.pictures(20);
+        assert!(seen[19] >= 90, "with sound: {has_sound}, {} kbit/s, {seen:?}", call.estimate());
+    }
+}
+
+#[test]
+fn a_way_is_judged_however_long_it_is() {
+    let mut call = Call::begin(Way { queue_ms: 1_000, ..Way::of(20_000, 600) }, true);
+    let seen = call.pictures(8);
+    assert!(seen[7] >= 90, "{seen:?}");
+    let refused = call.forward.take_refused().feedbacks;
+    call.way.kbps = 500;
+    let seen = call.pictures(10);
+    let estimate = call.estimate();
+    assert!(estimate <= 600, "{estimate} kbit/s, {refused} feedbacks were refused, {seen:?}");
+    assert_eq!(seen[9], 0, "{seen:?}");
+    assert!(refused <= 2 && call.forward.take_refused().feedbacks <= 2, "none but of the first");
+}
