@@ -10,7 +10,10 @@ import {
   control,
   freshKey,
   freshRoom,
+  linkTo,
   measured,
+  mintToken,
+  Person,
   SERVER,
   scenario,
   sleep,
@@ -26,6 +29,7 @@ await scenario('unopened', async (open, browser) => {
   await sendsAgainWhatSheCannotRead(open, browser)
   await leavesOutTheCodec(open, browser)
   await givesAnotherIdentity(open)
+  await cannotSeal(open, browser)
 })
 
 /** Eve has a token and no key, and a client that says what is not so. */
@@ -178,6 +182,33 @@ async function givesAnotherIdentity(open) {
 /** What the page of somebody said of frames that it could not open. */
 function unreadable({ consoleErrors }) {
   return consoleErrors.filter((line) => /^(InvalidKey|MissingKey)/.test(line))
+}
+
+/** A browser that puts nothing before what is sent, as the client library's way of saying that it could not. */
+async function cannotSeal(open, browser) {
+  const call = { room: freshRoom('unsealed'), key: freshKey(), publish: '180p' }
+  const grace = await open({ ...call, identity: 'grace', publish: 'none', audio: '0' })
+  await grace.join()
+  const context = await browser.newContext()
+  await context.addInitScript(breakSenders)
+  const page = await context.newPage()
+  const link = linkTo({ ...call, token: mintToken(call.room, 'ada') })
+  await page.goto(link).catch(() => {
+    throw new Error('no page')
+  })
+  const ada = new Person(page, 'ada')
+  await ada.consent(true)
+  await page.getByRole('button', { name: 'Join' }).click()
+  await page.getByRole('heading', { name: 'What you send could not be sealed' }).waitFor()
+  check(unreadable(grace).length === 0, "ada's page leaves before anything is sent in the clear")
+  await context.close()
+}
+
+/** In the page, before it runs. */
+function breakSenders() {
+  window.RTCRtpSender.prototype.createEncodedStreams = () => {
+    throw new Error('not here')
+  }
 }
 
 /** In the page: a moving picture or a tone, sent as it is. Its sid. */
