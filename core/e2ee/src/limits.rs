@@ -24,6 +24,6 @@ pub const FRAME_REPLAY_WINDOW: usize = 64;
 
 /// Data packets of one participant that an [`Opener`](crate::Opener) knows. Only holders of the key can add one. While
 /// there are fewer, order does not matter, and a sender may begin anew as often as it likes; from then on one that does
-/// is refused until its clock is past the oldest of them. A line of chat each second for 18 hours, or 50 packets a second
-/// for 22 minutes. 12 bytes each, 768 KiB, taken as they come.
+/// is refused until its clock is past the oldest of them. A line of chat each second for 18 hours, or 50 packets a
+/// second for 22 minutes. 12 bytes each, 768 KiB, taken as they come.
 pub const DATA_PACKETS_KNOWN_MAX: usize = 65_536;

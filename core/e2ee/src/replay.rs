@@ -1,8 +1,8 @@
 //! Which frames and data packets of a participant were opened.
 //!
 //! Guarantees: each is accepted once. Holds across keys. Of frames, none is accepted that is older than a window's
-//! worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted that is
-//! older than its newest: so little must be kept of it that new ones find room for days.
+//! worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted
+//! that is older than its newest: so little must be kept of it that new ones find room for days.
 //! Data packets are known by their whole IV: their clock begins anew with a sender's page or process, and what such a
 //! sender seals under the same key is not old for that. Only when as many have been accepted as are kept do the oldest
 //! go, and from then on what is as old as they are is refused.
