@@ -6,6 +6,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { defineConfig, type Plugin } from 'vite'
+import { strictWorker } from './strict_worker.ts'
 
 const policy = readFileSync(new URL('./csp.txt', import.meta.url), 'utf8').trim()
 const signal = process.env['INCAMERA_SIGNAL'] ?? 'http://127.0.0.1:7880'
@@ -31,7 +32,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 900,
   },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [strictWorker()] },
   preview: {
     host: '127.0.0.1',
     headers: { 'content-security-policy': policy, 'referrer-policy': 'no-referrer' },

@@ -3,7 +3,8 @@
  *
  * Owns: the one `Room`, the encryption worker and the key ring, from joining to leaving.
  * Guarantees: nothing is published and nothing is said before the worker has confirmed that it
- * encrypts; media of somebody who sends any of it in the clear is never offered to a view.
+ * encrypts, nor under another identity than the link's; media of somebody who sends any of it in the clear is never
+ * offered to a view.
  * Not here: elements. Views listen to `change`, and read.
  */
 import {
@@ -19,6 +20,7 @@ import {
   Track,
   type TrackPublication,
 } from 'livekit-client'
+import { Chat, type ChatLine } from './chat.ts'
 import { type Invitation, keep } from './invitation.ts'
 import { encodeAnnouncement, KeyRing, parseAnnouncement, randomKey, type Step } from './keyring.ts'
 import { type Issue, type Lock, lockOf, type Trouble } from './lock.ts'
@@ -26,23 +28,16 @@ import { ChannelKeys, safetyNumber } from './media/channel_keys.ts'
 import { captureOptions, type OwnTrack, publishOptions } from './media/devices.ts'
 import { Receipt } from './media/receipt.ts'
 import { type SealedMessage, SealedWorker } from './media/sealed.ts'
+import { hasTransform, isSealed } from './media/transform.ts'
+import { type Distrust, DistrustError } from './words.ts'
 
 /** Where LiveKit's components look for chat: JSON of `id`, `timestamp` and `message`. */
 const TOPIC_CHAT = 'lk-chat-topic'
 const TOPIC_KEY = 'incamera.key'
 
-const CHAT_LENGTH_MAX = 4_000
-const CHAT_KEPT_MAX = 500
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
 const ENCRYPTION_TIMEOUT_MS = 10_000
-
-export interface ChatLine {
-  readonly from: string
-  readonly isMine: boolean
-  readonly atMs: number
-  readonly text: string
-}
 
 /** Something that happened, and when on the page's clock: what tests and `incamera.moments` read. */
 export interface Moment {
@@ -67,27 +62,30 @@ type CallEvents = {
   chat: ChatLine
   /** A sentence worth saying aloud. */
   say: string
-  end: DisconnectReason | undefined
+  end: DisconnectReason | Distrust | undefined
 }
 
 export class Call {
   readonly room: Room
   readonly invitation: Invitation
-  readonly chat: ChatLine[] = []
   readonly moments: Moment[] = []
 
   readonly #worker = new SealedWorker()
   readonly #keys: ChannelKeys
   readonly #ring: KeyRing
   readonly #receipt = new Receipt()
+  readonly #chat = new Chat()
   readonly #listeners = new Map<keyof CallEvents, Set<(value: never) => void>>()
   /** Steps of the ring run one after the other. */
   #steps: Promise<void> = Promise.resolve()
   #isLeaving = false
+  /** Why this call cannot go on with this server. */
+  #distrust: Distrust | undefined
   #wake: ReturnType<typeof setTimeout> | undefined
   #look: ReturnType<typeof setInterval> | undefined
 
-  constructor(invitation: Invitation) {
+  /** `identity` is the token's. */
+  constructor(invitation: Invitation, identity: string) {
     this.invitation = invitation
     this.#ring = new KeyRing(invitation.epoch, invitation.key)
     this.#keys = new ChannelKeys(invitation.cipher)
@@ -106,6 +104,7 @@ export class Call {
         ...publishOptions(invitation.camera),
       },
     })
+    pinIdentity(this.me, identity, () => this.#refuse('renamed'))
     this.#listen()
   }
 
@@ -119,17 +118,32 @@ export class Call {
     this.mark('join')
     await this.#keys.start(this.invitation.epoch, this.invitation.key)
     await this.room.setE2EEEnabled(true)
-    await this.room.connect(serverUrl, this.invitation.token)
+    const failure: unknown = await this.room.connect(serverUrl, this.invitation.token).then(
+      () => undefined,
+      (error) => error,
+    )
+    // Leaving ends the joining with another failure than its reason.
+    if (this.#distrust) throw new DistrustError(this.#distrust)
+    if (failure !== undefined) throw failure
     this.mark('connected')
     await this.#encryptionConfirmed()
     this.#look = setInterval(() => void this.#lookAtReceipt(), LOOK_EVERY_MS)
   }
 
-  /** Publishes what the person has opened, and takes the name they gave. */
-  async publish(tracks: readonly OwnTrack[]): Promise<void> {
+  /** Publishes what the person has opened. Closes and returns what the server does not take. */
+  async publish(tracks: readonly OwnTrack[]): Promise<OwnTrack[]> {
     const options = publishOptions(this.invitation.camera)
     // livekit-client's own types disagree with each other under exactOptionalPropertyTypes.
-    await Promise.all(tracks.map((track) => this.me.publishTrack(track as LocalTrack, options)))
+    const outcomes = await Promise.allSettled(
+      tracks.map((track) => this.me.publishTrack(track as LocalTrack, options)),
+    )
+    const refused = tracks.filter((_, number) => outcomes[number]?.status === 'rejected')
+    for (const track of refused) track.stop()
+    return refused
+  }
+
+  /** Takes the name that the person gave, where the token lets them. */
+  async takeName(): Promise<void> {
     const { name } = this.invitation
     if (name && name !== this.me.name && this.me.permissions?.canUpdateMetadata)
       await this.me.setName(name)
@@ -139,7 +153,7 @@ export class Call {
     this.#isLeaving = true
     await this.room.disconnect()
     // Who never got in has not been disconnected either.
-    this.#worker.terminate()
+    this.#forget()
   }
 
   get me(): LocalParticipant {
@@ -178,7 +192,7 @@ export class Call {
       this.#issuesOf(person),
     )
     const mine = [...this.me.trackPublications.values()]
-      .filter((publication) => !publication.isEncrypted)
+      .filter((publication) => !isSealed(publication))
       .map((publication) => issueOf('you', publication))
     return lockOf({
       cipher: this.invitation.cipher,
@@ -211,11 +225,10 @@ export class Call {
   }
 
   async sayToAll(text: string): Promise<void> {
-    const message = text.trim().slice(0, CHAT_LENGTH_MAX)
-    if (message === '') return
-    const line = { id: crypto.randomUUID(), timestamp: Date.now(), message }
-    await this.#send(TOPIC_CHAT, new TextEncoder().encode(JSON.stringify(line)))
-    this.#addChat({ from: this.me.identity, isMine: true, atMs: line.timestamp, text: message })
+    const written = this.#chat.write(this.me.identity, text, Date.now())
+    if (!written) return
+    await this.#send(TOPIC_CHAT, written.bytes)
+    this.#emit('chat', written.line)
   }
 
   /** Announces a fresh random key under the current one; all switch to it a moment later. */
@@ -244,12 +257,12 @@ export class Call {
   }
 
   /**
-   * One track in the clear spoils all of its owner's: the worker decides by person, and would let
-   * the server's frames through as they are.
+   * One track in the clear spoils all of its owner's: whoever sends it either has no key or is not asked for it, and
+   * the server can say of either what it likes. The worker opens what is sealed and drops all else.
    */
   #troubleOf(person: Participant): Trouble | undefined {
     const isClear = [...person.trackPublications.values()].some(
-      (publication) => !publication.isEncrypted,
+      (publication) => !isSealed(publication),
     )
     return isClear ? 'not-encrypted' : this.#receipt.troubleOf(person.identity)
   }
@@ -260,7 +273,7 @@ export class Call {
     const who = displayName(person)
     if (trouble !== 'not-encrypted') return [{ who, what: 'media', trouble }]
     return [...person.trackPublications.values()]
-      .filter((publication) => !publication.isEncrypted)
+      .filter((publication) => !isSealed(publication))
       .map((publication) => issueOf(who, publication))
   }
 
@@ -286,14 +299,8 @@ export class Call {
   }
 
   #receiveChat(from: string, payload: Uint8Array): void {
-    const { message, timestamp } = parseObject(payload)
-    if (typeof message !== 'string') return
-    this.#addChat({
-      from,
-      isMine: false,
-      atMs: typeof timestamp === 'number' ? timestamp : Date.now(),
-      text: message.slice(0, CHAT_LENGTH_MAX),
-    })
+    const line = this.#chat.read(from, payload, Date.now())
+    if (line) this.#emit('chat', line)
   }
 
   #receiveKey(from: string, payload: Uint8Array): void {
@@ -302,12 +309,6 @@ export class Call {
     const steps = this.#ring.admit(announcement, performance.now())
     if (steps.length > 0) this.#emit('say', `${this.nameOf(from)} is changing the key.`)
     this.#carryOut(steps)
-  }
-
-  #addChat(line: ChatLine): void {
-    this.chat.push(line)
-    if (this.chat.length > CHAT_KEPT_MAX) this.chat.shift()
-    this.#emit('chat', line)
   }
 
   #carryOut(steps: readonly Step[]): void {
@@ -340,7 +341,15 @@ export class Call {
   #listen(): void {
     const changed = () => this.#emit('change', undefined)
     for (const event of CHANGES) this.room.on(event, changed)
-    this.me.on(ParticipantEvent.TrackMuted, changed).on(ParticipantEvent.TrackUnmuted, changed)
+    this.me
+      .on(ParticipantEvent.TrackMuted, changed)
+      .on(ParticipantEvent.TrackUnmuted, changed)
+      .on(ParticipantEvent.LocalSenderCreated, (sender) => {
+        // The client library has put the worker before it by now, or it never will.
+        if (hasTransform(sender)) return
+        void sender.replaceTrack(null)
+        this.#refuse('unsealed')
+      })
     this.room
       .on(RoomEvent.ParticipantConnected, (person) => {
         this.#emit('say', `${displayName(person)} joined.`)
@@ -370,13 +379,32 @@ export class Call {
     }
   }
 
+  /** Leaves a server under which what is sent might not be sealed. */
+  #refuse(why: Distrust): void {
+    if (this.#distrust) return
+    this.#distrust = why
+    void this.leave()
+  }
+
   #close(reason: DisconnectReason | undefined): void {
     clearTimeout(this.#wake)
     clearInterval(this.#look)
-    this.#worker.terminate()
+    this.#forget()
     // The client also disconnects when the page is reloaded or closed; the person has not left then.
     const isPageGoing = reason === DisconnectReason.CLIENT_INITIATED && !this.#isLeaving
-    if (!isPageGoing) this.#emit('end', reason)
+    if (!isPageGoing) this.#emit('end', this.#distrust ?? reason)
+  }
+
+  /**
+   * Takes from the room all that leads to keys and the invitation: the browser holds on to it, through a listener of
+   * the client's, for as long as the page is there.
+   */
+  #forget(): void {
+    this.#worker.terminate()
+    this.#keys.forget()
+    this.room.removeAllListeners()
+    this.me.removeAllListeners()
+    pinIdentity(this.me, this.me.identity, () => {})
   }
 
   #emit<Name extends keyof CallEvents>(name: Name, value: CallEvents[Name]): void {
@@ -406,19 +434,24 @@ const CHANGES = [
   RoomEvent.AudioPlaybackStatusChanged,
 ] as const
 
+/**
+ * Who one is, from the token and for good: the worker knows by it what to seal, and the client library would take
+ * another one from the server at each join.
+ */
+function pinIdentity(me: LocalParticipant, identity: string, otherwise: () => void): void {
+  Object.defineProperty(me, 'identity', {
+    configurable: true,
+    get: () => identity,
+    set: (said: unknown) => {
+      if (said !== identity) otherwise()
+    },
+  })
+}
+
 export function displayName(participant: Participant): string {
   return participant.name || participant.identity
 }
 
 function issueOf(who: string, publication: TrackPublication): Issue {
   return { who, what: publication.source.replace('_', ' '), trouble: 'not-encrypted' }
-}
-
-function parseObject(bytes: Uint8Array): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes))
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
 }

@@ -1,7 +1,7 @@
 /**
  * `window.incamera`: what the page knows, for tests and for the curious in a console. Read-only.
  *
- * Shapes are plain JSON. It holds no key and no token.
+ * Shapes are plain JSON. It holds no key and no token, and a call, which does, only until that has ended.
  */
 import type { TrackPublication } from 'livekit-client'
 import type { Call, Moment } from './call.ts'
@@ -32,6 +32,8 @@ export interface Facts {
 export class Facade {
   #screen = 'loading'
   #call: Call | undefined
+  /** What was known of the last call when it ended. */
+  #last: Omit<Facts, 'screen'> | undefined
 
   /** Puts `window.incamera` up. */
   static install(): Facade {
@@ -46,18 +48,15 @@ export class Facade {
     this.#call = call ?? this.#call
   }
 
+  /** The call has ended: keeps what is known of it, and lets go of it. */
+  letGo(): void {
+    this.#last = structuredClone(factsOf(this.#call))
+    this.#call = undefined
+  }
+
   #facts(): Facts {
-    const call = this.#call
-    return {
-      screen: this.#screen,
-      state: call?.room.state,
-      identity: call?.me.identity,
-      participantSid: call?.me.sid,
-      others: call ? [...call.room.remoteParticipants.keys()] : [],
-      epoch: call?.epoch,
-      lock: call?.lock(),
-      moments: call ? [...call.moments] : [],
-    }
+    const known = this.#call ? undefined : this.#last
+    return { screen: this.#screen, ...(known ?? factsOf(this.#call)) }
   }
 
   async #tracks(): Promise<TrackFacts[]> {
@@ -78,6 +77,18 @@ export class Facade {
         rtp: await rtpOf(publication),
       })),
     )
+  }
+}
+
+function factsOf(call: Call | undefined): Omit<Facts, 'screen'> {
+  return {
+    state: call?.room.state,
+    identity: call?.me.identity,
+    participantSid: call?.me.sid,
+    others: call ? [...call.room.remoteParticipants.keys()] : [],
+    epoch: call?.epoch,
+    lock: call?.lock(),
+    moments: call ? [...call.moments] : [],
   }
 }
 

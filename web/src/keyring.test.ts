@@ -71,6 +71,17 @@ describe('an announcement', () => {
   })
 })
 
+it('a key that a newer one came before its use wakes nobody', () => {
+  const ring = new KeyRing(0, FIRST)
+  ring.admit(ring.next(SECOND), 0)
+  ring.admit(ring.next(LESSER), 500)
+  expect(ring.wakeAtMs).toBe(500 + USE_AFTER_MS)
+  ring.advance(500 + USE_AFTER_MS)
+  expect([ring.epoch, ring.wakeAtMs]).toEqual([2, 500 + USE_AFTER_MS + ACCEPT_OLD_MS])
+  ring.advance(500 + USE_AFTER_MS + ACCEPT_OLD_MS)
+  expect(ring.wakeAtMs).toBeUndefined()
+})
+
 describe('two people rotating at once', () => {
   it('end with the same key, whichever they hear first', () => {
     for (const order of [

@@ -62,11 +62,10 @@ export class KeyRing {
 
   /** When `advance` has something to do next. */
   get wakeAtMs(): number | undefined {
-    const times = this.#held.flatMap((held) => [
-      held.used ? Infinity : held.useAtMs,
-      held.dropAtMs ?? Infinity,
-    ])
-    const soonest = Math.min(...times)
+    const newest = this.#newest()
+    // One that a newer one came before is never used.
+    const useAtMs = newest.used ? Infinity : newest.useAtMs
+    const soonest = Math.min(useAtMs, ...this.#held.map((held) => held.dropAtMs ?? Infinity))
     return soonest === Infinity ? undefined : soonest
   }
 

@@ -37,7 +37,10 @@ const CANNOT_ENCRYPT: Notice = {
 }
 
 const facade = Facade.install()
+/** From joining on. */
 let isInCall = false
+/** The one on the screen, whose devices nobody has taken into a call. */
+let lobby: Lobby | undefined
 
 setLogLevel('warn')
 window.addEventListener('hashchange', () => {
@@ -53,6 +56,8 @@ window.addEventListener('pageshow', ({ persisted }) => {
 start()
 
 function start(): void {
+  lobby?.abandon()
+  lobby = undefined
   try {
     const invitation = takeInvitation()
     if (!isSecureContext || !isE2EESupported()) showNotice(CANNOT_ENCRYPT)
@@ -88,20 +93,29 @@ function showLobby(invitation: Invitation): void {
     forget()
     throw new InvitationError('Its token is damaged.')
   }
-  const lobby = new Lobby(invitation, claims, (choice) => {
-    void join({ ...invitation, name: choice.name }, choice).finally(() => lobby.close())
+  const own = new Lobby(invitation, claims, (choice) => {
+    lobby = undefined
+    const chosen = { ...invitation, name: choice.name }
+    void join(chosen, claims.identity, choice).finally(() => own.close())
   })
-  show('lobby', lobby.view, `${claims.room} · Incamera`)
+  lobby = own
+  show('lobby', own.view, `${claims.room} · Incamera`)
 }
 
-async function join(invitation: Invitation, { devices }: JoinChoice): Promise<void> {
-  const call = new Call(invitation)
+async function join(
+  invitation: Invitation,
+  identity: string,
+  { devices }: JoinChoice,
+): Promise<void> {
+  isInCall = true
+  const call = new Call(invitation, identity)
   const tracks = [devices.microphone, devices.camera].flatMap((track) => track ?? [])
   const again: NoticeAction = { label: 'Try again', act: () => start() }
   facade.follow('joining', call)
   const fail = (notice: Notice) => {
     isInCall = false
     devices.close()
+    facade.letGo()
     if (!notice.mayRetry) forget()
     showNotice(notice, notice.mayRetry ? again : undefined)
   }
@@ -112,7 +126,6 @@ async function join(invitation: Invitation, { devices }: JoinChoice): Promise<vo
     fail(joinFailure(error))
     return
   }
-  isInCall = true
   const view = new CallView(call)
   call.on('end', (reason) => {
     view.close()

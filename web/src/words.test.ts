@@ -1,6 +1,14 @@
 import { ConnectionError, DisconnectReason } from 'livekit-client'
 import { expect, it } from 'vitest'
-import { callEnd, deviceFailure, isThisMachine, joinFailure, listOf } from './words.ts'
+import {
+  callEnd,
+  DistrustError,
+  deviceFailure,
+  isThisMachine,
+  joinFailure,
+  listOf,
+  notTaken,
+} from './words.ts'
 
 it('a refused token is not worth another try, an unreachable server is', () => {
   const refused = joinFailure(ConnectionError.notAllowed('no', 401))
@@ -60,4 +68,17 @@ it('names are listed as people say them', () => {
   expect(listOf(['Ada', 'Ben'])).toBe('Ada and Ben')
   expect(listOf(['Ada', 'Ben', 'Cy'])).toBe('Ada, Ben and 1 other')
   expect(listOf(['Ada', 'Ben', 'Cy', 'Di'])).toBe('Ada, Ben and 2 others')
+})
+
+it('what the server did not take is named, and no more than that', () => {
+  expect(notTaken(true, true)).toMatch(/camera and microphone .* neither see nor hear/)
+  expect(notTaken(true, false)).toMatch(/^Your camera .* off: others do not see you\.$/)
+  expect(notTaken(false, true)).toMatch(/^Your microphone .* off: others do not hear you\.$/)
+})
+
+it('a server that is left of the page’s own accord is no matter of trying again', () => {
+  for (const why of ['renamed', 'unsealed'] as const) {
+    expect(joinFailure(new DistrustError(why))).toEqual(callEnd(why))
+    expect(callEnd(why)).toMatchObject({ mayRetry: false })
+  }
 })

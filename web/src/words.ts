@@ -13,8 +13,42 @@ export function isThisMachine(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
+/**
+ * Why a page leaves a server of itself: it says that the person is somebody else, or what it says of a track keeps the
+ * track from being sealed.
+ */
+export type Distrust = 'renamed' | 'unsealed'
+
+export class DistrustError extends Error {
+  override readonly name = 'DistrustError'
+  readonly why: Distrust
+
+  constructor(why: Distrust) {
+    super(distrusted(why).text)
+    this.why = why
+  }
+}
+
+function distrusted(why: Distrust): Notice {
+  switch (why) {
+    case 'renamed':
+      return {
+        title: 'The server says that you are another person',
+        text: 'What you send is sealed under the identity in your link, and the server gave you another one. This page has left, and has sent nothing in the clear. Ask whoever runs the server.',
+        mayRetry: false,
+      }
+    case 'unsealed':
+      return {
+        title: 'What you send could not be sealed',
+        text: 'Your camera, microphone or screen did not go through the encryption. This page has left, and has sent nothing in the clear. Ask whoever runs the server.',
+        mayRetry: false,
+      }
+  }
+}
+
 /** Why joining failed. */
 export function joinFailure(error: unknown): Notice {
+  if (error instanceof DistrustError) return distrusted(error.why)
   if (error instanceof ConnectionError) {
     switch (error.reason) {
       case ConnectionErrorReason.NotAllowed:
@@ -73,8 +107,11 @@ function sentence(words: string): string {
 }
 
 /** Why a call that was running has ended. */
-export function callEnd(reason: DisconnectReason | undefined): Notice {
+export function callEnd(reason: DisconnectReason | Distrust | undefined): Notice {
   switch (reason) {
+    case 'renamed':
+    case 'unsealed':
+      return distrusted(reason)
     case DisconnectReason.CLIENT_INITIATED:
       return {
         title: 'You have left',
@@ -122,9 +159,20 @@ export function deviceFailure(error: unknown): string {
       return 'No such device was found.'
     case 'NotReadableError':
       return 'Another program is using the device.'
+    case 'PublishTrackError':
+      return 'The server did not take it: your link may not allow it.'
     default:
       return 'The device could not be opened.'
   }
+}
+
+/** What of one's camera and microphone the server did not take. Both have been closed. */
+export function notTaken(hasCamera: boolean, hasMicrophone: boolean): string {
+  if (hasCamera && hasMicrophone)
+    return 'Your camera and microphone could not be sent and are off: others neither see nor hear you.'
+  return hasCamera
+    ? 'Your camera could not be sent and is off: others do not see you.'
+    : 'Your microphone could not be sent and is off: others do not hear you.'
 }
 
 /** "Ada", "Ada and Ben", "Ada, Ben and 3 others". */

@@ -1,8 +1,11 @@
 //! Which frames and data packets of a participant were opened.
 //!
-//! Guarantees: each is accepted once, and none that is older than a window's worth of accepted ones. Holds
-//! across keys. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted that is
-//! older than its newest: so little must be kept of it that new ones find room for days.
+//! Guarantees: each is accepted once. Holds across keys. Of frames, none is accepted that is older than a window's
+//! worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted
+//! that is older than its newest: so little must be kept of it that new ones find room for days.
+//! Data packets are known by their whole IV: their clock begins anew with a sender's page or process, and what such a
+//! sender seals under the same key is not old for that. Only when as many have been accepted as are kept do the oldest
+//! go, and from then on what is as old as they are is refused.
 //! Not here: a frame of a picture that comes again after 11 hours under the same key (20 for sound):
 //! timestamps have 32 bits, and its IV no longer tells that it is old. A key should be changed before that;
 //! a sender of ours must after 13 hours.
@@ -12,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::iv::Iv;
-use crate::limits::{DATA_REPLAY_WINDOW, FRAME_REPLAY_WINDOW, SOURCES_EVER_MAX, SOURCES_MAX};
+use crate::limits::{DATA_PACKETS_KNOWN_MAX, FRAME_REPLAY_WINDOW, SOURCES_EVER_MAX, SOURCES_MAX};
 use crate::opener::OpenError;
 
 /// How far a sender's clock may be ahead of ours, 2^29 ticks: 99 minutes of picture, 3 hours of sound. What
@@ -86,24 +89,73 @@ impl Window {
     }
 }
 
+/// How far a data packet's timestamp may be ahead of that of the one accepted last, 2^29 ms: six days. What seems to be
+/// further ahead is older: of a clock that has wrapped since, after 49 days.
+const MS_AHEAD_MAX: u32 = 1 << 29;
+
+/// The accepted data packets.
+struct Packets {
+    capacity: usize,
+    /// Timestamp and the rest of each IV, in order.
+    accepted: VecDeque<(u32, u32, u32)>,
+    /// Timestamp of the one accepted last.
+    last: u32,
+    /// Timestamp of the one forgotten last: what is as old is refused.
+    floor: Option<u32>,
+}
+
+impl Packets {
+    const fn new(capacity: usize) -> Self {
+        Self { capacity, accepted: VecDeque::new(), last: 0, floor: None }
+    }
+
+    /// How much older than the newest that there may be.
+    const fn age(&self, timestamp: u32) -> u32 {
+        self.last.wrapping_add(MS_AHEAD_MAX).wrapping_sub(timestamp)
+    }
+
+    fn check(&self, packet: (u32, u32, u32)) -> Result<(), OpenError> {
+        let is_old = self.floor.is_some_and(|floor| self.age(packet.0) >= self.age(floor));
+        let is_new = !is_old && self.accepted.binary_search(&packet).is_err();
+        if is_new { Ok(()) } else { Err(OpenError::Replayed) }
+    }
+
+    fn accept(&mut self, packet: (u32, u32, u32)) {
+        self.last = packet.0;
+        let (Ok(index) | Err(index)) = self.accepted.binary_search(&packet);
+        self.accepted.insert(index, packet);
+        if self.accepted.len() > self.capacity {
+            self.forget_oldest();
+        }
+    }
+
+    /// The oldest is the first beyond the newest that there may be, around the circle.
+    fn forget_oldest(&mut self) {
+        let newest = self.last.wrapping_add(MS_AHEAD_MAX);
+        let beyond = self.accepted.partition_point(|packet| packet.0 <= newest);
+        let index = if beyond < self.accepted.len() { beyond } else { 0 };
+        if let Some(oldest) = self.accepted.remove(index) {
+            self.floor = Some(oldest.0);
+        }
+    }
+}
+
 /// All that was opened of one participant.
 pub(crate) struct Replay {
     frames: BTreeMap<u32, Window>,
-    data: Window,
+    data: Packets,
 }
 
 /// A frame or packet that may be accepted once it has proved authentic.
 #[derive(Clone, Copy)]
-pub(crate) struct Candidate {
-    /// `None` for a data packet.
-    ssrc: Option<u32>,
-    place: Place,
-    now: Duration,
+pub(crate) enum Candidate {
+    Frame { ssrc: u32, place: Place, now: Duration },
+    Data { packet: (u32, u32, u32) },
 }
 
 impl Replay {
     pub(crate) fn new() -> Self {
-        Self { frames: BTreeMap::new(), data: Window::new(DATA_REPLAY_WINDOW) }
+        Self { frames: BTreeMap::new(), data: Packets::new(DATA_PACKETS_KNOWN_MAX) }
     }
 
     /// Whether a frame with this IV was not seen yet. The timestamp runs at `ticks_per_second`.
@@ -123,32 +175,30 @@ impl Replay {
             None if self.frames.len() < SOURCES_EVER_MAX => (timestamp.into(), last.into()),
             None => return Err(OpenError::TooManySources),
         };
-        Ok(Candidate { ssrc: Some(ssrc), place, now })
+        Ok(Candidate::Frame { ssrc, place, now })
     }
 
     /// Whether a data packet with this IV was not seen yet. Its timestamp is in milliseconds of the sender's own.
     pub(crate) fn check_data(&self, iv: Iv) -> Result<Candidate, OpenError> {
         let (random, timestamp, last) = iv.words();
-        let rest = u64::from(random) << 32 | u64::from(last);
-        // 2^32 ms are 49 days: no clock is needed to unwrap them.
-        let place = (self.data.unwrapped(timestamp, Duration::ZERO, 0), rest);
-        self.data.check(place)?;
-        Ok(Candidate { ssrc: None, place, now: Duration::ZERO })
+        let packet = (timestamp, random, last);
+        self.data.check(packet)?;
+        Ok(Candidate::Data { packet })
     }
 
     /// Accepts what was checked and has proved authentic.
     pub(crate) fn accept(&mut self, candidate: Candidate) {
-        let Candidate { ssrc, place, now } = candidate;
-        let window = match ssrc {
-            Some(ssrc) => {
+        match candidate {
+            Candidate::Frame { ssrc, place, now } => {
                 if self.frames.get(&ssrc).is_none_or(|window| !window.is_open()) {
                     self.make_room();
                 }
-                self.frames.entry(ssrc).or_insert_with(|| Window::new(FRAME_REPLAY_WINDOW))
+                let window =
+                    self.frames.entry(ssrc).or_insert_with(|| Window::new(FRAME_REPLAY_WINDOW));
+                window.accept(place, now);
             }
-            None => &mut self.data,
-        };
-        window.accept(place, now);
+            Candidate::Data { packet } => self.data.accept(packet),
+        }
     }
 
     /// Closes the source that has been silent for the longest, if so many are open that another may not be.
@@ -267,5 +317,63 @@ mod tests {
         assert!(open(&mut replay, iv(0, 3000 * 6, 6), late.into()).is_ok(), "in any order again");
         let others = open(&mut replay, iv(2, 3000 * 3, 3), late.into());
         assert!(others.is_ok(), "one that was heard since is open still");
+    }
+
+    fn open_data(replay: &mut Replay, iv: Iv) -> Result<(), OpenError> {
+        let candidate = replay.check_data(iv)?;
+        replay.accept(candidate);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_is_heard_and_nothing_of_before_opens_again() {
+        let hour = 3_600_000;
+        let mut replay = Replay::new();
+        for count in 0..1000 {
+            assert!(open_data(&mut replay, iv(count, hour + count, count)).is_ok());
+        }
+        // Its page was loaded anew: the clock is at five seconds.
+        for count in 0..1000 {
+            assert!(open_data(&mut replay, iv(5000 + count, 5000 + count, count)).is_ok());
+        }
+        for count in 0..1000 {
+            let before = open_data(&mut replay, iv(count, hour + count, count));
+            let since = open_data(&mut replay, iv(5000 + count, 5000 + count, count));
+            assert_eq!([before, since], [Err(OpenError::Replayed); 2], "{count}");
+        }
+    }
+
+    #[test]
+    fn so_many_data_packets_are_known_and_what_is_as_old_as_the_forgotten_is_refused() {
+        let mut replay = Replay::new();
+        let most = u32::try_from(DATA_PACKETS_KNOWN_MAX).unwrap();
+        let packet = |count: u32| iv(7, 10 * count, count);
+        for count in 1..=most + 100 {
+            assert!(open_data(&mut replay, packet(count)).is_ok());
+        }
+        assert_eq!(replay.data.accepted.len(), DATA_PACKETS_KNOWN_MAX);
+        for count in 1..=most + 100 {
+            assert_eq!(open_data(&mut replay, packet(count)), Err(OpenError::Replayed));
+        }
+        assert_eq!(open_data(&mut replay, iv(8, 10 * 100, 0)), Err(OpenError::Replayed));
+        assert!(open_data(&mut replay, iv(8, 10 * 100 + 1, 0)).is_ok(), "late, and not as old");
+    }
+
+    #[test]
+    fn a_clock_of_data_that_wraps_is_no_older_for_that() {
+        let mut replay = Replay::new();
+        let most = u32::try_from(DATA_PACKETS_KNOWN_MAX).unwrap();
+        let start = u32::MAX - 10 * (most / 2);
+        let packet = |count: u32| iv(7, start.wrapping_add(10 * count), count);
+        for count in 0..most + 100 {
+            assert!(open_data(&mut replay, packet(count)).is_ok(), "{count}");
+        }
+        for count in 0..most + 100 {
+            assert_eq!(open_data(&mut replay, packet(count)), Err(OpenError::Replayed), "{count}");
+        }
+        assert!(
+            open_data(&mut replay, iv(8, start + 10 * 100, 0)).is_ok(),
+            "late, before the wrap"
+        );
     }
 }

@@ -109,6 +109,7 @@ async function inCall(open, context, name) {
   await ada.page.keyboard.press('Enter')
   await ada.page.getByText('Hello', { exact: true }).waitFor()
   await clean(ada.page, `chat (${name})`)
+  check(await ada.page.evaluate(isLockInSight), `the lock is in sight beside the chat (${name})`)
   await ada.press('Close chat')
   await ada.press('Encryption')
   await clean(ada.page, `encryption (${name})`)
@@ -125,9 +126,16 @@ async function inCall(open, context, name) {
   await ada.close()
 }
 
+/** In the page: whether a finger on the middle of the lock touches the lock. */
+function isLockInSight() {
+  const { left, top, width, height } = document.querySelector('.lock').getBoundingClientRect()
+  return document.elementFromPoint(left + width / 2, top + height / 2)?.closest('.lock') !== null
+}
+
 async function byKeyboardAlone(open) {
+  const room = freshRoom('keyboard')
   const ada = await open({
-    room: freshRoom('keyboard'),
+    room,
     key: freshKey(),
     identity: 'ada',
     publish: 'none',
@@ -142,6 +150,7 @@ async function byKeyboardAlone(open) {
   await tabTo(ada, (name) => name === 'Join')
   await press('Enter')
   await ada.page.locator('.call').waitFor()
+  check((await focused()) === room, 'entering the call gives the focus to its name')
   await press('m')
   await ada.page
     .getByRole('button', { name: 'Microphone', pressed: true })

@@ -30,10 +30,21 @@ function holding(text) {
     .map((path) => path.slice(profile.length + 1))
 }
 
+/** Whether anything that the page can still reach holds a text. */
+async function inHeap(page, text) {
+  const session = await page.context().newCDPSession(page)
+  const pieces = []
+  session.on('HeapProfiler.addHeapSnapshotChunk', ({ chunk }) => pieces.push(chunk))
+  await session.send('HeapProfiler.takeHeapSnapshot', { reportProgress: false })
+  await session.detach()
+  return JSON.parse(pieces.join('')).strings.some((string) => string.includes(text))
+}
+
 await scenario('remembered', async () => {
   const [room, key] = [freshRoom('remembered'), freshKey()]
   markSensitive(key)
-  const link = linkTo({ token: mintToken(room, 'ada'), key, publish: 'none', audio: '0' })
+  const token = mintToken(room, 'ada')
+  const link = linkTo({ token, key, publish: 'none', audio: '0' })
   const browser = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM,
     headless: true,
@@ -49,9 +60,12 @@ await scenario('remembered', async () => {
     const kept = () =>
       page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]))
     control((await kept()).includes(key), 'the page keeps the key for its tab during the call')
+    control(await inHeap(page, key), 'and in its memory')
     await page.getByRole('button', { name: 'Leave' }).click()
     await page.getByRole('heading', { name: 'You have left' }).waitFor()
     check(!(await kept()).includes(key), 'and has forgotten it once ada has left')
+    for (const [name, text] of Object.entries({ key, token }))
+      check(!(await inHeap(page, text)), `in its memory, too: the ${name} is not there`)
     const words = await page.innerText('main')
     check(/stays in your browser.s history/.test(words), 'it says that the browser has not')
   } finally {

@@ -14,6 +14,8 @@ export class SignalProxy {
   #refusing = false
   #answersLeave = false
   #swallowing = false
+  /** What is written instead of what, in all that the server says. */
+  #renamed
 
   static async start(target) {
     const proxy = new SignalProxy()
@@ -29,6 +31,11 @@ export class SignalProxy {
   /** From now on nothing that is said over the connections that there are reaches the server. */
   swallow() {
     this.#swallowing = true
+  }
+
+  /** From now on the server seems to say `to`, which is as long, wherever it says `from`. */
+  rename(from, to) {
+    this.#renamed = { from, to }
   }
 
   /** Cuts every connection, and refuses new ones for a while. */
@@ -79,8 +86,15 @@ export class SignalProxy {
       upstream.write(head)
       client.on('data', (bytes) => this.#swallowing || upstream.write(bytes))
       client.on('end', () => upstream.end())
-      upstream.pipe(client)
+      upstream.on('data', (bytes) => client.write(this.#asRenamed(bytes)))
+      upstream.on('end', () => client.end())
     })
+  }
+
+  #asRenamed(bytes) {
+    const { from, to } = this.#renamed ?? {}
+    if (from === undefined) return bytes
+    return Buffer.from(bytes.toString('latin1').replaceAll(from, to), 'latin1')
   }
 
   #sayLeave(client, head) {

@@ -55,6 +55,12 @@ export class ChannelKeys extends ExternalE2EEKeyProvider {
     return this.#sendingIndex
   }
 
+  /** Lets go of all keys: nothing opens and nothing seals from now on. */
+  forget(): void {
+    this.#slots.clear()
+    this.removeAllListeners()
+  }
+
   async #fill(index: number, key: string, toSend: boolean): Promise<void> {
     const slot: KeyInfo = { key: await createKeyMaterialFromString(key), keyIndex: index }
     this.#slots.set(index, slot)

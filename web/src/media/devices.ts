@@ -15,47 +15,56 @@ import {
   VideoPresets,
 } from 'livekit-client'
 import type { CameraSize } from '../invitation.ts'
+import { Device } from './device.ts'
 
 /** A track that this page has opened. */
 export type OwnTrack = LocalAudioTrack | LocalVideoTrack
 
 export class Devices {
-  camera: LocalVideoTrack | undefined
-  microphone: LocalAudioTrack | undefined
+  readonly #camera = new Device<LocalVideoTrack>()
+  readonly #microphone = new Device<LocalAudioTrack>()
   readonly #size: CameraSize
 
   constructor(size: CameraSize) {
     this.#size = size
   }
 
-  async openCamera(deviceId?: string): Promise<LocalVideoTrack> {
-    this.closeCamera()
-    this.camera = await createLocalVideoTrack({
-      ...captureOptions(this.#size),
-      ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
-    })
-    return this.camera
+  get camera(): LocalVideoTrack | undefined {
+    return this.#camera.track
   }
 
-  async openMicrophone(deviceId?: string): Promise<LocalAudioTrack> {
-    this.closeMicrophone()
-    this.microphone = await createLocalAudioTrack({
-      echoCancellation: true,
-      noiseSuppression: true,
-      autoGainControl: true,
-      ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
-    })
-    return this.microphone
+  get microphone(): LocalAudioTrack | undefined {
+    return this.#microphone.track
+  }
+
+  /** `undefined` if it was closed or opened again before the browser allowed it. */
+  openCamera(deviceId?: string): Promise<LocalVideoTrack | undefined> {
+    return this.#camera.open(() =>
+      createLocalVideoTrack({
+        ...captureOptions(this.#size),
+        ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
+      }),
+    )
+  }
+
+  /** As `openCamera`. */
+  openMicrophone(deviceId?: string): Promise<LocalAudioTrack | undefined> {
+    return this.#microphone.open(() =>
+      createLocalAudioTrack({
+        echoCancellation: true,
+        noiseSuppression: true,
+        autoGainControl: true,
+        ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
+      }),
+    )
   }
 
   closeCamera(): void {
-    this.camera?.stop()
-    this.camera = undefined
+    this.#camera.close()
   }
 
   closeMicrophone(): void {
-    this.microphone?.stop()
-    this.microphone = undefined
+    this.#microphone.close()
   }
 
   close(): void {

@@ -6,7 +6,7 @@
  * it takes them from here and never from `RoomEvent.DataReceived`.
  *
  * Guarantees: `onMessage` sees only what the worker opened with a held key. Who sent it is what the
- * server says, as everywhere in LiveKit's format.
+ * server says, as everywhere in LiveKit's format. Nothing that the client orders of the worker lets media pass unsealed.
  * Source: `EncryptedPacketPayload` and `UserPacket` in livekit_models.proto.
  */
 import type {
@@ -15,6 +15,7 @@ import type {
   ErrorMessage,
 } from 'livekit-client'
 import workerUrl from 'livekit-client/e2ee-worker?worker&url'
+import { strictOrder } from './order.ts'
 import { readBytesField, readTextField } from './protobuf.ts'
 
 export interface SealedMessage {
@@ -60,7 +61,14 @@ export class SealedWorker extends Worker {
     if (request.kind === 'decryptDataRequest' && this.#senders.size < PENDING_MAX) {
       this.#senders.set(request.data.uuid, request.data.participantIdentity)
     }
-    super.postMessage(message, options as StructuredSerializeOptions)
+    const order = strictOrder(message)
+    if (order !== undefined) super.postMessage(order, options as StructuredSerializeOptions)
+  }
+
+  override terminate(): void {
+    super.terminate()
+    this.onMessage = this.onUnreadable = () => {}
+    this.#senders.clear()
   }
 
   #observe(answer: Answer): void {

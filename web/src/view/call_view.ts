@@ -3,7 +3,7 @@ import { ConnectionState, Track } from 'livekit-client'
 import type { Call } from '../call.ts'
 import { element, setAttribute, setText } from '../dom.ts'
 import type { OwnTrack } from '../media/devices.ts'
-import { deviceFailure, listOf } from '../words.ts'
+import { deviceFailure, listOf, notTaken } from '../words.ts'
 import { brand } from './brand.ts'
 import { ChatPanel } from './chat_panel.ts'
 import { EncryptionDialog, HelpDialog } from './dialogs.ts'
@@ -96,13 +96,19 @@ export class CallView {
 
   /** Publishes what was opened in the lobby; says so if the room does not allow it. */
   async publish(tracks: readonly OwnTrack[]): Promise<void> {
+    const problems: string[] = []
+    const refused = (await this.#call.publish(tracks)).map(({ source }) => source)
+    const [hasCamera, hasMicrophone] = [Track.Source.Camera, Track.Source.Microphone].map(
+      (source) => refused.includes(source),
+    )
+    if (hasCamera || hasMicrophone)
+      problems.push(notTaken(hasCamera === true, hasMicrophone === true))
     try {
-      await this.#call.publish(tracks)
-    } catch (error) {
-      this.#warn(
-        `You can see and hear, but not be seen: ${error instanceof Error ? error.message : error}`,
-      )
+      await this.#call.takeName()
+    } catch {
+      problems.push('Your name could not be changed.')
     }
+    if (problems.length > 0) this.#warn(problems.join(' '))
   }
 
   /** Takes everything down; the call itself goes on or has ended. */
@@ -145,7 +151,12 @@ export class CallView {
         'header',
         { class: 'bar' },
         brand(),
-        element('div', { class: 'room' }, element('h1', {}, this.#call.room.name), this.#people),
+        element(
+          'div',
+          { class: 'room' },
+          element('h1', { tabindex: '-1' }, this.#call.room.name),
+          this.#people,
+        ),
         this.#lock,
         help,
       ),

@@ -1,7 +1,10 @@
 /** The chat beside the stage: sealed messages, newest last. */
-import type { Call, ChatLine } from '../call.ts'
+import type { Call } from '../call.ts'
+import type { ChatLine } from '../chat.ts'
 import { element, setText } from '../dom.ts'
 import { icon } from './icons.ts'
+
+const LINES_SHOWN_MAX = 500
 
 export class ChatPanel {
   readonly view: HTMLElement
@@ -74,6 +77,7 @@ export class ChatPanel {
         element('span', { class: 'said' }, line.text),
       ),
     )
+    if (this.#lines.childElementCount > LINES_SHOWN_MAX) this.#lines.firstElementChild?.remove()
     this.#lines.scrollTop = this.#lines.scrollHeight
   }
 

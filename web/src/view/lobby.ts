@@ -158,6 +158,12 @@ export class Lobby {
     this.#devices.camera?.detach(this.#video)
   }
 
+  /** Ends the preview and closes the devices: nobody joins from here. */
+  abandon(): void {
+    this.close()
+    this.#devices.close()
+  }
+
   async #applyConsent(): Promise<void> {
     setText(this.#problem, '')
     if (!this.#consent.checked) {
@@ -185,30 +191,32 @@ export class Lobby {
   }
 
   async #reopenCamera(): Promise<void> {
-    const track = await this.#attempt(() => this.#devices.openCamera(this.#cameras.value))
-    track?.attach(this.#video)
-    if (!track) this.#camera.isOn = false
-    this.#show()
+    await this.#attempt(this.#camera, async () => {
+      const track = await this.#devices.openCamera(this.#cameras.value)
+      track?.attach(this.#video)
+    })
   }
 
   async #reopenMicrophone(): Promise<void> {
-    const track = await this.#attempt(() => this.#devices.openMicrophone(this.#microphones.value))
-    if (track) this.#startMeter(track.mediaStreamTrack)
-    else this.#microphone.isOn = false
-    this.#show()
+    await this.#attempt(this.#microphone, async () => {
+      const track = await this.#devices.openMicrophone(this.#microphones.value)
+      if (track) this.#startMeter(track.mediaStreamTrack)
+    })
   }
 
-  async #attempt<Opened>(open: () => Promise<Opened>): Promise<Opened | undefined> {
+  /** Opens a device, and turns its button off if that fails. */
+  async #attempt(toggle: Toggle, open: () => Promise<void>): Promise<void> {
     this.#opening += 1
     this.#joinButton.disabled = true
     try {
-      return await open()
+      await open()
     } catch (error) {
       setText(this.#problem, deviceFailure(error))
-      return undefined
+      toggle.isOn = false
     } finally {
       this.#opening -= 1
       this.#joinButton.disabled = this.#opening > 0
+      this.#show()
     }
   }
 

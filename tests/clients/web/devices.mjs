@@ -1,0 +1,116 @@
+/**
+ * A camera and a microphone are on only while somebody wants them to be: not when the browser allows them after the
+ * consent was withdrawn, not when the server takes no picture, not when another link is opened in the same tab.
+ */
+import { check, control, freshKey, freshRoom, linkTo, mintToken, Person, scenario, sleep, until } from './driver.mjs'
+
+const CONSENT = /camera and microphone/i
+
+await scenario('devices', async (_, browser) => {
+  await allowedTooLate(browser)
+  await notTaken(browser)
+  await secondLink(browser)
+})
+
+/** The person answers the browser's question when the switch is off again, or off and on. */
+async function allowedTooLate(browser) {
+  const ada = await lobby(browser, { hasToWait: true })
+  const consent = ada.page.getByRole('switch', { name: CONSENT })
+  await consent.check()
+  await until('the page asks', 5_000, async () => (await asked(ada)) === 2)
+  await consent.uncheck()
+  await ada.page.evaluate(allow)
+  await sleep(500)
+  check((await lights(ada)).length === 0, 'what is allowed after the consent was withdrawn is off')
+
+  await consent.check()
+  await until('the page asks again', 5_000, async () => (await asked(ada)) === 4)
+  await consent.uncheck()
+  await consent.check()
+  await until('and again', 5_000, async () => (await asked(ada)) === 6)
+  await ada.page.evaluate(allow)
+  await sleep(500)
+  const on = await lights(ada)
+  check(on.join() === 'audio,video', `after off and on, one of each is on: ${on}`)
+  await consent.uncheck()
+  check((await lights(ada)).length === 0, 'and none once the switch is off')
+  await ada.close()
+}
+
+/** A token that lets its holder send sound alone. */
+async function notTaken(browser) {
+  const ada = await lobby(browser, { video: { canPublishSources: ['microphone'] } })
+  await ada.consent(true)
+  control((await lights(ada)).join() === 'audio,video', 'the lobby has opened both')
+  await ada.join()
+  await ada.page.getByText('Your camera could not be sent and is off').waitFor()
+  const on = await lights(ada)
+  check(on.join() === 'audio', `a camera that the server does not take is off: ${on} is on`)
+  const sources = (await ada.tracks()).map(({ source }) => source)
+  check(sources.join() === 'microphone', `and ${sources} is sent`)
+  await ada.close()
+}
+
+async function secondLink(browser) {
+  const ada = await lobby(browser)
+  await ada.consent(true)
+  control((await lights(ada)).join() === 'audio,video', 'the first lobby has opened both')
+  await ada.page.evaluate((hash) => {
+    location.hash = hash
+  }, new URL(link(freshRoom('second'))).hash)
+  await ada.page.getByRole('heading', { name: /^second/ }).waitFor()
+  check((await lights(ada)).length === 0, 'a second link in the tab turns both off')
+  await ada.consent(true)
+  await ada.join()
+  control((await lights(ada)).join() === 'audio,video', 'and they can be turned on for it')
+  await ada.close()
+}
+
+function link(room, video) {
+  return linkTo({ token: mintToken(room, 'ada', { video }), key: freshKey(), publish: '180p' })
+}
+
+/** Somebody before the call; with `hasToWait`, the browser allows nothing before `allow`. */
+async function lobby(browser, { video, hasToWait = false } = {}) {
+  const context = await browser.newContext()
+  await context.addInitScript(noteDevices, hasToWait)
+  const page = await context.newPage()
+  await page.goto(link(freshRoom('devices'), video)).catch(() => {
+    throw new Error('no page')
+  })
+  await page.getByRole('button', { name: 'Join' }).waitFor()
+  return new Person(page, 'ada')
+}
+
+/** In the page, before it runs. */
+function noteDevices(hasToWait) {
+  window.devices = { asked: 0, tracks: [], waiting: [] }
+  const { mediaDevices } = navigator
+  const ask = mediaDevices.getUserMedia.bind(mediaDevices)
+  mediaDevices.getUserMedia = async (...words) => {
+    window.devices.asked++
+    if (hasToWait) await new Promise((resolve) => window.devices.waiting.push(resolve))
+    const stream = await ask(...words)
+    window.devices.tracks.push(...stream.getTracks())
+    return stream
+  }
+}
+
+function asked({ page }) {
+  return page.evaluate(() => window.devices.asked)
+}
+
+/** In the page: the person allows all that was asked for. */
+function allow() {
+  for (const go of window.devices.waiting.splice(0)) go()
+}
+
+/** Which lights are on: the kinds of tracks that have not ended. */
+function lights({ page }) {
+  return page.evaluate(() =>
+    window.devices.tracks
+      .filter(({ readyState }) => readyState === 'live')
+      .map(({ kind }) => kind)
+      .sort(),
+  )
+}

@@ -1,0 +1,266 @@
+/**
+ * What the page could not open it does not show, and what it could not seal it does not send, whatever the server and
+ * other clients say of it: somebody without the key announces a track as encrypted and sends it in the clear, and
+ * then lets the page believe for a while that nothing of theirs is; a server does not say of which codec such a track
+ * is, or gives the page another identity. What somebody wrote is shown as theirs, once, though whoever cannot read it
+ * sends it again.
+ */
+import {
+  check,
+  control,
+  freshKey,
+  freshRoom,
+  linkTo,
+  measured,
+  mintToken,
+  Person,
+  SERVER,
+  scenario,
+  sleep,
+  until,
+} from './driver.mjs'
+import { SdkPage } from './sdk_page.mjs'
+import { SignalProxy } from './signal_proxy.mjs'
+
+const WATCHED_MS = 5_000
+
+await scenario('unopened', async (open, browser) => {
+  await announcesWhatIsNot(open, browser)
+  await sendsAgainWhatSheCannotRead(open, browser)
+  await leavesOutTheCodec(open, browser)
+  await givesAnotherIdentity(open)
+  await cannotSeal(open, browser)
+})
+
+/** Eve has a token and no key, and a client that says what is not so. */
+async function announcesWhatIsNot(open, browser) {
+  const call = { room: freshRoom('unopened'), key: freshKey() }
+  const ada = await open({ ...call, identity: 'ada', publish: '180p' })
+  await ada.join()
+  const eve = await SdkPage.join(browser, { room: call.room, identity: 'eve' })
+  const cy = await SdkPage.join(browser, { room: call.room, identity: 'cy' })
+  await eve.run(publish, { source: 'camera', isSaidToBeEncrypted: true })
+  await eve.run(publish, { source: 'microphone', isSaidToBeEncrypted: true })
+  control(
+    await until('cy sees eve', 10_000, async () => (await cy.run(opened)).camera > 30),
+    'cy, who has no key either, sees eve: what eve sends is in the clear',
+  )
+
+  const shared = await eve.run(publish, { source: 'screen_share', isSaidToBeEncrypted: false })
+  await ada.page.getByRole('button', { name: /Not encrypted: screen share of eve/ }).waitFor()
+  check(true, "ada's page says that the screen that eve shares is not encrypted")
+  await eve.run(unpublish, shared)
+  await until('ada has heard that eve shares no more', 5_000, async () => {
+    return !(await ada.tracks()).some(({ source }) => source === 'screen_share')
+  })
+
+  await sleep(WATCHED_MS)
+  const [video, audio] = [
+    await ada.receives('eve', 'camera'),
+    await ada.receives('eve', 'microphone'),
+  ]
+  const { lock } = await ada.facts()
+  measured(
+    video.packets > 50 && video.framesDecoded === 0,
+    `ada has decoded 0 frames of ${video.packets} packets that eve says are encrypted`,
+  )
+  measured(
+    audio.packets > 50 && audio.emitted === 0,
+    `and has heard nothing of ${audio.packets} packets`,
+  )
+  control(unreadable(ada).length > 0, 'which her page tells the console')
+  check(lock.level === 'broken' && lock.label.includes('eve'), `ada's page says: ${lock.label}`)
+  await cy.close()
+  await eve.close()
+  await until('the lock closes when eve has left', 10_000, async () => {
+    return (await ada.facts()).lock.level === 'sealed'
+  })
+}
+
+/** Eve passes what she has received on as it is: a line of the chat, sealed. */
+async function sendsAgainWhatSheCannotRead(open, browser) {
+  const call = { room: freshRoom('again'), key: freshKey() }
+  const ada = await open({ ...call, identity: 'ada', publish: 'none', audio: '0' })
+  const ben = await open({ ...call, identity: 'ben', publish: 'none', audio: '0' })
+  await ada.join()
+  await ben.join()
+  const eve = await SdkPage.join(browser, { room: call.room, identity: 'eve' })
+  await eve.run(publish, { source: 'microphone', isSaidToBeEncrypted: true })
+  await eve.run(sendOnWhatComes)
+  await ada.press('Chat')
+  await say(ben, 'I agree')
+  await ada.page.getByText('I agree').waitFor()
+  await until('eve has sent it on', 5_000, () => eve.run(() => window.sentOn === 1))
+  // What ben says next comes to ada after what eve has sent on.
+  await sleep(1_000)
+  await say(ben, 'To all of it')
+  await ada.page.getByText('To all of it').waitFor()
+  const said = await ada.page.locator('.lines li').allInnerTexts()
+  const lines = said.map((line) => line.replace(/\s+/g, ' '))
+  check(
+    lines.length === 2 && lines.every((line) => line.startsWith('ben ')),
+    `what ben wrote is his, and is shown once: ${lines.join(' | ')}`,
+  )
+  for (const person of [ada, ben, eve]) await person.close()
+}
+
+async function say({ page }, line) {
+  const box = page.getByLabel('Message', { exact: true })
+  if (!(await box.isVisible())) await page.getByRole('button', { name: 'Chat' }).click()
+  await box.fill(line)
+  await page.keyboard.press('Enter')
+}
+
+/** In the page: sends the first message that comes over the data channel once more, as one's own. */
+function sendOnWhatComes() {
+  const { engine } = window.room
+  window.sentOn = 0
+  engine.handleDataMessage = async ({ data }) => {
+    if (window.sentOn > 0) return
+    engine.dataChannelForKind(window.livekit.DataPacket_Kind.RELIABLE).send(data)
+    window.sentOn++
+  }
+}
+
+/** The client library puts nothing before a track without a codec, so that some browsers would decode it as it comes. */
+async function leavesOutTheCodec(open, browser) {
+  const proxy = await SignalProxy.start(SERVER)
+  try {
+    const call = { room: freshRoom('no-codec'), key: freshKey() }
+    const eve = await SdkPage.join(browser, { room: call.room, identity: 'eve' })
+    // `TrackInfo.mime_type` becomes a second `TrackInfo.name`, which is as long.
+    proxy.rename('\x5a\x09video/VP8', '\x1a\x09video/VP8')
+    const ada = await open({ ...call, identity: 'ada', publish: '180p', server: proxy.url })
+    await ada.join()
+    await eve.run(publish, { source: 'camera', isSaidToBeEncrypted: true })
+    await until('packets of eve arrive', 10_000, async () => {
+      return (await ada.receives('eve', 'camera')).packets > 50
+    })
+    await ada.page.getByRole('button', { name: /Not encrypted: camera of eve/ }).waitFor()
+    check(
+      !(await ada.page.locator('.tile[data-identity="eve"] video').evaluate(hasPicture)),
+      "ada's page says that a track without a codec is not encrypted, and does not show it",
+    )
+    await eve.close()
+  } finally {
+    proxy.close()
+  }
+}
+
+/** The worker knows by identity what it is to encrypt. */
+async function givesAnotherIdentity(open) {
+  const proxy = await SignalProxy.start(SERVER)
+  try {
+    const call = { room: freshRoom('renamed'), key: freshKey() }
+    const ben = await open({ ...call, identity: 'ben', publish: '180p', server: proxy.url })
+    const grace = await open({ ...call, identity: 'grace', publish: '180p' })
+    await ben.join()
+    await grace.join()
+    await until('grace sees ben', 15_000, async () => {
+      return (await grace.receives('ben', 'camera')).framesDecoded > 30
+    })
+    proxy.rename('ben', 'eve')
+    proxy.dropAndForget()
+    await ben.page.locator('.notice').waitFor({ timeout: 20_000 })
+    const said = await ben.page.locator('.notice h1').innerText()
+    check(/another/.test(said), `ben's page leaves a server that calls ben eve: ${said}`)
+    check(await ben.page.evaluate(areOff), 'and has closed the camera and the microphone')
+    check(unreadable(grace).length === 0, 'grace has received nothing of his that was not sealed')
+
+    const late = await open({ ...call, identity: 'ben', publish: '180p', server: proxy.url })
+    await late.page.getByRole('button', { name: 'Join' }).click()
+    await late.page.locator('.notice').waitFor({ timeout: 20_000 })
+    check(
+      /another/.test(await late.page.locator('.notice h1').innerText()),
+      'and does not enter a call under that name',
+    )
+  } finally {
+    proxy.close()
+  }
+}
+
+/** What the page of somebody said of frames that it could not open. */
+function unreadable({ consoleErrors }) {
+  return consoleErrors.filter((line) => /^(InvalidKey|MissingKey)/.test(line))
+}
+
+/** A browser that puts nothing before what is sent, as the client library's way of saying that it could not. */
+async function cannotSeal(open, browser) {
+  const call = { room: freshRoom('unsealed'), key: freshKey(), publish: '180p' }
+  const grace = await open({ ...call, identity: 'grace', publish: 'none', audio: '0' })
+  await grace.join()
+  const context = await browser.newContext()
+  await context.addInitScript(breakSenders)
+  const page = await context.newPage()
+  const link = linkTo({ ...call, token: mintToken(call.room, 'ada') })
+  await page.goto(link).catch(() => {
+    throw new Error('no page')
+  })
+  const ada = new Person(page, 'ada')
+  await ada.consent(true)
+  await page.getByRole('button', { name: 'Join' }).click()
+  await page.getByRole('heading', { name: 'What you send could not be sealed' }).waitFor()
+  check(unreadable(grace).length === 0, "ada's page leaves before anything is sent in the clear")
+  await context.close()
+}
+
+/** In the page, before it runs. */
+function breakSenders() {
+  window.RTCRtpSender.prototype.createEncodedStreams = () => {
+    throw new Error('not here')
+  }
+}
+
+/** In the page: a moving picture or a tone, sent as it is. Its sid. */
+async function publish({ source, isSaidToBeEncrypted }) {
+  const me = window.room.localParticipant
+  const GCM = 1
+  me.encryptionType = isSaidToBeEncrypted ? GCM : 0
+  let track
+  if (source === 'microphone') {
+    const sound = new AudioContext()
+    const tone = sound.createOscillator()
+    const out = sound.createMediaStreamDestination()
+    tone.connect(out)
+    tone.start()
+    track = out.stream.getAudioTracks()[0]
+  } else {
+    const canvas = document.createElement('canvas')
+    const pen = canvas.getContext('2d')
+    let turn = 0
+    setInterval(() => {
+      pen.fillStyle = `rgb(${turn++ % 256} 90 90)`
+      pen.fillRect(0, 0, canvas.width, canvas.height)
+    }, 50)
+    track = canvas.captureStream(20).getVideoTracks()[0]
+  }
+  return (await me.publishTrack(track, { source, simulcast: false, videoCodec: 'vp8' })).trackSid
+}
+
+async function unpublish(sid) {
+  const me = window.room.localParticipant
+  await me.unpublishTrack(me.trackPublications.get(sid).track.mediaStreamTrack, true)
+}
+
+/** In the page: frames that were decoded of eve's, by source. */
+async function opened() {
+  const publications = window.room.getParticipantByIdentity('eve')?.trackPublications.values()
+  const counts = {}
+  for (const { source, track } of publications ?? []) {
+    const report = await track?.getRTCStatsReport()
+    const entry = [...(report?.values() ?? [])].find(({ type }) => type === 'inbound-rtp')
+    counts[source] = entry?.framesDecoded ?? 0
+  }
+  return counts
+}
+
+/** In the page: whether a video element has anything to show. */
+function hasPicture(video) {
+  return video.srcObject !== null
+}
+
+/** In the page: whether every track that was sent has ended. */
+function areOff() {
+  const senders = window.watched.peers.flatMap((peer) => peer.getSenders())
+  return senders.every(({ track }) => track === null || track.readyState === 'ended')
+}

@@ -1,0 +1,78 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import type { Call } from '../call.ts'
+import { ChatPanel } from './chat_panel.ts'
+
+/** As much of an element as the panel uses. */
+class Node {
+  children: Node[] = []
+  parent: Node | undefined
+  textContent = ''
+  scrollTop = 0
+  scrollHeight = 0
+  readonly classList = { add: () => {} }
+  readonly attributes = new Map<string, string>()
+  readonly name: string
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  append(...nodes: (Node | string)[]): void {
+    for (const node of nodes) {
+      const child =
+        typeof node === 'string' ? Object.assign(new Node(''), { textContent: node }) : node
+      child.parent = this
+      this.children.push(child)
+    }
+  }
+
+  remove(): void {
+    if (this.parent) this.parent.children = this.parent.children.filter((child) => child !== this)
+  }
+
+  get childElementCount(): number {
+    return this.children.length
+  }
+
+  get firstElementChild(): Node | undefined {
+    return this.children[0]
+  }
+
+  addEventListener(): void {}
+  setAttribute(): void {}
+  hasAttribute(): boolean {
+    return false
+  }
+  getAttribute(): null {
+    return null
+  }
+}
+
+/** The first element of a name in a tree. */
+function find(node: Node, name: string): Node | undefined {
+  if (node.name === name) return node
+  return node.children.map((child) => find(child, name)).find(Boolean)
+}
+
+const text = (node: Node): string => node.textContent + node.children.map(text).join('')
+
+beforeEach(() => {
+  const create = (name: string) => new Node(name)
+  vi.stubGlobal('document', {
+    createElement: create,
+    createElementNS: (_: string, name: string) => create(name),
+  })
+})
+afterEach(() => vi.unstubAllGlobals())
+
+it('shows so many lines, the newest', () => {
+  const panel = new ChatPanel({ nameOf: (identity: string) => identity } as Call, () => {})
+  for (let n = 0; n < 600; n++)
+    panel.add({ from: 'ben', isMine: false, atMs: 0, text: `line ${n}` })
+  const lines = find(panel.view as unknown as Node, 'ol')?.children ?? []
+  expect(lines).toHaveLength(500)
+  expect([lines[0], lines[499]].map((line) => line && text(line))).toEqual([
+    expect.stringMatching(/line 100$/),
+    expect.stringMatching(/line 599$/),
+  ])
+})
