@@ -36,6 +36,9 @@ pub const STREAMS_MAX: usize = model::Layer::SPATIAL_MAX;
 pub const HISTORY_AGE_MAX: Duration = Duration::from_millis(9_500);
 /// How long a packet is kept while memory lasts: a second of outage and a round trip.
 pub const HISTORY_AGE_WANTED: Duration = Duration::from_millis(1_500);
+/// How old a packet may be that is sent once more: what is older is of no use to a call, and may have to wait for a
+/// connection.
+pub const RESEND_AGE_MAX: Duration = Duration::from_secs(2);
 /// A room's history grows by this: 1.5 s of 1.3 Mbit/s.
 pub const ARENA_STEP_BYTES: usize = 256 << 10;
 /// A room's history on one worker at most: 1.5 s of 43 Mbit/s, which is 25 cameras in three layers.

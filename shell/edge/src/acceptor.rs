@@ -49,7 +49,9 @@ impl Acceptor {
     /// The next connection, of whichever listener. Whoever gives this up loses none.
     pub(crate) async fn next(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            match self.accept().await {
+            // What a future holds while it waits stays in it, and this one is there for good: an address must not be
+            // among it.
+            let error = match self.accept().await {
                 Ok(accepted) => {
                     // Somebody else took it, in the moment that it was given up.
                     if self.reserve.is_none() {
@@ -57,15 +59,14 @@ impl Acceptor {
                     }
                     return accepted;
                 }
-                Err(error) => {
-                    self.metrics.accepts_failed.count();
-                    self.say(&error);
-                    if wants_descriptors(&error) {
-                        self.cut_one().await;
-                    }
-                    tokio::time::sleep(REST).await;
-                }
+                Err(error) => error,
+            };
+            self.metrics.accepts_failed.count();
+            self.say(&error);
+            if wants_descriptors(&error) {
+                self.cut_one().await;
             }
+            tokio::time::sleep(REST).await;
         }
     }
 

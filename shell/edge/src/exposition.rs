@@ -136,6 +136,7 @@ impl Page {
             &metrics.joins_refused_room,
             &metrics.joins_refused_unavailable,
             &metrics.joins_refused_busy,
+            &metrics.joins_refused_crowded,
             &metrics.joins_refused_rate,
         ];
         let failed = failed.into_iter().map(Counter::total).sum();
@@ -264,10 +265,24 @@ mod tests {
     #[test]
     fn figures_are_written_under_their_names() {
         let metrics = Metrics::default();
-        metrics.joins_refused_token.add(2);
-        metrics.joins_refused_room.add(1);
+        for refused in [
+            &metrics.joins_refused_token,
+            &metrics.joins_refused_request,
+            &metrics.joins_refused_room,
+            &metrics.joins_refused_unavailable,
+            &metrics.joins_refused_busy,
+            &metrics.joins_refused_crowded,
+            &metrics.joins_refused_rate,
+        ] {
+            refused.count();
+        }
         metrics.hub_panics.count();
         metrics.media_packets_resent.add(4);
+        let refusals = metrics.described().filter(|(name, ..)| name.starts_with("joins_refused_"));
+        assert!(
+            refusals.into_iter().all(|(.., total)| total == 1),
+            "a join was refused for each reason"
+        );
         let text = text(&figures(&metrics));
         let node = "node_id=\"ND_x\",node_type=\"SERVER\"";
         for line in [
@@ -275,7 +290,7 @@ mod tests {
             format!("livekit_participant_total{{{node}}} 3"),
             format!("livekit_track_published_total{{{node},kind=\"VIDEO\"}} 4"),
             format!("livekit_track_subscribed_total{{{node},kind=\"AUDIO\"}} 5"),
-            format!("livekit_participant_join_total{{{node},state=\"signal_failed\"}} 3"),
+            format!("livekit_participant_join_total{{{node},state=\"signal_failed\"}} 7"),
             format!(
                 "livekit_packet_total{{{node},direction=\"outgoing\",transmission=\"retransmit\"}} 4"
             ),

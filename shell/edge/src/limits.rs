@@ -493,8 +493,7 @@ pub const TCP_FIRST_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes that are read from a TCP connection at once: some seven datagrams, four frames of the longest.
 pub const TCP_CHUNK_BYTES: usize = 8 << 10;
 
-/// Bytes of media that wait for one TCP connection: 1 s of 2 Mbit/s, a large key frame. What is older is of no
-/// use to a call.
+/// Bytes of media that wait for one TCP connection: 1 s of 2 Mbit/s, a large key frame.
 pub const TCP_QUEUE_BYTES_MAX: usize = 256 << 10;
 
 /// Bytes of checks, DTLS and data that may wait beside it: a client whose media is dropped is not lost.
@@ -504,8 +503,24 @@ pub const TCP_RESERVE_BYTES: usize = 64 << 10;
 /// is as much as the path holds.
 pub const TCP_UNSENT_BYTES_MAX: i32 = 32 << 10;
 
-/// How long one train may take to be written.
-pub const TCP_WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long media may wait for a TCP connection. What is older is of no use to a call, and who sent it may
+/// have left.
+pub const TCP_MEDIA_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The same of everything else: whoever waited so long for a check or a record has sent it again.
+pub const TCP_OTHER_WAIT_MAX: Duration = Duration::from_secs(4);
+
+/// How long anything may take to be written from when it was given to a TCP connection, or the connection is
+/// cut. With the age at which a packet is sent once more ([`sfu::limits::RESEND_AGE_MAX`]) it is less than the
+/// ten seconds of the policy.
+pub const TCP_WRITE_TIME_MAX: Duration = Duration::from_secs(7);
+
+/// How long a TCP connection may take to its end once its peer is gone: for a goodbye. Its address is to be
+/// forgotten two seconds after the session.
+pub const TCP_FAREWELL_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long the rest of a frame may take that has begun to come: it lies here meanwhile.
+pub const TCP_FRAME_TIME_MAX: Duration = Duration::from_secs(9);
 
 /// How long a TCP connection may say nothing: twice what browsers leave between checks of a pair that they do
 /// not use.

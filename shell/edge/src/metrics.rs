@@ -155,15 +155,15 @@ counters! {
     tcp_malformed,
     /// TCP connections for media cut because they proved nothing in time.
     tcp_late,
-    /// TCP connections for media cut because nothing came from the client for long.
+    /// TCP connections for media cut because nothing came from the client for long, or not the rest of a frame.
     tcp_silent,
     /// TCP connections for media cut because the client did not read.
     tcp_slow,
-    /// Datagrams dropped because too much waited for their TCP connection already.
+    /// Datagrams dropped because too much waited for their TCP connection already, or they had waited for too long.
     tcp_dropped,
     /// Datagrams that arrived at the media port, or in frames over TCP.
     datagrams_received,
-    /// Datagrams that were sent from it, or given to a TCP connection.
+    /// Datagrams that were sent from it, or written to a TCP connection.
     datagrams_sent,
     /// Media packets of participants that arrived, but for those that were sent once more.
     media_packets_received,

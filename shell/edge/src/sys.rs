@@ -604,6 +604,8 @@ pub(crate) struct ReceiveBatch {
     controls: Box<[Control]>,
     local: SocketAddr,
     count: usize,
+    /// Of each buffer: zero from here on.
+    touched: [usize; RECEIVE_BATCH],
 }
 
 impl ReceiveBatch {
@@ -618,6 +620,7 @@ impl ReceiveBatch {
             controls: vec![Control([0; CONTROL_LEN]); RECEIVE_BATCH].into(),
             local: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
             count: 0,
+            touched: [0; RECEIVE_BATCH],
         }
     }
 
@@ -640,10 +643,27 @@ impl ReceiveBatch {
         }
     }
 
-    /// Overwrites where the messages of the last receive came from. They are gone then.
+    /// Overwrites where the messages of the last receive came from. They are gone then; their bytes stay until
+    /// [`Self::rinse`].
     pub(crate) fn forget_senders(&mut self) {
-        self.names.iter_mut().take(self.count).for_each(Name::forget);
+        let messages = self.headers.iter().zip(&mut self.names).zip(&mut self.touched);
+        for ((message, name), touched) in messages.take(self.count) {
+            name.forget();
+            *touched = (*touched).max(message.msg_len as usize);
+        }
         self.count = 0;
+    }
+
+    /// Overwrites the bytes of all that was received: sealed as they are, the keys that open them may be here for
+    /// hours. Costs as much as has come since the last time.
+    pub(crate) fn rinse(&mut self) {
+        let buffers = self.memory.as_mut().chunks_mut(RECEIVE_LEN);
+        for (buffer, touched) in buffers.zip(&mut self.touched) {
+            let len = std::mem::take(touched).min(buffer.len());
+            if let Some(left) = buffer.get_mut(..len) {
+                left.fill(0);
+            }
+        }
     }
 
     /// The messages of the last receive: each a run of datagrams of one sender. Those that were cut
@@ -946,6 +966,32 @@ mod tests {
             batch.forget_senders();
             assert!(batch.names.iter().all(is_blank) && batch.runs().next().is_none());
         }
+    }
+
+    #[test]
+    fn what_came_is_in_no_buffer_once_it_was_rinsed() {
+        let (from, to) = (socket(), socket());
+        let mut batch = ReceiveBatch::new(Mapping::new(RECEIVE_BYTES).unwrap());
+        let mut waiter = Waiter::new(std::iter::once(to.as_fd()));
+        // A burst fills buffers that what comes after it does not.
+        for sizes in [&[1200, 60_000, 9][..], &[100]] {
+            for size in sizes {
+                from.socket.send_to(&vec![7; *size], to.local).unwrap();
+            }
+            let mut left = sizes.len();
+            while left > 0 {
+                waiter.wait(Duration::from_secs(1));
+                let count = to.receive(&mut batch);
+                assert!(count > 0 && batch.runs().count() == count);
+                batch.forget_senders();
+                left -= count;
+            }
+        }
+        let there =
+            |batch: &ReceiveBatch| batch.memory.as_ref().iter().filter(|it| **it != 0).count();
+        assert!(there(&batch) >= 60_000);
+        batch.rinse();
+        assert_eq!(there(&batch), 0);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! apart for the worker of its peer and writes what that worker has for it.
 //! Guarantees: until the first frame is a binding request with a ufrag that the door minted, a connection
 //! costs a buffer of [`TCP_FIRST_MAX`] and [`TCP_FIRST_TIME_MAX`] at most, and is answered nothing; nothing
-//! that its peer has not proven is held longer than that either. What waits to be written is bounded where it
-//! is put in (`worker::tcp`), what waits to be read stays in the kernel while the worker is behind.
+//! that its peer has not proven is held longer than that either; nothing that was read or is to be written is
+//! here for ten seconds, nor anything of a client, its address included, for two after its peer is gone. What
+//! waits to be written is bounded where it is put in (`worker::tcp`), what waits to be read stays in the kernel
+//! while the worker is behind.
 //! Not here: what a datagram means, and whether a path is a peer's (`worker`, `peer`).
 
 use std::io;
@@ -22,19 +24,19 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::acceptor::Acceptor;
 use crate::budget::{Held, Network, SharedBudget};
 use crate::limits::{
-    LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FIRST_MAX, TCP_FIRST_TIME_MAX,
-    TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX, TCP_SILENCE_MAX, TCP_UNPROVEN_MAX,
-    TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
+    LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FAREWELL_TIME_MAX, TCP_FIRST_MAX,
+    TCP_FIRST_TIME_MAX, TCP_FRAME_TIME_MAX, TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX,
+    TCP_SILENCE_MAX, TCP_UNPROVEN_MAX, TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
 };
 use crate::listener::{self, Phase};
 use crate::metrics::{Counter, Metrics};
 use crate::sys;
-use crate::worker::tcp::{FromTcp, Leaving, channel};
+use crate::worker::tcp::{FromTcp, Leaving, LetGo, channel};
 use crate::worker::{TcpInbox, Workers};
 
 /// What every connection needs.
@@ -55,8 +57,10 @@ pub(crate) struct Bounds {
     network_unproven: SharedBudget,
     /// For the first frame, and from there for the proof.
     first_time: Duration,
-    /// For a train to be written.
+    /// From when something was given to be written until it is.
     write_time: Duration,
+    /// For the rest of a frame.
+    frame_time: Duration,
 }
 
 impl Default for Bounds {
@@ -68,6 +72,7 @@ impl Default for Bounds {
             network_unproven: SharedBudget::of_places(TCP_NETWORK_UNPROVEN_MAX),
             first_time: TCP_FIRST_TIME_MAX,
             write_time: TCP_WRITE_TIME_MAX,
+            frame_time: TCP_FRAME_TIME_MAX,
         }
     }
 }
@@ -115,7 +120,7 @@ enum End {
     Malformed,
     /// No first frame in time, or no proof.
     Late,
-    /// Nothing came for long.
+    /// Nothing came for long, or not the rest of a frame.
     Silent,
     /// It reads too slowly.
     Slow,
@@ -265,14 +270,15 @@ async fn attend(
     let Some(inbox) = front.workers.tcp_inbox(peer.worker) else { return End::Foreign };
     // Without it the kernel would hold media that is seconds old.
     sys::hold_little_unsent(&stream, TCP_UNSENT_BYTES_MAX).ok();
-    let (going, leaving) = channel();
+    let (going, leaving, let_go) = channel(&front.metrics);
     if !inbox.tell(FromTcp::Opened { path: Arc::clone(&path), peer, going }).await {
         return End::Gone;
     }
     let (reader, writer) = stream.split();
     let end = tokio::select! {
-        end = hear(reader, &path, buffer, inbox) => end,
+        end = hear(reader, &path, buffer, inbox, &front.bounds) => end,
         end = say(writer, leaving, place, &front.bounds) => end,
+        end = farewell(let_go) => end,
     };
     inbox.tell(FromTcp::Ended { path }).await;
     end
@@ -284,7 +290,9 @@ async fn hear(
     path: &Arc<Path>,
     mut buffer: Vec<u8>,
     inbox: &TcpInbox,
+    bounds: &Bounds,
 ) -> End {
+    let mut begun = Instant::now();
     loop {
         let mut frames = Frames::new(&buffer);
         if frames.by_ref().any(|frame| frame.is_err()) {
@@ -300,8 +308,14 @@ async fn hear(
         {
             return End::Gone;
         }
-        // What is left is less than a frame, which is less than the buffer: there is always room.
-        match timeout(TCP_SILENCE_MAX, reader.read_buf(&mut buffer)).await {
+        // A frame that has begun to come lies here until it is whole.
+        let (had, now) = (buffer.len(), Instant::now());
+        if taken > 0 || had == 0 {
+            begun = now;
+        }
+        let until = if had == 0 { now + TCP_SILENCE_MAX } else { begun + bounds.frame_time };
+        // It is less than a frame, which is less than the buffer: there is always room.
+        match timeout_at(until, reader.read_buf(&mut buffer)).await {
             Ok(Ok(0) | Err(_)) => return End::Gone,
             Ok(Ok(_)) => {}
             Err(_) => return End::Silent,
@@ -320,9 +334,10 @@ async fn say(
     let Ok(first) = timeout(bounds.first_time, leaving.next()).await else { return End::Late };
     let mut next = first;
     place.unproven = None;
-    while let Some(frames) = next {
-        match timeout(bounds.write_time, writer.write_all(&frames)).await {
-            Ok(Ok(())) => leaving.written(frames.len()),
+    while let Some(parcel) = next {
+        let until = parcel.given + bounds.write_time;
+        match timeout_at(until, writer.write_all(&parcel.frames)).await {
+            Ok(Ok(())) => leaving.written(&parcel),
             Ok(Err(_)) => return End::Gone,
             Err(_) => return End::Slow,
         }
@@ -330,6 +345,13 @@ async fn say(
     }
     // What was written last, a goodbye perhaps, is to arrive.
     writer.shutdown().await.ok();
+    End::Gone
+}
+
+/// Whoever reads slowly is not waited for once its peer is gone.
+async fn farewell(let_go: LetGo) -> End {
+    let_go.await.ok();
+    sleep(TCP_FAREWELL_TIME_MAX).await;
     End::Gone
 }
 

@@ -1,7 +1,8 @@
 """What the server's memory holds of a call: nothing older than ten seconds, and nothing once it is over.
 
 Marks go in as names, metadata, tokens, data packets, chat and media, and `/proc/PID/mem` is searched for
-them all the while. Each search that must find nothing has one beside it that must find something. Needs root.
+them all the while; so it is for sealed datagrams, as they pass. Each search that must find nothing has one beside it
+that must find something. Needs root.
 The same with end-to-end encryption: `blind`.
 """
 
@@ -16,12 +17,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 
 import aiohttp
 from client import (
     API_KEY, API_SECRET, SERVER, SIGNAL, check, control, join_request, measured, scenario, sound_offer, until,
 )  # fmt: skip
+from datagrams import Datagram, Tap
 from livekit import api, rtc
 from livekit.protocol import models
 from livekit.protocol import rtc as wire
@@ -39,6 +42,7 @@ from marked import (
     token,
     vanished,
 )
+from media import publish_audio, publish_video
 from memory import Memory, Scan, Watch, mark
 from whereabouts import forms, own_addresses
 
@@ -49,6 +53,10 @@ KILLED_GONE_S = 30.0 + PERSON_GONE_S
 #: After its last participant has left, a room can be come back to for 20 s.
 ROOM_GONE_S = 20.0 + PERSON_GONE_S
 TALK_S = 4.0
+#: Of each sealed datagram so much is looked for, in places that are so far apart. No two have so much in common.
+PIECE_BYTES, PIECE_EVERY = 24, 600
+#: How a record of DTLS begins that is none of a handshake (RFC 6347 §4.1).
+APPLICATION_DATA = b"\x17"
 
 
 async def guest(room: str, person: str) -> None:
@@ -250,16 +258,24 @@ async def addresses(pid: int) -> None:
     process = await begin_guest(room, "mia")
     await until("mia is there", 20, lambda: mark("mia_identity") in stays.remote_participants)
     await asyncio.sleep(TALK_S)
-    memory.secrets = {name: form for at in own_addresses(process.pid) for name, form in forms(at).items()}
-    scan = await asyncio.to_thread(memory.scan)
+    hers = own_addresses(process.pid)
+    check({protocol for protocol, *_ in hers} == {"udp", "tcp"}, "mia has datagrams and signalling")
+    # Where signalling comes from nobody keeps even while it does. So that it would be found: somebody else's connection.
+    with socket.create_connection(("127.0.0.1", int(os.environ["INCAMERA_TCP_PORT"]))) as other:
+        ip, port = other.getsockname()
+        theirs = ("tcp", IPv4Address(ip), port)
+        memory.secrets = {name: form for at in (*hers, theirs) for name, form in forms(at).items()}
+        scan = await asyncio.to_thread(memory.scan)
     there = {name: scan.found[name] for name in memory.secrets if scan.found[name]}
-    control(any("udp" in name for name in there), f"where mia's datagrams come from is found: {there}")
+    control(any(name.startswith("udp") for name in there), f"where mia's datagrams come from is found: {there}")
+    control(any(name in there for name in forms(theirs)), "and where a connection for media comes from")
     process.stdin.close()
     await process.wait()
+    # Until now it may have sent something from there.
     left = time.monotonic()
+    after = await memory.gone(tuple(memory.secrets), left, PERSON_GONE_S)
     await until("mia is gone", 5, lambda: mark("mia_identity") not in stays.remote_participants)
-    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
-    measured(after <= PERSON_GONE_S, f"where a client was: 0 copies {time.monotonic() - left:.1f} s after its goodbye")
+    measured(after <= PERSON_GONE_S, f"where a client was: 0 copies {after:.1f} s after its process had ended")
     await stays.disconnect()
 
 
@@ -282,7 +298,8 @@ async def credentials(pid: int) -> None:
         control(all(there.values()), f"a client's half of ICE is found: {there}")
         leave = wire.LeaveRequest(reason=models.DisconnectReason.CLIENT_INITIATED)
         await socket.send_bytes(wire.SignalRequest(leave=leave).SerializeToString())
-    after = await memory.gone(tuple(memory.secrets), PERSON_GONE_S)
+        left = time.monotonic()
+    after = await memory.gone(tuple(memory.secrets), left, PERSON_GONE_S)
     measured(after <= PERSON_GONE_S, f"a client's half of ICE: 0 copies {after:.1f} s after its goodbye")
 
 
@@ -312,14 +329,87 @@ async def killed_media(watch: Watch) -> None:
     measured(gone <= AGE_MAX_S, f"media of killed clients are gone {gone:.1f} s after")
 
 
+def sealed_pieces(seen: list[Datagram], is_wanted: Callable[[Datagram], bool]) -> dict[bytes, Datagram]:
+    """Of each datagram with media or data its end, which is a seal and like nothing else, and more from there on to the
+    front."""
+    found = {}
+    for it in seen:
+        if (it.kind == "rtp" or it.payload[:1] == APPLICATION_DATA) and is_wanted(it):
+            for end in range(len(it.payload), PIECE_BYTES * 2, -PIECE_EVERY):
+                found[it.payload[end - PIECE_BYTES : end]] = it
+    return found
+
+
+async def sealed(pid: int) -> None:
+    """What came and left sealed can be opened as long as there are its keys, which a session has from beginning to end:
+    so it is to be gone as well. On a server that is quiet otherwise, where nothing overwrites it."""
+    port, memory, room = int(os.environ["INCAMERA_UDP_PORT"]), Memory(pid), mark("sealed_room")
+    tap = Tap({port})
+    ada, ben = await arrive(token("ada", room)), await arrive(token("ben", room))
+    ways = {"came": lambda it: it.target[1] == port, "left": lambda it: it.source[1] == port}
+
+    async def shows(seconds: float) -> list[asyncio.Task[None]]:
+        tasks = [await publish_audio(ada, 1), await publish_video(ada, 2)]
+        await talk(ada, "ada", seconds)
+        most = dict.fromkeys(ways, 0)
+        # They are there for half a second at most.
+        for _ in range(40):
+            contents = await asyncio.to_thread(memory.writable)
+            latest = tap.seen[-500:]
+            for way, is_wanted in ways.items():
+                there = await asyncio.to_thread(memory.pieces, contents, sealed_pieces(latest, is_wanted))
+                most[way] = max(most[way], len(there))
+            if all(most.values()):
+                break
+        control(all(most.values()), f"pieces of sealed datagrams are found while they may be: {most}")
+        return tasks
+
+    async def none_left(pieces: dict[bytes, Datagram], what: str) -> None:
+        contents, now = await asyncio.to_thread(memory.writable), time.monotonic()
+        there = await asyncio.to_thread(memory.pieces, contents, pieces)
+        ages = sorted(round(now - pieces[piece].at, 1) for piece in there)
+        kinds = {(pieces[piece].kind, where) for piece, where in there.items()}
+        count = f"{len(there)} of {len(pieces)} pieces of sealed datagrams"
+        if there:
+            raise AssertionError(f"something sealed is still there: {count}, of ages {ages[-3:]}, in {kinds}")
+        measured(not there, f"{count} {what}")
+
+    tasks = await shows(TALK_S)
+    for task in tasks:
+        await stopped(task)
+    for publication in list(ada.local_participant.track_publications.values()):
+        await ada.local_participant.unpublish_track(publication.sid)
+    silent = time.monotonic()
+    await asyncio.sleep(AGE_MAX_S)
+    spoken = sealed_pieces(tap.seen, lambda it: it.at < silent)
+    check(ada.isconnected() and ben.isconnected(), "both sessions are still there")
+    await none_left(spoken, f"are there {AGE_MAX_S:g} s after the last of them")
+    tasks = await shows(1.0)
+    gone_at: list[float] = []
+    ben.on("participant_disconnected", lambda _: gone_at.append(time.monotonic()))
+    await ada.disconnect()
+    await until("ada is gone", 5, lambda: gone_at)
+    for task in tasks:
+        await stopped(task)
+    await asyncio.sleep(gone_at[0] + PERSON_GONE_S - time.monotonic())
+    check(ben.isconnected(), "and the one who heard them is there, whose keys would open them")
+    hers = sealed_pieces(tap.stop(), lambda it: it.at < gone_at[0])
+    await none_left(hers, f"are there {PERSON_GONE_S:g} s after the session of the one who sent them")
+    await ben.disconnect()
+
+
 async def act() -> None:
     check(os.geteuid() == 0, "this is root, who alone may read the server's memory")
-    watch = Watch(Memory(int(os.environ["INCAMERA_PID"])))
+    pid = int(os.environ["INCAMERA_PID"])
+    # Where others talk meanwhile, they overwrite what should be gone.
+    await sealed(pid)
+    await addresses(pid)
+    await credentials(pid)
+    watch = Watch(Memory(pid))
     parts = (
         *(quiet_call(watch), killed_client(watch)),
         *(media(watch, "audio"), media(watch, "video"), killed_media(watch)),
         *(put_out(watch), deleted_room(watch)),
-        *(addresses(watch.memory.pid), credentials(watch.memory.pid)),
     )
     # The first that fails ends all: one is enough.
     await asyncio.gather(*parts)

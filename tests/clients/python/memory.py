@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import secrets
 import time
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+
+import numpy as np
 
 #: One search finds all marks of this run, those of processes that it starts too.
 RUN = os.environ.setdefault("INCAMERA_MARK", f"mark{secrets.token_hex(6)}")
@@ -62,25 +66,50 @@ class Memory:
 
     def scan(self) -> Scan:
         scan = Scan(time.monotonic())
+        for mapping, content in self._mappings("r"):
+            self._look(scan, content, mapping)
+        return scan
+
+    def _mappings(self, access: str) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each whose access begins like this."""
         with (
             open(f"/proc/{self.pid}/maps") as maps,
             open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory,
         ):
             for line in maps:
-                span, access, *rest = line.split()
+                span, may, *rest = line.split()
                 mapping = rest[3] if len(rest) > 3 else f"anonymous {span}"
-                if access.startswith("r") and mapping not in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
+                if may.startswith(access) and mapping not in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
                     start, end = (int(number, 16) for number in span.split("-"))
-                    self._look(scan, memory.fileno(), start, end, mapping)
-        return scan
+                    # Unmapped meanwhile, or a device's.
+                    with contextlib.suppress(OSError):
+                        yield mapping, os.pread(memory.fileno(), end - start, start)
 
-    def _look(self, scan: Scan, memory: int, start: int, end: int, mapping: str) -> None:
+    def writable(self) -> list[tuple[str, bytes]]:
+        """A copy of all that the process can write, to be searched in peace."""
+        return list(self._mappings("rw"))
+
+    @staticmethod
+    def pieces(contents: list[tuple[str, bytes]], wanted: Collection[bytes]) -> dict[bytes, str]:
+        """Which of many pieces, all as long and of eight bytes at least, are there, and where."""
+        by_head = {int.from_bytes(piece[:8], "little"): piece for piece in wanted}
+        heads = np.array(sorted(by_head), np.uint64)
+        found: dict[bytes, str] = {}
+        for mapping, content in contents:
+            for offset in range(min(8, len(content))):
+                words = np.frombuffer(content, np.uint64, (len(content) - offset) // 8, offset)
+                places = np.flatnonzero(words)
+                words = words[places]
+                nearest = np.minimum(np.searchsorted(heads, words), len(heads) - 1)
+                for place in places[heads[nearest] == words]:
+                    at = offset + int(place) * 8
+                    piece = by_head[int.from_bytes(content[at : at + 8], "little")]
+                    if content.startswith(piece, at):
+                        found[piece] = mapping
+        return found
+
+    def _look(self, scan: Scan, content: bytes, mapping: str) -> None:
         now = time.time()
-        try:
-            content = os.pread(memory, end - start, start)
-        except OSError:
-            # Unmapped meanwhile, or a device's.
-            return
         scan.bytes += len(content)
         for match in _MARK.finditer(content):
             name = match[1].decode()
@@ -98,17 +127,16 @@ class Memory:
             for _ in range(content.count(secret)):
                 scan.add(name, mapping)
 
-
-    async def gone(self, names: tuple[str, ...], within_s: float) -> float:
-        """Looks until it finds none of these; how long that took."""
-        began = time.monotonic()
+    async def gone(self, names: tuple[str, ...], since: float, within_s: float) -> float:
+        """Looks until it finds none of these; how long after `since` (monotonic) that look began."""
         while True:
             scan = await asyncio.to_thread(self.scan)
+            after = scan.began - since
             there = {name: dict(scan.where[name]) for name in names if scan.found[name]}
             if not there:
-                return scan.began - began
-            if time.monotonic() > began + within_s:
-                raise AssertionError(f"something is still there after {within_s:g} s: {there}")
+                return after
+            if after > within_s:
+                raise AssertionError(f"something is still there after {after:.1f} s: {there}")
             await asyncio.sleep(0.1)
 
 

@@ -8,6 +8,7 @@
 //! Source: DESIGN §3; media-path report §7.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use model::Timestamp;
 
@@ -129,6 +130,17 @@ impl<M: Memory> Arena<M> {
         let entry = self.entries.get(self.index(id)?).filter(|entry| entry.is_kept)?;
         let start = entry.start as usize;
         self.memory.as_ref().get(start..start + entry.len as usize)
+    }
+
+    /// The same, unless it is older than that.
+    pub(super) fn get_young(
+        &self,
+        id: EntryId,
+        now: Timestamp,
+        age_max: Duration,
+    ) -> Option<&[u8]> {
+        let entry = self.entries.get(self.index(id)?)?;
+        if now.since(entry.at) > age_max { None } else { self.get(id) }
     }
 
     /// Where a packet stands among those that are there, unless it is too old.

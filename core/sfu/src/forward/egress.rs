@@ -2,7 +2,8 @@
 //!
 //! Owns: the buffer and the list of trains. A train is what UDP segmentation offload takes: datagrams
 //! of one size to one address, the last of which may be smaller.
-//! Guarantees: nothing but ciphertext once a call of `Forward` returned. No allocation after `new`.
+//! Guarantees: nothing but ciphertext once a call of `Forward` returned, and not that either once it was
+//! rinsed: the key is here for as long as its receiver's session. No allocation after `new`.
 
 use model::Path;
 
@@ -25,6 +26,8 @@ pub struct Train {
 pub struct Egress {
     buffer: Box<[u8]>,
     used: usize,
+    /// Zero from here on.
+    touched: usize,
     trains: Vec<Train>,
     again: Again,
 }
@@ -56,6 +59,7 @@ impl Egress {
         Self {
             buffer: vec![0; limits::EGRESS_BYTES].into_boxed_slice(),
             used: 0,
+            touched: 0,
             trains: Vec::with_capacity(limits::EGRESS_TRAINS),
             again: Again::default(),
         }
@@ -91,9 +95,12 @@ impl Egress {
         self.again = Again::default();
     }
 
-    /// Zeroes the whole buffer: something broke before it was sealed.
-    pub(super) fn wipe(&mut self) {
-        self.buffer.fill(0);
+    /// Zeroes what was sent, or was never finished. Costs as much as was written since the last time.
+    pub(super) fn rinse(&mut self) {
+        if let Some(left) = self.buffer.get_mut(self.used..self.touched) {
+            left.fill(0);
+        }
+        self.touched = self.used;
     }
 
     /// Is there no room for a datagram of the largest size?
@@ -105,6 +112,7 @@ impl Egress {
     /// The place of the next datagram.
     pub(super) fn space(&mut self) -> &mut [u8] {
         let stop = (self.used + limits::DATAGRAM_BYTES_MAX).min(self.buffer.len());
+        self.touched = self.touched.max(stop);
         self.buffer.get_mut(self.used..stop).unwrap_or_default()
     }
 
@@ -157,6 +165,30 @@ mod tests {
         }
         let sizes: Vec<_> = egress.trains().iter().map(|t| (t.start, t.len, t.segment)).collect();
         assert_eq!(sizes, [(0, 2400, 1000), (2400, 1000, 1000)]);
+    }
+
+    #[test]
+    fn what_was_sent_is_gone_once_it_was_rinsed_and_what_was_not_is_there() {
+        let mut egress = Egress::new();
+        let fill = |egress: &mut Egress, count| {
+            for _ in 0..count {
+                egress.space().fill(7);
+                egress.push(path(1, 2), 1000);
+            }
+        };
+        fill(&mut egress, 100);
+        egress.clear();
+        fill(&mut egress, 2);
+        egress.rinse();
+        let (waits, rest) = egress.buffer().split_at(2000);
+        assert!(waits.iter().all(|byte| *byte == 7) && rest.iter().all(|byte| *byte == 0));
+        egress.clear();
+        egress.rinse();
+        assert!(egress.buffer().iter().all(|byte| *byte == 0));
+        // One that could not be sealed.
+        egress.space().fill(9);
+        egress.rinse();
+        assert!(egress.buffer().iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -131,7 +131,13 @@ impl<M: Memory> Forward<M> {
         self.work.clear();
         self.plan.clear();
         self.egress.clear();
-        self.egress.wipe();
+        // Something may have been copied there and not sealed.
+        self.egress.rinse();
+    }
+
+    /// Zeroes what has left: sealed as it is, the keys that open it are here as long as its receivers are.
+    pub fn rinse(&mut self) {
+        self.egress.rinse();
     }
 
     /// Sends what is sealed.
@@ -208,7 +214,8 @@ impl<M: Memory> Forward<M> {
         let peer = self.peers.get_mut(subscription.peer)?;
         let room = self.rooms.get(&peer.room)?;
         let at = usize::from(sent.payload_at);
-        let payload = room.arena.get(sent.entry)?.get(at..at + usize::from(sent.payload_len))?;
+        let packet = room.arena.get_young(sent.entry, now, limits::RESEND_AGE_MAX)?;
+        let payload = packet.get(at..at + usize::from(sent.payload_len))?;
         let (_, sender) = peer.keys.as_ref()?;
         let path = peer.destination?;
         let downlink = peer.downlink.as_mut()?;

@@ -140,6 +140,35 @@ impl Guest {
         });
     }
 
+    /// Sends a check over and over, each of which is answered, and reads no answer. How many bytes it has sent.
+    fn asks_and_reads_nothing(
+        &mut self,
+        house: &House,
+        is_enough: impl Fn(&Metrics) -> bool,
+    ) -> usize {
+        self.client.peer.handle_timeout(self.client.wake + Duration::from_secs(3));
+        let mut check = Vec::new();
+        loop {
+            match self.client.peer.poll() {
+                Output::Transmit(it) if Datagram::classify(&it.datagram) == Datagram::Stun => {
+                    check = frame(&it.datagram, it.datagram.len());
+                }
+                Output::Transmit(_) | Output::Event(_) => {}
+                Output::Wait(_) => break,
+            }
+        }
+        assert!(!check.is_empty());
+        self.socket.set_write_timeout(Some(SHORT)).unwrap();
+        let many = check.repeat(100);
+        let patience = Instant::now() + PATIENCE;
+        let mut asked = 0;
+        while !is_enough(&house.node.metrics) && self.socket.write_all(&many).is_ok() {
+            assert!(Instant::now() < patience, "{asked} bytes, and all were answered");
+            asked += many.len();
+        }
+        asked
+    }
+
     fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let patience = Instant::now() + PATIENCE;
         while !is_so(self) {
@@ -280,30 +309,42 @@ fn who_does_not_read_is_cut_and_little_waits_for_it_meanwhile() {
     let house = house(Bounds { write_time: SHORT, ..Bounds::default() });
     let mut guest = Guest::over(&house, 0, 1, house.connect_narrowly());
     guest.until("no channel opens", |guest| guest.client.reliable.is_some());
-    // Checks that hold, each of which is answered; nobody reads the answers.
-    guest.client.peer.handle_timeout(guest.client.wake + Duration::from_secs(3));
-    let mut check = Vec::new();
-    loop {
-        match guest.client.peer.poll() {
-            Output::Transmit(it) if Datagram::classify(&it.datagram) == Datagram::Stun => {
-                check = frame(&it.datagram, it.datagram.len());
-            }
-            Output::Transmit(_) | Output::Event(_) => {}
-            Output::Wait(_) => break,
-        }
-    }
-    assert!(!check.is_empty());
-    guest.socket.set_write_timeout(Some(SHORT)).unwrap();
-    let many = check.repeat(100);
-    let patience = Instant::now() + PATIENCE;
-    let mut checks = 0;
-    while house.node.metrics.tcp_slow.total() == 0 && guest.socket.write_all(&many).is_ok() {
-        assert!(Instant::now() < patience, "{checks} checks, and it is still there");
-        checks += 100;
-    }
+    let asked = guest.asks_and_reads_nothing(&house, |metrics| metrics.tcp_slow.total() > 0);
     house.counts(1, |metrics| &metrics.tcp_slow);
     let bound = TCP_QUEUE_BYTES_MAX + TCP_RESERVE_BYTES;
-    assert!(checks * check.len() > bound, "{checks} checks are too few to show anything");
+    assert!(asked > bound, "{asked} bytes are too few to show anything");
     assert!(house.node.metrics.tcp_dropped.total() > 0, "what is beyond the bound is dropped");
+    house.stop();
+}
+
+#[test]
+fn who_does_not_read_is_not_waited_for_once_its_peer_is_gone() {
+    let all = Arc::new(Semaphore::new(1));
+    let house = house(Bounds { all: Arc::clone(&all), ..Bounds::default() });
+    let mut guest = Guest::over(&house, 0, 1, house.connect_narrowly());
+    guest.until("no channel opens", |guest| guest.client.reliable.is_some());
+    guest.asks_and_reads_nothing(&house, |metrics| metrics.tcp_dropped.total() > 0);
+    let id = guest.client.id;
+    house.node.workers.send(id.worker, ToWorker::RemovePeer(id));
+    let gone = Instant::now();
+    // A little now and then, as whoever wants to keep the connection would.
+    guest.socket.set_read_timeout(Some(SHORT)).unwrap();
+    while all.available_permits() == 0 {
+        let _trickle = guest.socket.read(&mut [0; 1000]);
+        std::thread::sleep(SHORT);
+        assert!(gone.elapsed() < Duration::from_secs(2), "it is there still");
+    }
+    house.stop();
+}
+
+#[test]
+fn who_does_not_finish_a_frame_is_cut() {
+    let house = house(Bounds { frame_time: SHORT, ..Bounds::default() });
+    let mut guest = Guest::new(&house, 0, 1);
+    guest.until("no channel opens", |guest| guest.client.reliable.is_some());
+    std::thread::sleep(SHORT * 2);
+    assert_eq!(house.node.metrics.tcp_silent.total(), 0, "between frames it may be silent");
+    guest.socket.write_all(&[0, 100, 128]).unwrap();
+    house.counts(1, |metrics| &metrics.tcp_silent);
     house.stop();
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: one single-producer ring for each ordered pair of workers.
 //! Guarantees: sending never blocks and never allocates; a full ring drops and counts; a slot whose
-//! packet was taken holds no opened payload and no client's address.
+//! packet was taken holds nothing of it, opened or sealed, and no client's address.
 
 use std::sync::Arc;
 
@@ -16,50 +16,85 @@ use crate::limits::{HOP_BYTES_MAX, HOPS_MAX, HOPS_MIN, HOPS_TOTAL};
 use crate::metrics::Metrics;
 
 /// Bytes by value, so that a ring is one piece of memory.
-pub(super) struct HopBytes {
-    len: u16,
+struct HopBytes {
+    len: u32,
     bytes: [u8; HOP_BYTES_MAX],
 }
 
-impl HopBytes {
-    const EMPTY: Self = Self { len: 0, bytes: [0; HOP_BYTES_MAX] };
+impl Default for HopBytes {
+    fn default() -> Self {
+        Self { len: 0, bytes: [0; HOP_BYTES_MAX] }
+    }
+}
 
+impl HopBytes {
     fn copy_from(&mut self, bytes: &[u8]) {
         if let (Ok(len), Some(place)) =
-            (u16::try_from(bytes.len()), self.bytes.get_mut(..bytes.len()))
+            (u32::try_from(bytes.len()), self.bytes.get_mut(..bytes.len()))
         {
             place.copy_from_slice(bytes);
             self.len = len;
         }
     }
 
-    pub(super) fn get(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len as usize).unwrap_or_default()
+    }
+
+    fn wipe(&mut self) {
+        if let Some(bytes) = self.bytes.get_mut(..self.len as usize) {
+            bytes.fill(0);
+        }
+        self.len = 0;
+    }
+}
+
+/// A place in a ring.
+#[derive(Default)]
+pub(super) struct Slot {
+    hop: Hop,
+    /// Of a datagram or a packet.
+    bytes: HopBytes,
+}
+
+impl Slot {
+    /// Shows what is there to `land`, which must not panic, then wipes it.
+    fn show(&mut self, land: impl FnOnce(&Hop, &[u8])) {
+        land(&self.hop, self.bytes.get());
+        self.wipe();
+    }
+
+    /// Overwrites all of it: what was said, sealed or not, whom it is of, and what of the sender's stack came with it.
+    fn wipe(&mut self) {
+        #[cfg(feature = "sabotage")]
+        if crate::sabotage::is_wiping_off() {
+            return;
+        }
+        self.hop = Hop::default();
+        self.bytes.wipe();
     }
 }
 
 /// Shows the next hop to `land`, which must not panic, then wipes it. `false`: there is none.
-pub(super) fn take(ring: &mut Consumer<Hop>, land: impl FnOnce(&Hop)) -> bool {
+pub(super) fn take(ring: &mut Consumer<Slot>, land: impl FnOnce(&Hop, &[u8])) -> bool {
     let Ok(mut chunk) = ring.read_chunk(1) else { return false };
     let (slots, _) = chunk.as_mut_slices();
-    if let Some(hop) = slots.first_mut() {
-        show(hop, land);
+    if let Some(slot) = slots.first_mut() {
+        slot.show(land);
     }
     chunk.commit_all();
     true
 }
 
-fn show(hop: &mut Hop, land: impl FnOnce(&Hop)) {
-    land(hop);
-    hop.wipe();
-}
-
-/// What one worker gives another.
+/// What one worker gives another. What it gives with it lies beside it, so that no move takes so many bytes of the
+/// stack along.
 pub(super) enum Hop {
+    /// Nothing, in all bytes of it.
+    Blank(#[expect(dead_code, reason = "only written, over what was there")] [u8; BLANK_BYTES]),
     /// Arrived at the wrong socket.
-    Datagram(Path, HopBytes),
+    Datagram(Path),
     /// Of a track with subscribers there.
-    Relayed(RelayedPacket, HopBytes),
+    Relayed(RelayedPacket),
     /// To the publisher's worker.
     KeyframeWanted(TrackId, u8),
     /// A peer of this worker proved the path: what comes over it is for there.
@@ -68,31 +103,18 @@ pub(super) enum Hop {
     Disowned(Path, WorkerId),
 }
 
+const BLANK_BYTES: usize = 111;
+// Which of them it is, is one byte.
+const _: () = assert!(size_of::<Hop>() == 1 + BLANK_BYTES, "a blank covers all others");
+
 impl Default for Hop {
     fn default() -> Self {
-        Self::KeyframeWanted(TrackId(0), 0)
-    }
-}
-
-impl Hop {
-    /// Overwrites what is not sealed, and whom it is of. Datagrams are as they came.
-    fn wipe(&mut self) {
-        #[cfg(feature = "sabotage")]
-        if crate::sabotage::is_wiping_off() {
-            return;
-        }
-        match self {
-            Self::Relayed(_, payload) => payload.bytes.fill(0),
-            Self::Datagram(path, _) | Self::Owned(path, ..) | Self::Disowned(path, _) => {
-                path.forget_remote();
-            }
-            Self::KeyframeWanted(..) => {}
-        }
+        Self::Blank([0; BLANK_BYTES])
     }
 }
 
 struct Lane {
-    ring: Producer<Hop>,
+    ring: Producer<Slot>,
     bell: Arc<Bell>,
     /// Pushed since the bell was last rung.
     is_waiting: bool,
@@ -110,9 +132,9 @@ impl Hops {
     pub(super) fn between(
         bells: &[Arc<Bell>],
         metrics: &Arc<Metrics>,
-    ) -> Vec<(Self, Vec<Consumer<Hop>>)> {
+    ) -> Vec<(Self, Vec<Consumer<Slot>>)> {
         let capacity = (HOPS_TOTAL / bells.len().pow(2).max(1)).clamp(HOPS_MIN, HOPS_MAX);
-        let mut inbound: Vec<Vec<Consumer<Hop>>> = bells.iter().map(|_| Vec::new()).collect();
+        let mut inbound: Vec<Vec<Consumer<Slot>>> = bells.iter().map(|_| Vec::new()).collect();
         let mut all = Vec::new();
         for from in 0..bells.len() {
             let mut lanes = Vec::new();
@@ -137,11 +159,8 @@ impl Hops {
             && let Ok(mut chunk) = lane.ring.write_chunk(1)
             && let Some(slot) = chunk.as_mut_slices().0.first_mut()
         {
-            *slot = hop;
-            match slot {
-                Hop::Datagram(_, place) | Hop::Relayed(_, place) => place.copy_from(bytes),
-                Hop::KeyframeWanted(..) | Hop::Owned(..) | Hop::Disowned(..) => {}
-            }
+            slot.hop = hop;
+            slot.bytes.copy_from(bytes);
             chunk.commit_all();
             lane.is_waiting = true;
             self.metrics.hops_made.count();
@@ -152,12 +171,12 @@ impl Hops {
 
     /// Hands a datagram over.
     pub(super) fn datagram(&mut self, to: WorkerId, path: Path, datagram: &[u8]) {
-        self.push(to, Hop::Datagram(path, HopBytes::EMPTY), datagram);
+        self.push(to, Hop::Datagram(path), datagram);
     }
 
     /// Copies a packet to a worker with subscribers.
     pub(super) fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-        self.push(to, Hop::Relayed(*packet, HopBytes::EMPTY), payload);
+        self.push(to, Hop::Relayed(*packet), payload);
     }
 
     /// Asks the publisher's worker for a key frame.
@@ -193,7 +212,12 @@ impl Hops {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::hint::black_box;
+    use std::mem::offset_of;
     use std::net::SocketAddr;
+    use std::os::unix::fs::FileExt as _;
+    use std::ptr::from_ref;
 
     use model::{Codec, ExtensionKind, PeerId, RoomId, Timestamp, TrackKind};
     use rtp::extension::ExtensionMap;
@@ -210,22 +234,22 @@ mod tests {
 
     /// Keeps what leaves for another worker.
     #[derive(Default)]
-    struct Relays(Vec<Hop>);
+    struct Relays(Vec<Slot>);
 
     impl Outside for Relays {
         fn send(&mut self, _egress: &Egress) {}
 
         fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-            let mut bytes = HopBytes::EMPTY;
-            bytes.copy_from(payload);
-            self.0.push(Hop::Relayed(*packet, bytes));
+            let mut slot = Slot { hop: Hop::Relayed(*packet), ..Slot::default() };
+            slot.bytes.copy_from(payload);
+            self.0.push(slot);
         }
 
         fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}
     }
 
     /// One packet of sound as a forwarder gives it to another worker.
-    fn relayed() -> Hop {
+    fn relayed() -> Slot {
         let (now, room) = (Timestamp::from_millis(1), RoomId(1));
         let peer = PeerId { worker: WorkerId(0), index: 1 };
         let keys = KeyingMaterial::new(Profile::AeadAes128Gcm, &[7; 56]).unwrap();
@@ -271,35 +295,57 @@ mod tests {
 
     #[test]
     fn what_was_opened_is_wiped_once_it_has_landed() {
-        let mut hop = relayed();
+        let mut slot = relayed();
         let mut landed = Vec::new();
-        show(&mut hop, |hop| {
-            if let Hop::Relayed(_, payload) = hop {
-                landed.extend_from_slice(payload.get());
-            }
+        slot.show(|hop, payload| {
+            assert!(matches!(hop, Hop::Relayed(_)));
+            landed.extend_from_slice(payload);
         });
         assert_eq!(landed, SOUND);
-        let Hop::Relayed(_, payload) = hop else { panic!("another hop") };
-        assert!(payload.bytes.iter().all(|byte| *byte == 0));
+        assert!(slot.bytes.bytes.iter().all(|byte| *byte == 0));
+    }
+
+    /// Leaves something on the stack that is nobody's now.
+    #[inline(never)]
+    fn leave(mark: u8) {
+        black_box(&mut [mark; 64 << 10]);
+    }
+
+    /// What lies in memory there.
+    fn look(at: usize, len: usize) -> Vec<u8> {
+        let mut seen = vec![0; len];
+        let memory = File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut seen, u64::try_from(at).unwrap()).unwrap();
+        seen
     }
 
     #[test]
-    fn whose_path_it_was_is_wiped_once_it_has_landed() {
-        let v4 = SocketAddr::from(([192, 0, 2, 77], 5077));
-        let v6 = SocketAddr::from(([0x2001, 0xdb8, 1, 2, 3, 4, 5, 77], 5077));
-        for remote in [v4, v6] {
-            let path = Path::udp(SocketAddr::from(([127, 0, 0, 1], 7882)), remote);
-            for mut hop in [
-                Hop::Datagram(path, HopBytes::EMPTY),
-                Hop::Owned(path, WorkerId(1), Proof::Sends),
-                Hop::Disowned(path, WorkerId(1)),
-            ] {
-                show(&mut hop, |_| {});
-                let (Hop::Datagram(left, _) | Hop::Owned(left, ..) | Hop::Disowned(left, _)) = hop
-                else {
-                    panic!("another hop")
-                };
-                assert!(left.remote.ip().is_unspecified() && left.remote.port() == 0);
+    fn nothing_is_in_a_ring_of_what_was_taken_nor_of_the_stack_of_who_gave_it() {
+        let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::new().unwrap())).collect();
+        let mut ends = Hops::between(&bells, &Arc::default()).into_iter();
+        let (mut here, mut there) = (ends.next().unwrap().0, ends.next().unwrap().1);
+        let local = SocketAddr::from(([127, 0, 0, 1], 7882));
+        for remote in [
+            SocketAddr::from(([192, 0, 2, 77], 5077)),
+            SocketAddr::from(([0x2001, 0xdb8, 1, 2, 3, 4, 5, 77], 5077)),
+        ] {
+            let path = Path::udp(local, remote);
+            let ways: [fn(&mut Hops, Path); 4] = [
+                |hops, path| hops.datagram(WorkerId(1), path, SOUND),
+                |hops, path| hops.own(path, WorkerId(0), Proof::Sends),
+                |hops, path| hops.disown(path, WorkerId(0)),
+                |hops, _| hops.want_keyframe(WorkerId(1), TRACK, 0),
+            ];
+            for give in ways {
+                leave(0xa7);
+                give(&mut here, path);
+                let mut at = 0;
+                assert!(take(&mut there[0], |hop, bytes| {
+                    at = from_ref(hop).addr();
+                    assert_eq!(bytes, if matches!(hop, Hop::Datagram(_)) { SOUND } else { &[] });
+                }));
+                let left = look(at - offset_of!(Slot, hop), size_of::<Slot>());
+                assert!(left.iter().all(|byte| *byte == 0), "{left:x?}");
             }
         }
     }

@@ -2,20 +2,26 @@
 //!
 //! Guarantees: giving datagrams away waits for nothing; no more waits for one connection than
 //! [`TCP_QUEUE_BYTES_MAX`] of media and [`TCP_RESERVE_BYTES`] of everything else, and what is beyond is dropped
-//! and counted, as a full UDP socket would; a connection is the peer's whose ufrag came first over it, and no
+//! and counted, as a full UDP socket would; what has waited too long to be of use is dropped when it would be written,
+//! and all media once the worker has let go; a connection is the peer's whose ufrag came first over it, and no
 //! other's.
 //! Not here: bytes on the wire, and how long a connection may live (`crate::tcp`).
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use model::{Carrier, Path, PeerId};
 use peer::framing;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::bell::Bell;
-use crate::limits::{TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
+use crate::limits::{
+    TCP_MEDIA_WAIT_MAX, TCP_OTHER_WAIT_MAX, TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES,
+};
 use crate::metrics::Metrics;
 
 /// From a connection to the worker of its peer. A queue leaves what it held where it was: of a path shared with it, a
@@ -46,57 +52,114 @@ impl TcpInbox {
     }
 }
 
+/// Datagrams that were given to a connection together.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) frames: Vec<u8>,
+    /// When they were.
+    pub(crate) given: Instant,
+    class: Class,
+    /// How many they are.
+    datagrams: u64,
+}
+
+impl Parcel {
+    /// Whether it is of use to write it now. `has_let_go`: the worker has.
+    fn may_leave(&self, now: Instant, has_let_go: bool) -> bool {
+        let waited_max = self.class.wait_max();
+        let is_wanted = self.class == Class::Other || !has_let_go;
+        is_wanted && now.saturating_duration_since(self.given) <= waited_max
+    }
+}
+
 /// A worker's end of what leaves over a connection; the connection ends with it.
 #[derive(Debug)]
 pub(crate) struct Going {
-    queue: mpsc::UnboundedSender<Vec<u8>>,
+    queue: mpsc::UnboundedSender<Parcel>,
     waiting: Arc<AtomicUsize>,
+    /// Tells the other end by its own end.
+    _held: oneshot::Sender<Infallible>,
 }
 
 /// The connection's end of it.
 #[derive(Debug)]
 pub(crate) struct Leaving {
-    queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    queue: mpsc::UnboundedReceiver<Parcel>,
     waiting: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
+/// Resolves when the worker has let go.
+pub(crate) type LetGo = oneshot::Receiver<Infallible>;
+
 /// The two ends; what is between them is bounded by its bytes.
-pub(crate) fn channel() -> (Going, Leaving) {
+pub(crate) fn channel(metrics: &Arc<Metrics>) -> (Going, Leaving, LetGo) {
     let (sender, queue) = mpsc::unbounded_channel();
+    let (held, let_go) = oneshot::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    (Going { queue: sender, waiting: Arc::clone(&waiting) }, Leaving { queue, waiting })
+    let going = Going { queue: sender, waiting: Arc::clone(&waiting), _held: held };
+    (going, Leaving { queue, waiting, metrics: Arc::clone(metrics) }, let_go)
 }
 
 impl Going {
-    /// `false`: so much waits already that there would be more than `bytes_max`, or nobody writes any more.
-    fn give(&self, frames: Vec<u8>, bytes_max: usize) -> bool {
-        let len = frames.len();
+    /// `false`: so much waits already that there would be more than its class may have, or nobody writes any more.
+    fn give(&self, parcel: Parcel) -> bool {
+        let len = parcel.frames.len();
         // Only this end adds, so what waits can only have become less since it was read.
-        if self.waiting.load(Ordering::Acquire) + len > bytes_max {
+        if self.waiting.load(Ordering::Acquire) + len > parcel.class.bytes_max() {
             return false;
         }
         self.waiting.fetch_add(len, Ordering::AcqRel);
-        self.queue.send(frames).is_ok()
+        self.queue.send(parcel).is_ok()
     }
 }
 
 impl Leaving {
-    /// Frames to write; `None` when the worker has let go.
-    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
-        self.queue.recv().await
+    /// What is to be written; `None` when the worker has let go and nothing is left.
+    pub(crate) async fn next(&mut self) -> Option<Parcel> {
+        loop {
+            let parcel = self.queue.recv().await?;
+            if parcel.may_leave(Instant::now(), self.queue.is_closed()) {
+                return Some(parcel);
+            }
+            self.metrics.tcp_dropped.add(parcel.datagrams);
+            self.unload(&parcel);
+        }
     }
 
-    /// So many bytes do not wait any more.
-    pub(crate) fn written(&self, len: usize) {
-        self.waiting.fetch_sub(len, Ordering::AcqRel);
+    /// It is written.
+    pub(crate) fn written(&self, parcel: &Parcel) {
+        self.metrics.datagrams_sent.add(parcel.datagrams);
+        self.unload(parcel);
+    }
+
+    fn unload(&self, parcel: &Parcel) {
+        self.waiting.fetch_sub(parcel.frames.len(), Ordering::AcqRel);
     }
 }
 
 /// What is sent: media may be dropped, everything else has a reserve that media cannot fill.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Media,
     Other,
+}
+
+impl Class {
+    /// What may wait when one of it is given.
+    const fn bytes_max(self) -> usize {
+        match self {
+            Self::Media => TCP_QUEUE_BYTES_MAX,
+            Self::Other => TCP_QUEUE_BYTES_MAX + TCP_RESERVE_BYTES,
+        }
+    }
+
+    const fn wait_max(self) -> Duration {
+        match self {
+            Self::Media => TCP_MEDIA_WAIT_MAX,
+            Self::Other => TCP_OTHER_WAIT_MAX,
+        }
+    }
 }
 
 /// The connections of a worker's peers.
@@ -133,13 +196,8 @@ impl Connections {
         let Some((_, going)) = self.all.get(&carrier) else {
             return self.metrics.datagrams_unsent.add(count);
         };
-        let bytes_max = match class {
-            Class::Media => TCP_QUEUE_BYTES_MAX,
-            Class::Other => TCP_QUEUE_BYTES_MAX + TCP_RESERVE_BYTES,
-        };
-        if going.give(framing::frame(bytes, segment), bytes_max) {
-            self.metrics.datagrams_sent.add(count);
-        } else {
+        let frames = framing::frame(bytes, segment);
+        if !going.give(Parcel { frames, given: Instant::now(), class, datagrams: count }) {
             self.metrics.tcp_dropped.add(count);
         }
     }
@@ -168,7 +226,7 @@ mod tests {
     fn a_slow_reader_loses_media_and_keeps_room_for_what_is_no_media() {
         let metrics = Arc::new(Metrics::default());
         let mut connections = Connections::new(Arc::clone(&metrics));
-        let (going, mut leaving) = channel();
+        let (going, mut leaving, _let_go) = channel(&metrics);
         connections.add(path(1), peer(1), going);
         let train = [7; 10 * 1000];
         let trains = 100;
@@ -178,7 +236,7 @@ mod tests {
         let waits = leaving.waiting.load(Ordering::Acquire);
         assert!(waits <= TCP_QUEUE_BYTES_MAX && waits > TCP_QUEUE_BYTES_MAX - 2 * train.len());
         let dropped = metrics.tcp_dropped.total();
-        assert_eq!(metrics.datagrams_sent.total() + dropped, trains * 10);
+        assert_eq!(u64::try_from(leaving.queue.len()).unwrap() * 10 + dropped, trains * 10);
         connections.send(path(1).carrier, &[7; 100], 0, Class::Other);
         assert_eq!(metrics.tcp_dropped.total(), dropped, "a check has room");
         for _ in 0..1000 {
@@ -187,16 +245,49 @@ mod tests {
         let waits = leaving.waiting.load(Ordering::Acquire);
         assert!(waits <= TCP_QUEUE_BYTES_MAX + TCP_RESERVE_BYTES, "and that has a bound, too");
         let first = leaving.queue.try_recv().unwrap();
-        leaving.written(first.len());
-        assert_eq!(first.len(), train.len() + 10 * 2);
+        leaving.written(&first);
+        assert_eq!(first.frames.len(), train.len() + 10 * 2);
+        assert_eq!(metrics.datagrams_sent.total(), 10);
         connections.send(path(1).carrier, &[7; 100], 0, Class::Media);
         assert!(metrics.tcp_dropped.total() > dropped);
+    }
+
+    #[tokio::test]
+    async fn what_has_waited_too_long_is_dropped_and_all_media_once_its_peer_is_gone() {
+        let metrics = Arc::new(Metrics::default());
+        let (going, mut leaving, let_go) = channel(&metrics);
+        // Told apart by their lengths.
+        let give = |class, millis, len| {
+            let given = Instant::now() - Duration::from_millis(millis);
+            assert!(going.give(Parcel { frames: vec![7; len], given, class, datagrams: 1 }));
+        };
+        give(Class::Media, 2_100, 1);
+        give(Class::Other, 2_100, 2);
+        give(Class::Media, 1_000, 3);
+        give(Class::Other, 4_100, 4);
+        give(Class::Media, 0, 5);
+        for expected in [2, 3, 5] {
+            let parcel = leaving.next().await.unwrap();
+            assert_eq!(parcel.frames.len(), expected);
+            leaving.written(&parcel);
+        }
+        give(Class::Media, 0, 6);
+        give(Class::Other, 4_100, 7);
+        give(Class::Other, 0, 8);
+        drop(going);
+        assert!(let_go.await.is_err(), "the other end is told");
+        let goodbye = leaving.next().await.unwrap();
+        assert_eq!(goodbye.frames.len(), 8);
+        leaving.written(&goodbye);
+        assert!(leaving.next().await.is_none());
+        assert_eq!((metrics.datagrams_sent.total(), metrics.tcp_dropped.total()), (4, 4));
+        assert_eq!(leaving.waiting.load(Ordering::Acquire), 0);
     }
 
     #[test]
     fn a_connection_is_of_the_peer_that_began_it() {
         let mut connections = Connections::new(Arc::default());
-        let (going, _leaving) = channel();
+        let (going, _leaving, _let_go) = channel(&Arc::default());
         connections.add(path(1), peer(1), going);
         assert!(connections.may_be_of(&path(1), peer(1)));
         assert!(!connections.may_be_of(&path(1), peer(2)));

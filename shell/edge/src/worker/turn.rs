@@ -3,7 +3,8 @@
 //! Owns: the peers of the worker and its forwarder.
 //! Guarantees: a panic over one peer ends that peer alone; the loop waits in `Waiter::wait`, rests for `REST_MAX` at
 //! most, and waits at most `SEND_WAIT` for a socket that is full, and for a lock that the hub holds for one insertion;
-//! addresses of clients that are gone are forgotten within a second, but for datagrams that still come from there.
+//! addresses of clients that are gone are forgotten within a second, but for datagrams that still come from there; so
+//! are the bytes of all datagrams that came or left.
 //! Not here: what comes (`intake`, `inward`), what peers want then (`drain`).
 
 mod drain;
@@ -28,7 +29,7 @@ use tokio::sync::mpsc;
 use self::drain::{disown, give_up};
 use super::bell::Bell;
 use super::busy::Busy;
-use super::hop::{Hop, Hops};
+use super::hop::{Hops, Slot};
 use super::load::Load;
 use super::outlet::Outlet;
 use super::path::{Paths, Routes};
@@ -48,7 +49,7 @@ use crate::session::ToHub;
 use crate::stack;
 use crate::sys::{Mapping, MediaSocket, ReceiveBatch, Waiter};
 
-/// How often what is left of clients that are gone is overwritten, and so the longest wait.
+/// How often what is left of clients that are gone, and of datagrams, is overwritten, and so the longest wait.
 const RINSE_EVERY: Duration = Duration::from_millis(500);
 /// The shortest time that a peer may ask to be left alone: one that asks for less would be the only
 /// one that is heard.
@@ -83,7 +84,7 @@ pub(super) struct Parts {
     pub(super) steering: Arc<Steering>,
     pub(super) hops: Hops,
     /// From the other workers.
-    pub(super) inbound: Vec<Consumer<Hop>>,
+    pub(super) inbound: Vec<Consumer<Slot>>,
     pub(super) door: Arc<Door>,
     pub(super) factory: Arc<PeerFactory>,
     pub(super) origin: Instant,
@@ -103,7 +104,7 @@ pub(super) struct Worker {
     batch: Option<ReceiveBatch>,
     outlet: Outlet,
     steering: Arc<Steering>,
-    inbound: Vec<Consumer<Hop>>,
+    inbound: Vec<Consumer<Slot>>,
     door: Arc<Door>,
     factory: Arc<PeerFactory>,
     origin: Instant,
@@ -179,7 +180,7 @@ impl Worker {
         let mut awake = self.now();
         let mut rinsed = awake;
         loop {
-            let wait = self.next_wake().since(awake).min(RINSE_EVERY);
+            let wait = self.next_wake().min(rinsed + RINSE_EVERY).since(awake);
             self.waiter.wait(wait);
             let begin = self.now();
             self.busy.slept(wait, awake, begin);
@@ -188,8 +189,7 @@ impl Worker {
             }
             if begin.since(rinsed) >= RINSE_EVERY {
                 rinsed = begin;
-                self.paths.rinse();
-                self.routes.rinse();
+                self.rinse();
                 stack::wipe();
             }
             awake = self.now();
@@ -224,6 +224,16 @@ impl Worker {
         self.fire();
         self.outlet.hops.ring();
         true
+    }
+
+    /// Overwrites what is left of clients that are gone, and of datagrams.
+    fn rinse(&mut self) {
+        self.paths.rinse();
+        self.routes.rinse();
+        self.forward.rinse();
+        if let Some(batch) = &mut self.batch {
+            batch.rinse();
+        }
     }
 
     fn now(&self) -> Timestamp {

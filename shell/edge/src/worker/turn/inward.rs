@@ -120,8 +120,8 @@ impl Worker {
         let mut inbound = std::mem::take(&mut self.inbound);
         for ring in &mut inbound {
             for _ in 0..HOPS_MAX {
-                let is_taken = hop::take(ring, |hop| {
-                    self.guard(|worker| worker.land(now, hop));
+                let is_taken = hop::take(ring, |hop, bytes| {
+                    self.guard(|worker| worker.land(now, hop, bytes));
                 });
                 if !is_taken {
                     break;
@@ -131,10 +131,11 @@ impl Worker {
         self.inbound = inbound;
     }
 
-    pub(super) fn land(&mut self, now: Timestamp, hop: &Hop) {
+    pub(super) fn land(&mut self, now: Timestamp, hop: &Hop, bytes: &[u8]) {
         match hop {
-            Hop::Datagram(path, bytes) => self.take_one(now, *path, bytes.get()),
-            Hop::Relayed(packet, payload) => self.forward.relayed(now, packet, payload.get()),
+            Hop::Blank(_) => {}
+            Hop::Datagram(path) => self.take_one(now, *path, bytes),
+            Hop::Relayed(packet) => self.forward.relayed(now, packet, bytes),
             Hop::KeyframeWanted(track, spatial) => {
                 self.forward.keyframe_wanted(*track, *spatial);
             }

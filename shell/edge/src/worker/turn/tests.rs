@@ -10,6 +10,7 @@ use rtp::packet::Datagram;
 use super::*;
 use crate::limits::WAITING_BYTES_MAX;
 use crate::sys;
+use crate::worker::hop::Hop;
 use crate::worker::path::Proof;
 use crate::worker::{Channel, Crowd, NewPeer, RoomLag};
 
@@ -138,13 +139,13 @@ fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
     let check = check(&worker, 0, path);
     for proof in [Proof::Sends, Proof::Receives] {
         let now = worker.now();
-        worker.land(now, &Hop::Owned(path, OTHER, proof));
+        worker.land(now, &Hop::Owned(path, OTHER, proof), &[]);
         worker.take(now, path, Datagram::Stun, &check, false);
         assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (None, Some(OTHER)));
     }
     assert_eq!(worker.metrics.paths_contested.total(), 2);
     let now = worker.now();
-    worker.land(now, &Hop::Disowned(path, OTHER));
+    worker.land(now, &Hop::Disowned(path, OTHER), &[]);
     worker.take(now, path, Datagram::Stun, &check, false);
     assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
 }
