@@ -104,16 +104,7 @@ impl Negotiation {
         &mut self,
         announcement: Announcement,
     ) -> Result<Option<PublicationSection>, AnnounceError> {
-        let kind = announcement.kind;
-        let nameless = || {
-            self.slots.iter().enumerate().filter_map(|(index, slot)| {
-                let inbound = slot.inbound.as_ref()?;
-                (inbound.section.cid.is_none() && inbound.section.kind == kind)
-                    .then_some((index, inbound))
-            })
-        };
-        let named = nameless().find(|(_, inbound)| announcement.is_named(inbound.msid.as_deref()));
-        let found = named.or_else(|| nameless().next()).map(|(index, _)| index);
+        let found = self.section_for(&announcement);
         let inbound = found
             .and_then(|index| self.slots.get_mut(index))
             .and_then(|slot| slot.inbound.as_mut());
@@ -132,6 +123,32 @@ impl Negotiation {
     /// The sections in which the client sends, announced or not: at most one for each section of its last offer.
     pub fn publications(&self) -> impl Iterator<Item = &PublicationSection> {
         self.slots.iter().filter_map(|slot| Some(&slot.inbound.as_ref()?.section))
+    }
+
+    /// Sections that are open.
+    pub(super) fn open(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.open).count()
+    }
+
+    /// Whether a track has its section already, or there is a place for one. Those that wait for theirs count.
+    #[must_use]
+    pub fn has_place_for(&self, announcement: &Announcement) -> bool {
+        self.open() + self.announced.len() < limits::SECTIONS_OPEN_MAX
+            || self.section_for(announcement).is_some()
+    }
+
+    /// The section that came before this announcement.
+    fn section_for(&self, announcement: &Announcement) -> Option<usize> {
+        let nameless = || {
+            self.slots.iter().enumerate().filter_map(|(index, slot)| {
+                let inbound = slot.inbound.as_ref()?;
+                let is_nameless = inbound.section.cid.is_none();
+                (is_nameless && inbound.section.kind == announcement.kind)
+                    .then_some((index, inbound))
+            })
+        };
+        let named = nameless().find(|(_, inbound)| announcement.is_named(inbound.msid.as_deref()));
+        named.or_else(|| nameless().next()).map(|(index, _)| index)
     }
 
     /// Forgets an announcement whose section has not come.

@@ -153,10 +153,10 @@ impl Negotiation {
         new
     }
 
-    /// Sections that the client can add: in place of those that were given back, too.
+    /// Sections to receive in that the client can add: in place of those that were given back, too.
     fn room(&self) -> usize {
-        let open = self.slots.iter().filter(|slot| slot.open).count();
-        limits::SDP_SECTIONS_MAX.saturating_sub(open)
+        let kept = limits::SECTIONS_KEPT.saturating_sub(self.publications().count());
+        limits::SECTIONS_OPEN_MAX.saturating_sub(self.open() + kept)
     }
 
     /// Waiting subscriptions that find no section, oldest first, when each that does takes it from the others.

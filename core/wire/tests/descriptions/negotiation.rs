@@ -2,7 +2,8 @@
 
 use crate::clients::{
     ALL, CHROMIUM_JOIN, CHROMIUM_PUBLISH, CHROMIUM_REPUBLISH, CHROMIUM_UNPUBLISH, NATIVE_CAMERA,
-    NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section, with_more,
+    NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section, with_camera,
+    with_more,
 };
 use model::{Codec, ParticipantSid, TrackKind, TrackSid};
 use wire::limits;
@@ -12,6 +13,8 @@ use wire::negotiation::{
 use wire::sdp::{IceCredentials, Offer};
 
 const MICROPHONE: &str = "39f18be5-e6a4-4aef-9df1-e85df0041e9d";
+/// Sections of whoever sends nothing.
+const RECEIVING: usize = limits::SECTIONS_OPEN_MAX - limits::SECTIONS_KEPT;
 const CAMERA: &str = "93c169dc-2d5b-46ed-a862-7e2e79e2f816";
 
 fn announcement(cid: &str, kind: TrackKind) -> Announcement {
@@ -279,7 +282,8 @@ fn a_place_given_back_is_room_for_another_section() {
     for n in 0..100 {
         negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
     }
-    let room = u32::try_from(limits::SDP_SECTIONS_MAX - open).unwrap();
+    // What it still sends has one of the places that are kept for that.
+    let room = u32::try_from(RECEIVING + 1 - open).unwrap();
     assert_eq!(negotiation.requirement(), Some(required(0, room)));
 }
 
@@ -409,9 +413,63 @@ fn sections_asked_for_stay_within_the_limit() {
     for n in 0..100 {
         negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
     }
-    let room = u32::try_from(limits::SDP_SECTIONS_MAX - 7).unwrap();
+    let room = u32::try_from(RECEIVING - 7).unwrap();
     assert_eq!(negotiation.requirement(), Some(required(0, room)));
     assert_eq!(negotiation.requirement(), None);
+}
+
+/// Sections of the answer that were not rejected.
+fn accepted(answer: &str) -> usize {
+    answer.matches("\r\nm=").count() - answer.matches(" 0 UDP").count()
+}
+
+#[test]
+fn whoever_is_asked_for_all_sections_that_there_are_can_still_publish() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..100 {
+        negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
+    }
+    let asked = negotiation.requirement().unwrap().videos;
+    let mut offer = with_more(CHROMIUM_JOIN, 0, usize::try_from(asked).unwrap());
+    negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(negotiation.requirement(), None);
+    for n in 0..8 {
+        let cid = format!("own{n}");
+        assert!(matches!(negotiation.announce(announcement(&cid, TrackKind::Video)), Ok(None)));
+        offer = with_camera(&offer, &cid);
+        let outcome = negotiation.offer(&Offer::parse(&offer).unwrap()).unwrap();
+        assert_eq!(outcome.started[0].cid.as_deref(), Some(&*cid));
+        assert_eq!(outcome.displaced, []);
+    }
+    assert_eq!(negotiation.requirement(), None, "they are no room for others' tracks");
+}
+
+#[test]
+fn sections_beyond_the_last_place_are_rejected_and_all_others_go_on() {
+    let mut negotiation = negotiation();
+    negotiation.want(subscription("mic", Codec::Opus, 10));
+    // As when sections were asked for twice, since the first message may have been lost.
+    let many = with_more(CHROMIUM_JOIN, 57, 50);
+    let mut outcome = negotiation.offer(&Offer::parse(&many).unwrap()).unwrap();
+    assert_eq!(accepted(&outcome.answer), 64);
+    assert!(section(&outcome.answer, "63")[0].starts_with("audio 9 "));
+    assert!(section(&outcome.answer, "64")[0].starts_with("video 0 "));
+    let mut offer = many;
+    for n in 0..9 {
+        offer = with_camera(&offer, &format!("own{n}"));
+    }
+    // Whatever it sends comes before what it would receive, and nothing leaves its place.
+    let offer = with_more(&offer, 0, 1);
+    outcome = negotiation.offer(&Offer::parse(&offer).unwrap()).unwrap();
+    assert_eq!((outcome.started.len(), accepted(&outcome.answer)), (8, 72));
+    assert_eq!((outcome.ended.len(), outcome.displaced.len()), (0, 0));
+    // A place that is given back is free from the next offer on.
+    let laid_down = offer.replacen("a=sendonly\r\na=msid:- own0", "a=inactive", 1);
+    outcome = negotiation.offer(&Offer::parse(&laid_down).unwrap()).unwrap();
+    assert_eq!((outcome.ended.len(), accepted(&outcome.answer)), (1, 71));
+    outcome = negotiation.offer(&Offer::parse(&laid_down).unwrap()).unwrap();
+    assert_eq!((outcome.started.len(), accepted(&outcome.answer)), (1, 72), "the ninth's turn");
 }
 
 #[test]

@@ -37,7 +37,8 @@ const NO_DATA_TRACKS: &str = "this server has no data tracks";
 const NO_BLOBS: &str = "this server keeps no data blobs";
 const NO_SUCH_TRACKS: &str = "tracks are of audio or video";
 const MAY_NOT_PUBLISH: &str = "the participant may not publish tracks of this kind and source";
-const TOO_MANY_TRACKS: &str = "the participant has as many tracks as one may have";
+const TOO_MANY_TRACKS: &str =
+    "the participant sends and receives as many tracks as one session description holds";
 const BAD_CID: &str = "the track's cid is empty, too long, or another track's";
 const TRACKS_TOO_OFTEN: &str = "tracks come faster than a room of this size can be told of them";
 const TRACK_TOO_LONG: &str = "a name or a list of the track is longer than the server takes";
@@ -162,6 +163,9 @@ impl Hub {
         }
         let (refused, why) = match translate::announcement(&request) {
             None => (Reason::UnsupportedType, NO_SUCH_TRACKS),
+            Some(announcement) if !self.has_place(peer, announcement.kind, &request) => {
+                (Reason::LimitExceeded, TOO_MANY_TRACKS)
+            }
             Some(announcement) => {
                 let kind = announcement.kind;
                 match self.control.publish(peer, announcement) {
@@ -173,6 +177,18 @@ impl Hub {
             }
         };
         self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
+    }
+
+    /// Whether the client's description has a place for a track. A section beyond the last is rejected, and livekit-client
+    /// stops its transceiver: the track would be published and never heard of.
+    fn has_place(
+        &self,
+        peer: PeerId,
+        kind: model::TrackKind,
+        request: &proto::AddTrackRequest,
+    ) -> bool {
+        let expected = translate::expected(request, kind, &[]);
+        self.seats.get(&peer).is_some_and(|seat| seat.negotiation.has_place_for(&expected))
     }
 
     /// Its name is all that the client needs to know which, if that is not what is too long.

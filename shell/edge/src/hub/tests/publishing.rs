@@ -1,6 +1,8 @@
 //! Tracks: announced, negotiated, muted, ended.
 
+use super::crowds::{Carries, offering};
 use super::*;
+use wire::limits::{SECTIONS_KEPT, SECTIONS_OPEN_MAX};
 
 #[test]
 fn publishing_is_acknowledged_negotiated_and_announced() {
@@ -157,4 +159,40 @@ fn mute_reaches_worker_and_room() {
     assert!(matches!(node.instructions()[..], [Instruction::MuteTrack { muted: true, .. }]));
     let muted = first!(bob.told(), Told::Update(update) => update.participants[0].tracks[0].muted);
     assert_eq!(muted, Some(true));
+}
+
+#[test]
+fn a_track_for_which_there_is_no_section_is_refused_and_costs_the_client_nothing_else() {
+    let mut node = Node::new();
+    let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
+    let mut alice = node.knock(token("alice", "red"), join).unwrap();
+    let receives = SECTIONS_OPEN_MAX - SECTIONS_KEPT;
+    let sections = |sends: usize| {
+        let receives = std::iter::repeat_n(Some(Carries::Receives), receives);
+        offering(receives.chain(std::iter::repeat_n(Some(Carries::Sends), sends)))
+    };
+    node.ask(&alice, sections(0));
+    alice.told();
+    for number in 0..SECTIONS_KEPT {
+        node.ask(&alice, add_track(&format!("c{}", receives + number), TrackKind::Audio));
+        let told = alice.told();
+        assert!(told.iter().any(|it| matches!(it, Told::TrackPublished(_))), "{number}");
+    }
+    let more = format!("c{SECTIONS_OPEN_MAX}");
+    // As livekit-client does it, at the same time; the one or the other comes first.
+    for _ in 0..2 {
+        node.ask(&alice, add_track(&more, TrackKind::Audio));
+        let refused = first!(alice.told(), Told::RequestResponse(refused) => refused.reason());
+        assert_eq!(refused, Some(proto::request_response::Reason::LimitExceeded));
+        node.ask(&alice, sections(SECTIONS_KEPT + 1));
+        let told = alice.told();
+        let answer = first!(told, Told::Answer(answer) => answer.sdp.clone()).unwrap();
+        let (_, last) = answer.rsplit_once("m=audio ").unwrap();
+        assert!(last.starts_with("0 "), "{last}");
+        assert!(left(&told).is_none());
+    }
+    assert_eq!(
+        node.hub.control.participant(node.peer(&alice)).unwrap().tracks.len(),
+        SECTIONS_KEPT
+    );
 }
