@@ -15,6 +15,7 @@ mod authorization;
 mod bucket;
 mod data;
 mod description;
+mod gone;
 mod moderation;
 mod news;
 mod pace;
@@ -57,6 +58,7 @@ use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, RoomLag, ToWorker};
 use bucket::Debts;
+use gone::Gone;
 use moderation::Moderated;
 use news::News;
 use replay::Replay;
@@ -109,6 +111,7 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    gone: Gone,
     /// When it may be told again, to those in it.
     told_next: Timestamp,
     /// Who left before all that they asked for was paid for, and what they owe: at most [`crate::limits::UNPAID_MAX`],

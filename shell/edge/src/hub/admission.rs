@@ -223,6 +223,7 @@ impl Hub {
             client: join.client_info.clone().unwrap_or_default(),
             joined_at_ms: self.unix_ms_wire(),
             joined: self.now,
+            heard: self.now,
             local_ice: local.ice.clone(),
             negotiation: Negotiation::new(local, accepted),
             is_placed: false,
@@ -274,6 +275,7 @@ impl Hub {
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),
+            gone: Default::default(),
             told_next: Timestamp::ZERO,
             unpaid: Default::default(),
             lag: Default::default(),
@@ -339,6 +341,7 @@ impl Hub {
             }
             Some(ResumeFault::AfterMessages) | None => {}
         }
+        let heard = std::mem::replace(&mut seat.heard, self.now);
         let last_message_seq = seat.order.last();
         seat.negotiation.forget_requests();
         let fault = seat.resume_fault.take();
@@ -351,6 +354,10 @@ impl Hub {
                 ..Default::default()
             }),
         );
+        let gone = self.gone_since(peer, heard);
+        if !gone.is_empty() {
+            self.send(peer, Message::Update(proto::ParticipantUpdate { participants: gone }));
+        }
         let all = self.control.participants(room);
         let all = all.filter(|held| held.is_visible() || held.peer == peer);
         let participants = all.filter_map(|held| self.participant_info(held.peer)).collect();

@@ -21,6 +21,7 @@ use wire::proto::SubscriptionError;
 use wire::proto::signal_response::Message;
 
 use super::bucket::{Debts, Names, Requests};
+use super::gone::Leaver;
 use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
 use crate::config::Next;
@@ -191,6 +192,15 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
+        if let Some(gathering) = self.gatherings.get_mut(&room) {
+            gathering.gone.note(Leaver {
+                at: self.now,
+                sid: departure.sid.clone(),
+                name: gathering.name(&departure.identity),
+                version: departure.version,
+                reason: departure.reason,
+            });
+        }
         if seat.pace.must_wait(self.now).is_some() && is_long(&departure.profile) {
             departure.profile.metadata.clear();
             departure.profile.attributes.clear();

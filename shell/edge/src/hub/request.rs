@@ -52,6 +52,7 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
+        seat.heard = now;
         let Some(asked) = request.message else {
             return self.metrics.requests_ignored.count();
         };

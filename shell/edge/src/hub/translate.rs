@@ -19,6 +19,7 @@ use wire::proto::leave_request::Action;
 use wire::token::RoomConfig;
 use wire::{convert, proto};
 
+use super::gone::Leaver;
 use super::seat::{Card, Seat};
 use crate::config::Next;
 use crate::limits::{ANNOUNCED_CODECS_MAX, CODEC_NAME_MAX, FEATURES_MAX};
@@ -104,6 +105,17 @@ pub(super) fn departed(departure: Departure, seat: &Seat) -> proto::ParticipantI
         version: departure.version,
         disconnect_reason: reason(departure.reason).into(),
         ..of_seat(seat)
+    }
+}
+
+/// The same of whom nothing else is known any more.
+pub(super) fn gone(leaver: &Leaver) -> proto::ParticipantInfo {
+    proto::ParticipantInfo {
+        sid: leaver.sid.to_string(),
+        state: proto::participant_info::State::Disconnected.into(),
+        version: leaver.version,
+        disconnect_reason: reason(leaver.reason).into(),
+        ..Default::default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! A lost signalling connection, and who may go on with its session.
 
 use super::*;
+use crate::limits::GONE_MAX;
+use wire::room_service::Request;
 
 #[test]
 fn a_lost_signal_is_resumed_by_the_same_participant() {
@@ -133,4 +135,117 @@ fn a_simulated_fault_closes_the_next_resume_three_times() {
     }
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     assert!(matches!(again.told()[0], Told::Reconnect(_)));
+}
+
+fn sid_of(node: &Node, client: &Client) -> String {
+    node.hub.control.participant(node.peer(client)).unwrap().sid.to_string()
+}
+
+fn leave(node: &mut Node, client: &Client) {
+    node.ask(client, Asked::Leave(proto::LeaveRequest::default()));
+}
+
+/// A back end asks.
+fn serve(node: &mut Node, request: Request) {
+    let (reply, _answer) = oneshot::channel();
+    node.tell(ToHub::RoomService(Box::new(request), reply));
+}
+
+/// Sids and identities of those who are said to be gone.
+fn gone(told: &[Told]) -> Vec<(String, String)> {
+    let updates = told.iter().filter_map(|message| {
+        if let Told::Update(update) = message { Some(&update.participants) } else { None }
+    });
+    let state = proto::participant_info::State::Disconnected;
+    let gone = updates.flatten().filter(|info| info.state() == state);
+    gone.map(|info| (info.sid.clone(), info.identity.clone())).collect()
+}
+
+#[test]
+fn whoever_left_while_a_client_was_away_is_gone_for_it_when_it_resumes() {
+    let mut node = Node::new();
+    let [bob, carol, dan, erin] = ["bob", "carol", "dan", "erin"].map(|name| node.active(name));
+    let (bobs, carols) = (sid_of(&node, &bob), sid_of(&node, &carol));
+    leave(&mut node, &erin);
+    node.ask(&bob, Asked::PingReq(proto::Ping::default()));
+    // The connection is lost now, and the server hears of it later.
+    leave(&mut node, &carol);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &dan);
+    // Who is here again is told of as it is now.
+    node.active("dan");
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    let told = again.told();
+    assert!(matches!(told[0], Told::Reconnect(_)));
+    // Under a sid alone: nobody's name outlives its session here.
+    assert_eq!(gone(&told), [(carols, String::new())]);
+    let all = position(&told, |it| matches!(it, Told::Update(all) if all.participants.len() == 2));
+    assert!(all > position(&told, |it| !gone(std::slice::from_ref(it)).is_empty()));
+    // It is told once.
+    node.tell(ToHub::Closed(again.session));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()), []);
+}
+
+#[test]
+fn whoever_hid_while_a_client_was_away_is_gone_for_it_until_it_shows_itself() {
+    let mut node = Node::new();
+    let (alice, bob) = (node.active("alice"), node.active("bob"));
+    let (alices, bobs) = (sid_of(&node, &alice), sid_of(&node, &bob));
+    for hidden in [true, false] {
+        node.tell(ToHub::Closed(bob.session));
+        let permission = proto::ParticipantPermission {
+            can_subscribe: true,
+            can_publish: true,
+            hidden,
+            ..Default::default()
+        };
+        let update = proto::UpdateParticipantRequest {
+            room: "red".to_owned(),
+            identity: "alice".to_owned(),
+            permission: Some(permission),
+            ..Default::default()
+        };
+        serve(&mut node, Request::UpdateParticipant(Box::new(update)));
+        let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let expect: &[_] = if hidden { &[(alices.clone(), String::new())] } else { &[] };
+        assert_eq!(gone(&again.told()), expect);
+    }
+}
+
+/// Their library wants names, and takes a participant without one for another that it never removes.
+#[test]
+fn sdks_that_know_people_by_name_alone_are_not_told_of_nameless_ones() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut join = joining(CHROMIUM_JOIN);
+    join.client_info.as_mut().unwrap().sdk = proto::client_info::Sdk::Python.into();
+    let bob = node.knock(token("bob", "red"), join).unwrap();
+    let bobs = sid_of(&node, &bob);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &alice);
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()), []);
+}
+
+#[test]
+fn those_who_left_are_kept_for_as_long_as_clients_resume_and_no_more_of_them_than_are_named() {
+    let mut node = Node::new();
+    let (alice, bob) = (node.active("alice"), node.active("bob"));
+    let bobs = sid_of(&node, &bob);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &alice);
+    let kept = |node: &Node| node.hub.gatherings.values().next().unwrap().gone.len();
+    let pass = |node: &mut Node, number: usize| {
+        let passing = node.knock(token(&number.to_string(), "red"), joining(CHROMIUM_JOIN));
+        leave(node, &passing.unwrap());
+    };
+    pass(&mut node, 0);
+    assert_eq!(kept(&node), 2);
+    node.wait(crate::limits::GONE_TIME_MAX);
+    pass(&mut node, 1);
+    assert_eq!(kept(&node), 1);
+    (2..GONE_MAX + 5).for_each(|number| pass(&mut node, number));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()).len(), GONE_MAX);
 }
