@@ -16,6 +16,7 @@ mod bucket;
 mod data;
 mod description;
 mod gone;
+mod missed;
 mod moderation;
 mod news;
 mod pace;

@@ -369,6 +369,7 @@ impl Hub {
             let update = Message::RoomUpdate(proto::RoomUpdate { room: Some(room) });
             self.push(peer, told_of_room(update, of_room));
         }
+        self.tell_missed(peer);
         self.refresh_token(peer);
         if let Some(state) = &knock.join.sync_state {
             self.sync(peer, state);

@@ -249,3 +249,24 @@ fn those_who_left_are_kept_for_as_long_as_clients_resume_and_no_more_of_them_tha
     let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
     assert_eq!(gone(&again.told()).len(), GONE_MAX);
 }
+
+#[test]
+fn what_is_wanted_of_a_camera_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let alices = sid_of(&node, &alice);
+    node.publish(&alice);
+    node.tell(ToHub::Closed(alice.session));
+    // Nobody watches it, which is told to nobody.
+    node.wait(Duration::from_secs(6));
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    let wanted = |told: &[Told]| {
+        let update = first!(told, Told::SubscribedQualityUpdate(update) => update.clone());
+        update.map(|it| it.subscribed_codecs[0].qualities.iter().filter(|it| it.enabled).count())
+    };
+    assert_eq!(wanted(&again.told()), Some(0));
+    node.tell(ToHub::Closed(again.session));
+    node.join("bob");
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(wanted(&again.told()), Some(3), "a picture again");
+}
