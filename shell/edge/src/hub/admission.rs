@@ -236,6 +236,7 @@ impl Hub {
             is_reliable: false,
             requests: Requests::new(debts.requests),
             names: Names::new(debts.names),
+            muted_for: Default::default(),
             told: Default::default(),
             pace: Pace::new(debts.told),
             permit: None,
@@ -354,6 +355,7 @@ impl Hub {
                 ..Default::default()
             }),
         );
+        self.tell_mutes(peer);
         let gone = self.gone_since(peer, heard);
         if !gone.is_empty() {
             self.send(peer, Message::Update(proto::ParticipantUpdate { participants: gone }));

@@ -284,6 +284,7 @@ impl Hub {
         };
         seat.cids.remove(cid);
         seat.cards.remove(&track);
+        seat.muted_for.remove(&track);
         seat.negotiation.withdraw(cid);
         if tell {
             let track_sid = sid.to_string();

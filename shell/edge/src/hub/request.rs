@@ -78,10 +78,7 @@ impl Hub {
             Asked::Offer(offer) => self.offer(peer, &offer),
             Asked::Trickle(_) => self.metrics.candidates_received.count(),
             Asked::AddTrack(request) => self.add_track(peer, request),
-            Asked::Mute(mute) => match self.own_track(peer, &mute.sid) {
-                Some(track) => self.tell(Input::Mute { peer, track, muted: mute.muted }),
-                None => self.metrics.requests_ignored.count(),
-            },
+            Asked::Mute(mute) => self.mute(peer, &mute),
             Asked::Subscription(update) => self.subscription(peer, &update),
             Asked::TrackSetting(update) => self.track_setting(peer, &update),
             Asked::Leave(_) => self.tell(Input::Depart(peer, DepartureReason::Left)),
@@ -150,6 +147,16 @@ impl Hub {
     pub(super) fn own_track(&self, peer: PeerId, sid: &str) -> Option<TrackId> {
         let track = *self.tracks.get(&TrackSid::from_wire(sid))?;
         (self.control.publication(track)?.peer == peer).then_some(track)
+    }
+
+    fn mute(&mut self, peer: PeerId, mute: &proto::MuteTrackRequest) {
+        let Some(track) = self.own_track(peer, &mute.sid) else {
+            return self.metrics.requests_ignored.count();
+        };
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.muted_for.remove(&track);
+        }
+        self.tell(Input::Mute { peer, track, muted: mute.muted });
     }
 
     pub(super) fn add_track(&mut self, peer: PeerId, request: proto::AddTrackRequest) {

@@ -162,8 +162,12 @@ impl Hub {
         Ok(Response::Track(Box::new(translate::track(publication, card))))
     }
 
-    /// The publisher mutes itself: it must know.
+    /// The publisher mutes itself: it must know, and says so when it does.
     pub(super) fn tell_muted(&mut self, track: TrackId) {
+        let publisher = self.control.publication(track).map(|publication| publication.peer);
+        if let Some(seat) = publisher.and_then(|peer| self.seats.get_mut(&peer)) {
+            seat.muted_for.insert(track);
+        }
         self.tell_publisher(track, |publication| {
             let sid = publication.sid.to_string();
             Message::Mute(proto::MuteTrackRequest { sid, muted: true })

@@ -93,6 +93,8 @@ pub(super) struct Seat {
     pub(super) is_reliable: bool,
     pub(super) requests: Requests,
     pub(super) names: Names,
+    /// Its tracks that the network has muted and of which the client has not said since whether they are.
+    pub(super) muted_for: BTreeSet<TrackId>,
     /// Its tracks that its room has been told of.
     pub(super) told: BTreeSet<TrackId>,
     /// When its room is told of it again.

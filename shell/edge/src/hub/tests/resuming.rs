@@ -161,6 +161,14 @@ fn gone(told: &[Told]) -> Vec<(String, String)> {
     gone.map(|info| (info.sid.clone(), info.identity.clone())).collect()
 }
 
+/// The camera's and the microphone's names for clients.
+fn published(told: &[Told]) -> Vec<String> {
+    let tracks = told.iter().filter_map(|message| {
+        if let Told::TrackPublished(told) = message { told.track.as_ref() } else { None }
+    });
+    tracks.map(|track| track.sid.clone()).collect()
+}
+
 #[test]
 fn whoever_left_while_a_client_was_away_is_gone_for_it_when_it_resumes() {
     let mut node = Node::new();
@@ -269,4 +277,44 @@ fn what_is_wanted_of_a_camera_is_said_again_at_a_resume() {
     node.join("bob");
     let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
     assert_eq!(wanted(&again.told()), Some(3), "a picture again");
+}
+
+#[test]
+fn a_moderators_mute_is_said_at_a_resume_before_the_client_could_undo_it() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let alices = sid_of(&node, &alice);
+    node.publish(&alice);
+    let microphone = published(&alice.told()).swap_remove(0);
+    let mute = |node: &mut Node| {
+        let request = proto::MuteRoomTrackRequest {
+            room: "red".to_owned(),
+            identity: "alice".to_owned(),
+            track_sid: microphone.clone(),
+            muted: true,
+        };
+        serve(node, Request::MutePublishedTrack(request));
+    };
+    let said = |told: &[Told]| {
+        told.iter().filter(|it| matches!(it, Told::Mute(mute) if mute.muted)).count()
+    };
+    node.tell(ToHub::Closed(alice.session));
+    mute(&mut node);
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    let told = again.told();
+    let muted = position(&told, |it| matches!(it, Told::Mute(mute) if mute.sid == microphone));
+    assert!((1..position(&told, |it| matches!(it, Told::Update(_)))).contains(&muted));
+    // A client that knows of it says so, and may unmute itself when it is away.
+    let confirmed = proto::MuteTrackRequest { sid: microphone.clone(), muted: true };
+    node.ask(&again, Asked::Mute(confirmed));
+    node.tell(ToHub::Closed(again.session));
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(said(&again.told()), 0);
+    // What it mutes by itself is its own affair.
+    let own = |muted| Asked::Mute(proto::MuteTrackRequest { sid: microphone.clone(), muted });
+    for muted in [false, true] {
+        node.ask(&again, own(muted));
+    }
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(said(&again.told()), 0);
 }
