@@ -20,6 +20,7 @@ mod missed;
 mod moderation;
 mod news;
 mod pace;
+mod put_out;
 mod receivers;
 mod replay;
 mod request;
@@ -62,6 +63,7 @@ use bucket::Debts;
 use gone::Gone;
 use moderation::Moderated;
 use news::News;
+use put_out::PutOut;
 use replay::Replay;
 use seat::Seat;
 use ssrcs::Ssrcs;
@@ -144,6 +146,7 @@ struct Hub {
     sessions_made: u64,
     gatherings: BTreeMap<RoomId, Gathering>,
     tracks: BTreeMap<TrackSid, TrackId>,
+    put_out: PutOut,
     news: News,
     timers: Timers,
     /// Random bytes for SSRCs.
@@ -220,6 +223,7 @@ impl Hub {
             sessions_made: 0,
             gatherings: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            put_out: PutOut::default(),
             news: News::default(),
             timers: Timers::default(),
             ssrcs: Ssrcs::default(),

@@ -91,7 +91,7 @@ impl Hub {
             let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
             return match held.filter(|held| held.sid == sid).map(|held| held.peer) {
                 Some(peer) => self.resume(peer, knock),
-                None => Ok(self.turn_away(&knock.outbox)),
+                None => Ok(self.turn_away(&sid, &knock.outbox)),
             };
         }
         let session = self.join(admission, permission, knock)?;
@@ -389,14 +389,21 @@ impl Hub {
         Ok(id)
     }
 
-    /// A resume of somebody who is not here: it must join afresh, and only a message says so.
-    fn turn_away(&mut self, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
+    /// A resume of somebody who is not here: it must join afresh, or stays out, and only a message says so.
+    fn turn_away(&mut self, sid: &ParticipantSid, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
         self.metrics.resumes_unknown.count();
-        let leave = translate::leave(DepartureReason::Mismatch, Next::Nobody).map(Message::Leave);
-        let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
-        for outgoing in
-            goodbye.into_iter().chain([Outgoing::Close(CloseCode::Normal, "join afresh")])
-        {
+        let put_out = self.put_out.why(self.now, sid);
+        // livekit-client obeys a goodbye to stay out only within a session: one that comes first it takes for a fault,
+        // and joins afresh.
+        let welcome = put_out.map(|_| {
+            let server_info = Some(translate::server());
+            Message::Reconnect(proto::ReconnectResponse { server_info, ..Default::default() })
+        });
+        let reason = put_out.unwrap_or(DepartureReason::Mismatch);
+        let leave = translate::leave(reason, Next::Nobody).map(Message::Leave);
+        let messages = welcome.into_iter().chain(leave);
+        let messages = messages.map(|message| Outgoing::Response(seat::shared(message)));
+        for outgoing in messages.chain([Outgoing::Close(CloseCode::Normal, "not here")]) {
             // The outbox is empty: there is room.
             drop(outbox.try_send(outgoing));
         }

@@ -18,6 +18,7 @@ use sfu::control::{
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::proto;
 use wire::proto::SubscriptionError;
+use wire::proto::leave_request::Action;
 use wire::proto::signal_response::Message;
 
 use super::bucket::{Debts, Names, Requests};
@@ -168,6 +169,9 @@ impl Hub {
         }
         self.note_debts(room, peer, &identity);
         if let Some(leave) = translate::leave(reason, self.next_for(peer)) {
+            if leave.action() == Action::Disconnect {
+                self.put_out.note(self.now, sid.clone(), reason);
+            }
             self.send(peer, Message::Leave(leave));
         }
         let is_shutdown = reason == DepartureReason::Shutdown;

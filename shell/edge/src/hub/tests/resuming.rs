@@ -318,3 +318,59 @@ fn a_moderators_mute_is_said_at_a_resume_before_the_client_could_undo_it() {
     let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
     assert_eq!(said(&again.told()), 0);
 }
+
+#[test]
+fn whoever_was_put_out_while_it_was_away_is_told_so_and_stays_out() {
+    use proto::DisconnectReason as Reason;
+
+    let check = |put_out: &dyn Fn(&mut Node), expect: Reason| {
+        let mut node = Node::new();
+        let alice = node.active("alice");
+        let alices = sid_of(&node, &alice);
+        node.tell(ToHub::Closed(alice.session));
+        put_out(&mut node);
+        let mut turned = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+        let told = turned.told();
+        // livekit-client takes a goodbye that comes first for a fault, and joins afresh.
+        assert!(matches!(told[0], Told::Reconnect(_)), "{told:?}");
+        let leave = left(&told).expect("told");
+        assert_eq!(leave.reason(), expect);
+        assert_eq!(leave.action(), proto::leave_request::Action::Disconnect);
+    };
+    let named = || proto::RoomParticipantIdentity {
+        room: "red".to_owned(),
+        identity: "alice".to_owned(),
+        ..Default::default()
+    };
+    let remove = |node: &mut Node| serve(node, Request::RemoveParticipant(named()));
+    check(&remove, Reason::ParticipantRemoved);
+    let delete = |node: &mut Node| {
+        let room = proto::DeleteRoomRequest { room: "red".to_owned() };
+        serve(node, Request::DeleteRoom(room));
+    };
+    check(&delete, Reason::RoomDeleted);
+    let replace = |node: &mut Node| drop(node.active("alice"));
+    check(&replace, Reason::DuplicateIdentity);
+}
+
+#[test]
+fn whoever_lost_its_peer_joins_afresh_and_so_does_who_was_put_out_long_ago() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let (peer, alices) = (node.peer(&alice), sid_of(&node, &alice));
+    node.tell(ToHub::Closed(alice.session));
+    node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    let action = |node: &mut Node, sid: &str| {
+        let mut turned = node.knock(token("alice", "red"), resuming(sid)).unwrap();
+        left(&turned.told()).unwrap().action()
+    };
+    assert_eq!(action(&mut node, &alices), proto::leave_request::Action::Reconnect);
+    let first = node.active("alice");
+    let firsts = sid_of(&node, &first);
+    let second = node.active("alice");
+    node.wait(crate::limits::GONE_TIME_MAX - Duration::from_secs(1));
+    assert_eq!(action(&mut node, &firsts), proto::leave_request::Action::Disconnect);
+    node.wait(Duration::from_secs(2));
+    leave(&mut node, &second);
+    assert_eq!(action(&mut node, &firsts), proto::leave_request::Action::Reconnect);
+}
