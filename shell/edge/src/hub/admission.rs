@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
-use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
+use sfu::control::{self, Coming, DepartureReason, Input, Join, JoinError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::grant::Permission;
@@ -133,7 +133,7 @@ impl Hub {
                 metadata: profile.metadata,
                 attributes: profile.attributes,
             },
-            visibility: if permission.hidden { Visibility::Hidden } else { Visibility::Visible },
+            visibility: translate::visibility(&permission),
             permission: translate::permission(&permission),
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
@@ -324,6 +324,9 @@ impl Hub {
             self.sessions.remove(&old.id);
         }
         let old = std::mem::replace(&mut seat.token, knock.token);
+        let (was, is) = (&old.claims, &seat.token.claims);
+        // Others are told it again only with another version.
+        let is_another_kind = (&was.kind, &was.kind_details) != (&is.kind, &is.kind_details);
         if seat.is_moderated {
             // The client may have come with the token that it had before.
             let claims = &mut seat.token.claims;
@@ -381,6 +384,9 @@ impl Hub {
         }
         self.news.ask(peer);
         self.apply_rights(peer);
+        if is_another_kind {
+            self.tell(Input::Touch(peer));
+        }
         if fault.is_some() {
             self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
         }

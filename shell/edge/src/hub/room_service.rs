@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
-use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata, Visibility};
+use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata};
 use wire::grant::{Permission, VideoGrant};
 use wire::proto;
 use wire::proto::participant_info::Kind;
@@ -217,7 +217,7 @@ impl Hub {
         let Some(permission) = seat.token.ends.apply(permission, now) else {
             return;
         };
-        let visibility = if permission.hidden { Visibility::Hidden } else { Visibility::Visible };
+        let visibility = translate::visibility(&permission);
         let allowed = translate::permission(&permission);
         seat.permission = permission;
         self.tell(Input::Permit(peer, allowed));

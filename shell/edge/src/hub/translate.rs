@@ -8,7 +8,7 @@ use model::{Alias, Codec, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid
 use sfu::control::{
     Allowance, AllowanceEntry, Announcement, ConnectionQuality, Departure, DepartureReason,
     Participant, Publication, Receiver, RoomMetadata, RoomSettings, Settings, Size, Sources, State,
-    TooManyAllowed, Tracks, VideoLayer, Want,
+    TooManyAllowed, Tracks, VideoLayer, Visibility, Want,
 };
 use sfu::limits::CID_MAX;
 use sfu::{StreamSpec, control};
@@ -340,6 +340,10 @@ pub(super) fn room_settings(config: RoomConfig) -> Option<RoomSettings> {
         empty: seconds(config.empty_timeout),
         departure: seconds(config.departure_timeout),
     })
+}
+
+pub(super) const fn visibility(permission: &Permission) -> Visibility {
+    if permission.hidden { Visibility::Hidden } else { Visibility::Visible }
 }
 
 pub(super) fn permission(permission: &Permission) -> control::Permission {
