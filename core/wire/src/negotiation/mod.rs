@@ -20,7 +20,7 @@ pub use choice::{AcceptedCodecs, OpusOptions};
 pub use publishing::{AnnounceError, Announcement, PublicationEnd, PublicationSection};
 pub use subscribing::{Requirement, Subscription, SubscriptionSection};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use model::{Codec, TrackKind, TrackSid};
 
@@ -41,6 +41,9 @@ pub struct Negotiation {
     slots: Vec<Slot>,
     /// Announced and not matched, oldest first.
     announced: Vec<Announcement>,
+    /// Names of tracks that may not be published, whose sections come all the same: the last
+    /// [`limits::ANNOUNCED_MAX`] of them, oldest first.
+    refused: VecDeque<Box<str>>,
     /// Subscribed and without a section, oldest first.
     waiting: Vec<Subscription>,
     /// Tracks that may be among those that wait or in a section: no other is looked for there.
@@ -159,6 +162,7 @@ impl Negotiation {
             remote: None,
             slots: Vec::new(),
             announced: Vec::new(),
+            refused: VecDeque::new(),
             waiting: Vec::new(),
             wanted: BTreeSet::new(),
             crowded: BTreeSet::new(),

@@ -184,6 +184,10 @@ impl Hub {
                 }
             }
         };
+        // Another track's name still stands for that one.
+        if refused != Reason::InvalidRequest {
+            self.note_refused(peer, &request.cid);
+        }
         self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
     }
 
@@ -199,8 +203,18 @@ impl Hub {
         self.seats.get(&peer).is_some_and(|seat| seat.negotiation.has_place_for(&expected))
     }
 
+    /// The client may offer it all the same: livekit-client does so at the same time, and takes it back later.
+    fn note_refused(&mut self, peer: PeerId, cid: &str) {
+        if cid.len() <= CID_MAX
+            && let Some(seat) = self.seats.get_mut(&peer)
+        {
+            seat.negotiation.refuse(cid);
+        }
+    }
+
     /// Its name is all that the client needs to know which, if that is not what is too long.
     fn refuse_announced(&mut self, peer: PeerId, cid: String, why: &str) {
+        self.note_refused(peer, &cid);
         let cid = Some(cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
         let named = proto::AddTrackRequest { cid, ..Default::default() };
         self.respond(peer, 0, Reason::LimitExceeded, why, Some(Request::AddTrack(named)));

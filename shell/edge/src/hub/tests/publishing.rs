@@ -196,3 +196,35 @@ fn a_track_for_which_there_is_no_section_is_refused_and_costs_the_client_nothing
         SECTIONS_KEPT
     );
 }
+
+#[test]
+fn a_track_never_takes_the_section_of_one_that_was_refused() {
+    for announced_first in [true, false] {
+        let mut node = Node::new();
+        let mut modest = token("alice", "red");
+        let sources = vec!["camera".to_owned(), "microphone".to_owned()];
+        modest.claims.video.as_mut().unwrap().can_publish_sources = sources;
+        let mut alice = node.knock(modest, joining(CHROMIUM_JOIN)).unwrap();
+        let Asked::AddTrack(screen) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+        let screen = Asked::AddTrack(proto::AddTrackRequest { source: 3, ..screen });
+        let offer = Asked::Offer(description(CHROMIUM_PUBLISH, 2));
+        let both = if announced_first { [screen, offer] } else { [offer, screen] };
+        for asked in both {
+            node.ask(&alice, asked);
+        }
+        let told = alice.told();
+        assert!(first!(told, Told::RequestResponse(refused) => refused.reason()).is_some());
+        node.sent();
+        node.ask(&alice, add_track("another", TrackKind::Video));
+        node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 3)));
+        let started = |instruction: &Instruction| matches!(instruction, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+        assert!(!node.instructions().iter().any(started), "{announced_first}");
+        // Whoever may publish it after all has its own section.
+        let mut right = token("alice", "red");
+        right.claims.video.as_mut().unwrap().can_publish = Some(true);
+        let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+        let again = node.knock(right, resuming(&sid)).unwrap();
+        node.ask(&again, add_track(CAMERA, TrackKind::Video));
+        assert!(node.instructions().iter().any(started), "{announced_first}");
+    }
+}
