@@ -50,6 +50,8 @@ pub struct Negotiation {
     wanted: BTreeSet<TrackSid>,
     /// Of these, those without a place that have been told of.
     crowded: BTreeSet<TrackSid>,
+    /// Sections or what waits for them have changed since these were told of.
+    is_crowd_stale: bool,
     /// Sections asked for and not offered yet.
     asked: Requirement,
     /// Subscriptions changed in a way that only another offer brings to the client.
@@ -166,6 +168,7 @@ impl Negotiation {
             waiting: Vec::new(),
             wanted: BTreeSet::new(),
             crowded: BTreeSet::new(),
+            is_crowd_stale: false,
             asked: Requirement { audios: 0, videos: 0 },
             offer_due: false,
             answers: 0,
@@ -205,6 +208,7 @@ impl Negotiation {
             data: false,
         };
         self.remote = Some(offer.transport.clone());
+        self.is_crowd_stale = true;
         self.take_sections(offer, &mut outcome);
         self.match_publications(offer, &mut outcome);
         self.place_subscriptions(offer, &mut outcome);

@@ -473,6 +473,33 @@ fn sections_beyond_the_last_place_are_rejected_and_all_others_go_on() {
 }
 
 #[test]
+fn a_track_for_which_there_is_no_place_costs_no_offer() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..57 {
+        negotiation.want(subscription(&n.to_string(), Codec::Opus, 100 + n));
+    }
+    negotiation.want(subscription("57", Codec::Opus, 300));
+    assert_eq!(negotiation.requirement(), Some(required(55, 0)));
+    negotiation.want(subscription("58", Codec::Opus, 301));
+    assert_eq!(negotiation.requirement(), Some(required(1, 0)));
+    negotiation.want(subscription("59", Codec::Opus, 302));
+    assert_eq!(negotiation.requirement(), Some(required(1, 0)));
+    negotiation.want(subscription("60", Codec::Opus, 303));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "three still stand free");
+    let offer = with_more(CHROMIUM_JOIN, 57, 0);
+    negotiation.offer(&parse(&offer)).unwrap();
+    negotiation.want(subscription("61", Codec::Opus, 304));
+    assert_eq!(negotiation.requirement(), None, "none can come");
+    negotiation.want(subscription("cam", Codec::Vp8, 400));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "one stands free");
+    negotiation.unwant(&sid("60"));
+    assert_eq!(negotiation.requirement(), None, "it had none");
+    negotiation.unwant(&sid("7"));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "one becomes free");
+}
+
+#[test]
 fn a_codec_that_the_client_lacks_is_reported() {
     let mut negotiation = negotiation();
     negotiation.want(subscription("cam", Codec::H265, 10));
