@@ -22,7 +22,8 @@ impl Hub {
         }
     }
 
-    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants.
+    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, and which tracks
+    /// stand still for want of bandwidth.
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));
@@ -30,6 +31,16 @@ impl Hub {
         let wanted = pictures.map(|it| translate::wanted(it, it.quality_told()));
         for update in wanted.collect::<Vec<_>>() {
             self.send(peer, Message::SubscribedQualityUpdate(update));
+        }
+        let subscriptions = self.control.participant(peer).map(|held| &held.subscriptions);
+        let subscriptions = subscriptions.into_iter().flatten();
+        let states = subscriptions.filter_map(|(track, subscription)| {
+            let paused = self.control.subscription(*subscription)?.is_paused()?;
+            self.stream_state(*track, paused)
+        });
+        let stream_states: Vec<proto::StreamStateInfo> = states.collect();
+        if !stream_states.is_empty() {
+            self.send(peer, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
         }
     }
 }

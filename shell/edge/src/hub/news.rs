@@ -333,14 +333,20 @@ impl Hub {
     }
 
     fn tell_stream_state(&mut self, to: PeerId, track: TrackId, paused: bool) {
-        let Some((participant_sid, track_sid)) = self.sids(track) else {
-            return;
-        };
-        let state =
-            if paused { proto::StreamState::Paused } else { proto::StreamState::Active }.into();
-        let info = proto::StreamStateInfo { participant_sid, track_sid, state };
-        let stream_states = vec![info];
-        self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        if let Some(info) = self.stream_state(track, paused) {
+            let stream_states = vec![info];
+            self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        }
+    }
+
+    pub(super) fn stream_state(
+        &self,
+        track: TrackId,
+        paused: bool,
+    ) -> Option<proto::StreamStateInfo> {
+        let (participant_sid, track_sid) = self.sids(track)?;
+        let state = if paused { proto::StreamState::Paused } else { proto::StreamState::Active };
+        Some(proto::StreamStateInfo { participant_sid, track_sid, state: state.into() })
     }
 
     /// A track's publisher and name, for clients.

@@ -374,3 +374,28 @@ fn whoever_lost_its_peer_joins_afresh_and_so_does_who_was_put_out_long_ago() {
     leave(&mut node, &second);
     assert_eq!(action(&mut node, &firsts), proto::leave_request::Action::Reconnect);
 }
+
+#[test]
+fn whether_a_stream_is_paused_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let mut bob = node.join("bob");
+    bob.told();
+    let bobs = sid_of(&node, &bob);
+    for paused in [true, false] {
+        node.tell(ToHub::Closed(bob.session));
+        let subscription = SubscriptionId(1);
+        let report = Report::Bandwidth { subscription, paused };
+        node.tell(ToHub::Worker(FromWorker::Report(report)));
+        let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let told = again.told();
+        let states = first!(told, Told::StreamStateUpdate(it) => it.stream_states.clone());
+        let states = states.unwrap_or_default();
+        let is_paused = |it: &&proto::StreamStateInfo| it.state() == proto::StreamState::Paused;
+        let count = states.iter().filter(is_paused).count();
+        assert_eq!((states.len(), count), (2, usize::from(paused)));
+        let state = position(&told, |it| matches!(it, Told::StreamStateUpdate(_)));
+        assert!(state > position(&told, |it| matches!(it, Told::Update(_))));
+    }
+}
