@@ -500,6 +500,44 @@ fn a_track_for_which_there_is_no_place_costs_no_offer() {
 }
 
 #[test]
+fn what_the_client_sends_beyond_its_own_places_crowds_others_out() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..60 {
+        negotiation.want(subscription(&n.to_string(), Codec::Opus, 100 + n));
+    }
+    assert_eq!(negotiation.crowded_out(), []);
+    let mut offer = CHROMIUM_JOIN.to_owned();
+    for n in 0..=limits::SECTIONS_KEPT {
+        offer = with_camera(&offer, &format!("own{n}"));
+    }
+    negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(negotiation.crowded_out(), [sid("59")]);
+    assert_eq!(negotiation.crowded_out(), []);
+}
+
+#[test]
+fn the_section_of_a_refused_track_waits_for_that_track_alone() {
+    let mut negotiation = negotiation();
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    negotiation.refuse("screen");
+    let screen = with_camera(CHROMIUM_JOIN, "screen");
+    let outcome = negotiation.offer(&parse(&screen)).unwrap();
+    assert_eq!(outcome.started[0].cid, None);
+    let both = with_camera(&screen, "renamed");
+    let outcome = negotiation.offer(&parse(&both)).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+    // As many are remembered as may wait for their media.
+    for n in 0..limits::ANNOUNCED_MAX - 1 {
+        negotiation.refuse(&n.to_string());
+    }
+    assert_eq!(negotiation.announce(announcement("next", TrackKind::Video)), Ok(None));
+    negotiation.refuse("last");
+    let found = negotiation.announce(announcement("other", TrackKind::Video)).unwrap().unwrap();
+    assert_eq!(found.cid.as_deref(), Some("other"));
+}
+
+#[test]
 fn a_codec_that_the_client_lacks_is_reported() {
     let mut negotiation = negotiation();
     negotiation.want(subscription("cam", Codec::H265, 10));
