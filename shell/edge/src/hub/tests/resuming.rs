@@ -320,7 +320,7 @@ fn a_moderators_mute_is_said_at_a_resume_before_the_client_could_undo_it() {
 }
 
 #[test]
-fn whoever_was_put_out_while_it_was_away_is_told_so_and_stays_out() {
+fn whoever_was_put_out_while_away_stays_out() {
     use proto::DisconnectReason as Reason;
 
     let check = |put_out: &dyn Fn(&mut Node), expect: Reason| {
