@@ -8,8 +8,8 @@ use model::DataRate;
 
 /// Tracks of one participant that were announced and whose media has not been negotiated (LiveKit: 20).
 pub const PENDING_MAX: usize = 20;
-/// Tracks of one participant, pending ones included: a session description has 64 sections at most,
-/// one of them the data channels'.
+/// Tracks of one participant, pending ones included: a session description has 72 open sections at most,
+/// one of them the data channels', and whoever sends so much can receive a few tracks.
 pub const PUBLICATIONS_MAX: usize = 63;
 /// Bytes of the client's own name for a track. Browsers use UUIDs, LiveKit's limit for names is 256.
 pub const CID_MAX: usize = 256;

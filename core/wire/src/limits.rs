@@ -6,8 +6,16 @@
 pub const SDP_MAX: usize = 1 << 20;
 /// Bytes of a line. The longest known is `a=sctp-init` of libwebrtc's native clients, under 1 KiB.
 pub const SDP_LINE_MAX: usize = 8 << 10;
-/// Sections of an offer: 63 tracks and the data channels.
-pub const SDP_SECTIONS_MAX: usize = 64;
+/// Sections of an offer, those that are rejected included: all of [`SECTIONS_OPEN_MAX`], and as many again as somebody
+/// adds who was asked for them twice. Chromium's are 736 kB then, which [`SDP_MAX`] holds.
+pub const SDP_SECTIONS_MAX: usize = 128;
+/// Sections that carry something, or could: 63 tracks to receive, the data channels, and [`SECTIONS_KEPT`]. Each has a
+/// few kilobytes of formats for as long as the session lasts. What is offered beyond them is rejected, which costs a
+/// client that track alone: it stops the transceiver, and its next one takes the place in the offer.
+pub const SECTIONS_OPEN_MAX: usize = 72;
+/// Of these, those that are kept for what the client itself sends: camera, microphone, a screen with its sound, and as
+/// many again.
+pub const SECTIONS_KEPT: usize = 8;
 /// Payload types of a section: as many as there are numbers. Chromium offers 40.
 pub const SDP_PAYLOADS_MAX: usize = 128;
 /// Feedback lines of a section that mean something to us: five kinds for each payload type.

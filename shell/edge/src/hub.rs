@@ -15,9 +15,12 @@ mod authorization;
 mod bucket;
 mod data;
 mod description;
+mod gone;
+mod missed;
 mod moderation;
 mod news;
 mod pace;
+mod put_out;
 mod receivers;
 mod replay;
 mod request;
@@ -57,8 +60,10 @@ use crate::pulse::Pulse;
 use crate::session::{Outgoing, SessionId, ToHub};
 use crate::worker::{Channel, FromWorker, RoomLag, ToWorker};
 use bucket::Debts;
+use gone::Gone;
 use moderation::Moderated;
 use news::News;
+use put_out::PutOut;
 use replay::Replay;
 use seat::Seat;
 use ssrcs::Ssrcs;
@@ -109,6 +114,7 @@ struct Gathering {
     /// person is kept after its session, its name neither.
     names: Pseudonyms,
     moderated: Moderated,
+    gone: Gone,
     /// When it may be told again, to those in it.
     told_next: Timestamp,
     /// Who left before all that they asked for was paid for, and what they owe: at most [`crate::limits::UNPAID_MAX`],
@@ -140,6 +146,7 @@ struct Hub {
     sessions_made: u64,
     gatherings: BTreeMap<RoomId, Gathering>,
     tracks: BTreeMap<TrackSid, TrackId>,
+    put_out: PutOut,
     news: News,
     timers: Timers,
     /// Random bytes for SSRCs.
@@ -216,6 +223,7 @@ impl Hub {
             sessions_made: 0,
             gatherings: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            put_out: PutOut::default(),
             news: News::default(),
             timers: Timers::default(),
             ssrcs: Ssrcs::default(),

@@ -537,3 +537,14 @@ pub const TCP_TURN_MAX: usize = 64;
 
 /// Receive batches that a worker takes from one socket before it looks at anything else.
 pub const RECEIVE_TURN_MAX: usize = 4;
+
+/// Participants that left a room and of whom it is kept that they are gone, for clients that were away then: a large
+/// room that empties at once. Each is an id and a digest, 64 bytes.
+pub const GONE_MAX: usize = 1024;
+
+/// For how long: livekit-client notices within 15 s that it is away, and tries to resume for 60 s.
+pub const GONE_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Participants of the node that were put out for good and whose clients may not know it: all that it holds, at once.
+/// With its places in a map and a list each takes 150 bytes, 1.5 MiB in all.
+pub const PUT_OUT_MAX: usize = PARTICIPANTS_MAX;

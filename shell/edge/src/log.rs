@@ -119,7 +119,7 @@ pub(crate) enum Kind {
 }
 
 /// What a person or a room is called in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pseudonym([u8; PSEUDONYM_LEN]);
 
 impl Pseudonyms {

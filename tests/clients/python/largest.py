@@ -21,7 +21,8 @@ from livekit.protocol import models, rtc as wire
 from process import resident_kib
 
 PID = int(os.environ["INCAMERA_PID"])
-#: What the server takes: `SDP_MAX`, `SDP_SECTIONS_MAX`, `SDP_PAYLOADS_MAX`, `FIELDS_MAX`, `METADATA_MAX` of its limits.
+#: What the server takes: `SDP_MAX`, `SDP_PAYLOADS_MAX`, `FIELDS_MAX`, `METADATA_MAX` of its limits. Of twice as many
+#: sections none could have all payload types.
 SDP_BYTES, SECTIONS, PAYLOADS, FIELDS, METADATA_BYTES = 1 << 20, 64, 128, 16 << 10, 512 << 10
 #: So often each of them comes, and first a few times unmeasured: what is allocated for the first of a kind stays.
 ROUNDS, UNMEASURED = 20, 3
@@ -44,7 +45,7 @@ WAIT_MAX_S = 0.25
 
 
 def offer(round: int) -> wire.SignalRequest:
-    """As many sections as may be, each with as many payload types, and parameters up to the last byte; under other
+    """As many sections as fit, each with as many payload types as may be, and parameters up to the last byte; under other
     names each time."""
     mids = [f"{round}-{number}" for number in range(SECTIONS)]
     fingerprint = ":".join(["AA"] * 32)

@@ -8,8 +8,8 @@ import { SdkPage } from './sdk_page.mjs'
 import { SignalProxy } from './signal_proxy.mjs'
 
 const ONE_BY_ONE = 100
-/** Of a session description. */
-const SECTIONS_MAX = 64
+/** That are open in a session description. */
+const SECTIONS_MAX = 72
 /** Between the low layer of the picture and the middle one. */
 const CAP_BPS = 300_000
 const FALLS_WITHIN_MS = 5_000

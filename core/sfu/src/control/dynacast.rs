@@ -55,6 +55,10 @@ impl Dynacast {
         wanted.map_or(Quality::Off, |(quality, _)| quality)
     }
 
+    pub(super) const fn told(&self) -> Quality {
+        self.told
+    }
+
     pub(super) fn weigh(&mut self, now: Timestamp) -> Decision {
         let wanted = self.wanted();
         if wanted >= self.told {

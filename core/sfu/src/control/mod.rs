@@ -535,7 +535,9 @@ impl Control {
             Report::LayerLive { track, spatial: _, codec } => self.change_codec(track, codec),
             Report::Level { track, level } => self.hear_level(now, track, level),
             Report::Bandwidth { subscription, paused } => {
-                if let Some(held) = self.subscriptions.get(&subscription) {
+                let held = self.subscriptions.get_mut(&subscription);
+                if let Some(held) = held.filter(|held| held.placement.is_some()) {
+                    held.paused = paused;
                     let (to, track) = (held.peer, held.track);
                     self.outputs.push_back(Output::StreamState { to, track, paused });
                 }

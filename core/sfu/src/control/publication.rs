@@ -113,6 +113,12 @@ impl Publication {
         self.media.is_some()
     }
 
+    /// The highest quality that anybody wants, as the publisher was told it last: it may not have heard.
+    #[must_use]
+    pub const fn quality_told(&self) -> Quality {
+        self.dynacast.told()
+    }
+
     /// The quality that answers `settings`.
     pub(super) fn quality(&self, settings: Settings) -> Quality {
         match settings.want {

@@ -74,6 +74,16 @@ pub struct Subscription {
     pub(super) limit: Option<Layer>,
     /// What the publication counts it for.
     pub(super) wanted: Quality,
+    /// Its worker has stopped it for want of bandwidth; one that begins anew says only when it does.
+    pub(super) paused: bool,
+}
+
+impl Subscription {
+    /// Whether it stands still for want of bandwidth. `None`: it has no section.
+    #[must_use]
+    pub fn is_paused(&self) -> Option<bool> {
+        self.placement.as_ref().map(|_| self.paused)
+    }
 }
 
 impl Control {
@@ -162,7 +172,15 @@ impl Control {
         publication.subscribers.insert(peer, subscription);
         let wanted = publication.quality(subscriber.settings(track));
         publication.dynacast.count(None, Some(wanted));
-        let held = Subscription { subscription, peer, track, placement: None, limit: None, wanted };
+        let held = Subscription {
+            subscription,
+            peer,
+            track,
+            placement: None,
+            limit: None,
+            wanted,
+            paused: false,
+        };
         self.subscriptions.insert(subscription, held);
         self.outputs.push_back(Output::Wanted(subscription));
         let publisher = publication.peer;
@@ -182,6 +200,10 @@ impl Control {
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        if let Some(held) = self.subscriptions.get_mut(&subscription) {
+            // There is nobody to be told that it goes on.
+            held.paused = false;
+        }
         self.unplace(subscription);
         let Some(held) = self.subscriptions.remove(&subscription) else {
             return;
@@ -243,7 +265,10 @@ impl Control {
         if held.placement.take().is_none() {
             return;
         }
-        let (track, worker) = (held.track, held.peer.worker);
+        let (track, to, worker) = (held.track, held.peer, held.peer.worker);
+        if std::mem::take(&mut held.paused) {
+            self.outputs.push_back(Output::StreamState { to, track, paused: false });
+        }
         self.instruct(worker, Instruction::Unsubscribe { subscription });
         self.close_relay(track, worker);
     }

@@ -1207,3 +1207,36 @@ fn an_emptied_node_holds_nothing() {
     assert!(control.participants.is_empty() && control.tracks.is_empty());
     assert!(control.subscriptions.is_empty() && control.timers.is_empty());
 }
+
+#[test]
+fn a_paused_subscription_that_leaves_its_section_is_paused_no_more() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    let track = node.camera(alice, "cam");
+    let subscription = node.control.participant(bob).unwrap().subscriptions[&track];
+    let state = |node: &Node| {
+        let mut states = node.outputs.iter().filter_map(|output| {
+            if let Output::StreamState { paused, .. } = output { Some(*paused) } else { None }
+        });
+        states.next()
+    };
+    let held = |node: &Node| node.control.subscription(subscription).unwrap().is_paused();
+    assert_eq!(held(&node), None);
+    node.tell(Input::Placed(subscription, placement(10)));
+    assert_eq!((state(&node), held(&node)), (None, Some(false)));
+    node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
+    assert_eq!((state(&node), held(&node)), (Some(true), Some(true)));
+    node.tell(Input::Placed(subscription, placement(20)));
+    assert_eq!((state(&node), held(&node)), (Some(false), Some(false)), "the worker begins anew");
+    node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
+    node.tell(Input::Displaced(subscription));
+    assert_eq!((state(&node), held(&node)), (Some(false), None));
+    node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
+    assert_eq!(state(&node), None, "of the section that it left");
+    // Whoever gives it up is told nothing of it.
+    node.tell(Input::Placed(subscription, placement(30)));
+    node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
+    node.tell(Input::Wish { peer: bob, track, wanted: false });
+    assert_eq!(state(&node), None);
+}

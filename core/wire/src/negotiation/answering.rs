@@ -25,7 +25,7 @@ impl Negotiation {
                 }
                 SectionBody::Media(media) => {
                     // A section that the client has laid down is given back, or each unpublished
-                    // track would cost one of `SDP_SECTIONS_MAX` for good. The first section stays:
+                    // track would cost one of `SECTIONS_OPEN_MAX` for good. The first section stays:
                     // it names the bundle's transport.
                     let is_laid_down = slot.is_spent() || media.direction == Direction::Inactive;
                     let answer = answer_media(&self.accepted, slot, media, &opus_fmtp);

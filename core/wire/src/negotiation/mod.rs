@@ -5,7 +5,8 @@
 //! the client left open for receiving, and says how many more it must offer.
 //! Guarantees: an offer is taken whole or not at all; a section that carried one track is answered
 //! once without it before it carries another, because browsers report a new track only when a section
-//! starts to receive; every video section lists every accepted codec, because livekit-client reads its
+//! starts to receive; what others send leaves places for what the client will send, and a section for which there is
+//! none is rejected without harm to the others; every video section lists every accepted codec, because livekit-client reads its
 //! payload types for end-to-end encryption from the first one alone.
 //! Not here: SDP syntax (`sdp`), ids of offers (the caller echoes them), who may publish or subscribe.
 //! Source: LiveKit `pkg/rtc/transport.go`, `participant.go`; RFC 8829 §5.3.
@@ -19,10 +20,11 @@ pub use choice::{AcceptedCodecs, OpusOptions};
 pub use publishing::{AnnounceError, Announcement, PublicationEnd, PublicationSection};
 pub use subscribing::{Requirement, Subscription, SubscriptionSection};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use model::{Codec, TrackKind, TrackSid};
 
+use crate::limits;
 use crate::sdp::{
     IceCredentials, LocalTransport, MediaOffer, Mid, Offer, RemoteTransport, Section, SectionBody,
 };
@@ -39,12 +41,17 @@ pub struct Negotiation {
     slots: Vec<Slot>,
     /// Announced and not matched, oldest first.
     announced: Vec<Announcement>,
+    /// Names of tracks that may not be published, whose sections come all the same: the last
+    /// [`limits::ANNOUNCED_MAX`] of them, oldest first.
+    refused: VecDeque<Box<str>>,
     /// Subscribed and without a section, oldest first.
     waiting: Vec<Subscription>,
     /// Tracks that may be among those that wait or in a section: no other is looked for there.
     wanted: BTreeSet<TrackSid>,
     /// Of these, those without a place that have been told of.
     crowded: BTreeSet<TrackSid>,
+    /// Sections or what waits for them have changed since these were told of.
+    is_crowd_stale: bool,
     /// Sections asked for and not offered yet.
     asked: Requirement,
     /// Subscriptions changed in a way that only another offer brings to the client.
@@ -157,9 +164,11 @@ impl Negotiation {
             remote: None,
             slots: Vec::new(),
             announced: Vec::new(),
+            refused: VecDeque::new(),
             waiting: Vec::new(),
             wanted: BTreeSet::new(),
             crowded: BTreeSet::new(),
+            is_crowd_stale: false,
             asked: Requirement { audios: 0, videos: 0 },
             offer_due: false,
             answers: 0,
@@ -199,6 +208,7 @@ impl Negotiation {
             data: false,
         };
         self.remote = Some(offer.transport.clone());
+        self.is_crowd_stale = true;
         self.take_sections(offer, &mut outcome);
         self.match_publications(offer, &mut outcome);
         self.place_subscriptions(offer, &mut outcome);
@@ -224,10 +234,39 @@ impl Negotiation {
         if kept { Ok(()) } else { Err(NegotiationError::SectionsReordered) }
     }
 
+    /// Which sections of the offer are open from now on: those that were and go on, then what the client sends, then the
+    /// rest, as long as there are places.
+    fn open_sections(&self, offer: &Offer) -> Vec<bool> {
+        let goes_on = |(index, section): (usize, &Section)| {
+            let slot = self.slots.get(index);
+            !section.rejected && slot.is_some_and(|slot| slot.open && slot.describes(section))
+        };
+        let mut open: Vec<bool> = offer.sections.iter().enumerate().map(goes_on).collect();
+        let sends = |section: &Section| media_of(section).is_some_and(|it| it.direction.sends());
+        let mut places = limits::SECTIONS_OPEN_MAX - open.iter().filter(|open| **open).count();
+        let mut sent = 0;
+        for (section, open) in offer.sections.iter().zip(&mut open) {
+            if !*open && places > 0 && !section.rejected && sends(section) {
+                *open = true;
+                places -= 1;
+            }
+            sent += usize::from(*open && sends(section));
+        }
+        places = places.saturating_sub(limits::SECTIONS_KEPT.saturating_sub(sent));
+        for (section, open) in offer.sections.iter().zip(&mut open) {
+            if !*open && places > 0 && !section.rejected {
+                *open = true;
+                places -= 1;
+            }
+        }
+        open
+    }
+
     /// Brings the slots in line with the offered sections; what cannot go on in its section leaves it.
     fn take_sections(&mut self, offer: &Offer, outcome: &mut Outcome) {
+        let open = self.open_sections(offer);
         self.slots.reserve_exact(offer.sections.len().saturating_sub(self.slots.len()));
-        for (index, section) in offer.sections.iter().enumerate() {
+        for ((index, section), is_open) in offer.sections.iter().enumerate().zip(open) {
             match self.slots.get_mut(index) {
                 Some(slot) if slot.describes(section) => {}
                 Some(slot) => *slot = Slot::new(section),
@@ -236,7 +275,7 @@ impl Negotiation {
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
             };
-            slot.open = !section.rejected;
+            slot.open = is_open;
             let Some(media) = media_of(section) else {
                 outcome.data |= slot.open;
                 continue;

@@ -104,16 +104,8 @@ impl Negotiation {
         &mut self,
         announcement: Announcement,
     ) -> Result<Option<PublicationSection>, AnnounceError> {
-        let kind = announcement.kind;
-        let nameless = || {
-            self.slots.iter().enumerate().filter_map(|(index, slot)| {
-                let inbound = slot.inbound.as_ref()?;
-                (inbound.section.cid.is_none() && inbound.section.kind == kind)
-                    .then_some((index, inbound))
-            })
-        };
-        let named = nameless().find(|(_, inbound)| announcement.is_named(inbound.msid.as_deref()));
-        let found = named.or_else(|| nameless().next()).map(|(index, _)| index);
+        self.accept(&announcement.cid);
+        let found = self.section_for(&announcement);
         let inbound = found
             .and_then(|index| self.slots.get_mut(index))
             .and_then(|slot| slot.inbound.as_mut());
@@ -129,9 +121,53 @@ impl Negotiation {
         Ok(None)
     }
 
+    /// A track that the client announced is not taken. Its section may come, or have come: it is no other track's.
+    pub fn refuse(&mut self, cid: &str) {
+        self.accept(cid);
+        if self.refused.len() == limits::ANNOUNCED_MAX {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(cid.into());
+    }
+
+    fn accept(&mut self, cid: &str) {
+        self.refused.retain(|held| **held != *cid);
+    }
+
+    fn is_refused(&self, track: Option<&str>) -> bool {
+        track.is_some_and(|track| self.refused.iter().any(|held| **held == *track))
+    }
+
     /// The sections in which the client sends, announced or not: at most one for each section of its last offer.
     pub fn publications(&self) -> impl Iterator<Item = &PublicationSection> {
         self.slots.iter().filter_map(|slot| Some(&slot.inbound.as_ref()?.section))
+    }
+
+    /// Sections that are open.
+    pub(super) fn open(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.open).count()
+    }
+
+    /// Whether a track has its section already, or there is a place for one. Those that wait for theirs count.
+    #[must_use]
+    pub fn has_place_for(&self, announcement: &Announcement) -> bool {
+        self.open() + self.announced.len() < limits::SECTIONS_OPEN_MAX
+            || self.section_for(announcement).is_some()
+    }
+
+    /// The section that came before this announcement.
+    fn section_for(&self, announcement: &Announcement) -> Option<usize> {
+        let nameless = || {
+            self.slots.iter().enumerate().filter_map(|(index, slot)| {
+                let inbound = slot.inbound.as_ref()?;
+                let is_nameless = inbound.section.cid.is_none();
+                (is_nameless && inbound.section.kind == announcement.kind)
+                    .then_some((index, inbound))
+            })
+        };
+        let named = nameless().find(|(_, inbound)| announcement.is_named(inbound.msid.as_deref()));
+        let fallback = || nameless().find(|(_, it)| !self.is_refused(it.msid.as_deref()));
+        named.or_else(fallback).map(|(index, _)| index)
     }
 
     /// Forgets an announcement whose section has not come.
@@ -141,7 +177,7 @@ impl Negotiation {
 
     /// Finds for each section in which the client sends what it announced: first by name for all of
     /// them, then for the rest the oldest announcement of the kind, because some clients' track ids
-    /// change on their way into the SDP.
+    /// change on their way into the SDP. A section of a track that was refused has no other's.
     pub(super) fn match_publications(&mut self, offer: &Offer, outcome: &mut Outcome) {
         let mut fresh = Vec::new();
         for (index, section) in offer.sections.iter().enumerate() {
@@ -175,6 +211,11 @@ impl Negotiation {
             fresh.push(index);
         }
         for &index in &fresh {
+            let msid =
+                self.slots.get(index).and_then(|slot| slot.inbound.as_ref()?.msid.as_deref());
+            if self.is_refused(msid) {
+                continue;
+            }
             let inbound = self.slots.get_mut(index).and_then(|slot| slot.inbound.as_mut());
             let Some(inbound) = inbound.filter(|inbound| inbound.section.cid.is_none()) else {
                 continue;

@@ -102,8 +102,12 @@ impl Negotiation {
     pub fn want(&mut self, subscription: Subscription) {
         self.unwant(&subscription.track);
         self.wanted.insert(subscription.track.clone());
+        // An offer that can bring nothing costs the client, and the room each of its members.
+        let codec = subscription.codec;
+        self.offer_due |= self.room() > self.asked.total()
+            || self.slots.iter().any(|slot| slot.becomes_free(codec));
         self.waiting.push(subscription);
-        self.offer_due = true;
+        self.is_crowd_stale = true;
     }
 
     /// Wants a track no longer.
@@ -111,6 +115,7 @@ impl Negotiation {
         if !self.wanted.remove(track) {
             return;
         }
+        self.is_crowd_stale = true;
         self.waiting.retain(|waiting| waiting.track != *track);
         for slot in &mut self.slots {
             let carries = matches!(&slot.outbound,
@@ -146,17 +151,29 @@ impl Negotiation {
     /// Waiting tracks that find no section and for which the client can add none, beside those that an earlier call
     /// named: the newest, since sections go to the oldest. When another track ends, they come all the same.
     pub fn crowded_out(&mut self) -> Vec<TrackSid> {
+        if !std::mem::take(&mut self.is_crowd_stale) {
+            return Vec::new();
+        }
+        let mut told = std::mem::take(&mut self.crowded);
         let without = self.without_section(super::Slot::becomes_free).skip(self.room());
-        let crowded: BTreeSet<TrackSid> = without.map(|waiting| waiting.track.clone()).collect();
-        let new = crowded.difference(&self.crowded).cloned().collect();
+        let mut new = Vec::new();
+        let mut crowded = BTreeSet::new();
+        for waiting in without {
+            // Most of them were there before, and many may be: no name is copied for them.
+            let held = told.take(&waiting.track);
+            if held.is_none() {
+                new.push(waiting.track.clone());
+            }
+            crowded.insert(held.unwrap_or_else(|| waiting.track.clone()));
+        }
         self.crowded = crowded;
         new
     }
 
-    /// Sections that the client can add: in place of those that were given back, too.
+    /// Sections to receive in that the client can add: in place of those that were given back, too.
     fn room(&self) -> usize {
-        let open = self.slots.iter().filter(|slot| slot.open).count();
-        limits::SDP_SECTIONS_MAX.saturating_sub(open)
+        let kept = limits::SECTIONS_KEPT.saturating_sub(self.publications().count());
+        limits::SECTIONS_OPEN_MAX.saturating_sub(self.open() + kept)
     }
 
     /// Waiting subscriptions that find no section, oldest first, when each that does takes it from the others.

@@ -107,3 +107,10 @@ pub(crate) fn with_more(base: &str, audios: usize, videos: usize) -> String {
         .collect();
     format!("{}m={body}{added}", head.join("\r\n"))
 }
+
+/// `base` with one more section of pictures, in which the client sends a track of this id.
+pub(crate) fn with_camera(base: &str, track: &str) -> String {
+    let more = with_more(base, 0, 1);
+    let (rest, last) = more.rsplit_once("a=recvonly").unwrap();
+    format!("{rest}a=sendonly\r\na=msid:- {track}{last}")
+}

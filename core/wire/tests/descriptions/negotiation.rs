@@ -2,7 +2,8 @@
 
 use crate::clients::{
     ALL, CHROMIUM_JOIN, CHROMIUM_PUBLISH, CHROMIUM_REPUBLISH, CHROMIUM_UNPUBLISH, NATIVE_CAMERA,
-    NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section, with_more,
+    NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section, with_camera,
+    with_more,
 };
 use model::{Codec, ParticipantSid, TrackKind, TrackSid};
 use wire::limits;
@@ -12,6 +13,8 @@ use wire::negotiation::{
 use wire::sdp::{IceCredentials, Offer};
 
 const MICROPHONE: &str = "39f18be5-e6a4-4aef-9df1-e85df0041e9d";
+/// Sections of whoever sends nothing.
+const RECEIVING: usize = limits::SECTIONS_OPEN_MAX - limits::SECTIONS_KEPT;
 const CAMERA: &str = "93c169dc-2d5b-46ed-a862-7e2e79e2f816";
 
 fn announcement(cid: &str, kind: TrackKind) -> Announcement {
@@ -279,7 +282,8 @@ fn a_place_given_back_is_room_for_another_section() {
     for n in 0..100 {
         negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
     }
-    let room = u32::try_from(limits::SDP_SECTIONS_MAX - open).unwrap();
+    // What it still sends has one of the places that are kept for that.
+    let room = u32::try_from(RECEIVING + 1 - open).unwrap();
     assert_eq!(negotiation.requirement(), Some(required(0, room)));
 }
 
@@ -409,9 +413,128 @@ fn sections_asked_for_stay_within_the_limit() {
     for n in 0..100 {
         negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
     }
-    let room = u32::try_from(limits::SDP_SECTIONS_MAX - 7).unwrap();
+    let room = u32::try_from(RECEIVING - 7).unwrap();
     assert_eq!(negotiation.requirement(), Some(required(0, room)));
     assert_eq!(negotiation.requirement(), None);
+}
+
+/// Sections of the answer that were not rejected.
+fn accepted(answer: &str) -> usize {
+    answer.matches("\r\nm=").count() - answer.matches(" 0 UDP").count()
+}
+
+#[test]
+fn whoever_is_asked_for_all_sections_that_there_are_can_still_publish() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..100 {
+        negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
+    }
+    let asked = negotiation.requirement().unwrap().videos;
+    let mut offer = with_more(CHROMIUM_JOIN, 0, usize::try_from(asked).unwrap());
+    negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(negotiation.requirement(), None);
+    for n in 0..8 {
+        let cid = format!("own{n}");
+        assert!(matches!(negotiation.announce(announcement(&cid, TrackKind::Video)), Ok(None)));
+        offer = with_camera(&offer, &cid);
+        let outcome = negotiation.offer(&Offer::parse(&offer).unwrap()).unwrap();
+        assert_eq!(outcome.started[0].cid.as_deref(), Some(&*cid));
+        assert_eq!(outcome.displaced, []);
+    }
+    assert_eq!(negotiation.requirement(), None, "they are no room for others' tracks");
+}
+
+#[test]
+fn sections_beyond_the_last_place_are_rejected_and_all_others_go_on() {
+    let mut negotiation = negotiation();
+    negotiation.want(subscription("mic", Codec::Opus, 10));
+    // As when sections were asked for twice, since the first message may have been lost.
+    let many = with_more(CHROMIUM_JOIN, 57, 50);
+    let mut outcome = negotiation.offer(&Offer::parse(&many).unwrap()).unwrap();
+    assert_eq!(accepted(&outcome.answer), 64);
+    assert!(section(&outcome.answer, "63")[0].starts_with("audio 9 "));
+    assert!(section(&outcome.answer, "64")[0].starts_with("video 0 "));
+    let mut offer = many;
+    for n in 0..9 {
+        offer = with_camera(&offer, &format!("own{n}"));
+    }
+    // Whatever it sends comes before what it would receive, and nothing leaves its place.
+    let offer = with_more(&offer, 0, 1);
+    outcome = negotiation.offer(&Offer::parse(&offer).unwrap()).unwrap();
+    assert_eq!((outcome.started.len(), accepted(&outcome.answer)), (8, 72));
+    assert_eq!((outcome.ended.len(), outcome.displaced.len()), (0, 0));
+    // A place that is given back is free from the next offer on.
+    let laid_down = offer.replacen("a=sendonly\r\na=msid:- own0", "a=inactive", 1);
+    outcome = negotiation.offer(&Offer::parse(&laid_down).unwrap()).unwrap();
+    assert_eq!((outcome.ended.len(), accepted(&outcome.answer)), (1, 71));
+    outcome = negotiation.offer(&Offer::parse(&laid_down).unwrap()).unwrap();
+    assert_eq!((outcome.started.len(), accepted(&outcome.answer)), (1, 72), "the ninth's turn");
+}
+
+#[test]
+fn a_track_for_which_there_is_no_place_costs_no_offer() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..57 {
+        negotiation.want(subscription(&n.to_string(), Codec::Opus, 100 + n));
+    }
+    negotiation.want(subscription("57", Codec::Opus, 300));
+    assert_eq!(negotiation.requirement(), Some(required(55, 0)));
+    negotiation.want(subscription("58", Codec::Opus, 301));
+    assert_eq!(negotiation.requirement(), Some(required(1, 0)));
+    negotiation.want(subscription("59", Codec::Opus, 302));
+    assert_eq!(negotiation.requirement(), Some(required(1, 0)));
+    negotiation.want(subscription("60", Codec::Opus, 303));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "three still stand free");
+    let offer = with_more(CHROMIUM_JOIN, 57, 0);
+    negotiation.offer(&parse(&offer)).unwrap();
+    negotiation.want(subscription("61", Codec::Opus, 304));
+    assert_eq!(negotiation.requirement(), None, "none can come");
+    negotiation.want(subscription("cam", Codec::Vp8, 400));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "one stands free");
+    negotiation.unwant(&sid("60"));
+    assert_eq!(negotiation.requirement(), None, "it had none");
+    negotiation.unwant(&sid("7"));
+    assert_eq!(negotiation.requirement(), Some(required(0, 0)), "one becomes free");
+}
+
+#[test]
+fn what_the_client_sends_beyond_its_own_places_crowds_others_out() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..60 {
+        negotiation.want(subscription(&n.to_string(), Codec::Opus, 100 + n));
+    }
+    assert_eq!(negotiation.crowded_out(), []);
+    let mut offer = CHROMIUM_JOIN.to_owned();
+    for n in 0..=limits::SECTIONS_KEPT {
+        offer = with_camera(&offer, &format!("own{n}"));
+    }
+    negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(negotiation.crowded_out(), [sid("59")]);
+    assert_eq!(negotiation.crowded_out(), []);
+}
+
+#[test]
+fn the_section_of_a_refused_track_waits_for_that_track_alone() {
+    let mut negotiation = negotiation();
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    negotiation.refuse("screen");
+    let screen = with_camera(CHROMIUM_JOIN, "screen");
+    let outcome = negotiation.offer(&parse(&screen)).unwrap();
+    assert_eq!(outcome.started[0].cid, None);
+    let both = with_camera(&screen, "renamed");
+    let outcome = negotiation.offer(&parse(&both)).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+    // As many are remembered as may wait for their media.
+    for n in 0..limits::ANNOUNCED_MAX - 1 {
+        negotiation.refuse(&n.to_string());
+    }
+    assert_eq!(negotiation.announce(announcement("next", TrackKind::Video)), Ok(None));
+    negotiation.refuse("last");
+    let found = negotiation.announce(announcement("other", TrackKind::Video)).unwrap().unwrap();
+    assert_eq!(found.cid.as_deref(), Some("other"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
-use sfu::control::{self, Coming, DepartureReason, Join, JoinError, Visibility};
+use sfu::control::{self, Coming, DepartureReason, Input, Join, JoinError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::grant::Permission;
@@ -91,7 +91,7 @@ impl Hub {
             let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
             return match held.filter(|held| held.sid == sid).map(|held| held.peer) {
                 Some(peer) => self.resume(peer, knock),
-                None => Ok(self.turn_away(&knock.outbox)),
+                None => Ok(self.turn_away(&sid, &knock.outbox)),
             };
         }
         let session = self.join(admission, permission, knock)?;
@@ -133,7 +133,7 @@ impl Hub {
                 metadata: profile.metadata,
                 attributes: profile.attributes,
             },
-            visibility: if permission.hidden { Visibility::Hidden } else { Visibility::Visible },
+            visibility: translate::visibility(&permission),
             permission: translate::permission(&permission),
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
@@ -223,6 +223,7 @@ impl Hub {
             client: join.client_info.clone().unwrap_or_default(),
             joined_at_ms: self.unix_ms_wire(),
             joined: self.now,
+            heard: self.now,
             local_ice: local.ice.clone(),
             negotiation: Negotiation::new(local, accepted),
             is_placed: false,
@@ -235,6 +236,7 @@ impl Hub {
             is_reliable: false,
             requests: Requests::new(debts.requests),
             names: Names::new(debts.names),
+            muted_for: Default::default(),
             told: Default::default(),
             pace: Pace::new(debts.told),
             permit: None,
@@ -274,6 +276,7 @@ impl Hub {
             nonces: Default::default(),
             names: Pseudonyms::new(0, &super::bytes(random)),
             moderated: Default::default(),
+            gone: Default::default(),
             told_next: Timestamp::ZERO,
             unpaid: Default::default(),
             lag: Default::default(),
@@ -321,6 +324,9 @@ impl Hub {
             self.sessions.remove(&old.id);
         }
         let old = std::mem::replace(&mut seat.token, knock.token);
+        let (was, is) = (&old.claims, &seat.token.claims);
+        // Others are told it again only with another version.
+        let is_another_kind = (&was.kind, &was.kind_details) != (&is.kind, &is.kind_details);
         if seat.is_moderated {
             // The client may have come with the token that it had before.
             let claims = &mut seat.token.claims;
@@ -339,6 +345,7 @@ impl Hub {
             }
             Some(ResumeFault::AfterMessages) | None => {}
         }
+        let heard = std::mem::replace(&mut seat.heard, self.now);
         let last_message_seq = seat.order.last();
         seat.negotiation.forget_requests();
         let fault = seat.resume_fault.take();
@@ -351,6 +358,11 @@ impl Hub {
                 ..Default::default()
             }),
         );
+        self.tell_mutes(peer);
+        let gone = self.gone_since(peer, heard);
+        if !gone.is_empty() {
+            self.send(peer, Message::Update(proto::ParticipantUpdate { participants: gone }));
+        }
         let all = self.control.participants(room);
         let all = all.filter(|held| held.is_visible() || held.peer == peer);
         let participants = all.filter_map(|held| self.participant_info(held.peer)).collect();
@@ -362,6 +374,7 @@ impl Hub {
             let update = Message::RoomUpdate(proto::RoomUpdate { room: Some(room) });
             self.push(peer, told_of_room(update, of_room));
         }
+        self.tell_missed(peer);
         self.refresh_token(peer);
         if let Some(state) = &knock.join.sync_state {
             self.sync(peer, state);
@@ -371,6 +384,9 @@ impl Hub {
         }
         self.news.ask(peer);
         self.apply_rights(peer);
+        if is_another_kind {
+            self.tell(Input::Touch(peer));
+        }
         if fault.is_some() {
             self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
         }
@@ -379,14 +395,21 @@ impl Hub {
         Ok(id)
     }
 
-    /// A resume of somebody who is not here: it must join afresh, and only a message says so.
-    fn turn_away(&mut self, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
+    /// A resume of somebody who is not here: it must join afresh, or stays out, and only a message says so.
+    fn turn_away(&mut self, sid: &ParticipantSid, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
         self.metrics.resumes_unknown.count();
-        let leave = translate::leave(DepartureReason::Mismatch, Next::Nobody).map(Message::Leave);
-        let goodbye = leave.map(|leave| Outgoing::Response(seat::shared(leave)));
-        for outgoing in
-            goodbye.into_iter().chain([Outgoing::Close(CloseCode::Normal, "join afresh")])
-        {
+        let put_out = self.put_out.why(self.now, sid);
+        // livekit-client obeys a goodbye to stay out only within a session: one that comes first it takes for a fault,
+        // and joins afresh.
+        let welcome = put_out.map(|_| {
+            let server_info = Some(translate::server());
+            Message::Reconnect(proto::ReconnectResponse { server_info, ..Default::default() })
+        });
+        let reason = put_out.unwrap_or(DepartureReason::Mismatch);
+        let leave = translate::leave(reason, Next::Nobody).map(Message::Leave);
+        let messages = welcome.into_iter().chain(leave);
+        let messages = messages.map(|message| Outgoing::Response(seat::shared(message)));
+        for outgoing in messages.chain([Outgoing::Close(CloseCode::Normal, "not here")]) {
             // The outbox is empty: there is room.
             drop(outbox.try_send(outgoing));
         }

@@ -56,8 +56,11 @@ impl Hub {
             return self.tell(Input::Depart(peer, DepartureReason::Expired));
         };
         if left != seat.permission {
-            seat.permission = left.clone();
-            self.tell(Input::Permit(peer, translate::permission(&left)));
+            let visibility = translate::visibility(&left);
+            let allowed = translate::permission(&left);
+            seat.permission = left;
+            self.tell(Input::Permit(peer, allowed));
+            self.tell(Input::Show(peer, visibility));
         }
         if let Some(end) = next {
             let left = Duration::from_millis(end.saturating_mul(1000).saturating_sub(self.unix_ms));

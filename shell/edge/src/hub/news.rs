@@ -18,9 +18,11 @@ use sfu::control::{
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::proto;
 use wire::proto::SubscriptionError;
+use wire::proto::leave_request::Action;
 use wire::proto::signal_response::Message;
 
 use super::bucket::{Debts, Names, Requests};
+use super::gone::Leaver;
 use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
 use crate::config::Next;
@@ -167,6 +169,9 @@ impl Hub {
         }
         self.note_debts(room, peer, &identity);
         if let Some(leave) = translate::leave(reason, self.next_for(peer)) {
+            if leave.action() == Action::Disconnect {
+                self.put_out.note(self.now, sid.clone(), reason);
+            }
             self.send(peer, Message::Leave(leave));
         }
         let is_shutdown = reason == DepartureReason::Shutdown;
@@ -191,6 +196,15 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
+        if let Some(gathering) = self.gatherings.get_mut(&room) {
+            gathering.gone.note(Leaver {
+                at: self.now,
+                sid: departure.sid.clone(),
+                name: gathering.name(&departure.identity),
+                version: departure.version,
+                reason: departure.reason,
+            });
+        }
         if seat.pace.must_wait(self.now).is_some() && is_long(&departure.profile) {
             departure.profile.metadata.clear();
             departure.profile.attributes.clear();
@@ -274,6 +288,7 @@ impl Hub {
         };
         seat.cids.remove(cid);
         seat.cards.remove(&track);
+        seat.muted_for.remove(&track);
         seat.negotiation.withdraw(cid);
         if tell {
             let track_sid = sid.to_string();
@@ -318,14 +333,20 @@ impl Hub {
     }
 
     fn tell_stream_state(&mut self, to: PeerId, track: TrackId, paused: bool) {
-        let Some((participant_sid, track_sid)) = self.sids(track) else {
-            return;
-        };
-        let state =
-            if paused { proto::StreamState::Paused } else { proto::StreamState::Active }.into();
-        let info = proto::StreamStateInfo { participant_sid, track_sid, state };
-        let stream_states = vec![info];
-        self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        if let Some(info) = self.stream_state(track, paused) {
+            let stream_states = vec![info];
+            self.send(to, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        }
+    }
+
+    pub(super) fn stream_state(
+        &self,
+        track: TrackId,
+        paused: bool,
+    ) -> Option<proto::StreamStateInfo> {
+        let (participant_sid, track_sid) = self.sids(track)?;
+        let state = if paused { proto::StreamState::Paused } else { proto::StreamState::Active };
+        Some(proto::StreamStateInfo { participant_sid, track_sid, state: state.into() })
     }
 
     /// A track's publisher and name, for clients.

@@ -37,7 +37,8 @@ const NO_DATA_TRACKS: &str = "this server has no data tracks";
 const NO_BLOBS: &str = "this server keeps no data blobs";
 const NO_SUCH_TRACKS: &str = "tracks are of audio or video";
 const MAY_NOT_PUBLISH: &str = "the participant may not publish tracks of this kind and source";
-const TOO_MANY_TRACKS: &str = "the participant has as many tracks as one may have";
+const TOO_MANY_TRACKS: &str =
+    "the participant sends and receives as many tracks as one session description holds";
 const BAD_CID: &str = "the track's cid is empty, too long, or another track's";
 const TRACKS_TOO_OFTEN: &str = "tracks come faster than a room of this size can be told of them";
 const TRACK_TOO_LONG: &str = "a name or a list of the track is longer than the server takes";
@@ -51,6 +52,7 @@ impl Hub {
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
         };
+        seat.heard = now;
         let Some(asked) = request.message else {
             return self.metrics.requests_ignored.count();
         };
@@ -76,10 +78,7 @@ impl Hub {
             Asked::Offer(offer) => self.offer(peer, &offer),
             Asked::Trickle(_) => self.metrics.candidates_received.count(),
             Asked::AddTrack(request) => self.add_track(peer, request),
-            Asked::Mute(mute) => match self.own_track(peer, &mute.sid) {
-                Some(track) => self.tell(Input::Mute { peer, track, muted: mute.muted }),
-                None => self.metrics.requests_ignored.count(),
-            },
+            Asked::Mute(mute) => self.mute(peer, &mute),
             Asked::Subscription(update) => self.subscription(peer, &update),
             Asked::TrackSetting(update) => self.track_setting(peer, &update),
             Asked::Leave(_) => self.tell(Input::Depart(peer, DepartureReason::Left)),
@@ -150,6 +149,16 @@ impl Hub {
         (self.control.publication(track)?.peer == peer).then_some(track)
     }
 
+    fn mute(&mut self, peer: PeerId, mute: &proto::MuteTrackRequest) {
+        let Some(track) = self.own_track(peer, &mute.sid) else {
+            return self.metrics.requests_ignored.count();
+        };
+        if let Some(seat) = self.seats.get_mut(&peer) {
+            seat.muted_for.remove(&track);
+        }
+        self.tell(Input::Mute { peer, track, muted: mute.muted });
+    }
+
     pub(super) fn add_track(&mut self, peer: PeerId, request: proto::AddTrackRequest) {
         if let Some(track) = self.pending_again(peer, &request.cid) {
             return self.tell_published(peer, track);
@@ -162,6 +171,9 @@ impl Hub {
         }
         let (refused, why) = match translate::announcement(&request) {
             None => (Reason::UnsupportedType, NO_SUCH_TRACKS),
+            Some(announcement) if !self.has_place(peer, announcement.kind, &request) => {
+                (Reason::LimitExceeded, TOO_MANY_TRACKS)
+            }
             Some(announcement) => {
                 let kind = announcement.kind;
                 match self.control.publish(peer, announcement) {
@@ -172,11 +184,37 @@ impl Hub {
                 }
             }
         };
+        // Another track's name still stands for that one.
+        if refused != Reason::InvalidRequest {
+            self.note_refused(peer, &request.cid);
+        }
         self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
+    }
+
+    /// Whether the client's description has a place for a track. A section beyond the last is rejected, and livekit-client
+    /// stops its transceiver: the track would be published and never heard of.
+    fn has_place(
+        &self,
+        peer: PeerId,
+        kind: model::TrackKind,
+        request: &proto::AddTrackRequest,
+    ) -> bool {
+        let expected = translate::expected(request, kind, &[]);
+        self.seats.get(&peer).is_some_and(|seat| seat.negotiation.has_place_for(&expected))
+    }
+
+    /// The client may offer it all the same: livekit-client does so at the same time, and takes it back later.
+    fn note_refused(&mut self, peer: PeerId, cid: &str) {
+        if cid.len() <= CID_MAX
+            && let Some(seat) = self.seats.get_mut(&peer)
+        {
+            seat.negotiation.refuse(cid);
+        }
     }
 
     /// Its name is all that the client needs to know which, if that is not what is too long.
     fn refuse_announced(&mut self, peer: PeerId, cid: String, why: &str) {
+        self.note_refused(peer, &cid);
         let cid = Some(cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
         let named = proto::AddTrackRequest { cid, ..Default::default() };
         self.respond(peer, 0, Reason::LimitExceeded, why, Some(Request::AddTrack(named)));

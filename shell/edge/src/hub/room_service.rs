@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use model::{Identity, PeerId, RoomId, RoomName, TrackId, TrackSid};
-use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata, Visibility};
+use sfu::control::{DepartureReason, Input, Profile, ProfileChange, RoomMetadata};
 use wire::grant::{Permission, VideoGrant};
 use wire::proto;
 use wire::proto::participant_info::Kind;
@@ -162,8 +162,12 @@ impl Hub {
         Ok(Response::Track(Box::new(translate::track(publication, card))))
     }
 
-    /// The publisher mutes itself: it must know.
+    /// The publisher mutes itself: it must know, and says so when it does.
     pub(super) fn tell_muted(&mut self, track: TrackId) {
+        let publisher = self.control.publication(track).map(|publication| publication.peer);
+        if let Some(seat) = publisher.and_then(|peer| self.seats.get_mut(&peer)) {
+            seat.muted_for.insert(track);
+        }
         self.tell_publisher(track, |publication| {
             let sid = publication.sid.to_string();
             Message::Mute(proto::MuteTrackRequest { sid, muted: true })
@@ -213,7 +217,7 @@ impl Hub {
         let Some(permission) = seat.token.ends.apply(permission, now) else {
             return;
         };
-        let visibility = if permission.hidden { Visibility::Hidden } else { Visibility::Visible };
+        let visibility = translate::visibility(&permission);
         let allowed = translate::permission(&permission);
         seat.permission = permission;
         self.tell(Input::Permit(peer, allowed));

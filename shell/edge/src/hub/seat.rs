@@ -72,6 +72,8 @@ pub(super) struct Seat {
     /// Milliseconds of Unix time.
     pub(super) joined_at_ms: i64,
     pub(super) joined: Timestamp,
+    /// When its session last said something, or was resumed: what it was told since then may not have come.
+    pub(super) heard: Timestamp,
     pub(super) negotiation: Negotiation,
     /// Our end's when the peer is made.
     pub(super) local_ice: IceCredentials,
@@ -91,6 +93,8 @@ pub(super) struct Seat {
     pub(super) is_reliable: bool,
     pub(super) requests: Requests,
     pub(super) names: Names,
+    /// Its tracks that the network has muted and of which the client has not said since whether they are.
+    pub(super) muted_for: BTreeSet<TrackId>,
     /// Its tracks that its room has been told of.
     pub(super) told: BTreeSet<TrackId>,
     /// When its room is told of it again.

@@ -8,7 +8,7 @@ use model::{Alias, Codec, ParticipantSid, Quality, Sid as _, TrackKind, TrackSid
 use sfu::control::{
     Allowance, AllowanceEntry, Announcement, ConnectionQuality, Departure, DepartureReason,
     Participant, Publication, Receiver, RoomMetadata, RoomSettings, Settings, Size, Sources, State,
-    TooManyAllowed, Tracks, VideoLayer, Want,
+    TooManyAllowed, Tracks, VideoLayer, Visibility, Want,
 };
 use sfu::limits::CID_MAX;
 use sfu::{StreamSpec, control};
@@ -19,6 +19,7 @@ use wire::proto::leave_request::Action;
 use wire::token::RoomConfig;
 use wire::{convert, proto};
 
+use super::gone::Leaver;
 use super::seat::{Card, Seat};
 use crate::config::Next;
 use crate::limits::{ANNOUNCED_CODECS_MAX, CODEC_NAME_MAX, FEATURES_MAX};
@@ -104,6 +105,17 @@ pub(super) fn departed(departure: Departure, seat: &Seat) -> proto::ParticipantI
         version: departure.version,
         disconnect_reason: reason(departure.reason).into(),
         ..of_seat(seat)
+    }
+}
+
+/// The same of whom nothing else is known any more.
+pub(super) fn gone(leaver: &Leaver) -> proto::ParticipantInfo {
+    proto::ParticipantInfo {
+        sid: leaver.sid.to_string(),
+        state: proto::participant_info::State::Disconnected.into(),
+        version: leaver.version,
+        disconnect_reason: reason(leaver.reason).into(),
+        ..Default::default()
     }
 }
 
@@ -328,6 +340,10 @@ pub(super) fn room_settings(config: RoomConfig) -> Option<RoomSettings> {
         empty: seconds(config.empty_timeout),
         departure: seconds(config.departure_timeout),
     })
+}
+
+pub(super) const fn visibility(permission: &Permission) -> Visibility {
+    if permission.hidden { Visibility::Hidden } else { Visibility::Visible }
 }
 
 pub(super) fn permission(permission: &Permission) -> control::Permission {

@@ -16,24 +16,41 @@ fn large() -> Node {
 
 /// An offer of sound in so many sections, of which those before `from` carry none any more.
 fn sound(from: usize, tracks: usize) -> Asked {
-    let mids: Vec<String> = (0..tracks).map(|mid| mid.to_string()).collect();
+    offering((0..tracks).map(|number| (number >= from).then_some(Carries::Sends)))
+}
+
+/// What a section of sound is for.
+#[derive(Clone, Copy)]
+pub(super) enum Carries {
+    /// The track that is called as the section, behind a `c`.
+    Sends,
+    /// Whatever comes.
+    Receives,
+}
+
+/// An offer of sound in these sections.
+pub(super) fn offering(sections: impl Iterator<Item = Option<Carries>>) -> Asked {
+    let sections: Vec<Option<Carries>> = sections.collect();
+    let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
     let mut sdp = format!(
         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
         mids.join(" ")
     );
     let fingerprint = ["AA"; 32].join(":");
-    for mid in mids {
-        let number = mid.parse::<usize>().unwrap();
-        let carries = if number < from {
-            "a=inactive\r\n".to_owned()
-        } else {
-            format!("a=sendonly\r\na=msid:- c{mid}\r\na=ssrc:{} cname:x\r\n", 1000 + number)
+    for (number, section) in sections.into_iter().enumerate() {
+        let carries = match section {
+            None => "a=inactive\r\n".to_owned(),
+            Some(Carries::Receives) => "a=recvonly\r\n".to_owned(),
+            Some(Carries::Sends) => {
+                let ssrc = 1000 + number;
+                format!("a=sendonly\r\na=msid:- c{number}\r\na=ssrc:{ssrc} cname:x\r\n")
+            }
         };
         write!(
             sdp,
             "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
              a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
-             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=mid:{mid}\r\n\
+             a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\na=mid:{number}\r\n\
              a=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n{carries}"
         )
         .unwrap();

@@ -1,6 +1,8 @@
 //! Tracks: announced, negotiated, muted, ended.
 
+use super::crowds::{Carries, offering};
 use super::*;
+use wire::limits::{SECTIONS_KEPT, SECTIONS_OPEN_MAX};
 
 #[test]
 fn publishing_is_acknowledged_negotiated_and_announced() {
@@ -157,4 +159,72 @@ fn mute_reaches_worker_and_room() {
     assert!(matches!(node.instructions()[..], [Instruction::MuteTrack { muted: true, .. }]));
     let muted = first!(bob.told(), Told::Update(update) => update.participants[0].tracks[0].muted);
     assert_eq!(muted, Some(true));
+}
+
+#[test]
+fn a_track_for_which_there_is_no_section_is_refused_and_costs_the_client_nothing_else() {
+    let mut node = Node::new();
+    let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
+    let mut alice = node.knock(token("alice", "red"), join).unwrap();
+    let receives = SECTIONS_OPEN_MAX - SECTIONS_KEPT;
+    let sections = |sends: usize| {
+        let receives = std::iter::repeat_n(Some(Carries::Receives), receives);
+        offering(receives.chain(std::iter::repeat_n(Some(Carries::Sends), sends)))
+    };
+    node.ask(&alice, sections(0));
+    alice.told();
+    for number in 0..SECTIONS_KEPT {
+        node.ask(&alice, add_track(&format!("c{}", receives + number), TrackKind::Audio));
+        let told = alice.told();
+        assert!(told.iter().any(|it| matches!(it, Told::TrackPublished(_))), "{number}");
+    }
+    let more = format!("c{SECTIONS_OPEN_MAX}");
+    // As livekit-client does it, at the same time; the one or the other comes first.
+    for _ in 0..2 {
+        node.ask(&alice, add_track(&more, TrackKind::Audio));
+        let refused = first!(alice.told(), Told::RequestResponse(refused) => refused.reason());
+        assert_eq!(refused, Some(proto::request_response::Reason::LimitExceeded));
+        node.ask(&alice, sections(SECTIONS_KEPT + 1));
+        let told = alice.told();
+        let answer = first!(told, Told::Answer(answer) => answer.sdp.clone()).unwrap();
+        let (_, last) = answer.rsplit_once("m=audio ").unwrap();
+        assert!(last.starts_with("0 "), "{last}");
+        assert!(left(&told).is_none());
+    }
+    assert_eq!(
+        node.hub.control.participant(node.peer(&alice)).unwrap().tracks.len(),
+        SECTIONS_KEPT
+    );
+}
+
+#[test]
+fn a_track_never_takes_the_section_of_one_that_was_refused() {
+    for announced_first in [true, false] {
+        let mut node = Node::new();
+        let mut modest = token("alice", "red");
+        let sources = vec!["camera".to_owned(), "microphone".to_owned()];
+        modest.claims.video.as_mut().unwrap().can_publish_sources = sources;
+        let mut alice = node.knock(modest, joining(CHROMIUM_JOIN)).unwrap();
+        let Asked::AddTrack(screen) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+        let screen = Asked::AddTrack(proto::AddTrackRequest { source: 3, ..screen });
+        let offer = Asked::Offer(description(CHROMIUM_PUBLISH, 2));
+        let both = if announced_first { [screen, offer] } else { [offer, screen] };
+        for asked in both {
+            node.ask(&alice, asked);
+        }
+        let told = alice.told();
+        assert!(first!(told, Told::RequestResponse(refused) => refused.reason()).is_some());
+        node.sent();
+        node.ask(&alice, add_track("another", TrackKind::Video));
+        node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 3)));
+        let started = |instruction: &Instruction| matches!(instruction, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+        assert!(!node.instructions().iter().any(started), "{announced_first}");
+        // Whoever may publish it after all has its own section.
+        let mut right = token("alice", "red");
+        right.claims.video.as_mut().unwrap().can_publish = Some(true);
+        let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+        let again = node.knock(right, resuming(&sid)).unwrap();
+        node.ask(&again, add_track(CAMERA, TrackKind::Video));
+        assert!(node.instructions().iter().any(started), "{announced_first}");
+    }
 }

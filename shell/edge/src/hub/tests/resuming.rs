@@ -1,6 +1,8 @@
 //! A lost signalling connection, and who may go on with its session.
 
 use super::*;
+use crate::limits::GONE_MAX;
+use wire::room_service::Request;
 
 #[test]
 fn a_lost_signal_is_resumed_by_the_same_participant() {
@@ -133,4 +135,267 @@ fn a_simulated_fault_closes_the_next_resume_three_times() {
     }
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     assert!(matches!(again.told()[0], Told::Reconnect(_)));
+}
+
+fn sid_of(node: &Node, client: &Client) -> String {
+    node.hub.control.participant(node.peer(client)).unwrap().sid.to_string()
+}
+
+fn leave(node: &mut Node, client: &Client) {
+    node.ask(client, Asked::Leave(proto::LeaveRequest::default()));
+}
+
+/// A back end asks.
+fn serve(node: &mut Node, request: Request) {
+    let (reply, _answer) = oneshot::channel();
+    node.tell(ToHub::RoomService(Box::new(request), reply));
+}
+
+/// Sids and identities of those who are said to be gone.
+fn gone(told: &[Told]) -> Vec<(String, String)> {
+    let updates = told.iter().filter_map(|message| {
+        if let Told::Update(update) = message { Some(&update.participants) } else { None }
+    });
+    let state = proto::participant_info::State::Disconnected;
+    let gone = updates.flatten().filter(|info| info.state() == state);
+    gone.map(|info| (info.sid.clone(), info.identity.clone())).collect()
+}
+
+/// The camera's and the microphone's names for clients.
+fn published(told: &[Told]) -> Vec<String> {
+    let tracks = told.iter().filter_map(|message| {
+        if let Told::TrackPublished(told) = message { told.track.as_ref() } else { None }
+    });
+    tracks.map(|track| track.sid.clone()).collect()
+}
+
+#[test]
+fn whoever_left_while_a_client_was_away_is_gone_for_it_when_it_resumes() {
+    let mut node = Node::new();
+    let [bob, carol, dan, erin] = ["bob", "carol", "dan", "erin"].map(|name| node.active(name));
+    let (bobs, carols) = (sid_of(&node, &bob), sid_of(&node, &carol));
+    leave(&mut node, &erin);
+    node.ask(&bob, Asked::PingReq(proto::Ping::default()));
+    // The connection is lost now, and the server hears of it later.
+    leave(&mut node, &carol);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &dan);
+    // Who is here again is told of as it is now.
+    node.active("dan");
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    let told = again.told();
+    assert!(matches!(told[0], Told::Reconnect(_)));
+    // Under a sid alone: nobody's name outlives its session here.
+    assert_eq!(gone(&told), [(carols, String::new())]);
+    let all = position(&told, |it| matches!(it, Told::Update(all) if all.participants.len() == 2));
+    assert!(all > position(&told, |it| !gone(std::slice::from_ref(it)).is_empty()));
+    // It is told once.
+    node.tell(ToHub::Closed(again.session));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()), []);
+}
+
+#[test]
+fn whoever_hid_while_a_client_was_away_is_gone_for_it_until_it_shows_itself() {
+    let mut node = Node::new();
+    let (alice, bob) = (node.active("alice"), node.active("bob"));
+    let (alices, bobs) = (sid_of(&node, &alice), sid_of(&node, &bob));
+    for hidden in [true, false] {
+        node.tell(ToHub::Closed(bob.session));
+        let permission = proto::ParticipantPermission {
+            can_subscribe: true,
+            can_publish: true,
+            hidden,
+            ..Default::default()
+        };
+        let update = proto::UpdateParticipantRequest {
+            room: "red".to_owned(),
+            identity: "alice".to_owned(),
+            permission: Some(permission),
+            ..Default::default()
+        };
+        serve(&mut node, Request::UpdateParticipant(Box::new(update)));
+        let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let expect: &[_] = if hidden { &[(alices.clone(), String::new())] } else { &[] };
+        assert_eq!(gone(&again.told()), expect);
+    }
+}
+
+/// Their library wants names, and takes a participant without one for another that it never removes.
+#[test]
+fn sdks_that_know_people_by_name_alone_are_not_told_of_nameless_ones() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut join = joining(CHROMIUM_JOIN);
+    join.client_info.as_mut().unwrap().sdk = proto::client_info::Sdk::Python.into();
+    let bob = node.knock(token("bob", "red"), join).unwrap();
+    let bobs = sid_of(&node, &bob);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &alice);
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()), []);
+}
+
+#[test]
+fn those_who_left_are_kept_for_as_long_as_clients_resume_and_no_more_of_them_than_are_named() {
+    let mut node = Node::new();
+    let (alice, bob) = (node.active("alice"), node.active("bob"));
+    let bobs = sid_of(&node, &bob);
+    node.tell(ToHub::Closed(bob.session));
+    leave(&mut node, &alice);
+    let kept = |node: &Node| node.hub.gatherings.values().next().unwrap().gone.len();
+    let pass = |node: &mut Node, number: usize| {
+        let passing = node.knock(token(&number.to_string(), "red"), joining(CHROMIUM_JOIN));
+        leave(node, &passing.unwrap());
+    };
+    pass(&mut node, 0);
+    assert_eq!(kept(&node), 2);
+    node.wait(crate::limits::GONE_TIME_MAX);
+    pass(&mut node, 1);
+    assert_eq!(kept(&node), 1);
+    (2..GONE_MAX + 5).for_each(|number| pass(&mut node, number));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    assert_eq!(gone(&again.told()).len(), GONE_MAX);
+}
+
+#[test]
+fn what_is_wanted_of_a_camera_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let alices = sid_of(&node, &alice);
+    node.publish(&alice);
+    node.tell(ToHub::Closed(alice.session));
+    // Nobody watches it, which is told to nobody.
+    node.wait(Duration::from_secs(6));
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    let wanted = |told: &[Told]| {
+        let update = first!(told, Told::SubscribedQualityUpdate(update) => update.clone());
+        update.map(|it| it.subscribed_codecs[0].qualities.iter().filter(|it| it.enabled).count())
+    };
+    assert_eq!(wanted(&again.told()), Some(0));
+    node.tell(ToHub::Closed(again.session));
+    node.join("bob");
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(wanted(&again.told()), Some(3), "a picture again");
+}
+
+#[test]
+fn a_moderators_mute_is_said_at_a_resume_before_the_client_could_undo_it() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let alices = sid_of(&node, &alice);
+    node.publish(&alice);
+    let microphone = published(&alice.told()).swap_remove(0);
+    let mute = |node: &mut Node| {
+        let request = proto::MuteRoomTrackRequest {
+            room: "red".to_owned(),
+            identity: "alice".to_owned(),
+            track_sid: microphone.clone(),
+            muted: true,
+        };
+        serve(node, Request::MutePublishedTrack(request));
+    };
+    let said = |told: &[Told]| {
+        told.iter().filter(|it| matches!(it, Told::Mute(mute) if mute.muted)).count()
+    };
+    node.tell(ToHub::Closed(alice.session));
+    mute(&mut node);
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    let told = again.told();
+    let muted = position(&told, |it| matches!(it, Told::Mute(mute) if mute.sid == microphone));
+    assert!((1..position(&told, |it| matches!(it, Told::Update(_)))).contains(&muted));
+    // A client that knows of it says so, and may unmute itself when it is away.
+    let confirmed = proto::MuteTrackRequest { sid: microphone.clone(), muted: true };
+    node.ask(&again, Asked::Mute(confirmed));
+    node.tell(ToHub::Closed(again.session));
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(said(&again.told()), 0);
+    // What it mutes by itself is its own affair.
+    let own = |muted| Asked::Mute(proto::MuteTrackRequest { sid: microphone.clone(), muted });
+    for muted in [false, true] {
+        node.ask(&again, own(muted));
+    }
+    let mut again = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+    assert_eq!(said(&again.told()), 0);
+}
+
+#[test]
+fn whoever_was_put_out_while_away_stays_out() {
+    use proto::DisconnectReason as Reason;
+
+    let check = |put_out: &dyn Fn(&mut Node), expect: Reason| {
+        let mut node = Node::new();
+        let alice = node.active("alice");
+        let alices = sid_of(&node, &alice);
+        node.tell(ToHub::Closed(alice.session));
+        put_out(&mut node);
+        let mut turned = node.knock(token("alice", "red"), resuming(&alices)).unwrap();
+        let told = turned.told();
+        // livekit-client takes a goodbye that comes first for a fault, and joins afresh.
+        assert!(matches!(told[0], Told::Reconnect(_)), "{told:?}");
+        let leave = left(&told).expect("told");
+        assert_eq!(leave.reason(), expect);
+        assert_eq!(leave.action(), proto::leave_request::Action::Disconnect);
+    };
+    let named = || proto::RoomParticipantIdentity {
+        room: "red".to_owned(),
+        identity: "alice".to_owned(),
+        ..Default::default()
+    };
+    let remove = |node: &mut Node| serve(node, Request::RemoveParticipant(named()));
+    check(&remove, Reason::ParticipantRemoved);
+    let delete = |node: &mut Node| {
+        let room = proto::DeleteRoomRequest { room: "red".to_owned() };
+        serve(node, Request::DeleteRoom(room));
+    };
+    check(&delete, Reason::RoomDeleted);
+    let replace = |node: &mut Node| drop(node.active("alice"));
+    check(&replace, Reason::DuplicateIdentity);
+}
+
+#[test]
+fn whoever_lost_its_peer_joins_afresh_and_so_does_who_was_put_out_long_ago() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let (peer, alices) = (node.peer(&alice), sid_of(&node, &alice));
+    node.tell(ToHub::Closed(alice.session));
+    node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    let action = |node: &mut Node, sid: &str| {
+        let mut turned = node.knock(token("alice", "red"), resuming(sid)).unwrap();
+        left(&turned.told()).unwrap().action()
+    };
+    assert_eq!(action(&mut node, &alices), proto::leave_request::Action::Reconnect);
+    let first = node.active("alice");
+    let firsts = sid_of(&node, &first);
+    let second = node.active("alice");
+    node.wait(crate::limits::GONE_TIME_MAX - Duration::from_secs(1));
+    assert_eq!(action(&mut node, &firsts), proto::leave_request::Action::Disconnect);
+    node.wait(Duration::from_secs(2));
+    leave(&mut node, &second);
+    assert_eq!(action(&mut node, &firsts), proto::leave_request::Action::Reconnect);
+}
+
+#[test]
+fn whether_a_stream_is_paused_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let mut bob = node.join("bob");
+    bob.told();
+    let bobs = sid_of(&node, &bob);
+    for paused in [true, false] {
+        node.tell(ToHub::Closed(bob.session));
+        let subscription = SubscriptionId(1);
+        let report = Report::Bandwidth { subscription, paused };
+        node.tell(ToHub::Worker(FromWorker::Report(report)));
+        let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let told = again.told();
+        let states = first!(told, Told::StreamStateUpdate(it) => it.stream_states.clone());
+        let states = states.unwrap_or_default();
+        let is_paused = |it: &&proto::StreamStateInfo| it.state() == proto::StreamState::Paused;
+        let count = states.iter().filter(is_paused).count();
+        assert_eq!((states.len(), count), (2, usize::from(paused)));
+        let state = position(&told, |it| matches!(it, Told::StreamStateUpdate(_)));
+        assert!(state > position(&told, |it| matches!(it, Told::Update(_))));
+    }
 }

@@ -129,6 +129,48 @@ fn whoever_resumes_has_the_rights_of_the_token_that_it_came_with() {
 }
 
 #[test]
+fn a_token_that_hides_whoever_resumes_with_it_hides_it_from_the_others() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let peer = node.peer(&alice);
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    bob.told();
+    let state =
+        |told: &[Told]| first!(told, Told::Update(update) => update.participants[0].state());
+    let mut hiding = token("alice", "red");
+    hiding.claims.video.as_mut().unwrap().hidden = true;
+    node.knock(hiding, resuming(&sid)).unwrap();
+    let gone = proto::participant_info::State::Disconnected;
+    assert_eq!(state(&bob.told()), Some(gone));
+    assert!(!node.hub.control.participant(peer).unwrap().is_visible());
+    node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert_eq!(state(&bob.told()), Some(proto::participant_info::State::Active));
+}
+
+#[test]
+fn what_a_token_says_somebody_is_reaches_the_others_when_it_resumes_with_it() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let peer = node.peer(&alice);
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    bob.told();
+    let before = node.hub.control.participant(peer).unwrap().version;
+    let mut phone = token("alice", "red");
+    phone.claims.kind = "sip".to_owned();
+    let again = node.knock(phone.clone(), resuming(&sid)).unwrap();
+    let told = bob.told();
+    let info = first!(told, Told::Update(update) => update.participants[0].clone()).unwrap();
+    assert_eq!(info.kind(), proto::participant_info::Kind::Sip);
+    assert!(info.version > before);
+    // The same token says nothing new.
+    node.tell(ToHub::Closed(again.session));
+    node.knock(phone, resuming(&sid)).unwrap();
+    assert_eq!(bob.told().iter().filter(|it| matches!(it, Told::Update(_))).count(), 0);
+}
+
+#[test]
 fn a_revoked_token_ends_its_session_in_that_turn_and_lets_nobody_in() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
