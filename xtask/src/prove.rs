@@ -64,8 +64,8 @@ const PROOFS: &[Proof] = &[
                 removal, though the others talk on.",
         done: "People talk, send data and leave; some talk until they say goodbye, are removed, or their room is \
                deleted; one is killed. Meanwhile all memory of the server is searched, ten times a second, for what \
-               they said, what they sent and who they are, and for the datagrams in which they sent it, sealed as \
-               they passed. Encryption between the clients is off, so that there is something to find.",
+               they said, what they sent and who they are. Encryption between the clients is off, so that there is \
+               something to find.",
         not_shown: "The kernel's own buffers, swap, and what the other participants keep, or have been sent and do not \
                     take.",
         scenario: "forgotten",

@@ -60,7 +60,7 @@ const TWINS: &[Twin] = &[
         name: "rings",
         what: "what one worker gave another stays in the ring between them",
         proof: "forgotten",
-        because: &["is still there", "the oldest copy of"],
+        because: &["_video is still there", "_audio is still there", "the oldest copy of"],
     },
     Twin {
         name: "replay-window",

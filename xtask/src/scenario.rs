@@ -147,6 +147,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("tcp", "python/tcp.py", 240),
     own("faults", "python/faults.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
+    scenario("quiet", "python/quiet.py", 90).over(SPREAD, "packets_relayed"),
     scenario("unacknowledged", "python/unacknowledged.py", 90).apart(),
     scenario("slow_reader", "python/slow_reader.py", 90),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),

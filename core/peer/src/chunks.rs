@@ -1,8 +1,8 @@
 //! The chunks of an SCTP packet, as far as they are looked at beside SCTP.
 //!
 //! Owns: where the chunks of a packet begin and end; what of them says which data came, what of it was acknowledged,
-//! what is given up, what begins anew and what is to be answered. Guarantees: never panics, takes nothing; what is malformed ends the walk, and
-//! SCTP ignores a packet that is. Source: RFC 9260 §3, RFC 3758 §3.2, RFC 6525 §3.1.
+//! what is given up, what begins anew and what is to be answered. Guarantees: never panics, takes nothing; what is
+//! malformed ends the walk, and SCTP ignores a packet that is. Source: RFC 9260 §3, RFC 3758 §3.2, RFC 6525 §3.1.
 //! Not here: what becomes of it (`unread`, `outstanding`).
 
 /// Chunk types.

@@ -96,3 +96,9 @@ def aged(watch: Watch, *names: str) -> None:
             continue
         oldest = watch.oldest(name)
         measured(oldest <= AGE_MAX_S, f"the oldest copy of {name} was {oldest:.1f} s old")
+
+
+async def stopped(talking: asyncio.Task[None]) -> None:
+    """Whoever is put out may be in the middle of a word, which then fails."""
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)

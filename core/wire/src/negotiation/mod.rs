@@ -6,8 +6,8 @@
 //! Guarantees: an offer is taken whole or not at all; a section that carried one track is answered
 //! once without it before it carries another, because browsers report a new track only when a section
 //! starts to receive; what others send leaves places for what the client will send, and a section for which there is
-//! none is rejected without harm to the others; every video section lists every accepted codec, because livekit-client reads its
-//! payload types for end-to-end encryption from the first one alone.
+//! none is rejected without harm to the others; every video section lists every accepted codec, because livekit-client
+//! reads its payload types for end-to-end encryption from the first one alone.
 //! Not here: SDP syntax (`sdp`), ids of offers (the caller echoes them), who may publish or subscribe.
 //! Source: LiveKit `pkg/rtc/transport.go`, `participant.go`; RFC 8829 §5.3.
 
@@ -234,8 +234,8 @@ impl Negotiation {
         if kept { Ok(()) } else { Err(NegotiationError::SectionsReordered) }
     }
 
-    /// Which sections of the offer are open from now on: those that were and go on, then what the client sends, then the
-    /// rest, as long as there are places.
+    /// Which sections of the offer are open from now on: those that were and go on, then what the client sends, then
+    /// the rest, as long as there are places.
     fn open_sections(&self, offer: &Offer) -> Vec<bool> {
         let goes_on = |(index, section): (usize, &Section)| {
             let slot = self.slots.get(index);

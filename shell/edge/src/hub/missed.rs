@@ -22,8 +22,8 @@ impl Hub {
         }
     }
 
-    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, and which tracks
-    /// stand still for want of bandwidth.
+    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, and which
+    /// tracks stand still for want of bandwidth.
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));

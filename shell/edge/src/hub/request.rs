@@ -191,8 +191,8 @@ impl Hub {
         self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
     }
 
-    /// Whether the client's description has a place for a track. A section beyond the last is rejected, and livekit-client
-    /// stops its transceiver: the track would be published and never heard of.
+    /// Whether the client's description has a place for a track. A section beyond the last is rejected, and
+    /// livekit-client stops its transceiver: the track would be published and never heard of.
     fn has_place(
         &self,
         peer: PeerId,

@@ -217,7 +217,7 @@ fn a_track_never_takes_the_section_of_one_that_was_refused() {
         node.sent();
         node.ask(&alice, add_track("another", TrackKind::Video));
         node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 3)));
-        let started = |instruction: &Instruction| matches!(instruction, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+        let started = |it: &Instruction| matches!(it, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
         assert!(!node.instructions().iter().any(started), "{announced_first}");
         // Whoever may publish it after all has its own section.
         let mut right = token("alice", "red");
