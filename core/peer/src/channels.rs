@@ -92,6 +92,13 @@ pub(crate) enum Step {
     Wait(Option<Instant>),
 }
 
+/// Chunks that have come.
+#[derive(Clone, Copy, Default)]
+struct Come {
+    data: u64,
+    acknowledgements: u64,
+}
+
 pub(crate) struct Channels {
     endpoint: Endpoint,
     association: Option<(AssociationHandle, Association)>,
@@ -159,12 +166,13 @@ impl Channels {
             }
         }
         let packet = Bytes::copy_from_slice(packet);
-        if !self.holdback.is_on() {
-            return self.take(packet);
-        }
-        let before = self.data_chunks();
+        let before = self.come();
         self.take(packet.clone());
-        if self.data_chunks() > before {
+        let come = self.come();
+        if come.acknowledgements > before.acknowledgements {
+            self.is_hostile |= !self.outstanding.note_believed(now);
+        }
+        if self.holdback.is_on() && come.data > before.data {
             self.last = Some(packet);
         }
     }
@@ -176,9 +184,13 @@ impl Channels {
         }
     }
 
-    /// Data of the client that has come, whether there was room for it or not.
-    fn data_chunks(&self) -> u64 {
-        self.association.as_ref().map_or(0, |(_, association)| association.stats().get_num_datas())
+    /// What SCTP has believed to be the client's, whether there was room for it or not.
+    fn come(&self) -> Come {
+        let stats = self.association.as_ref().map(|(_, association)| association.stats());
+        stats.map_or(Come::default(), |mut it| Come {
+            data: it.get_num_datas(),
+            acknowledgements: it.get_num_sacks(),
+        })
     }
 
     fn take(&mut self, packet: Bytes) {

@@ -29,6 +29,8 @@ pub(crate) struct Outstanding {
     newest: Option<u32>,
     /// All up to there is acknowledged.
     cumulative: Option<u32>,
+    /// Up to where the last packet says so, which SCTP has not yet believed.
+    claimed: Option<u32>,
     /// When that was said last, and for how long nothing else has been.
     said: Option<Instant>,
     stuck: Duration,
@@ -43,6 +45,7 @@ impl Outstanding {
             has_begun: false,
             newest: None,
             cumulative: None,
+            claimed: None,
             said: None,
             stuck: Duration::ZERO,
             acknowledged: Ration::new(ACKNOWLEDGED_BURST),
@@ -50,9 +53,10 @@ impl Outstanding {
         }
     }
 
-    /// A packet has come.
+    /// A packet has come. SCTP may be given it, unless it is to be let go.
     pub(crate) fn take(&mut self, now: Instant, packet: &[u8]) -> Fate {
         let at = self.at(now);
+        self.claimed = None;
         let (mut acknowledgement, mut echoes) = (None, 0);
         for chunk in chunks(packet) {
             match chunk {
@@ -77,14 +81,21 @@ impl Outstanding {
         if !self.acknowledged.take(at, cost) {
             return Fate::LetGo;
         }
-        self.hear(now, cumulative)
+        self.claimed = Some(cumulative);
+        Fate::Taken
+    }
+
+    /// SCTP has believed the acknowledgement that came last: it is of this association, and of what was sent. `false`:
+    /// a gap has been open for too long.
+    pub(crate) fn note_believed(&mut self, now: Instant) -> bool {
+        self.claimed.take().is_none_or(|cumulative| self.hear(now, cumulative))
     }
 
     pub(crate) const fn note_begun(&mut self) {
         self.has_begun = true;
     }
 
-    fn hear(&mut self, now: Instant, cumulative: u32) -> Fate {
+    fn hear(&mut self, now: Instant, cumulative: u32) -> bool {
         let is_progress =
             self.cumulative.is_none_or(|it| it != cumulative && is_up_to(it, cumulative));
         let said = self.said.replace(now);
@@ -97,7 +108,7 @@ impl Outstanding {
             // Whoever was away for long has said nothing meanwhile.
             self.stuck += now.saturating_duration_since(said).min(STUCK_STEP_MAX);
         }
-        if self.stuck > UNACKNOWLEDGED_TIME_MAX { Fate::Hostile } else { Fate::Taken }
+        self.stuck <= UNACKNOWLEDGED_TIME_MAX
     }
 
     /// SCTP sends a packet. `false`: more is outstanding than may be.
@@ -219,24 +230,26 @@ mod tests {
     #[test]
     fn who_keeps_a_gap_open_is_ended_and_who_was_away_is_not() {
         let (mut outstanding, start) = outstanding();
-        let at = |millis| start + Duration::from_millis(millis);
         for tsn in 10..20 {
             assert!(outstanding.note_sent(&packet(&[data(tsn)])));
         }
-        let gap = packet(&[acknowledgement(9, &[(2, 10)])]);
-        assert_eq!(outstanding.take(at(0), &gap), Fate::Taken);
-        assert_eq!(outstanding.take(at(60_000), &gap), Fate::Taken, "it was away");
-        assert_eq!(
-            outstanding.take(at(60_100), &packet(&[acknowledgement(10, &[(2, 9)])])),
-            Fate::Taken
-        );
-        let mut fate = Fate::Taken;
+        let mut may_stay = |millis, cumulative, last| {
+            let now = start + Duration::from_millis(millis);
+            let packet = packet(&[acknowledgement(cumulative, &[(2, last)])]);
+            assert_eq!(outstanding.take(now, &packet), Fate::Taken);
+            // What SCTP does not believe counts for nothing.
+            let beyond = self::packet(&[acknowledgement(cumulative + 1_000, &[])]);
+            assert_eq!(outstanding.take(now, &beyond), Fate::Taken);
+            assert_eq!(outstanding.take(now, &packet), Fate::Taken);
+            outstanding.note_believed(now)
+        };
+        assert!(may_stay(0, 9, 10));
+        assert!(may_stay(60_000, 9, 10), "it was away");
         let mut millis = 60_100;
-        while fate == Fate::Taken {
+        while may_stay(millis, 10, 9) {
             millis += 100;
-            fate = outstanding.take(at(millis), &packet(&[acknowledgement(10, &[(2, 9)])]));
         }
-        assert_eq!((fate, millis), (Fate::Hostile, 60_100 + 9_600));
+        assert_eq!(millis, 60_100 + 9_600);
     }
 
     #[test]
@@ -246,6 +259,7 @@ mod tests {
         for second in 0..100 {
             let now = start + Duration::from_secs(second);
             assert_eq!(outstanding.take(now, &packet(&[acknowledgement(10, &[])])), Fate::Taken);
+            assert!(outstanding.note_believed(now));
         }
     }
 

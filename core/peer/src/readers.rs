@@ -60,6 +60,7 @@ pub fn read_sctp<'a>(now: Instant, packets: impl Iterator<Item = &'a [u8]>) {
         let (Some((what, packet)), before) = (packet.split_first(), unread.len()) else { continue };
         match what % 4 {
             0 if outstanding.take(now, packet) != Fate::Taken => {}
+            0 if !outstanding.note_believed(now) => return,
             0 => match unread.take(now, packet) {
                 Fate::Taken => assert!(unread.len() <= PIECES_MAX, "{} notes", unread.len()),
                 Fate::LetGo => assert_eq!(unread.len(), before, "what is let go is not noted"),

@@ -93,9 +93,7 @@ impl<M: Memory> Forward<M> {
         downlink.allocated = Some(now);
         let cap = downlink.cap.unwrap_or(DataRate::MAX);
         downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
-        if is_numbered {
-            downlink.awaited.get_or_insert(now);
-        }
+        downlink.is_numbered = is_numbered;
         let carries = downlink.carries(now).unwrap_or(DataRate::MAX).min(cap);
         let budget = carries.saturating_sub(sound);
         allocate(budget, &demands.demands, &mut demands.choices);

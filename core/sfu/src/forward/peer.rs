@@ -67,7 +67,9 @@ pub(super) struct Downlink {
     pub(super) history: SendHistory,
     pub(super) estimator: Estimator,
     pub(super) has_feedback: bool,
-    /// Since when feedback is waited for: it has subscriptions whose packets are numbered.
+    /// It has subscriptions whose packets are numbered, which it can tell of.
+    pub(super) is_numbered: bool,
+    /// When the first of them was sent: since then feedback is waited for.
     pub(super) awaited: Option<Timestamp>,
     /// Feedback that is read.
     pub(super) feedback: Ration,
@@ -85,6 +87,7 @@ impl Downlink {
             history: SendHistory::new(),
             estimator: Estimator::new(INITIAL_ESTIMATE),
             has_feedback: false,
+            is_numbered: false,
             awaited: None,
             feedback: Ration::new(limits::FEEDBACK_BURST),
             cap: None,
@@ -96,8 +99,8 @@ impl Downlink {
 
     /// What the way is believed to carry. `None` of one that nothing can tell about.
     pub(super) fn carries(&self, now: Timestamp) -> Option<DataRate> {
-        let is_awaited = self.awaited.is_some_and(|since| now.since(since) < FEEDBACK_PATIENCE);
-        (self.has_feedback || is_awaited).then(|| self.estimator.estimate())
+        let is_awaited = self.awaited.is_none_or(|since| now.since(since) < FEEDBACK_PATIENCE);
+        (self.has_feedback || self.is_numbered && is_awaited).then(|| self.estimator.estimate())
     }
 
     pub(super) fn next_transport_sequence(&mut self) -> u16 {

@@ -304,6 +304,7 @@ fn note(
 ) {
     if subscription.extensions.is_transport_wide() {
         downlink.history.sent(transport_sequence, now, u16::try_from(len).unwrap_or(u16::MAX));
+        downlink.awaited.get_or_insert(now);
         if let Some(probe) = &mut downlink.probe {
             probe.sent += len as u64;
         }

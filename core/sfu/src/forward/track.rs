@@ -21,6 +21,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 const SPREAD: Duration = Duration::from_millis(300);
 /// Rates are measured over this.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
+/// What lasts is measured over so many of them.
+const LASTING_WINDOWS: usize = 4;
 
 /// One opened packet, as those who forward it see it.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +67,15 @@ pub(super) struct Stream {
     /// A key frame is wanted and could not be asked for yet.
     pub(super) keyframe_wanted: bool,
     bytes: u64,
+    /// When a silence ended last.
+    began: Timestamp,
     rate_since: Timestamp,
-    /// Over the last window.
-    latest: DataRate,
+    /// Bytes of the last windows, and how long each was.
+    windows: [(u64, Duration); LASTING_WINDOWS],
     /// What it may need.
     pub(super) rate: DataRate,
-    /// The same without what one window alone had: a key frame.
+    /// The same over several windows: of what it needs a key frame is a small part, and pictures that come seldom are
+    /// no less.
     pub(super) lasting_rate: DataRate,
 }
 
@@ -88,8 +93,9 @@ impl Stream {
             keyframe_asked: None,
             keyframe_wanted: false,
             bytes: 0,
+            began: Timestamp::ZERO,
             rate_since: Timestamp::ZERO,
-            latest: DataRate::MAX,
+            windows: [(0, Duration::ZERO); LASTING_WINDOWS],
             rate: DataRate::ZERO,
             lasting_rate: DataRate::ZERO,
         }
@@ -108,6 +114,9 @@ impl Stream {
     }
 
     pub(super) fn packet(&mut self, now: Timestamp, bytes: usize) {
+        if !self.is_live(now) {
+            self.began = now;
+        }
         self.last_packet = Some(now);
         self.bytes += bytes as u64;
     }
@@ -118,13 +127,24 @@ impl Stream {
             return;
         }
         let rate = DataRate::of(self.bytes, elapsed);
-        let lasting = rate.min(std::mem::replace(&mut self.latest, rate));
         self.rate = followed(self.rate, rate);
-        self.lasting_rate = followed(self.lasting_rate, lasting);
+        self.lasting_rate = followed(self.lasting_rate, self.lasting(now)).min(self.rate);
         (self.bytes, self.rate_since) = (0, now);
         if !self.is_live(now) {
             self.told_live = false;
+            // What begins then has no share in the silence before it.
+            self.windows = Default::default();
         }
+    }
+
+    /// The rate over the last windows, with the one that ends now.
+    fn lasting(&mut self, now: Timestamp) -> DataRate {
+        self.windows.rotate_right(1);
+        if let Some(latest) = self.windows.first_mut() {
+            *latest = (self.bytes, now.since(self.rate_since.max(self.began)));
+        }
+        let bytes = self.windows.iter().map(|(bytes, _)| bytes).sum();
+        DataRate::of(bytes, self.windows.iter().map(|(_, time)| *time).sum())
     }
 }
 
@@ -181,7 +201,7 @@ impl Track {
         for stream in &mut self.streams {
             let was_there = stream.last_packet >= Some(woke) && stream.is_live(before);
             if was_there && !stream.is_live(now + SPREAD) {
-                stream.last_packet = Some(now - (STALL - SPREAD));
+                (stream.last_packet, stream.began) = (Some(now - (STALL - SPREAD)), now);
             }
         }
     }
@@ -205,5 +225,41 @@ impl Track {
 
     pub(super) fn rate(&self, spatial: u8) -> DataRate {
         self.streams.get(usize::from(spatial)).map_or(DataRate::ZERO, |stream| stream.rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What lasts, in percent of the true rate, at the least and at the most, of a stream that brings 480 kbit/s in so
+    /// many pictures a second; one of them, if it is said which, is nine times as large.
+    fn lasting(per_second: u64, key: Option<u64>) -> (u64, u64) {
+        let mut stream = Stream::new(StreamSpec::default());
+        let (mut least, mut most) = (u64::MAX, 0);
+        for tick in 0..1_000 {
+            let now = Timestamp::from_millis(60_000 + tick * 20);
+            let count = |tick| tick * 20 * per_second / 1_000;
+            if count(tick + 1) > count(tick) {
+                let factor = if Some(count(tick)) == key { 9 } else { 1 };
+                stream.packet(now, usize::try_from(60_000 / per_second * factor).unwrap());
+            }
+            stream.measure(now);
+            if tick > 150 {
+                let percent = stream.lasting_rate.as_bps() / 4_800;
+                (least, most) = (least.min(percent), most.max(percent));
+            }
+        }
+        (least, most)
+    }
+
+    #[test]
+    fn what_lasts_of_pictures_that_come_seldom_is_no_less_and_a_key_frame_is_a_small_part() {
+        for per_second in [1, 2, 3, 5, 25] {
+            let (least, most) = lasting(per_second, None);
+            assert!(least >= 80 && most <= 160, "{per_second}: {least} to {most} percent");
+        }
+        let (least, most) = lasting(25, Some(250));
+        assert!(least >= 95 && most <= 120, "{least} to {most} percent");
     }
 }
