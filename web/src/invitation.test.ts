@@ -89,6 +89,12 @@ describe('claims', () => {
     })
   })
 
+  it('name the identity where LiveKit looks for it', () => {
+    expect(readClaims(unsigned({ jti: 'ada' }))?.identity).toBe('ada')
+    expect(readClaims(unsigned({ sub: '', jti: 'ada' }))?.identity).toBe('ada')
+    expect(readClaims(unsigned({ sub: 'ben', jti: 'ada' }))?.identity).toBe('ben')
+  })
+
   it.each(['', 'nonsense', 'a.b.c', 'a.!.c', unsigned([]).replace('.', '')])(
     '%j holds none',
     (token) => {

@@ -28,7 +28,10 @@ export interface Invitation {
   readonly microphone: boolean
 }
 
-/** What the token says about its holder. Read for display only; the server verifies it. */
+/**
+ * What the token says about its holder. The server verifies it; a call under another identity than this is none that the
+ * link invites to.
+ */
 export interface Claims {
   readonly identity: string
   readonly name: string
@@ -76,7 +79,8 @@ export function readClaims(token: string): Claims | undefined {
     )
     const claims = record(JSON.parse(new TextDecoder().decode(bytes)))
     const video = record(claims['video'])
-    const identity = text(claims['sub'])
+    // As LiveKit's servers do.
+    const identity = text(claims['sub']) || text(claims['jti'])
     return {
       identity,
       name: text(claims['name']) || identity,

@@ -26,7 +26,7 @@ use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
 const PING_INTERVAL_S: i32 = 5;
-const PING_TIMEOUT_S: i32 = 15;
+pub(super) const PING_TIMEOUT_S: i32 = 15;
 const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
 
 impl Hub {
@@ -345,7 +345,7 @@ impl Hub {
             }
             Some(ResumeFault::AfterMessages) | None => {}
         }
-        let heard = std::mem::replace(&mut seat.heard, self.now);
+        let heard = seat.heard;
         let last_message_seq = seat.order.last();
         seat.negotiation.forget_requests();
         let fault = seat.resume_fault.take();

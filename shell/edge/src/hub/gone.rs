@@ -7,15 +7,21 @@
 //! Source: LiveKit `pkg/rtc/room.go`, which tells of them with their names.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use model::{ParticipantSid, PeerId, Timestamp};
 use sfu::control::DepartureReason;
 use wire::proto;
 use wire::proto::client_info::Sdk;
 
+use super::admission::PING_TIMEOUT_S;
 use super::{Hub, translate};
 use crate::limits::{GONE_MAX, GONE_TIME_MAX};
 use crate::log::Pseudonym;
+
+/// How long a client's pings may come and nothing arrive there: it gives the connection up [`PING_TIMEOUT_S`] after the
+/// last answer, and notices at its next ping.
+const UNHEARD_TIME_MAX: Duration = Duration::from_secs(PING_TIMEOUT_S as u64 + 5);
 
 /// Oldest first.
 #[derive(Debug, Default)]
@@ -52,7 +58,8 @@ impl Gone {
 }
 
 impl Hub {
-    /// Those who are gone and of whom a participant, which was heard last at this time, may not know it.
+    /// Those who are gone and of whom a participant, which was heard last at this time, may not know it: that it was
+    /// heard does not say that it hears, which it notices itself only after a while.
     ///
     /// Without their names, which clients find by the sid. Of whom it knew it already it finds none.
     pub(super) fn gone_since(&self, peer: PeerId, heard: Timestamp) -> Vec<proto::ParticipantInfo> {
@@ -62,7 +69,12 @@ impl Hub {
         let Some(gathering) = self.gatherings.get(&seat.room) else {
             return Vec::new();
         };
-        let mut gone = gathering.gone.0.iter().filter(|leaver| leaver.at >= heard).peekable();
+        let mut gone = gathering
+            .gone
+            .0
+            .iter()
+            .filter(|leaver| leaver.at + UNHEARD_TIME_MAX >= heard)
+            .peekable();
         if gone.peek().is_none() {
             return Vec::new();
         }

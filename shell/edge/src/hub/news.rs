@@ -169,7 +169,9 @@ impl Hub {
         }
         self.note_debts(room, peer, &identity);
         if let Some(leave) = translate::leave(reason, self.next_for(peer)) {
-            if leave.action() == Action::Disconnect {
+            // Who did not connect in time may have lost its network, and is as welcome as before.
+            let is_for_good = leave.action() == Action::Disconnect;
+            if is_for_good && reason != DepartureReason::JoinTimeout {
                 self.put_out.note(self.now, sid.clone(), reason);
             }
             self.send(peer, Message::Leave(leave));

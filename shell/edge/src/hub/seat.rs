@@ -72,7 +72,7 @@ pub(super) struct Seat {
     /// Milliseconds of Unix time.
     pub(super) joined_at_ms: i64,
     pub(super) joined: Timestamp,
-    /// When its session last said something, or was resumed: what it was told since then may not have come.
+    /// When its session last said something, or began.
     pub(super) heard: Timestamp,
     pub(super) negotiation: Negotiation,
     /// Our end's when the peer is made.
