@@ -30,8 +30,8 @@ KILLED_GONE_S = 30.0 + PERSON_GONE_S
 #: After its last participant has left, a room can be come back to for 20 s.
 ROOM_GONE_S = 20.0 + PERSON_GONE_S
 TALK_S = 4.0
-#: Nothing is there between two looks that neither finds for longer than this.
-LOOKS_APART_S = 1.5
+#: How often memory is looked at, and how long nobody looks at most: where much is found a look takes longer.
+LOOKS_PER_S, LOOKS_APART_S = 1.5, 3.0
 
 
 def permits(whose: rtc.Room, person: str) -> None:
@@ -250,8 +250,10 @@ async def act() -> None:
     check(any(released), f"the log says of {len(released)} histories how much was released: {sum(released) >> 10} KiB")
     began = [scan.began for scan in watch.scans]
     apart = max(later - earlier for earlier, later in itertools.pairwise(began))
+    rate = len(began) / (began[-1] - began[0])
     size = f"{watch.scans[-1].bytes >> 20} MiB"
-    measured(apart <= LOOKS_APART_S, f"all memory of the server, {size}, was searched {len(began)} times, {apart:.1f} s apart at most")
+    what = f"all memory of the server, {size}, was searched {len(began)} times, {rate:.1f} a second, {apart:.1f} s apart at most"
+    measured(rate >= LOOKS_PER_S and apart <= LOOKS_APART_S, what)
 
 
 scenario("forgotten", act, timeout_s=140)
