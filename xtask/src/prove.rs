@@ -63,7 +63,7 @@ const PROOFS: &[Proof] = &[
         claim: "What was said is forgotten after ten seconds, and a person two seconds after the goodbye or the \
                 removal, though the others talk on.",
         done: "People talk, send data and leave; some talk until they say goodbye, are removed, or their room is \
-               deleted; one is killed. Meanwhile all memory of the server is searched, ten times a second, for what \
+               deleted; one is killed. Meanwhile all memory of the server is searched again and again for what \
                they said, what they sent and who they are. Encryption between the clients is off, so that there is \
                something to find.",
         not_shown: "The kernel's own buffers, swap, and what the other participants keep, or have been sent and do not \
