@@ -1,7 +1,8 @@
 //! What a client has to be told again when it resumes, since it may have been said while its signalling was away.
 //!
 //! Owns: which of it, and before or after the client is told how its room is.
-//! Not here: who left (`gone`), data packets (`replay`), sections that are wanted (`news`), which are told again as well.
+//! Not here: who left (`gone`), data packets (`replay`), sections that are wanted (`news`), which are told again as
+//! well.
 
 use model::{PeerId, TrackKind};
 use wire::proto;
