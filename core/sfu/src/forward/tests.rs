@@ -226,6 +226,47 @@ fn track(peer: PeerId, kind: TrackKind, rids: &[&str]) -> Instruction {
     })
 }
 
+/// Ada's microphone beside her camera, for Ben.
+fn add_sound(
+    forward: &mut Forward<Vec<u8>>,
+    wire: &mut Wire,
+    now: u64,
+    ada: &Client,
+    ben: &Client,
+) {
+    let spec = TrackSpec {
+        track: TrackId(2),
+        room: ROOM,
+        peer: ada.id,
+        kind: TrackKind::Audio,
+        mid: "1".into(),
+        streams: vec![StreamSpec { ssrc: Some(100), ..StreamSpec::default() }],
+    };
+    forward.instruct(at(now), Instruction::AddTrack(spec), wire);
+    let Instruction::Subscribe(to) = subscription(TrackId(2), ben.id, Codec::Opus) else {
+        unreachable!();
+    };
+    let to = SubscriptionSpec { subscription: SubscriptionId(99), ssrc: 7099, ..to };
+    forward.instruct(at(now), Instruction::Subscribe(to), wire);
+}
+
+/// Another worker, to which the track is relayed from now on, and Cy there, who receives it.
+fn relayed_to(
+    forward: &mut Forward<Vec<u8>>,
+    wire: &mut Wire,
+    kind: TrackKind,
+    codec: Codec,
+) -> (Forward<Vec<u8>>, Wire, Client) {
+    let on = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
+    forward.instruct(at(0), on, wire);
+    let (mut other, mut there) = (worker(1), Wire::default());
+    let cy = Client::join(&mut other, &mut there, 30);
+    let add = Instruction::AddRelayedTrack { track: TRACK, room: ROOM, kind, from: WorkerId(0) };
+    other.instruct(at(0), add, &mut there);
+    other.instruct(at(0), subscription(TRACK, cy.id, codec), &mut there);
+    (other, there, cy)
+}
+
 fn sound(index: u64, payload: &[u8]) -> Media<'_> {
     let timestamp = u32::try_from((index * 960) & 0xffff_ffff).unwrap();
     Media { payload_type: OPUS, ssrc: 100, index, timestamp, marker: false, rid: b"q", payload }
@@ -656,21 +697,8 @@ fn what_is_to_leave_is_sealed_where_it_lies() {
 #[test]
 fn a_relayed_packet_arrives_on_another_worker_as_it_would_here() {
     let (mut forward, mut wire, ada, _) = sound_call();
-    forward.instruct(
-        at(0),
-        Instruction::Relay { track: TRACK, to: WorkerId(1), on: true },
-        &mut wire,
-    );
-    let (mut other, mut there) = (worker(1), Wire::default());
-    let mut cy = Client::join(&mut other, &mut there, 30);
-    let add = Instruction::AddRelayedTrack {
-        track: TRACK,
-        room: ROOM,
-        kind: TrackKind::Audio,
-        from: WorkerId(0),
-    };
-    other.instruct(at(0), add, &mut there);
-    other.instruct(at(0), subscription(TRACK, cy.id, Codec::Opus), &mut there);
+    let (mut other, mut there, mut cy) =
+        relayed_to(&mut forward, &mut wire, TrackKind::Audio, Codec::Opus);
     let bytes = ada.seal(&sound(1000, &[9; 80]));
     ada.send(&mut forward, &mut wire, at(1), &bytes);
     for (packet, payload) in &wire.relayed {

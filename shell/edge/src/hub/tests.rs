@@ -337,6 +337,10 @@ fn resuming(sid: &str) -> proto::JoinRequest {
     }
 }
 
+fn sid_of(node: &Node, client: &Client) -> String {
+    node.hub.control.participant(node.peer(client)).unwrap().sid.to_string()
+}
+
 fn left(told: &[Told]) -> Option<&proto::LeaveRequest> {
     told.iter()
         .find_map(|message| if let Told::Leave(leave) = message { Some(leave) } else { None })

@@ -85,20 +85,7 @@ fn the_most_that_opus_can_be_arrives_whole_out_of_order_and_after_a_stall() {
 #[test]
 fn whoever_sends_sound_beyond_measure_stops_no_picture() {
     let (mut forward, mut wire, ada, mut ben) = picture_call();
-    let spec = TrackSpec {
-        track: TrackId(2),
-        room: ROOM,
-        peer: ada.id,
-        kind: TrackKind::Audio,
-        mid: "1".into(),
-        streams: vec![StreamSpec { ssrc: Some(100), ..StreamSpec::default() }],
-    };
-    forward.instruct(at(2), Instruction::AddTrack(spec), &mut wire);
-    let Instruction::Subscribe(spec) = subscription(TrackId(2), ben.id, Codec::Opus) else {
-        unreachable!();
-    };
-    let spec = SubscriptionSpec { subscription: SubscriptionId(99), ssrc: 7099, ..spec };
-    forward.instruct(at(2), Instruction::Subscribe(spec), &mut wire);
+    add_sound(&mut forward, &mut wire, 2, &ada, &ben);
     let rate = Some(DataRate::from_kbps(1_000));
     forward.instruct(at(2), Instruction::Cap { peer: ben.id, rate }, &mut wire);
     let (mut pictures, mut sent) = (0, 0);

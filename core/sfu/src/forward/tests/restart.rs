@@ -171,18 +171,8 @@ fn retransmissions_may_come_before_the_media_of_a_new_ssrc_and_keep_theirs() {
 #[test]
 fn another_worker_forgets_the_clock_of_the_ssrc_that_a_stream_had() {
     let (mut forward, mut wire, mut ada, _) = sound_call();
-    let on = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
-    forward.instruct(at(0), on, &mut wire);
-    let (mut other, mut there) = (worker(1), Wire::default());
-    let mut cy = Client::join(&mut other, &mut there, 30);
-    let add = Instruction::AddRelayedTrack {
-        track: TRACK,
-        room: ROOM,
-        kind: TrackKind::Audio,
-        from: WorkerId(0),
-    };
-    other.instruct(at(0), add, &mut there);
-    other.instruct(at(0), subscription(TRACK, cy.id, Codec::Opus), &mut there);
+    let (mut other, mut there, mut cy) =
+        relayed_to(&mut forward, &mut wire, TrackKind::Audio, Codec::Opus);
     let is_report = |packet: &RtcpPacket<'_>| matches!(packet, RtcpPacket::SenderReport(..));
     for (n, ssrc, has_clock) in [(0, 100, false), (1, 100, true), (2, 555, false), (3, 555, true)] {
         let now = 2_000 * (n + 1);

@@ -49,18 +49,8 @@ fn a_key_frame_whose_first_packet_comes_late_begins_nothing() {
 fn nor_does_it_on_another_worker() {
     for late in [Late::Again, Late::OutOfOrder] {
         let (mut forward, mut wire, ada, _) = picture_call();
-        let on = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
-        forward.instruct(at(0), on, &mut wire);
-        let (mut other, mut there) = (worker(1), Wire::default());
-        let mut cy = Client::join(&mut other, &mut there, 30);
-        let add = Instruction::AddRelayedTrack {
-            track: TRACK,
-            room: ROOM,
-            kind: TrackKind::Video,
-            from: WorkerId(0),
-        };
-        other.instruct(at(0), add, &mut there);
-        other.instruct(at(0), subscription(TRACK, cy.id, Codec::Vp8), &mut there);
+        let (mut other, mut there, mut cy) =
+            relayed_to(&mut forward, &mut wire, TrackKind::Video, Codec::Vp8);
         for bytes in frames(late, &ada) {
             ada.send(&mut forward, &mut wire, at(300), &bytes);
             for (packet, payload) in wire.relayed.drain(..) {

@@ -115,20 +115,7 @@ impl Call {
         forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q"]), &mut wire);
         forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
         if has_sound {
-            let spec = TrackSpec {
-                track: TrackId(2),
-                room: ROOM,
-                peer: ada.id,
-                kind: TrackKind::Audio,
-                mid: "1".into(),
-                streams: vec![StreamSpec { ssrc: Some(100), ..StreamSpec::default() }],
-            };
-            forward.instruct(at(0), Instruction::AddTrack(spec), &mut wire);
-            let Instruction::Subscribe(to) = subscription(TrackId(2), ben.id, Codec::Opus) else {
-                unreachable!();
-            };
-            let to = SubscriptionSpec { subscription: SubscriptionId(99), ssrc: 7099, ..to };
-            forward.instruct(at(0), Instruction::Subscribe(to), &mut wire);
+            add_sound(&mut forward, &mut wire, 0, &ada, &ben);
         }
         Self { forward, wire, ada, ben, way, has_sound, now: 0, is_asked: false }
     }

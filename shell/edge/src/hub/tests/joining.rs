@@ -178,7 +178,7 @@ fn a_busy_node_refuses_whoever_is_new_and_nobody_who_comes_back() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let bob = node.active("bob");
-    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     let pulse = Arc::new(Pulse::new(node.hub.config.origin, 2));
     let beat = |node: &mut Node, permille| {
         for worker in [WorkerId(0), WorkerId(1)] {

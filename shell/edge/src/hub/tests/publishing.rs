@@ -222,7 +222,7 @@ fn a_track_never_takes_the_section_of_one_that_was_refused() {
         // Whoever may publish it after all has its own section.
         let mut right = token("alice", "red");
         right.claims.video.as_mut().unwrap().can_publish = Some(true);
-        let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+        let sid = sid_of(&node, &alice);
         let again = node.knock(right, resuming(&sid)).unwrap();
         node.ask(&again, add_track(CAMERA, TrackKind::Video));
         assert!(node.instructions().iter().any(started), "{announced_first}");

@@ -170,7 +170,7 @@ fn a_resume_pays_for_what_it_names_and_is_served_though_it_cannot() {
     // A session says it once; whoever says it again pays as for anything.
     node.ask(&bob, Asked::SyncState(unwanted(picture.clone())));
     assert_eq!((received(&node, &bob), node.hub.metrics.requests_over_rate.total()), (1, 1));
-    let sid = node.hub.control.participant(node.peer(&bob)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &bob);
     let bob = node.knock(token("bob", "red"), resuming(&sid)).expect("resumed");
     spend(&mut node, &bob);
     node.ask(&bob, Asked::SyncState(unwanted(picture)));

@@ -32,7 +32,7 @@ fn a_lost_signal_is_resumed_by_the_same_participant() {
 fn a_resume_under_another_identity_or_of_nobody_is_turned_away() {
     let mut node = Node::new();
     let alice = node.active("alice");
-    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     for (identity, sid) in [("bob", sid.as_str()), ("alice", "PA_nobody"), ("bob", "")] {
         let mut turned = node.knock(token(identity, "red"), resuming(sid)).unwrap();
         let leave = first!(turned.told(), Told::Leave(leave) => (leave.reason, leave.action));
@@ -112,7 +112,7 @@ fn sections_needed_while_a_client_was_away_are_asked_for_when_it_resumes() {
     let mut node = Node::new();
     let alice = node.active("alice");
     let bob = node.active("bob");
-    let sid = node.hub.control.participant(node.peer(&bob)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &bob);
     node.tell(ToHub::Closed(bob.session));
     node.publish(&alice);
     let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
@@ -124,7 +124,7 @@ fn sections_needed_while_a_client_was_away_are_asked_for_when_it_resumes() {
 fn a_simulated_fault_closes_the_next_resume_three_times() {
     let mut node = Node::new();
     let alice = node.active("alice");
-    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     let scenario =
         Some(proto::simulate_scenario::Scenario::DisconnectSignalOnResumeNoMessages(true));
     node.ask(&alice, Asked::Simulate(proto::SimulateScenario { scenario }));
@@ -135,10 +135,6 @@ fn a_simulated_fault_closes_the_next_resume_three_times() {
     }
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     assert!(matches!(again.told()[0], Told::Reconnect(_)));
-}
-
-fn sid_of(node: &Node, client: &Client) -> String {
-    node.hub.control.participant(node.peer(client)).unwrap().sid.to_string()
 }
 
 fn leave(node: &mut Node, client: &Client) {

@@ -99,7 +99,7 @@ fn a_resume_with_a_longer_token_brings_rights_back_and_keeps_them() {
     let mut alice = node.knock(ending("alice", 20, 10, 10, 10), joining(CHROMIUM_JOIN)).unwrap();
     let peer = node.peer(&alice);
     node.tell(ToHub::Worker(FromWorker::Connected(peer)));
-    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     node.wait(Duration::from_secs(12));
     assert!(!own_permissions(&alice.told(), "alice").pop().unwrap().can_publish);
     let mut again = node.knock(ending("alice", 90, 90, 90, 90), resuming(&sid)).unwrap();
@@ -115,7 +115,7 @@ fn whoever_resumes_has_the_rights_of_the_token_that_it_came_with() {
     let mut node = Node::new();
     let alice = node.active("alice");
     node.publish(&alice);
-    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     let mut listening = token("alice", "red");
     listening.id = TokenId::of_jti("devkey", "another");
     listening.claims.video.as_mut().unwrap().can_publish = Some(false);
@@ -134,7 +134,7 @@ fn a_token_that_hides_whoever_resumes_with_it_hides_it_from_the_others() {
     let alice = node.active("alice");
     let mut bob = node.active("bob");
     let peer = node.peer(&alice);
-    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     bob.told();
     let state =
         |told: &[Told]| first!(told, Told::Update(update) => update.participants[0].state());
@@ -154,7 +154,7 @@ fn what_a_token_says_somebody_is_reaches_the_others_when_it_resumes_with_it() {
     let alice = node.active("alice");
     let mut bob = node.active("bob");
     let peer = node.peer(&alice);
-    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     bob.told();
     let before = node.hub.control.participant(peer).unwrap().version;
     let mut phone = token("alice", "red");

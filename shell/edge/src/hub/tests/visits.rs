@@ -37,7 +37,7 @@ fn one_token_joins_a_large_room_less_often_than_a_small_one_and_others_join_on()
 fn resumes_count_as_joins_do() {
     let mut node = Node::new();
     let alice = node.join("alice");
-    let sid = node.hub.control.participant(node.peer(&alice)).unwrap().sid.to_string();
+    let sid = sid_of(&node, &alice);
     let most = JOINS_BURST / JOIN_PRICE;
     let resumed = (0..2 * most).map(|_| node.knock(token("alice", "red"), resuming(&sid)));
     let refused = resumed.filter(|resumed| matches!(resumed, Err(Refusal::TooOften))).count();
@@ -60,7 +60,7 @@ fn asked(node: &mut Node, client: &Client) -> u64 {
 
 /// Comes again in each of the ways in which somebody may.
 fn come_again(node: &mut Node, client: Client, number: usize) -> Client {
-    let sid = node.hub.control.participant(node.peer(&client)).unwrap().sid.to_string();
+    let sid = sid_of(node, &client);
     match number % 3 {
         0 => node.knock(token("alice", "red"), resuming(&sid)).unwrap(),
         // It is there already.
