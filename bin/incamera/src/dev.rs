@@ -1,6 +1,7 @@
 //! `incamera dev`: the whole server in one process, for this machine unless told otherwise.
 
 use std::io::{self, Write as _};
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use wire::access::Access;
 use wire::key::{ProjectKey, ProjectKeys};
 use zeroize::Zeroizing;
 
-use crate::lan::Lan;
+use crate::lan::{self, Lan};
 use crate::link::Page;
 use crate::process::{self, Ending};
 use crate::{Failure, log};
@@ -31,6 +32,8 @@ The whole server in one process, for this machine unless told otherwise.
 It listens on and advertises 127.0.0.1, or what --bind says, and takes tokens of the key `devkey`
 with the secret `secret`, which everybody knows. `/` answers the health check, `/call` is a call
 page, for which it prints a link for each of two people, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
+Without --bind media comes to this machine's private address too, if it has one: Firefox sends none to 127.0.0.1.
+Whom signalling has not let in gets no answer there.
 
 With --lan it is for people on the same network, phones among them: https with a certificate of an
 authority of your own, a key pair that is made at each start, and a link for each of two people.
@@ -53,9 +56,9 @@ Then, for a token:
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Address of this machine to listen on and to advertise: whoever reaches it can come in
-    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    bind: IpAddr,
+    /// Address of this machine to listen on and to advertise: whoever reaches it can come in [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
     /// For people on the same network, over https; prints their links and how a phone comes to trust this
     /// machine
     #[arg(long, conflicts_with = "bind")]
@@ -106,15 +109,24 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         None => ProjectKey::hs256_short(API_KEY, API_SECRET.as_bytes())?,
     };
     let keys = ProjectKeys::new(process::refresh_key()?, [key.into()])?;
-    let bind = lan.map_or(options.bind, Lan::everywhere);
+    let local = options.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let bind = lan.map_or(local, Lan::everywhere);
+    // Firefox has no way to a loopback address.
+    let beside =
+        if lan.is_none() && options.bind.is_none() { lan::private_address() } else { None };
+    // A port that is still to be found is that of one address.
+    let beside = beside.filter(|_| options.udp_port != 0 && options.tcp_port != 0);
+    let for_media =
+        |port| iter::once(bind).chain(beside).map(|ip| SocketAddr::from((ip, port))).collect();
+    let advertised = lan.map_or(local, |lan| lan.address);
     Ok(Config {
         http: vec![SocketAddr::from((bind, options.http_port))],
         tls: lan.map(|lan| Shown::new(lan.certified.clone())),
         challenges: Vec::new(),
         authority: lan.map(|lan| lan.authority.pem.as_str().into()),
-        udp: vec![SocketAddr::from((bind, options.udp_port))],
-        tcp: vec![SocketAddr::from((bind, options.tcp_port))],
-        advertised: vec![lan.map_or(options.bind, |lan| lan.address)],
+        udp: for_media(options.udp_port),
+        tcp: for_media(options.tcp_port),
+        advertised: iter::once(advertised).chain(beside).collect(),
         access: Arc::new(Access::new(keys)),
         workers: options.workers.unwrap_or_else(process::cores),
         spread_at: options.spread_at,
@@ -123,7 +135,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
         limits: Limits::STANDARD,
         rooms: Rooms::STANDARD,
         metrics: options.metrics_port.map(|port| {
-            let address = SocketAddr::from((options.bind, port));
+            let address = SocketAddr::from((local, port));
             MetricsAt { address, login: None }
         }),
         next: Next::Nobody,

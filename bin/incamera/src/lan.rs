@@ -107,6 +107,11 @@ Ctrl-C ends it; the links end with it.
     }
 }
 
+/// This machine's address on a private network, if the default route is one's.
+pub(crate) fn private_address() -> Option<IpAddr> {
+    address_of_default_route().ok().filter(|address| authority::is_private(*address))
+}
+
 /// The address that the kernel gives what goes beyond this network.
 fn address_of_default_route() -> Result<IpAddr, Failure> {
     let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
