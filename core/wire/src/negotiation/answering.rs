@@ -1,6 +1,6 @@
 //! The answer that follows from the slots.
 
-use model::TrackKind;
+use model::{ExtensionKind, TrackKind};
 
 use super::{Negotiation, OpusOptions, Outbound, Outcome, Slot, choice};
 use crate::limits;
@@ -28,7 +28,10 @@ impl Negotiation {
                     // track would cost one of `SECTIONS_OPEN_MAX` for good. The first section stays:
                     // it names the bundle's transport.
                     let is_laid_down = slot.is_spent() || media.direction == Direction::Inactive;
-                    let answer = answer_media(&self.accepted, slot, media, &opus_fmtp);
+                    let mut answer = answer_media(&self.accepted, slot, media, &opus_fmtp);
+                    if offer.is_of_firefox && media.direction == Direction::RecvOnly {
+                        fix_ssrcs(&mut answer);
+                    }
                     let is_kept = index == 0 || !is_laid_down;
                     slot.open &= is_kept && !answer.payloads.is_empty();
                     if slot.open {
@@ -58,6 +61,15 @@ impl Negotiation {
             .find(|inbound| inbound.section.kind == TrackKind::Audio)
             .map_or_else(OpusOptions::default_fmtp, |inbound| inbound.opus.fmtp())
     }
+}
+
+/// Has Firefox hold to the SSRCs that the answer names.
+///
+/// A mid among the extensions of what it receives tells it that they may change. It then takes what overtakes the next
+/// answer for a section's that is there already, and the one that it is meant for stays dark for good (Firefox 153). We
+/// write none there. Chromium has to see it all the same: without, it offers no more section of simulcast.
+fn fix_ssrcs(answer: &mut MediaAnswer) {
+    answer.extensions.retain(|mapping| mapping.extension != ExtensionKind::Mid);
 }
 
 fn answer_media(

@@ -107,11 +107,16 @@ fn ice_text(value: &str, len: std::ops::RangeInclusive<usize>) -> Result<Box<str
 #[derive(Default)]
 pub(super) struct SessionDraft {
     pub(super) transport: TransportDraft,
+    pub(super) is_of_firefox: bool,
     bundle: Option<Vec<Box<str>>>,
     direction: Direction,
 }
 
 impl SessionDraft {
+    pub(super) fn origin(&mut self, value: &str) {
+        self.is_of_firefox = value.starts_with("mozilla");
+    }
+
     pub(super) fn attribute(&mut self, attribute: &str) -> Result<(), Fault> {
         let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
         if let Some(direction) = Direction::from_name(name) {

@@ -76,6 +76,8 @@ impl model::Impersonal for OfferError {}
 pub struct Offer {
     /// Its end of the bundled transport, as the first accepted bundled section says (RFC 8843 §7.2).
     pub transport: RemoteTransport,
+    /// Whether Firefox wrote it, which says so in its origin (`o=mozilla…`).
+    pub is_of_firefox: bool,
     /// The sections in order.
     pub sections: Vec<Section>,
 }
@@ -168,6 +170,7 @@ impl Offer {
                     drafts.push(Draft::new(value).map_err(|fault| fault.at(number))?);
                 }
                 ("a", Some(draft)) => draft.attribute(value).map_err(|fault| fault.at(number))?,
+                ("o", None) => session.origin(value),
                 ("a", None) => session.attribute(value).map_err(|fault| fault.at(number))?,
                 _ => {}
             }
@@ -192,7 +195,8 @@ fn assemble(session: &SessionDraft, drafts: Vec<Draft>) -> Result<Offer, OfferEr
         sections.push(section);
     }
     check_bundle(&sections)?;
-    Ok(Offer { transport: transport.ok_or(OfferError::MissingIce)?, sections })
+    let transport = transport.ok_or(OfferError::MissingIce)?;
+    Ok(Offer { transport, is_of_firefox: session.is_of_firefox, sections })
 }
 
 /// Within a BUNDLE a payload type is one format and an extension id one extension (RFC 8843 §9.1,

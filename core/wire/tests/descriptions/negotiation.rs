@@ -1,9 +1,9 @@
 //! What LiveKit's clients do in a single peer connection, offer by offer.
 
 use crate::clients::{
-    ALL, CHROMIUM_JOIN, CHROMIUM_PUBLISH, CHROMIUM_REPUBLISH, CHROMIUM_UNPUBLISH, NATIVE_CAMERA,
-    NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section, with_camera,
-    with_more,
+    ALL, CHROMIUM_JOIN, CHROMIUM_PUBLISH, CHROMIUM_REPUBLISH, CHROMIUM_UNPUBLISH, FIREFOX_JOIN,
+    NATIVE_CAMERA, NATIVE_JOIN, NATIVE_MICROPHONE, NATIVE_UNPUBLISH, negotiation, parse, section,
+    with_camera, with_more,
 };
 use model::{Codec, ParticipantSid, TrackKind, TrackSid};
 use wire::limits;
@@ -112,6 +112,18 @@ fn a_free_section_is_answered_inactive_with_every_accepted_codec() {
         section(&outcome.answer, "6")[6..],
         ["a=mid:6", "a=sctp-port:5000", "a=max-message-size:65536"]
     );
+}
+
+#[test]
+fn firefox_holds_to_the_ssrcs_of_what_it_receives() {
+    let has_mid = |text: &str, name| {
+        let outcome = negotiation().offer(&parse(text)).unwrap();
+        section(&outcome.answer, name).iter().any(|line| line.ends_with("hdrext:sdes:mid"))
+    };
+    assert!(!has_mid(FIREFOX_JOIN, "1"));
+    assert!(has_mid(FIREFOX_JOIN, "2"), "what it sends is told apart by that");
+    let other = FIREFOX_JOIN.replace("o=mozilla", "o=other");
+    assert!(has_mid(&other, "1"), "Chromium has to see it");
 }
 
 #[test]
