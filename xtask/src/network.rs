@@ -44,6 +44,7 @@ impl Network {
         ip(&["-n", name, "link", "set", far, "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         ip(&["-n", name, "route", "add", "local", "198.19.0.0/16", "dev", "lo"])?;
+        ip(&["-n", name, "route", "add", "default", "via", &NEAR.to_string()])?;
         Ok(network)
     }
 

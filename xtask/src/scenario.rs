@@ -19,7 +19,7 @@ use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
 use crate::{sabotage, scan, setup};
 
 pub(crate) const HELP: &str = "
-Usage: cargo xtask test [NAME…] [--list]
+Usage: cargo xtask test [NAME…] [--list] [--firefox]
 
 Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
 with keys of all kinds, on free ports of 127.0.0.1 (some: of an address before a network namespace, in
@@ -33,6 +33,8 @@ A script finds in its environment:
   INCAMERA_SECRET     secret
   INCAMERA_BIN        the server's binary, for `incamera token create`
   INCAMERA_CHROMIUM   the browser
+  INCAMERA_FIREFOX    the other one
+  INCAMERA_BROWSER    firefox, if that is to be the browser
   INCAMERA_FRAME_JUDGE  core/e2ee behind its standard input and output, for `frame_encryption`
   INCAMERA_XTASK      this program, for `xtask demo`
   INCAMERA_LOAD       clients that know what they missed, and can misbehave or be many
@@ -47,6 +49,10 @@ A script finds in its environment:
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
 
+With --firefox those of tests/clients/web/ run in Firefox, in a network namespace, as Firefox sends no media to
+127.0.0.1. Not all can: `late_offer` is of Chromium alone, headless Firefox shares no screen, and Playwright gives it
+no clipboard. Those that CI runs so have a row of their own.
+
 What a script prints after `  measured: ` and `  control: ` is what `cargo xtask prove` shows; `  expects: COUNTER N`
 asks the server for a counter that has reached N at its end.
 
@@ -57,7 +63,15 @@ xtask/src/scenario.rs. Logs stay in target/xtask/scenario/.
 /// Who takes part in scenarios: their identities may be in no log.
 const PEOPLE: [&str; 5] = ["ada", "ben", "cy", "eve", "grace"];
 
+/// What pages are opened in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Browser {
+    Chromium,
+    Firefox,
+}
+
 /// One behaviour, seen from outside.
+#[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Below `tests/clients/`; the ending says what runs it.
@@ -72,6 +86,7 @@ pub(crate) struct Scenario {
     counted: Option<&'static str>,
     /// Whether the script runs in a network of its own, in which it may be anybody.
     is_apart: bool,
+    browser: Browser,
     /// Whether the server is one in which clients may raise faults.
     is_fragile: bool,
     /// Whether it does less where less is asked for.
@@ -80,9 +95,18 @@ pub(crate) struct Scenario {
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
     let limit = Duration::from_secs(limit_s);
-    let (server, options, counted) = (Command::Dev, [].as_slice(), None);
-    let (is_apart, is_fragile, is_scaled) = (false, false, false);
-    Scenario { name, script, limit, server, options, counted, is_apart, is_fragile, is_scaled }
+    Scenario {
+        name,
+        script,
+        limit,
+        server: Command::Dev,
+        options: &[],
+        counted: None,
+        is_apart: false,
+        browser: Browser::Chromium,
+        is_fragile: false,
+        is_scaled: false,
+    }
 }
 
 const fn served(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -113,6 +137,11 @@ impl Scenario {
     /// In a network namespace of its own.
     const fn apart(self) -> Self {
         Self { is_apart: true, ..self }
+    }
+
+    /// In Firefox, which has no way to a server at a loopback address.
+    const fn in_firefox(self) -> Self {
+        Self { browser: Browser::Firefox, ..self.apart() }
     }
 }
 
@@ -180,6 +209,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("loss", "web/loss.mjs", 150),
     own("throttled", "web/throttled.mjs", 150),
     own("demo", "web/demo.mjs", 300),
+    own("firefox", "web/firefox.mjs", 120).apart(),
+    scenario("firefox_force_tcp", "web/force_tcp.mjs", 90).in_firefox(),
+    scenario("firefox_full_reconnect", "web/full_reconnect.mjs", 60).in_firefox(),
+    scenario("firefox_layer_change", "web/layer_change.mjs", 90).in_firefox(),
+    scenario("firefox_resume", "web/resume.mjs", 60).in_firefox(),
+    scenario("firefox_unopened", "web/unopened.mjs", 120).in_firefox(),
     scenario("accessibility", "web/accessibility.mjs", 120),
     scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];
@@ -191,7 +226,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let chosen = choose(arguments)?;
+    let (options, names): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|argument| argument.starts_with("--"));
+    let chosen = match options[..] {
+        [] => choose(&names)?,
+        ["--firefox"] => choose_for_firefox(&names)?,
+        _ => return Err(format!("unknown options {options:?}; see --help")),
+    };
     setup::everything()?;
     println!("building the page and the server …");
     let log = Log::create("build")?;
@@ -215,7 +256,7 @@ pub(crate) fn build_tools(log: &Log) -> Result<(), Failure> {
 }
 
 /// Builds the server in which clients may raise faults, if one of these scenarios asks for it.
-pub(crate) fn build_fragile(scenarios: &[&Scenario], log: &Log) -> Result<(), Failure> {
+pub(crate) fn build_fragile(scenarios: &[Scenario], log: &Log) -> Result<(), Failure> {
     if !scenarios.iter().any(|scenario| scenario.is_fragile) {
         return Ok(());
     }
@@ -223,11 +264,24 @@ pub(crate) fn build_fragile(scenarios: &[&Scenario], log: &Log) -> Result<(), Fa
     sabotage::is_apart()
 }
 
-fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+fn choose(names: &[&str]) -> Result<Vec<Scenario>, Failure> {
     if names.is_empty() {
-        return Ok(SCENARIOS.iter().collect());
+        return Ok(SCENARIOS.to_vec());
     }
-    names.iter().map(|name| named(name)).collect()
+    names.iter().map(|name| named(name).copied()).collect()
+}
+
+/// Those of a browser that some server of this machine's is started for, in Firefox.
+fn choose_for_firefox(names: &[&str]) -> Result<Vec<Scenario>, Failure> {
+    let can = |it: &Scenario| it.script.starts_with("web/") && it.server == Command::Dev;
+    let mut chosen = choose(names)?;
+    if names.is_empty() {
+        chosen.retain(|it| can(it) && it.browser == Browser::Chromium);
+    }
+    if let Some(other) = chosen.iter().find(|it| !can(it)) {
+        return Err(format!("`{}` does not run in a browser of the driver's", other.name));
+    }
+    Ok(chosen.into_iter().map(Scenario::in_firefox).collect())
 }
 
 pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
@@ -236,7 +290,7 @@ pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
 }
 
 /// Runs `scenarios` one after the other and prints a line for each.
-pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
+pub(crate) fn run_all(scenarios: &[Scenario]) -> Count {
     let mut count = Count::default();
     for scenario in scenarios {
         let start = Instant::now();
@@ -332,8 +386,13 @@ pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result
             .env("INCAMERA_SERVER_LOG", &log_path)
             .stdout(client_log.sink()?)
             .stderr(client_log.sink()?);
-        if let Some(chromium) = find(setup::CHROMIUM) {
-            command.env("INCAMERA_CHROMIUM", chromium);
+        for (variable, names) in
+            [("INCAMERA_CHROMIUM", setup::CHROMIUM), ("INCAMERA_FIREFOX", setup::FIREFOX)]
+        {
+            command.envs(find(names).map(|browser| (variable, browser)));
+        }
+        if scenario.browser == Browser::Firefox {
+            command.env("INCAMERA_BROWSER", "firefox");
         }
         Ok(())
     })?;

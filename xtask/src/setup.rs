@@ -30,6 +30,9 @@ or 22.12 or later, with npm 11 or later: https://nodejs.org or a version manager
 /// The names under which the browser may be installed.
 pub(crate) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
 
+/// Those of the other browser.
+pub(crate) const FIREFOX: &[&str] = &["firefox-esr", "firefox"];
+
 /// A tool that a Debian package brings.
 struct Tool {
     programs: &'static [&'static str],
@@ -43,6 +46,7 @@ const PAGE_TOOLS: &[Tool] =
 const CLIENT_TOOLS: &[Tool] = &[
     Tool { programs: &["python3"], package: "python3", reason: "the Python SDK" },
     Tool { programs: CHROMIUM, package: "chromium", reason: "the JavaScript SDK in a browser" },
+    Tool { programs: FIREFOX, package: "firefox-esr", reason: "the same in another browser" },
     Tool { programs: &["ip"], package: "iproute2", reason: "network namespaces" },
     Tool { programs: &["tc"], package: "iproute2", reason: "throttled links" },
     Tool { programs: &["openssl"], package: "openssl", reason: "a judge of TLS" },

@@ -602,6 +602,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/stranger.py",
     "python/whereabouts.py",
     "web/busy_picture.mjs",
+    "web/dev_server.mjs",
     "web/driver.mjs",
     "web/mint.mjs",
     "web/page.mjs",

@@ -1,16 +1,17 @@
 /**
- * A person at the call page: opens a link in real Chromium, clicks what a person clicks, and reads
+ * A person at the call page: opens a link in a real browser, clicks what a person clicks, and reads
  * what the page and the browser say.
  *
  * Environment: `INCAMERA_URL` (where the page and the signalling are, default
  * http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET` (default devkey, secret),
- * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_BROWSER_HOME` (the home of the person who runs
- * it, with the authorities that they trust), `INCAMERA_SENSITIVE` (a file to which every name
+ * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_FIREFOX` (default /usr/bin/firefox-esr),
+ * `INCAMERA_BROWSER` (`firefox` for that one), `INCAMERA_BROWSER_HOME` (the home of the person who runs
+ * Chromium, with the authorities that they trust), `INCAMERA_SENSITIVE` (a file to which every name
  * and key is added that no log may hold).
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
-import { chromium } from 'playwright-core'
+import { chromium, firefox } from 'playwright-core'
 
 export const SERVER = (process.env.INCAMERA_URL ?? 'http://127.0.0.1:7880').replace(/\/$/, '')
 export const API_KEY = process.env.INCAMERA_KEY ?? 'devkey'
@@ -37,8 +38,25 @@ export const FLAGS = [
 
 export const CHROMIUM = process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium'
 
+export const FIREFOX = process.env.INCAMERA_FIREFOX ?? '/usr/bin/firefox-esr'
+
+/** As the flags above; and the address of a scenario's network is as good as this machine's own, for camera and keys. */
+const PREFERENCES = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.autoplay.default': 0,
+  'dom.securecontext.allowlist': new URL(SERVER).hostname,
+}
+
+/** Firefox as it is shipped, by WebDriver BiDi; Playwright's own name for that. */
+export function launchFirefox() {
+  const options = { channel: 'moz-firefox', executablePath: FIREFOX, headless: true }
+  return firefox.launch({ ...options, firefoxUserPrefs: PREFERENCES })
+}
+
 /** Starts one browser for a scenario. People in it share nothing but the process. */
 export function launch({ executablePath = CHROMIUM, flags = [] } = {}) {
+  if (process.env.INCAMERA_BROWSER === 'firefox') return launchFirefox()
   const home = process.env.INCAMERA_BROWSER_HOME
   const env = home ? { ...process.env, HOME: home } : process.env
   return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...flags], env })
@@ -118,6 +136,9 @@ function watch() {
     }
   }
 }
+
+/** More than a picture that stands. */
+const FRAMES_SEEN = 100
 
 export class Person {
   /**
@@ -257,6 +278,21 @@ export class Person {
   async close() {
     await this.page.context().close()
   }
+}
+
+/** Waits until one sees moving pictures of the other and hears them, all of it sealed. */
+export async function seesAndHears(person, other, withinMs = 15_000) {
+  const [name, from] = [person.identity, other.identity]
+  const startedAt = Date.now()
+  const left = () => withinMs - (Date.now() - startedAt)
+  await until(`${name} decodes ${FRAMES_SEEN} frames of ${from}`, left(), async () => {
+    return (await person.receives(from, 'camera')).framesDecoded > FRAMES_SEEN
+  })
+  await until(`${name} hears ${from}`, left(), async () => {
+    return (await person.receives(from, 'microphone')).audioEnergy > 0.0001
+  })
+  const { lock } = await person.facts()
+  check(lock.level === 'sealed', `${name} sees and hears ${from} (${lock.label})`)
 }
 
 /** Watches, in the page, for how long no sound packet of somebody arrives. */

@@ -1,35 +1,20 @@
 /**
- * LiveKit's JS SDK, alone on an empty page, asks for TCP: `simulateScenario('force-tcp')`. It comes again over TCP, its
+ * LiveKit's JS SDK, without our page around it, asks for TCP: `simulateScenario('force-tcp')`. It comes again over TCP, its
  * tracks with it, and the other stays on UDP. The page of ours is not used, since it simulates nothing.
  */
-import { fileURLToPath } from 'node:url'
-import { check, freshRoom, mintToken, SERVER, scenario, until } from './driver.mjs'
-
-const SDK = fileURLToPath(
-  new URL('../../../web/node_modules/livekit-client/dist/livekit-client.umd.js', import.meta.url),
-)
+import { check, freshRoom, scenario, until } from './driver.mjs'
+import { SdkPage } from './sdk_page.mjs'
 
 /** Joins a room with camera and microphone; what else is done to it, is done in the page. */
 async function join(browser, room, identity) {
-  const context = await browser.newContext({ bypassCSP: true })
-  const page = await context.newPage()
-  await page.goto(`${SERVER}/call`)
-  await page.addScriptTag({ path: SDK })
-  await page.evaluate(
-    async ([url, token]) => {
-      const room = new LivekitClient.Room()
-      window.room = room
-      await room.connect(url, token)
-      await room.localParticipant.enableCameraAndMicrophone()
-    },
-    [SERVER.replace('http', 'ws'), mintToken(room, identity)],
-  )
+  const page = await SdkPage.join(browser, { room, identity })
+  await page.run(() => window.room.localParticipant.enableCameraAndMicrophone())
   return page
 }
 
 /** What carries the camera of this page to the server. */
 const carrier = (page) =>
-  page.evaluate(async () => {
+  page.run(async () => {
     const { track } = window.room.localParticipant.getTrackPublication('camera') ?? {}
     const stats = [...((await track?.sender?.getStats()) ?? new Map()).values()]
     const byId = (id) => stats.find((entry) => entry.id === id)
@@ -40,7 +25,7 @@ const carrier = (page) =>
 
 /** Pictures that this page has of the other's camera, since it has that track. */
 const pictures = (page) =>
-  page.evaluate(async () => {
+  page.run(async () => {
     let frames = 0
     for (const { trackPublications } of window.room.remoteParticipants.values()) {
       for (const { track, kind } of trackPublications.values()) {
@@ -62,7 +47,7 @@ await scenario('force_tcp', async (_, browser) => {
   await until('both see each other', 20_000, () => bothSee({ ada: 0, ben: 0 }))
   check((await carrier(ada)) === 'connected/udp', 'UDP carries ada at first')
 
-  await ada.evaluate(() => window.room.simulateScenario('force-tcp'))
+  await ada.run(() => window.room.simulateScenario('force-tcp'))
   await until('ada is on TCP', 20_000, async () => (await carrier(ada)) === 'connected/tcp')
   check(true, 'she asks for TCP, and comes again over it')
   const before = { ada: await pictures(ada), ben: await pictures(ben) }

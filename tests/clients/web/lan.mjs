@@ -3,10 +3,9 @@
  * phone-sized browser in a network of its own that trusts the authority holds an encrypted call over https
  * with a desktop browser; one that does not is not let in.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
-  appendFileSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -16,65 +15,23 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { CHROMIUM, check, launch, markSensitive, Person, scenario, until } from './driver.mjs'
+import { DevServer } from './dev_server.mjs'
+import { CHROMIUM, check, launch, Person, scenario, seesAndHears } from './driver.mjs'
 import { ThrottledNetwork } from './throttled_network.mjs'
 
-const { INCAMERA_BIN, INCAMERA_HTTP_PORT, INCAMERA_UDP_PORT, INCAMERA_TCP_PORT, INCAMERA_SERVER_LOG } = process.env
+const { INCAMERA_HTTP_PORT, INCAMERA_SERVER_LOG } = process.env
 const PHONE = {
   viewport: { width: 390, height: 844 },
   hasTouch: true,
   isMobile: true,
   deviceScaleFactor: 3,
 }
-const JOINED_WITHIN_MS = 15_000
-const FRAMES = 100
 
 const folder = mkdtempSync(join(tmpdir(), 'incamera-lan-'))
 const home = join(folder, 'home')
 
-/** A running `dev --lan`; its log goes where it is searched. */
-class Lan {
-  printed = ''
-  ended = undefined
-
-  static async start(address) {
-    const lan = new Lan()
-    const media = ['--udp-port', INCAMERA_UDP_PORT, '--tcp-port', INCAMERA_TCP_PORT]
-    const ports = ['--http-port', INCAMERA_HTTP_PORT, ...media]
-    const words = ['dev', '--lan', '--address', address, '--log', 'info,edge=debug', ...ports]
-    lan.child = spawn(INCAMERA_BIN, words, {
-      env: { ...process.env, XDG_DATA_HOME: join(folder, 'data') },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    lan.child.stdout.on('data', (text) => {
-      lan.printed += text
-    })
-    lan.child.stderr.on('data', (text) => appendFileSync(INCAMERA_SERVER_LOG, text))
-    lan.child.on('exit', (code, signal) => {
-      lan.ended = code ?? signal
-    })
-    await until('it prints its banner', 15_000, () => {
-      if (lan.ended !== undefined) throw new Error(`it ended at its start: ${lan.ended}`)
-      return lan.printed.includes('Ctrl-C')
-    })
-    for (const { link } of lan.links())
-      for (const secret of new URLSearchParams(link.split('#')[1]).values()) markSensitive(secret)
-    return lan
-  }
-
-  links() {
-    return [...this.printed.matchAll(/^ *(\w+): +(https:\S+)$/gm)].map(([, identity, link]) => ({
-      identity,
-      link,
-    }))
-  }
-
-  async stop() {
-    this.child.kill('SIGTERM')
-    await until('it ends', 10_000, () => this.ended !== undefined)
-    return this.ended
-  }
-}
+const start = (address) =>
+  DevServer.start(['--lan', '--address', address], { XDG_DATA_HOME: join(folder, 'data') })
 
 /** Makes whoever lives in `home` trust a certificate. */
 function trust(pem) {
@@ -152,19 +109,8 @@ async function turnsAwayStrangers(link) {
 
 async function meet(people) {
   await Promise.all(people.map((person) => person.join()))
-  await Promise.all(
-    people.map(async (person) => {
-      const other = people.find((candidate) => candidate !== person).identity
-      await until(`${person.identity} decodes ${FRAMES} frames`, JOINED_WITHIN_MS, async () => {
-        return (await person.receives(other, 'camera')).framesDecoded > FRAMES
-      })
-      await until(`${person.identity} hears ${other}`, 5_000, async () => {
-        return (await person.receives(other, 'microphone')).audioEnergy > 0.0001
-      })
-      const { lock } = await person.facts()
-      check(lock.level === 'sealed', `${person.identity} sees and hears ${other} (${lock.label})`)
-    }),
-  )
+  const [atDesk, atPhone] = people
+  await Promise.all([seesAndHears(atDesk, atPhone), seesAndHears(atPhone, atDesk)])
 }
 
 const network = ThrottledNetwork.make()
@@ -172,7 +118,7 @@ let lan
 try {
   const address = network.nearAddress
   const base = `${address}:${INCAMERA_HTTP_PORT}`
-  lan = await Lan.start(address)
+  lan = await start(address)
   const [desk, phone] = lan.links()
   check(desk !== undefined && phone !== undefined, 'it prints a link for each of two')
   await turnsAwayStrangers(desk.link)
@@ -196,7 +142,7 @@ try {
     }
     check((await lan.stop()) === 0, 'SIGTERM ends it')
 
-    const again = await Lan.start(address)
+    const again = await start(address)
     lan = again
     const kept = await (await fetch(`http://${base}/ca.pem`)).text()
     check(kept === pem, 'started again, its authority is the same')
