@@ -28,6 +28,7 @@ import { ChannelKeys, safetyNumber } from './media/channel_keys.ts'
 import { captureOptions, type OwnTrack, publishOptions } from './media/devices.ts'
 import { Receipt } from './media/receipt.ts'
 import { type SealedMessage, SealedWorker } from './media/sealed.ts'
+import { shutReceivers } from './media/shut.ts'
 import { hasTransform, isSealed } from './media/transform.ts'
 import { type Distrust, DistrustError } from './words.ts'
 
@@ -93,6 +94,7 @@ export class Call {
     this.#worker.onUnreadable = (from) => {
       this.#emit('say', `A message from ${this.nameOf(from)} could not be decrypted.`)
     }
+    shutReceivers(this.#worker)
     this.room = new Room({
       encryption: { keyProvider: this.#keys, worker: this.#worker },
       adaptiveStream: true,

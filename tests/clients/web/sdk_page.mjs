@@ -1,5 +1,5 @@
 /**
- * livekit-client by itself in a page of Chromium's, without the call page around it: `window.livekit`. It is served by
+ * livekit-client by itself in a page of the browser's, without the call page around it: `window.livekit`. It is served by
  * this process, so that no server of a scenario's needs to have it.
  */
 import { readFileSync } from 'node:fs'

@@ -27,6 +27,7 @@ const PACKETS = 50
 
 await scenario('unopened', async (open, browser) => {
   await announcesWhatIsNot(open, browser)
+  await sendsWhileOneReconnects(open, browser)
   await sendsAgainWhatSheCannotRead(open, browser)
   await leavesOutTheCodec(open, browser)
   await givesAnotherIdentity(open)
@@ -78,6 +79,50 @@ async function announcesWhatIsNot(open, browser) {
   })
 }
 
+/**
+ * Media comes before the client library has put the worker before it, for two seconds after a reconnection: some
+ * browsers would decode it as it is, and show the last picture of that time.
+ */
+async function sendsWhileOneReconnects(open, browser) {
+  const proxy = await SignalProxy.start(SERVER)
+  try {
+    const call = { room: freshRoom('early'), key: freshKey() }
+    const eve = await SdkPage.join(browser, { room: call.room, identity: 'eve' })
+    const cy = await SdkPage.join(browser, { room: call.room, identity: 'cy' })
+    await eve.run(publish, { source: 'camera', isSaidToBeEncrypted: true })
+    const ada = await open({ ...call, identity: 'ada', publish: '180p', server: proxy.url })
+    await ada.page.evaluate(noteWidths)
+    await ada.join()
+    const { participantSid } = await ada.facts()
+    proxy.dropAndForget()
+    await until('ada has a new session', 20_000, async () => {
+      const facts = await ada.facts()
+      return facts.state === 'connected' && facts.participantSid !== participantSid
+    })
+    await until('packets of eve arrive', 10_000, async () => {
+      return (await ada.receives('eve', 'camera')).packets > PACKETS
+    })
+    control((await cy.run(opened)).camera > 30, 'cy, who has no key either, sees what eve sends')
+    const widths = await ada.page.evaluate(() => window.widths)
+    control(widths.ada > 0, `ada's page has shown a picture of ada, ${widths.ada} pixels wide`)
+    measured(widths.eve === 0, `and none of eve, at any time: ${widths.eve} pixels`)
+    for (const person of [ada, eve, cy]) await person.close()
+  } finally {
+    proxy.close()
+  }
+}
+
+/** In the page: from now on the widest picture that there is of anybody. */
+function noteWidths() {
+  window.widths = {}
+  setInterval(() => {
+    for (const video of document.querySelectorAll('.tile video')) {
+      const { identity } = video.closest('.tile').dataset
+      window.widths[identity] = Math.max(window.widths[identity] ?? 0, video.videoWidth)
+    }
+  }, 10)
+}
+
 /** Eve passes what she has received on as it is: a line of the chat, sealed. */
 async function sendsAgainWhatSheCannotRead(open, browser) {
   const call = { room: freshRoom('again'), key: freshKey() }
@@ -89,12 +134,12 @@ async function sendsAgainWhatSheCannotRead(open, browser) {
   await eve.run(publish, { source: 'microphone', isSaidToBeEncrypted: true })
   await eve.run(sendOnWhatComes)
   await ada.press('Chat')
-  await say(ben, 'I agree')
+  await ben.say('I agree')
   await ada.page.getByText('I agree').waitFor()
   await until('eve has sent it on', 5_000, () => eve.run(() => window.sentOn === 1))
   // What ben says next comes to ada after what eve has sent on.
   await sleep(1_000)
-  await say(ben, 'To all of it')
+  await ben.say('To all of it')
   await ada.page.getByText('To all of it').waitFor()
   const said = await ada.page.locator('.lines li').allInnerTexts()
   const lines = said.map((line) => line.replace(/\s+/g, ' '))
@@ -103,13 +148,6 @@ async function sendsAgainWhatSheCannotRead(open, browser) {
     `what ben wrote is his, and is shown once: ${lines.join(' | ')}`,
   )
   for (const person of [ada, ben, eve]) await person.close()
-}
-
-async function say({ page }, line) {
-  const box = page.getByLabel('Message', { exact: true })
-  if (!(await box.isVisible())) await page.getByRole('button', { name: 'Chat' }).click()
-  await box.fill(line)
-  await page.keyboard.press('Enter')
 }
 
 /** In the page: sends the first message that comes over the data channel once more, as one's own. */
