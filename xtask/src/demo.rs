@@ -50,8 +50,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         let announced = announce(io::stdin().lock(), &mut io::stdout());
         return announced.map_err(|error| format!("the links: {error}"));
     }
-    let options = parse(arguments)?;
+    let mut options = parse(arguments)?;
     options.ports.must_be_free()?;
+    // One that is yet to be found is that of a single address, and Firefox has no way to 127.0.0.1.
+    options.ports.tcp = Ports::free()?.tcp;
     setup::page()?;
     let log = Log::create("demo")?;
     let built = setup::build_page(&log);

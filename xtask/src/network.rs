@@ -2,7 +2,8 @@
 //!
 //! Owns: a namespace joined to this one by a pair of virtual cables, in the range that is set aside for
 //! measurements (RFC 2544: 198.18.0.0/15). Inside, the namespace answers for all of 198.19.0.0/16, so that what the
-//! server sends to any address of it arrives there and can be seen. Guarantees: it is gone when this is dropped.
+//! server sends to any address of it arrives there and can be seen; its default route makes it a machine with a
+//! private address. Guarantees: it is gone when this is dropped.
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -19,7 +19,7 @@ use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
 use crate::{sabotage, scan, setup};
 
 pub(crate) const HELP: &str = "
-Usage: cargo xtask test [NAME…] [--list] [--firefox]
+Usage: cargo xtask test [NAME…] [--list]
 
 Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
 with keys of all kinds, on free ports of 127.0.0.1 (some: of an address before a network namespace, in
@@ -48,10 +48,6 @@ A script finds in its environment:
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
                       not hold; tokens, the API secret and the identities ada, ben, cy, eve and grace
                       are looked for without being named
-
-With --firefox those of tests/clients/web/ run in Firefox, in a network namespace, as Firefox sends no media to
-127.0.0.1. Not all can: `late_offer` is of Chromium alone, headless Firefox shares no screen, and Playwright gives it
-no clipboard. Those that CI runs so have a row of their own.
 
 What a script prints after `  measured: ` and `  control: ` is what `cargo xtask prove` shows; `  expects: COUNTER N`
 asks the server for a counter that has reached N at its end.
@@ -208,7 +204,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("lan", "web/lan.mjs", 120),
     own("loss", "web/loss.mjs", 150),
     own("throttled", "web/throttled.mjs", 150),
-    own("demo", "web/demo.mjs", 300),
+    own("demo", "web/demo.mjs", 300).apart(),
     own("firefox", "web/firefox.mjs", 120).apart(),
     scenario("firefox_force_tcp", "web/force_tcp.mjs", 90).in_firefox(),
     scenario("firefox_full_reconnect", "web/full_reconnect.mjs", 60).in_firefox(),
@@ -226,13 +222,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (options, names): (Vec<&str>, Vec<&str>) =
-        arguments.iter().map(String::as_str).partition(|argument| argument.starts_with("--"));
-    let chosen = match options[..] {
-        [] => choose(&names)?,
-        ["--firefox"] => choose_for_firefox(&names)?,
-        _ => return Err(format!("unknown options {options:?}; see --help")),
-    };
+    let chosen = choose(arguments)?;
     setup::everything()?;
     println!("building the page and the server …");
     let log = Log::create("build")?;
@@ -264,24 +254,11 @@ pub(crate) fn build_fragile(scenarios: &[Scenario], log: &Log) -> Result<(), Fai
     sabotage::is_apart()
 }
 
-fn choose(names: &[&str]) -> Result<Vec<Scenario>, Failure> {
+fn choose(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     if names.is_empty() {
         return Ok(SCENARIOS.to_vec());
     }
     names.iter().map(|name| named(name).copied()).collect()
-}
-
-/// Those of a browser that some server of this machine's is started for, in Firefox.
-fn choose_for_firefox(names: &[&str]) -> Result<Vec<Scenario>, Failure> {
-    let can = |it: &Scenario| it.script.starts_with("web/") && it.server == Command::Dev;
-    let mut chosen = choose(names)?;
-    if names.is_empty() {
-        chosen.retain(|it| can(it) && it.browser == Browser::Chromium);
-    }
-    if let Some(other) = chosen.iter().find(|it| !can(it)) {
-        return Err(format!("`{}` does not run in a browser of the driver's", other.name));
-    }
-    Ok(chosen.into_iter().map(Scenario::in_firefox).collect())
 }
 
 pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {

@@ -64,7 +64,7 @@ pub(crate) fn build(log: &Log) -> Result<(), Failure> {
 }
 
 /// How a server is started.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Command {
     /// `incamera dev`.
     Dev,

@@ -30,7 +30,7 @@ or 22.12 or later, with npm 11 or later: https://nodejs.org or a version manager
 /// The names under which the browser may be installed.
 pub(crate) const CHROMIUM: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
 
-/// Those of the other browser.
+/// Those of the other browser. Ubuntu's is a snap, which no driver can start as it likes.
 pub(crate) const FIREFOX: &[&str] = &["firefox-esr", "firefox"];
 
 /// A tool that a Debian package brings.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::iter;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 
@@ -32,8 +32,9 @@ The whole server in one process, for this machine unless told otherwise.
 It listens on and advertises 127.0.0.1, or what --bind says, and takes tokens of the key `devkey`
 with the secret `secret`, which everybody knows. `/` answers the health check, `/call` is a call
 page, for which it prints a link for each of two people, and LiveKit's SDKs connect to ws://127.0.0.1:7880.
-Without --bind media comes to this machine's private address too, if it has one: Firefox sends none to 127.0.0.1.
-Whom signalling has not let in gets no answer there.
+Without --bind media comes to this machine's private IPv4 address too, if its default route has one: Firefox sends
+none to 127.0.0.1. Whom signalling has not let in gets no answer there over UDP, and over TCP is cut without a word.
+A media port of 0 is one of 127.0.0.1 alone.
 
 With --lan it is for people on the same network, phones among them: https with a certificate of an
 authority of your own, a key pair that is made at each start, and a link for each of two people.
@@ -112,10 +113,7 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
     let local = options.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let bind = lan.map_or(local, Lan::everywhere);
     // Firefox has no way to a loopback address.
-    let beside =
-        if lan.is_none() && options.bind.is_none() { lan::private_address() } else { None };
-    // A port that is still to be found is that of one address.
-    let beside = beside.filter(|_| options.udp_port != 0 && options.tcp_port != 0);
+    let beside = if lan.is_none() && options.bind.is_none() { beside(options) } else { None };
     let for_media =
         |port| iter::once(bind).chain(beside).map(|ip| SocketAddr::from((ip, port))).collect();
     let advertised = lan.map_or(local, |lan| lan.address);
@@ -142,13 +140,23 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
     })
 }
 
+/// Where media is received beside 127.0.0.1, unless another server is there already. A port that is yet to be found is
+/// that of one address.
+fn beside(options: &Options) -> Option<IpAddr> {
+    let ip = lan::private_address()?;
+    let (udp, tcp) = (options.udp_port, options.tcp_port);
+    let is_free = UdpSocket::bind((ip, udp)).is_ok() && TcpListener::bind((ip, tcp)).is_ok();
+    (udp != 0 && tcp != 0 && is_free).then_some(ip)
+}
+
 async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let workers = config.workers;
+    let media_at = addresses(&config.advertised);
     let server = Server::start(config).await?;
     let banner = match &lan {
         Some(lan) => lan.banner(&server)?,
-        None => banner(&server, workers)?,
+        None => banner(&server, workers, &media_at)?,
     };
     // Nobody has to read it.
     io::stdout().write_all(banner.as_bytes()).ok();
@@ -158,7 +166,15 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn banner(server: &Server, workers: NonZeroU8) -> Result<Zeroizing<String>, Failure> {
+fn addresses(all: &[IpAddr]) -> String {
+    all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+fn banner(
+    server: &Server,
+    workers: NonZeroU8,
+    media_at: &str,
+) -> Result<Zeroizing<String>, Failure> {
     let (http, media) = (server.http(), process::media_ports(server));
     // Long enough that it is never moved, which would leave a copy of the channel key behind.
     let mut text = Zeroizing::new(String::with_capacity(1 << 13));
@@ -167,7 +183,7 @@ fn banner(server: &Server, workers: NonZeroU8) -> Result<Zeroizing<String>, Fail
 
   signalling  ws://{http}
   call page   http://{http}/call, by a link
-  media       {media}, {workers} worker(s)
+  media       {media} of {media_at}, {workers} worker(s)
 {metrics}  API key     {API_KEY}
   secret      {API_SECRET} (everybody knows it)
 

@@ -109,7 +109,8 @@ Ctrl-C ends it; the links end with it.
 
 /// This machine's address on a private network, if the default route is one's.
 pub(crate) fn private_address() -> Option<IpAddr> {
-    address_of_default_route().ok().filter(|address| authority::is_private(*address))
+    let is_private = |ip: &IpAddr| authority::is_private(*ip) && !ip.is_loopback();
+    address_of_default_route().ok().filter(is_private)
 }
 
 /// The address that the kernel gives what goes beyond this network.

@@ -1,15 +1,14 @@
 /**
- * `cargo xtask demo` as a newcomer runs it: the two links that it prints, opened as they are, make an
- * encrypted call. It builds page and server again and starts a server of its own.
+ * `cargo xtask demo` as a newcomer runs it: the two links that it prints, opened as they are in
+ * Chromium and in Firefox, make an encrypted call. It builds page and server again and starts a server of its own.
  */
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
-import { check, scenario, until } from './driver.mjs'
+import { linksIn } from './dev_server.mjs'
+import { check, launchFirefox, Person, scenario, seesAndHears, until } from './driver.mjs'
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
-const JOINED_WITHIN_MS = 10_000
-const FRAMES = 100
 
 /** The running command; `printed` and `logged` grow with what it says. */
 class Demo {
@@ -33,10 +32,7 @@ class Demo {
   }
 
   links() {
-    return [...this.printed.matchAll(/^ *(\w+): +(http\S+)$/gm)].map(([, identity, link]) => ({
-      identity,
-      link,
-    }))
+    return linksIn(this.printed)
   }
 
   /** All links, once they are printed. */
@@ -56,23 +52,19 @@ await scenario('demo', async (_open, _browser, follow) => {
     `it prints two links (${links.map(({ identity }) => identity)}), and answers by then`,
   )
 
-  const people = []
-  for (const { link, identity } of links) people.push(await follow(link, identity))
-  await Promise.all(people.map((person) => person.join()))
-  await Promise.all(
-    people.map(async (person) => {
-      const other = people.find((candidate) => candidate !== person).identity
-      await until(`${person.identity} decodes ${FRAMES} frames`, JOINED_WITHIN_MS, async () => {
-        return (await person.receives(other, 'camera')).framesDecoded > FRAMES
-      })
-      await until(`${person.identity} hears ${other}`, 5_000, async () => {
-        return (await person.receives(other, 'microphone')).audioEnergy > 0.0001
-      })
-      check(true, `${person.identity} sees and hears ${other}`)
-      const { lock } = await person.facts()
-      check(lock.level === 'sealed', `${person.identity}'s lock is closed (${lock.label})`)
-    }),
-  )
+  const [first, second] = links
+  const fox = await launchFirefox()
+  try {
+    const people = [
+      await follow(first.link, first.identity),
+      await Person.follow(fox, second.link, second.identity),
+    ]
+    await Promise.all(people.map((person) => person.join()))
+    const [inChromium, inFirefox] = people
+    await Promise.all([seesAndHears(inChromium, inFirefox), seesAndHears(inFirefox, inChromium)])
+  } finally {
+    await fox.close()
+  }
 
   demo.child.kill('SIGTERM')
   await until('the demo ends', 10_000, () => demo.ended !== undefined)

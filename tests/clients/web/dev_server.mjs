@@ -1,12 +1,18 @@
 /**
- * `incamera dev` as a developer starts it, at the ports of the scenario: what it prints, and its end. Its log goes where
- * it is searched, as do the secrets of its links.
+ * `incamera dev` as a developer starts it, at the ports of the scenario: what it prints, and its end. Its log goes
+ * where it is searched, as do the secrets of its links.
  */
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { markSensitive, until } from './driver.mjs'
 
 const { INCAMERA_BIN, INCAMERA_HTTP_PORT, INCAMERA_UDP_PORT, INCAMERA_TCP_PORT, INCAMERA_SERVER_LOG } = process.env
+
+/** The links that were printed, one for each person. */
+export function linksIn(printed) {
+  const found = printed.matchAll(/^ *(\w+): +(https?:\S+)$/gm)
+  return [...found].map(([, identity, link]) => ({ identity, link }))
+}
 
 export class DevServer {
   printed = ''
@@ -38,12 +44,8 @@ export class DevServer {
     return server
   }
 
-  /** One for each person. */
   links() {
-    return [...this.printed.matchAll(/^ *(\w+): +(https?:\S+)$/gm)].map(([, identity, link]) => ({
-      identity,
-      link,
-    }))
+    return linksIn(this.printed)
   }
 
   async stop() {

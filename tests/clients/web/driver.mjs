@@ -38,9 +38,9 @@ export const FLAGS = [
 
 export const CHROMIUM = process.env.INCAMERA_CHROMIUM ?? '/usr/bin/chromium'
 
-export const FIREFOX = process.env.INCAMERA_FIREFOX ?? '/usr/bin/firefox-esr'
+const FIREFOX = process.env.INCAMERA_FIREFOX ?? '/usr/bin/firefox-esr'
 
-/** As the flags above; and the address of a scenario's network is as good as this machine's own, for camera and keys. */
+/** As the flags above; and the address of a scenario's network is as good as this machine's own for camera and keys. */
 const PREFERENCES = {
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
@@ -48,7 +48,10 @@ const PREFERENCES = {
   'dom.securecontext.allowlist': new URL(SERVER).hostname,
 }
 
-/** Firefox as it is shipped, by WebDriver BiDi; Playwright's own name for that. */
+/**
+ * Firefox as it is shipped, over WebDriver BiDi, which is what Playwright means by the channel. Playwright is held at
+ * 1.64 as long as Debian's Firefox lacks `emulation.setMediaFeaturesOverride`, which 1.65 asks for.
+ */
 export function launchFirefox() {
   const options = { channel: 'moz-firefox', executablePath: FIREFOX, headless: true }
   return firefox.launch({ ...options, firefoxUserPrefs: PREFERENCES })
@@ -206,6 +209,19 @@ export class Person {
       throw new Error(`${this.identity} could not join: ${await this.page.innerText('body')}`)
   }
 
+  async openChat() {
+    const box = this.page.getByLabel('Message', { exact: true })
+    if (!(await box.isVisible())) await this.press('Chat')
+    return box
+  }
+
+  /** Writes into the chat. */
+  async say(line) {
+    const box = await this.openChat()
+    await box.fill(line)
+    await this.page.keyboard.press('Enter')
+  }
+
   press(button) {
     return this.page.getByRole('button', { name: button, exact: false }).click()
   }
@@ -284,7 +300,7 @@ export class Person {
 export async function seesAndHears(person, other, withinMs = 15_000) {
   const [name, from] = [person.identity, other.identity]
   const startedAt = Date.now()
-  const left = () => withinMs - (Date.now() - startedAt)
+  const left = () => Math.max(0, withinMs - (Date.now() - startedAt))
   await until(`${name} decodes ${FRAMES_SEEN} frames of ${from}`, left(), async () => {
     return (await person.receives(from, 'camera')).framesDecoded > FRAMES_SEEN
   })

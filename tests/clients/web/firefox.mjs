@@ -3,6 +3,9 @@
  * `incamera dev` prints are opened one in each, and make an encrypted call. They write to each other, change the key,
  * and somebody with another key sees and hears nothing.
  */
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { DevServer } from './dev_server.mjs'
 import {
   check,
@@ -25,8 +28,10 @@ const ROOM = 'demo'
 
 await scenario('firefox', async (_open, _chromium, follow) => {
   const server = await DevServer.start()
-  const fox = await launchFirefox()
+  let fox
   try {
+    await listensForMediaAlone(true)
+    fox = await launchFirefox()
     const [first, second] = server.links()
     const ada = await Person.follow(fox, first.link, first.identity)
     const ben = await follow(second.link, second.identity)
@@ -37,25 +42,47 @@ await scenario('firefox', async (_open, _chromium, follow) => {
       transport?.tlsVersion === DTLS_1_2 && transport.srtpCipher.startsWith('SRTP_AEAD_AES'),
       `Firefox has DTLS ${transport?.tlsVersion} with ${transport?.srtpCipher}`,
     )
-    await write(ada, ben, 'Can you read this?')
-    await write(ben, ada, 'I can')
+    await writes(ada, ben, 'Can you read this?')
+    await writes(ben, ada, 'I can')
     await changeTheKey(ada, ben)
     check(ada.consoleErrors.length === 0, `Firefox's console is clean ${ada.consoleErrors}`)
     await otherKey(fox, first.link, ben)
     check((await server.stop()) === 0, 'SIGTERM ends the server')
   } finally {
     server.child.kill('SIGKILL')
-    await fox.close()
+    await fox?.close()
+  }
+
+  const bound = await DevServer.start(['--bind', '127.0.0.1'])
+  try {
+    await listensForMediaAlone(false)
+  } finally {
+    await bound.stop()
   }
 })
 
-async function write(from, to, line) {
-  for (const person of [from, to]) {
-    const box = person.page.getByLabel('Message', { exact: true })
-    if (!(await box.isVisible())) await person.press('Chat')
+/** Everybody has the secret of `dev`, so what listens to others must not let anybody in. */
+async function listensForMediaAlone(isExpected) {
+  const { address } = Object.values(networkInterfaces())
+    .flat()
+    .find(({ family, internal }) => family === 'IPv4' && !internal)
+  const answers = async (port) => {
+    const socket = connect(Number(port), address)
+    const outcome = await Promise.race([once(socket, 'connect'), once(socket, 'error')]).then(
+      ([error]) => error === undefined,
+      () => false,
+    )
+    socket.destroy()
+    return outcome
   }
-  await from.page.getByLabel('Message', { exact: true }).fill(line)
-  await from.page.keyboard.press('Enter')
+  const { INCAMERA_HTTP_PORT, INCAMERA_TCP_PORT } = process.env
+  check(!(await answers(INCAMERA_HTTP_PORT)), 'signalling is at no address but 127.0.0.1')
+  check((await answers(INCAMERA_TCP_PORT)) === isExpected, `media is: ${isExpected}`)
+}
+
+async function writes(from, to, line) {
+  await from.say(line)
+  await to.openChat()
   await to.page.getByText(line).waitFor({ timeout: 5_000 })
   check(true, `${to.identity} reads what ${from.identity} wrote`)
 }

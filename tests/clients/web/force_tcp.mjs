@@ -1,6 +1,6 @@
 /**
- * LiveKit's JS SDK, without our page around it, asks for TCP: `simulateScenario('force-tcp')`. It comes again over TCP, its
- * tracks with it, and the other stays on UDP. The page of ours is not used, since it simulates nothing.
+ * LiveKit's JS SDK, without our page around it, which simulates nothing, asks for TCP: `simulateScenario('force-tcp')`.
+ * It comes again over TCP, its tracks with it, and the other stays on UDP.
  */
 import { check, freshRoom, scenario, until } from './driver.mjs'
 import { SdkPage } from './sdk_page.mjs'

@@ -58,9 +58,7 @@ await scenario('resume', async (open) => {
       (await ben.receives('ada', 'camera')).framesDecoded > before.framesDecoded,
       'ben still sees ada',
     )
-    await ada.press('Chat')
-    await ada.page.getByLabel('Message', { exact: true }).fill('Back again')
-    await ada.page.keyboard.press('Enter')
+    await ada.say('Back again')
     await ben.press('Chat')
     await ben.page.getByText('Back again').waitFor({ timeout: 5_000 })
     check(true, 'data still passes')
