@@ -52,6 +52,13 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// The processor's name, or `unknown`.
+pub(crate) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned())
+}
+
 /// What `program arguments…` prints on its standard output, trimmed; `None` if it cannot run or
 /// fails.
 pub(crate) fn answer(program: &str, arguments: &[&str]) -> Option<String> {

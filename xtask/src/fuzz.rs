@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::ci::Count;
-use crate::command::{Group, Log, answer, cargo, root, target, until};
+use crate::command::{self, Group, Log, answer, cargo, root, target, until};
 
 pub(crate) const HELP: &str = "
 Usage: cargo xtask fuzz [TARGET…] [--minutes N] [--keep]
@@ -257,13 +257,11 @@ fn record() -> PathBuf {
 const COLUMNS: &str = "target\tdate\tcommit\tprocessor\tcpu_seconds\tinputs\tedges";
 
 fn keep(name: &str, search: Search) -> Result<(), Failure> {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let key = Key {
         target: name.to_owned(),
         date: answer("date", &["-u", "+%F"]).unwrap_or_default(),
         commit: answer("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_default(),
-        cpu: cpu.map_or_else(|| "unknown".to_owned(), |(_, name)| name.to_owned()),
+        cpu: command::processor(),
     };
     let mut searches = read(&fs::read_to_string(record()).unwrap_or_default())?;
     searches.entry(key).or_default().add(search);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::Failure;
 use crate::ci::Count;
-use crate::command::{Log, answer, cargo, find, root, target};
+use crate::command::{self, Log, answer, cargo, find, root, target};
 use crate::network::Network;
 use crate::server::{self, Server};
 use crate::setup;
@@ -64,6 +64,14 @@ const STEP_TRIES: u32 = 4;
 /// slowed for as long as all tries take; what makes the server itself so much slower is found, and that the goal is
 /// missed is said.
 const STEP_SLACK: f64 = 1.5;
+
+/// The same on another kind of processor than [`GOALS_OF`]. What this machine takes for bare datagrams does not show
+/// how far away its caches are: on a guest of an Intel Xeon (family 6, model 207) these take as long as on that of the
+/// goals, and a datagram of video 1 -> 200, for each of which another receiver's state is fetched, 1.8 to 2.1 us.
+const STEP_SLACK_ELSEWHERE: f64 = 1.75;
+
+/// Whose goals they are.
+const GOALS_OF: &str = "AMD EPYC";
 
 /// What goes on beside many rooms.
 const BESIDE: (u32, u32) = (5, 50);
@@ -165,11 +173,13 @@ pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
     if field.wire.is_none() {
         return Err("the server's own time cannot be told from its clients' (see above)".into());
     }
+    let is_of_the_goals = command::processor().contains(GOALS_OF);
+    let last = if is_of_the_goals { STEP_SLACK } else { STEP_SLACK_ELSEWHERE };
     let mut shapes = with_goals()?;
     shapes.extend(parse(&STEP_ROOMS.map(String::from))?.0);
     for shape in &shapes {
         for number in 1..=STEP_TRIES {
-            let slack = if number == STEP_TRIES { STEP_SLACK } else { 1.0 };
+            let slack = if number == STEP_TRIES { last } else { 1.0 };
             // Whatever else fails is no neighbor's fault.
             let outcome = measure(&field, shape, STEP_SECONDS, slack, Some(log))?;
             match outcome.judged() {
