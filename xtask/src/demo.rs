@@ -21,7 +21,8 @@ Usage: cargo xtask demo [--port P] [--udp-port Q] [--quiet]
 
 Builds the page and the server, becomes the server until Ctrl-C, and prints two links once it answers
 (two people, one room, one fresh random channel key). Open both links in two tabs, or one in each of two
-browsers on this machine: you see and hear yourself twice, end-to-end encrypted.
+browsers on this machine: you see and hear yourself twice, end-to-end encrypted. Firefox wants a private IPv4 address
+on the default route for that, as it has no way to 127.0.0.1.
 
 Token and key ride behind the # of a link, which browsers never send: the server never sees the
 key. The links work for six hours and only on this machine.
@@ -52,8 +53,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     let mut options = parse(arguments)?;
     options.ports.must_be_free()?;
-    // One that is yet to be found is that of a single address, and Firefox has no way to 127.0.0.1.
-    options.ports.tcp = Ports::free()?.tcp;
     setup::page()?;
     let log = Log::create("demo")?;
     let built = setup::build_page(&log);
@@ -62,6 +61,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let built = server::build(&log);
     built.map_err(|failure| format!("the server: {failure}\n{}", log.shown()))?;
 
+    // One that is yet to be found is that of a single address, and Firefox has no way to 127.0.0.1.
+    options.ports.tcp = Ports::free()?.tcp;
     let key = channel_key()?;
     let mut words =
         String::from("\nOpen these two links, one in each of two tabs (Ctrl-C ends the call):\n\n");

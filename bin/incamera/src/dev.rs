@@ -143,10 +143,10 @@ fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {
 /// Where media is received beside 127.0.0.1, unless another server is there already. A port that is yet to be found is
 /// that of one address.
 fn beside(options: &Options) -> Option<IpAddr> {
-    let ip = lan::private_address()?;
     let (udp, tcp) = (options.udp_port, options.tcp_port);
+    let ip = lan::private_address().filter(|_| udp != 0 && tcp != 0)?;
     let is_free = UdpSocket::bind((ip, udp)).is_ok() && TcpListener::bind((ip, tcp)).is_ok();
-    (udp != 0 && tcp != 0 && is_free).then_some(ip)
+    is_free.then_some(ip)
 }
 
 async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
@@ -167,7 +167,10 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
 }
 
 fn addresses(all: &[IpAddr]) -> String {
-    all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ")
+    match all {
+        [one] if one.is_loopback() => format!("{one}, to which Firefox has no way"),
+        _ => all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and "),
+    }
 }
 
 fn banner(

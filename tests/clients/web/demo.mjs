@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { linksIn } from './dev_server.mjs'
-import { check, launchFirefox, Person, scenario, seesAndHears, until } from './driver.mjs'
+import { check, launchFirefox, scenario, seesAndHears, until } from './driver.mjs'
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
@@ -57,7 +57,7 @@ await scenario('demo', async (_open, _browser, follow) => {
   try {
     const people = [
       await follow(first.link, first.identity),
-      await Person.follow(fox, second.link, second.identity),
+      await follow(second.link, second.identity, fox),
     ]
     await Promise.all(people.map((person) => person.join()))
     const [inChromium, inFirefox] = people

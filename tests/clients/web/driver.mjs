@@ -387,7 +387,8 @@ export async function scenario(name, act, { flags = [] } = {}) {
     return person
   }
   const open = async (options) => noted(await Person.open(browser, options))
-  const follow = async (link, identity) => noted(await Person.follow(browser, link, identity))
+  const follow = async (link, identity, where = browser) =>
+    noted(await Person.follow(where, link, identity))
   try {
     await act(open, browser, follow)
     console.log(`PASS ${name}`)

@@ -33,7 +33,7 @@ await scenario('firefox', async (_open, _chromium, follow) => {
     await listensForMediaAlone(true)
     fox = await launchFirefox()
     const [first, second] = server.links()
-    const ada = await Person.follow(fox, first.link, first.identity)
+    const ada = await follow(first.link, first.identity, fox)
     const ben = await follow(second.link, second.identity)
     await Promise.all([ada.join(), ben.join()])
     await Promise.all([seesAndHears(ada, ben), seesAndHears(ben, ada)])

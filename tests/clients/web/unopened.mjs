@@ -103,6 +103,9 @@ async function sendsWhileOneReconnects(open, browser) {
       return (await ada.receives('eve', 'camera')).packets > PACKETS
     })
     control((await cy.run(opened)).camera > 30, 'cy, who has no key either, sees what eve sends')
+    const hasCome = () => ada.page.locator('.tile[data-identity="eve"] video').evaluate(hasPicture)
+    await until("ada's page plays what comes of eve", 5_000, hasCome)
+    await sleep(1_500)
     const widths = await ada.page.evaluate(() => window.widths)
     control(widths.ada > 0, `ada's page has shown a picture of ada, ${widths.ada} pixels wide`)
     measured(widths.eve === 0, `and none of eve, at any time: ${widths.eve} pixels`)
@@ -248,9 +251,10 @@ function breakSenders() {
   const refuse = () => {
     throw new Error('not here')
   }
-  // Chromium has the one, Firefox the other.
-  window.RTCRtpSender.prototype.createEncodedStreams = refuse
-  window.RTCRtpScriptTransform = refuse
+  // Chromium is asked by the one, Firefox has the other alone.
+  const sender = window.RTCRtpSender.prototype
+  if ('createEncodedStreams' in sender) sender.createEncodedStreams = refuse
+  else window.RTCRtpScriptTransform = refuse
 }
 
 /** In the page: a moving picture or a tone, sent as it is. Its sid. */

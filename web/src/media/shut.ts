@@ -23,7 +23,7 @@ export function shutReceivers(by: Worker): void {
   if (isFirst && !holdsBack) window.RTCPeerConnection = shutting(window.RTCPeerConnection)
 }
 
-/** Connections of this kind, all of whose receivers are shut. */
+/** Connections of this kind, whose receivers are shut as far as the client library makes any. */
 function shutting(Native: typeof RTCPeerConnection): typeof RTCPeerConnection {
   return class extends Native {
     constructor(configuration?: RTCConfiguration) {
@@ -43,5 +43,9 @@ function shutting(Native: typeof RTCPeerConnection): typeof RTCPeerConnection {
 }
 
 function shut(receiver: RTCRtpReceiver): void {
-  if (worker) receiver.transform ??= new RTCRtpScriptTransform(worker, NOBODYS)
+  try {
+    if (worker) receiver.transform ??= new RTCRtpScriptTransform(worker, NOBODYS)
+  } catch {
+    // Then the library cannot set one either: without its mark what comes counts as not sealed, and nothing is sent.
+  }
 }
