@@ -124,7 +124,7 @@ def garbage_is_cut() -> None:
 
 async def inside() -> None:
     ports = ["--http-port", str(HTTP_PORT), "--udp-port", str(UDP_PORT), "--tcp-port", str(TCP_PORT)]
-    dev = ["dev", "--log", "info,edge=debug", *ports]
+    dev = ["dev", "--bind", "127.0.0.1", "--log", "info,edge=debug", *ports]
     check(not udp_is_blocked(), "UDP gets through at first")
     block_udp(True)
     check(udp_is_blocked(), "and then it does not")
