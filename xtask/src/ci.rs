@@ -175,8 +175,7 @@ fn build_server(log: &Log) -> Result<Count, Failure> {
 fn clients(log: &Log) -> Result<Count, Failure> {
     scenario::build_tools(log)?;
     // The proofs are a step of their own.
-    let these: Vec<_> =
-        SCENARIOS.iter().filter(|scenario| !prove::covers(scenario)).copied().collect();
+    let these: Vec<_> = SCENARIOS.iter().filter(|scenario| !prove::covers(scenario)).collect();
     scenario::build_fragile(&these, log)?;
     let count = scenario::run_all(&these);
     if count.passed + count.failed == 0 { Err("no scenario ran".into()) } else { Ok(count) }

@@ -67,7 +67,6 @@ enum Browser {
 }
 
 /// One behaviour, seen from outside.
-#[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Below `tests/clients/`; the ending says what runs it.
@@ -246,7 +245,7 @@ pub(crate) fn build_tools(log: &Log) -> Result<(), Failure> {
 }
 
 /// Builds the server in which clients may raise faults, if one of these scenarios asks for it.
-pub(crate) fn build_fragile(scenarios: &[Scenario], log: &Log) -> Result<(), Failure> {
+pub(crate) fn build_fragile(scenarios: &[&Scenario], log: &Log) -> Result<(), Failure> {
     if !scenarios.iter().any(|scenario| scenario.is_fragile) {
         return Ok(());
     }
@@ -254,11 +253,11 @@ pub(crate) fn build_fragile(scenarios: &[Scenario], log: &Log) -> Result<(), Fai
     sabotage::is_apart()
 }
 
-fn choose(names: &[String]) -> Result<Vec<Scenario>, Failure> {
+fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     if names.is_empty() {
-        return Ok(SCENARIOS.to_vec());
+        return Ok(SCENARIOS.iter().collect());
     }
-    names.iter().map(|name| named(name).copied()).collect()
+    names.iter().map(|name| named(name)).collect()
 }
 
 pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
@@ -267,7 +266,7 @@ pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
 }
 
 /// Runs `scenarios` one after the other and prints a line for each.
-pub(crate) fn run_all(scenarios: &[Scenario]) -> Count {
+pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     let mut count = Count::default();
     for scenario in scenarios {
         let start = Instant::now();

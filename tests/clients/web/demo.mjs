@@ -9,6 +9,7 @@ import { check, launchFirefox, scenario, seesAndHears, until } from './driver.mj
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
+const JOINED_WITHIN_MS = 10_000
 
 /** The running command; `printed` and `logged` grow with what it says. */
 class Demo {
@@ -61,7 +62,10 @@ await scenario('demo', async (_open, _browser, follow) => {
     ]
     await Promise.all(people.map((person) => person.join()))
     const [inChromium, inFirefox] = people
-    await Promise.all([seesAndHears(inChromium, inFirefox), seesAndHears(inFirefox, inChromium)])
+    await Promise.all([
+      seesAndHears(inChromium, inFirefox, JOINED_WITHIN_MS),
+      seesAndHears(inFirefox, inChromium, JOINED_WITHIN_MS),
+    ])
   } finally {
     await fox.close()
   }

@@ -30,7 +30,7 @@ await scenario('firefox', async (_open, _chromium, follow) => {
   const server = await DevServer.start()
   let fox
   try {
-    await listensForMediaAlone(true)
+    await listensToOthers({ forMedia: true })
     fox = await launchFirefox()
     const [first, second] = server.links()
     const ada = await follow(first.link, first.identity, fox)
@@ -55,14 +55,14 @@ await scenario('firefox', async (_open, _chromium, follow) => {
 
   const bound = await DevServer.start(['--bind', '127.0.0.1'])
   try {
-    await listensForMediaAlone(false)
+    await listensToOthers({ forMedia: false })
   } finally {
     await bound.stop()
   }
 })
 
 /** Everybody has the secret of `dev`, so what listens to others must not let anybody in. */
-async function listensForMediaAlone(isExpected) {
+async function listensToOthers({ forMedia }) {
   const { address } = Object.values(networkInterfaces())
     .flat()
     .find(({ family, internal }) => family === 'IPv4' && !internal)
@@ -77,7 +77,8 @@ async function listensForMediaAlone(isExpected) {
   }
   const { INCAMERA_HTTP_PORT, INCAMERA_TCP_PORT } = process.env
   check(!(await answers(INCAMERA_HTTP_PORT)), 'signalling is at no address but 127.0.0.1')
-  check((await answers(INCAMERA_TCP_PORT)) === isExpected, `media is: ${isExpected}`)
+  const where = forMedia ? 'media is at the private address too' : 'nor is media, where --bind says so'
+  check((await answers(INCAMERA_TCP_PORT)) === forMedia, where)
 }
 
 async function writes(from, to, line) {

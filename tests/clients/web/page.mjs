@@ -24,7 +24,7 @@ try {
   const endAt = Date.now() + Number(seconds) * 1_000
   while (!isOver && Date.now() < endAt) {
     for (const line of toSay.splice(0))
-      await (line === '/rotate' ? rotate(person) : say(person, line))
+      await (line === '/rotate' ? rotate(person) : person.say(line))
     const said = await person.page.locator('.said').allTextContents()
     const shown = await person.page.locator('.tile').evaluateAll(identitiesOfPictures)
     const { lock, state, others } = await person.facts()
@@ -38,11 +38,6 @@ try {
   await browser.close()
 }
 process.exit(0)
-
-async function say(person, line) {
-  await person.page.getByLabel('Message', { exact: true }).fill(line)
-  await person.page.keyboard.press('Enter')
-}
 
 async function rotate(person) {
   await person.press('Encryption')
