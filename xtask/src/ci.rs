@@ -161,11 +161,8 @@ fn unit(log: &Log) -> Result<Count, Failure> {
 }
 
 fn web(log: &Log) -> Result<Count, Failure> {
-    let folder = root().join("web");
-    for script in ["check", "build"] {
-        log.run(setup::npm_in(&folder).args(["run", script]))?;
-    }
-    Ok(ONE)
+    log.run(setup::npm_in(&root().join("web")).args(["run", "check"]))?;
+    setup::build_page(log).map(|()| ONE)
 }
 
 fn build_server(log: &Log) -> Result<Count, Failure> {

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,9 +96,43 @@ pub(crate) fn everything() -> Result<(), Failure> {
     python_packages()
 }
 
-/// Builds `web/dist`, which the server embeds.
+/// Builds `web/dist`, which the server embeds. What is as it was stays untouched, as cargo goes by times and
+/// would build the server again.
 pub(crate) fn build_page(log: &Log) -> Result<(), Failure> {
-    log.run(npm_in(&root().join("web")).args(["run", "build"]))
+    let (web, built) = (root().join("web"), root().join("target/xtask/page"));
+    let arguments = ["run", "build", "--", "--emptyOutDir", "--outDir"];
+    log.run(npm_in(&web).args(arguments).arg(&built))?;
+    let dist = web.join("dist");
+    mirror(&built, &dist).map_err(|error| format!("{}: {error}", dist.display()))
+}
+
+/// Gives `to` the files of `from` and no others; writes only those that differ.
+fn mirror(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let old = entry?;
+        if from.join(old.file_name()).exists() {
+            continue;
+        }
+        if old.file_type()?.is_dir() {
+            fs::remove_dir_all(old.path())?;
+        } else {
+            fs::remove_file(old.path())?;
+        }
+    }
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            mirror(&entry.path(), &target)?;
+            continue;
+        }
+        let bytes = fs::read(entry.path())?;
+        if !fs::read(&target).is_ok_and(|kept| kept == bytes) {
+            fs::write(&target, bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// The Python of the scenarios and judges, with their packages.
@@ -242,7 +277,46 @@ fn stamped(
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+
+    #[test]
+    fn a_mirror_writes_only_what_differs() {
+        let folder = root().join("target/xtask/mirror");
+        fs::remove_dir_all(&folder).ok();
+        let (from, to) = (folder.join("from"), folder.join("to"));
+        for (path, text) in [
+            ("from/same", "a"),
+            ("from/assets/new", "b"),
+            ("from/other", "c"),
+            ("to/same", "a"),
+            ("to/other", "d"),
+            ("to/old", "e"),
+            ("to/gone/old", "f"),
+        ] {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        for name in ["same", "other"] {
+            fs::File::options()
+                .write(true)
+                .open(to.join(name))
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+
+        mirror(&from, &to).unwrap();
+        let is_written = |name| fs::metadata(to.join(name)).unwrap().modified().unwrap() > long_ago;
+        assert!(!is_written("same"));
+        assert!(is_written("other"));
+        assert_eq!(fs::read_to_string(to.join("other")).unwrap(), "c");
+        assert_eq!(fs::read_to_string(to.join("assets/new")).unwrap(), "b");
+        assert!(!to.join("old").exists() && !to.join("gone").exists());
+    }
 
     #[test]
     fn node_is_judged_by_its_line() {

@@ -5,11 +5,10 @@
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { linksIn } from './dev_server.mjs'
-import { check, launchFirefox, scenario, seesAndHears, until } from './driver.mjs'
+import { check, scenario, seesAndHears, until } from './driver.mjs'
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
-const JOINED_WITHIN_MS = 10_000
 
 /** The running command; `printed` and `logged` grow with what it says. */
 class Demo {
@@ -45,7 +44,7 @@ class Demo {
 
 const ports = { http: process.env.INCAMERA_HTTP_PORT, udp: process.env.INCAMERA_UDP_PORT }
 const demo = new Demo(ports)
-await scenario('demo', async (_open, _browser, follow) => {
+await scenario('demo', async (_open, _browser, follow, openFirefox) => {
   const links = await until('it prints links', READY_WITHIN_MS, () => demo.hasLinks(), 20)
   const answer = await fetch(`http://127.0.0.1:${ports.http}/`)
   check(
@@ -54,21 +53,10 @@ await scenario('demo', async (_open, _browser, follow) => {
   )
 
   const [first, second] = links
-  const fox = await launchFirefox()
-  try {
-    const people = [
-      await follow(first.link, first.identity),
-      await follow(second.link, second.identity, fox),
-    ]
-    await Promise.all(people.map((person) => person.join()))
-    const [inChromium, inFirefox] = people
-    await Promise.all([
-      seesAndHears(inChromium, inFirefox, JOINED_WITHIN_MS),
-      seesAndHears(inFirefox, inChromium, JOINED_WITHIN_MS),
-    ])
-  } finally {
-    await fox.close()
-  }
+  const inChromium = await follow(first.link, first.identity)
+  const inFirefox = await follow(second.link, second.identity, await openFirefox())
+  await Promise.all([inChromium.join(), inFirefox.join()])
+  await Promise.all([seesAndHears(inChromium, inFirefox), seesAndHears(inFirefox, inChromium)])
 
   demo.child.kill('SIGTERM')
   await until('the demo ends', 10_000, () => demo.ended !== undefined)

@@ -52,7 +52,7 @@ const PREFERENCES = {
  * Firefox as it is shipped, over WebDriver BiDi, which is what Playwright means by the channel. Playwright is held at
  * 1.64 as long as Debian's Firefox lacks `emulation.setMediaFeaturesOverride`, which 1.65 asks for.
  */
-export function launchFirefox() {
+function launchFirefox() {
   const options = { channel: 'moz-firefox', executablePath: FIREFOX, headless: true }
   return firefox.launch({ ...options, firefoxUserPrefs: PREFERENCES })
 }
@@ -376,11 +376,17 @@ export function measured(condition, what) {
 
 /**
  * Runs one scenario: prints a verdict, sets the exit code, always closes the browser, which is started with `flags`
- * beside those of every scenario.
+ * beside those of every scenario, and Firefox if the scenario opens it beside that.
  */
 export async function scenario(name, act, { flags = [] } = {}) {
   console.log(`${name} against ${SERVER}`)
   const browser = await launch({ flags })
+  const browsers = [browser]
+  const openFirefox = async () => {
+    const fox = await launchFirefox()
+    browsers.push(fox)
+    return fox
+  }
   const people = []
   const noted = (person) => {
     people.push(person)
@@ -390,15 +396,21 @@ export async function scenario(name, act, { flags = [] } = {}) {
   const follow = async (link, identity, where = browser) =>
     noted(await Person.follow(where, link, identity))
   try {
-    await act(open, browser, follow)
+    await act(open, browser, follow, openFirefox)
     console.log(`PASS ${name}`)
   } catch (error) {
     process.exitCode = 1
     console.error(`FAIL ${name}: ${error.message}`)
     for (const person of people) await report(person)
   } finally {
-    await browser.close()
+    await Promise.all(browsers.map((each) => each.close()))
   }
+}
+
+/** What tells most of a flow of media, by the type of its statistics. */
+const FLOW = {
+  'inbound-rtp': ['ssrc', 'packetsReceived', 'packetsLost', 'framesReceived', 'framesDecoded', 'frameWidth', 'pliCount'],
+  'outbound-rtp': ['ssrc', 'rid', 'packetsSent', 'framesEncoded', 'keyFramesEncoded', 'frameWidth', 'pliCount'],
 }
 
 /** What a person's page knew when the scenario failed. */
@@ -409,6 +421,9 @@ async function report(person) {
     console.error(
       `    moments: ${moments.map(({ what, who }) => (who ? `${what} of ${who}` : what)).join(', ')}`,
     )
+    for (const { identity, source, rtp } of await person.tracks())
+      for (const flow of rtp.filter(({ type }) => FLOW[type]))
+        console.error(`    ${source} of ${identity}: ${FLOW[flow.type].map((name) => `${name} ${flow[name]}`).join(', ')}`)
     for (const line of person.consoleErrors.slice(-5))
       console.error(`    console: ${line.slice(0, 300)}`)
   } catch (error) {

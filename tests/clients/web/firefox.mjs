@@ -11,7 +11,6 @@ import {
   check,
   control,
   freshKey,
-  launchFirefox,
   measured,
   Person,
   scenario,
@@ -26,12 +25,11 @@ const WATCHED_MS = 3_000
 /** That of the links. */
 const ROOM = 'demo'
 
-await scenario('firefox', async (_open, _chromium, follow) => {
+await scenario('firefox', async (_open, _chromium, follow, openFirefox) => {
   const server = await DevServer.start()
-  let fox
   try {
     await listensToOthers({ forMedia: true })
-    fox = await launchFirefox()
+    const fox = await openFirefox()
     const [first, second] = server.links()
     const ada = await follow(first.link, first.identity, fox)
     const ben = await follow(second.link, second.identity)
@@ -50,7 +48,6 @@ await scenario('firefox', async (_open, _chromium, follow) => {
     check((await server.stop()) === 0, 'SIGTERM ends the server')
   } finally {
     server.child.kill('SIGKILL')
-    await fox?.close()
   }
 
   const bound = await DevServer.start(['--bind', '127.0.0.1'])
