@@ -73,6 +73,15 @@ impl ExtensionMap {
         self.iter().find(|(_, mapped)| *mapped == kind).map(|(id, _)| id)
     }
 
+    /// The pairs of these kinds alone.
+    #[must_use]
+    pub fn only(mut self, kinds: &[ExtensionKind]) -> Self {
+        for slot in &mut self.kinds {
+            *slot = slot.filter(|kind| kinds.contains(kind));
+        }
+        self
+    }
+
     /// All pairs, by id.
     pub fn iter(&self) -> impl Iterator<Item = (u8, ExtensionKind)> {
         (1..=14u8).zip(self.kinds).filter_map(|(id, kind)| Some((id, kind?)))

@@ -4,7 +4,10 @@
 //! subscriptions; a Forward is one per worker and knows the rtp streams of its own peers. Neither
 //! reads the other's state, so everything that one must know of the other is here.
 
-use model::{Codec, DataRate, Layer, PeerId, RoomId, SubscriptionId, TrackId, TrackKind, WorkerId};
+use model::{
+    Codec, DataRate, ExtensionKind, Layer, PeerId, RoomId, SubscriptionId, TrackId, TrackKind,
+    WorkerId,
+};
 use rtp::extension::ExtensionMap;
 
 /// From Control to the Forward of one worker. Order matters and is kept by the shell.
@@ -127,6 +130,10 @@ pub struct StreamSpec {
     pub rtx_ssrc: Option<u32>,
 }
 
+/// Header extensions that a subscription's packets may carry.
+pub(crate) const SENT_EXTENSIONS: [ExtensionKind; 3] =
+    [ExtensionKind::TransportSequence, ExtensionKind::AbsSendTime, ExtensionKind::VideoOrientation];
+
 /// A subscription as its worker must know it.
 #[derive(Clone, Debug)]
 pub struct SubscriptionSpec {
@@ -146,7 +153,7 @@ pub struct SubscriptionSpec {
     pub ssrc: u32,
     /// The SSRC of retransmissions announced to the receiver.
     pub rtx_ssrc: u32,
-    /// Header extensions that the receiver negotiated for this section.
+    /// Those of [`SENT_EXTENSIONS`] that the receiver takes in this section.
     pub extensions: ExtensionMap,
     /// What it wants at most; `None` starts paused.
     pub limit: Option<Layer>,

@@ -203,7 +203,19 @@ impl Vp8Rewriter {
     /// Begins with `source`, whose numbers are kept until the first frame is dropped or the source changes.
     #[must_use]
     pub fn new(source: u8) -> Self {
-        Self { current: Lane::new(source), previous: None, temporal: 0, last: None }
+        Self::after(None, source)
+    }
+
+    /// Begins with `source`, whose first frame follows on the one with these values.
+    #[must_use]
+    pub fn after(last: Option<Vp8Rewrite>, source: u8) -> Self {
+        Self { current: Lane::new(source), previous: None, temporal: 0, last }
+    }
+
+    /// The values of the newest frame that passed.
+    #[must_use]
+    pub const fn last(&self) -> Option<Vp8Rewrite> {
+        self.last
     }
 
     /// The next packet of `source` begins a key frame and follows the last frame that passed.

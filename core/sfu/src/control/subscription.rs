@@ -13,6 +13,7 @@ use rtp::extension::ExtensionMap;
 use super::dynacast::Decision;
 use super::publication::Size;
 use super::{Control, Output, Timer};
+use crate::message::SENT_EXTENSIONS;
 use crate::{Instruction, SubscriptionSpec};
 
 /// What a participant wants of one track. On the wire: `UpdateTrackSettings`.
@@ -221,7 +222,9 @@ impl Control {
     }
 
     /// The receiver's answer has a section for the subscription.
-    pub(super) fn place(&mut self, subscription: SubscriptionId, placement: Placement) {
+    pub(super) fn place(&mut self, subscription: SubscriptionId, mut placement: Placement) {
+        // Others may come and go (Firefox names more in its second offer): nothing begins anew for them.
+        placement.extensions = placement.extensions.only(&SENT_EXTENSIONS);
         let Some(held) = self.subscriptions.get(&subscription) else {
             return;
         };

@@ -1,6 +1,8 @@
 //! What Control guarantees, one fact per test, in virtual time.
 
-use model::{ALIAS_LEN, Alias, Codec, Encryption, Layer, Sid as _, TrackKind, TrackSource};
+use model::{
+    ALIAS_LEN, Alias, Codec, Encryption, ExtensionKind, Layer, Sid as _, TrackKind, TrackSource,
+};
 use rtp::extension::ExtensionMap;
 
 use super::*;
@@ -687,6 +689,25 @@ fn the_same_placement_twice_changes_nothing() {
     node.place(bob, track);
     node.place(bob, track);
     assert!(node.instructions().is_empty());
+}
+
+#[test]
+fn only_an_extension_that_we_send_places_anew() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    let track = node.camera(alice, "c");
+    let subscription = node.place(bob, track);
+    let mut described = node.control.subscription(subscription).unwrap().placement.clone().unwrap();
+    described.extensions.insert(3, ExtensionKind::Rid).unwrap();
+    node.tell(Input::Placed(subscription, described.clone()));
+    assert!(node.instructions().is_empty(), "{:?}", node.outputs);
+    described.extensions.insert(4, ExtensionKind::TransportSequence).unwrap();
+    node.tell(Input::Placed(subscription, described));
+    assert!(matches!(
+        node.instructions()[..],
+        [(0, Instruction::Unsubscribe { .. }), (0, Instruction::Subscribe(_))]
+    ));
 }
 
 #[test]

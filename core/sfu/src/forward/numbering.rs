@@ -28,6 +28,9 @@ pub(super) struct Numbers {
     pub(super) timestamp: u32,
 }
 
+/// The outgoing timestamp of the newest packet, and when it went out.
+pub(super) type Last = (u32, Timestamp);
+
 /// Numbers that were given lately.
 #[derive(Clone, Copy, Default)]
 struct Given {
@@ -85,21 +88,20 @@ pub(super) struct Numbering {
     given: Given,
     /// Highest incoming index of the present source.
     newest: u64,
-    /// Of the newest packet that went out.
-    last: Option<(u32, Timestamp)>,
+    last: Option<Last>,
     clock_rate: u32,
     first_index: u64,
 }
 
 impl Numbering {
-    /// `first_index`: where to start, 1..65,536; random, as RFC 3550 asks.
-    pub(super) fn new(first_index: u64, clock_rate: u32) -> Self {
+    /// `first_index`: where to start, 1..65,536; random, as RFC 3550 asks. Or else both say where another one ended.
+    pub(super) fn new(first_index: u64, last: Option<Last>, clock_rate: u32) -> Self {
         Self {
             present: None,
             before: Vec::new(),
             given: Given::default(),
             newest: 0,
-            last: None,
+            last,
             clock_rate,
             first_index,
         }
@@ -178,6 +180,11 @@ impl Numbering {
         if self.given.highest == 0 { self.first_index } else { self.given.highest + 1 }
     }
 
+    /// What was sent last.
+    pub(super) const fn last(&self) -> Option<Last> {
+        self.last
+    }
+
     /// What to add to the present source's timestamps.
     pub(super) fn timestamp_offset(&self) -> u32 {
         self.present.as_ref().map_or(0, |segment| segment.timestamp_offset)
@@ -209,7 +216,7 @@ mod tests {
     }
 
     fn started() -> Numbering {
-        let mut numbering = Numbering::new(100, 90_000);
+        let mut numbering = Numbering::new(100, None, 90_000);
         numbering.start(NOW, 0, 70_000, 5);
         numbering
     }

@@ -12,7 +12,7 @@ use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
 
 use super::Outside;
 use super::arena::EntryId;
-use super::numbering::Numbering;
+use super::numbering::{Last, Numbering};
 use super::track::Packet;
 use crate::{SubscriptionSpec, limits};
 
@@ -91,15 +91,21 @@ impl OutgoingExtensions {
     }
 }
 
-/// Where the numbers of an ended subscription stopped.
+/// Where an ended subscription stopped.
 ///
-/// Its SSRCs may come again: the same subscription moved to another section. Under the same keys no
-/// number may be used twice, for GCM's sake.
+/// Its SSRCs may come again: the same subscription moved to another section, or is described anew. Under the same keys
+/// no number may be used twice, for GCM's sake; and a timestamp or picture id that goes back makes a receiver take all
+/// that follows for late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) ssrc: u32,
     next_index: u64,
     next_rtx_index: u64,
+    last: Option<Last>,
+    vp8: Option<Vp8Rewrite>,
+    packets: u32,
+    octets: u32,
+    reported: Option<(u32, Timestamp)>,
 }
 
 /// Of what was sent, the part that may be sent again.
@@ -146,7 +152,7 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// `random`: where sequence numbers start, unless `before` says that the SSRCs were in use.
+    /// `random`: where sequence numbers start, unless the SSRCs were in use, `before`.
     pub(super) fn new(
         spec: SubscriptionSpec,
         peer: u32,
@@ -165,9 +171,11 @@ impl Subscription {
             paused: false,
             numbering: Numbering::new(
                 before.map_or((random & 0x7fff) + 1, |ended| ended.next_index),
+                before.and_then(|ended| ended.last),
                 spec.codec.clock_rate(),
             ),
-            vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::new(0))),
+            vp8: (spec.codec == Codec::Vp8)
+                .then(|| Box::new(Vp8Rewriter::after(before.and_then(|ended| ended.vp8), 0))),
             share: Share::new(is_video),
             sent: ResendRing::new(if is_video {
                 limits::RESEND_VIDEO
@@ -175,9 +183,9 @@ impl Subscription {
                 limits::RESEND_AUDIO
             }),
             rtx_index: before.map_or(((random >> 16) & 0x7fff) + 1, |ended| ended.next_rtx_index),
-            packets: 0,
-            octets: 0,
-            reported: None,
+            packets: before.map_or(0, |ended| ended.packets),
+            octets: before.map_or(0, |ended| ended.octets),
+            reported: before.and_then(|ended| ended.reported),
             peer,
             track,
             spec,
@@ -202,11 +210,16 @@ impl Subscription {
     }
 
     /// Where another subscription under the same SSRCs has to go on.
-    pub(super) const fn end(&self) -> Ended {
+    pub(super) fn end(&self) -> Ended {
         Ended {
             ssrc: self.spec.ssrc,
             next_index: self.numbering.next_index(),
             next_rtx_index: self.rtx_index,
+            last: self.numbering.last(),
+            vp8: self.vp8.as_ref().and_then(|vp8| vp8.last()),
+            packets: self.packets,
+            octets: self.octets,
+            reported: self.reported,
         }
     }
 

@@ -598,6 +598,43 @@ fn a_subscription_that_comes_again_uses_no_number_twice() {
 }
 
 #[test]
+fn a_picture_whose_section_is_described_anew_goes_on_where_it_was() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let subscription = SubscriptionId(ben.id.index);
+    let send = |forward: &mut Forward<_>, wire: &mut Wire, now, layer, index, picture_id| {
+        let payload = vp8(picture_id, true, 7);
+        let bytes = ada.seal(&picture(layer, index, &payload));
+        ada.send(forward, wire, at(now), &bytes);
+    };
+    let smallest = Some(Layer { spatial: 0, temporal: 3 });
+
+    send(&mut forward, &mut wire, 5, 2, 1000, 2);
+    let limit = Instruction::Limit { subscription, layer: smallest };
+    forward.instruct(at(10), limit, &mut wire);
+    forward.handle_timeout(at(10), &mut wire);
+    send(&mut forward, &mut wire, 38, 0, 1000, 500);
+
+    forward.instruct(at(40), Instruction::Unsubscribe { subscription }, &mut wire);
+    let Instruction::Subscribe(again) = self::subscription(TRACK, ben.id, Codec::Vp8) else {
+        unreachable!();
+    };
+    let again = SubscriptionSpec { limit: smallest, ..again };
+    forward.instruct(at(40), Instruction::Subscribe(again), &mut wire);
+    forward.handle_timeout(at(45), &mut wire);
+    send(&mut forward, &mut wire, 71, 0, 1001, 501);
+
+    let (media, _) = ben.receive(&mut wire);
+    assert_eq!(media.len(), 3);
+    let picture_id = |packet: &Received| u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+    for pair in media.windows(2) {
+        let [a, b] = [&pair[0].header, &pair[1].header];
+        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+        assert_eq!(b.timestamp.wrapping_sub(a.timestamp), 33 * 90);
+        assert_eq!(picture_id(&pair[1]), picture_id(&pair[0]) + 1);
+    }
+}
+
+#[test]
 fn a_long_pause_of_the_receiver_leaves_no_leap() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
     let subscription = SubscriptionId(ben.id.index);
