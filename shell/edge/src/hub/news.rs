@@ -300,6 +300,8 @@ impl Hub {
     }
 
     pub(super) fn tell_publisher(
+            // Its section may be on its way: livekit-client goes on with a track that it has just announced.
+            seat.negotiation.refuse(cid);
         &mut self,
         track: TrackId,
         message: impl FnOnce(&Publication) -> Message,

@@ -228,3 +228,23 @@ fn a_track_never_takes_the_section_of_one_that_was_refused() {
         assert!(node.instructions().iter().any(started), "{announced_first}");
     }
 }
+
+#[test]
+fn a_track_never_takes_the_section_of_one_that_was_taken_back_before_its_media_came() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let Asked::AddTrack(screen) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    node.ask(&alice, Asked::AddTrack(proto::AddTrackRequest { source: 3, ..screen }));
+    let mut modest = token("alice", "red");
+    let sources = vec!["camera".to_owned(), "microphone".to_owned()];
+    modest.claims.video.as_mut().unwrap().can_publish_sources = sources;
+    let mut again = node.knock(modest, resuming(&sid_of(&node, &alice))).unwrap();
+    assert!(first!(again.told(), Told::TrackUnpublished(_) => ()).is_some());
+    node.sent();
+    // It was on its way.
+    node.ask(&again, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    node.ask(&again, add_track("another", TrackKind::Video));
+    let instructions = node.instructions();
+    let started = |it: &Instruction| matches!(it, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+    assert!(!instructions.iter().any(started), "{instructions:?}");
+}
