@@ -93,8 +93,8 @@ pub const ANSWER_SMALL: usize = 32 << 10;
 /// back, most of that is the hub's work for those before.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, and what
-/// it may.
+/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, what it
+/// may, and what its client can.
 pub const ANSWER_PARTICIPANT_BYTES: usize = 512;
 
 /// The same of a track beside its names: 400 for itself and its codec, 256 for the client's name of it at most, six

@@ -113,33 +113,6 @@ fn methods_are_found_by_the_name_that_addresses_have() {
     assert_eq!(Method::named("listrooms"), None);
 }
 
-#[test]
-#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
-fn a_client_with_numbers_that_nobody_knows_hides_nobody() {
-    let layer = proto::VideoLayer { quality: 99, ..Default::default() };
-    let track = TrackInfo {
-        audio_features: vec![1, 99],
-        packet_trailer_features: vec![99],
-        backup_codec_policy: 99,
-        layers: vec![layer.clone()],
-        codecs: vec![proto::SimulcastCodecInfo { layers: vec![layer], ..Default::default() }],
-        ..Default::default()
-    };
-    let odd = ParticipantInfo {
-        identity: "eve".into(),
-        capabilities: vec![1, 99],
-        tracks: vec![track.clone()],
-        ..Default::default()
-    };
-    let all = Response::Participants(vec![odd.clone(), ParticipantInfo::default()]);
-    let text = String::from_utf8(all.encode(Encoding::Json)).unwrap();
-    assert!(text.contains("eve") && text.contains("CAP_PACKET_TRAILER"), "{text}");
-    let json = Response::Participant(Box::new(odd)).encode(Encoding::Json);
-    assert!(serde_json::from_slice::<ParticipantInfo>(&json).is_ok());
-    let json = Response::Track(Box::new(track)).encode(Encoding::Json);
-    assert!(serde_json::from_slice::<proto::MuteRoomTrackResponse>(&json).is_ok());
-}
-
 /// What LiveKit's server (`livekit_room.twirp.go`) writes of messages of which nothing but a name is set.
 const ROOM: &str = r#"{"sid":"","name":"red","empty_timeout":0,"departure_timeout":0,"max_participants":0,
     "creation_time":"0","creation_time_ms":"0","turn_password":"","enabled_codecs":[],"metadata":"",

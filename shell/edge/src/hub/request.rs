@@ -357,8 +357,9 @@ impl Hub {
         let Some(card) = card else {
             return self.metrics.requests_ignored.count();
         };
-        if card.audio_features != update.features {
-            card.audio_features = update.features;
+        let features: Vec<_> = update.features().collect();
+        if card.audio_features != features {
+            card.audio_features = features;
             self.tell(Input::Touch(peer));
         }
     }
