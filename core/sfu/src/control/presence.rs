@@ -199,6 +199,7 @@ impl Control {
             visibility: join.visibility,
             tracks: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            is_full: false,
             score: None,
             auto_subscribe: join.auto_subscribe,
             adaptive_stream: join.adaptive_stream,

@@ -6,6 +6,7 @@ use rtp::extension::ExtensionMap;
 use super::*;
 use crate::StreamSpec;
 
+mod crowds;
 mod moderation;
 
 struct Node {
@@ -111,7 +112,7 @@ impl Node {
         let until = self.now + duration;
         let mut seen = Vec::new();
         while let Some(at) = self.control.next_timeout().filter(|at| *at <= until) {
-            self.control.handle(at, Input::Timeout);
+            self.control.handle(at.max(self.now), Input::Timeout);
             self.drain();
             seen.append(&mut self.outputs);
         }

@@ -281,7 +281,13 @@ impl Hub {
         let mut refusals = REFUSALS_MAX;
         for sid in update.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
             match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
-                Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
+                Some(track) => {
+                    self.tell(Input::Wish { peer, track, wanted: update.subscribe });
+                    if refusals > 0 && self.control.leaves_out(peer, track) {
+                        refusals -= 1;
+                        self.refuse_track(peer, sid.clone(), SubscriptionError::SeUnknown);
+                    }
+                }
                 None if update.subscribe && refusals > 0 => {
                     refusals -= 1;
                     self.refuse_track(peer, sid.clone(), SubscriptionError::SeTrackNotfound);
