@@ -541,7 +541,8 @@ impl Control {
             Report::Level { track, level } => self.hear_level(now, track, level),
             Report::Bandwidth { subscription, paused } => {
                 let held = self.subscriptions.get_mut(&subscription);
-                if let Some(held) = held.filter(|held| held.placement.is_some()) {
+                let held = held.filter(|held| held.placement.is_some() && held.paused != paused);
+                if let Some(held) = held {
                     held.paused = paused;
                     let (to, track) = (held.peer, held.track);
                     self.outputs.push_back(Output::StreamState { to, track, paused });

@@ -75,7 +75,7 @@ pub struct Subscription {
     pub(super) limit: Option<Layer>,
     /// What the publication counts it for.
     pub(super) wanted: Quality,
-    /// Its worker has stopped it for want of bandwidth; one that begins anew says only when it does.
+    /// Its worker has stopped it for want of bandwidth; what one says that begins anew comes after all of before.
     pub(super) paused: bool,
 }
 
