@@ -247,6 +247,10 @@ impl Hub {
         };
         self.sessions.insert(id, peer);
         self.gather(seat.room);
+        if seat.permission.recorder {
+            // That the room is recorded, whoever is hidden.
+            self.note_room(seat.room);
+        }
         self.seats.insert(peer, Box::new(seat));
         id
     }
