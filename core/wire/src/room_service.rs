@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::claims::Claims;
 use crate::frame::Encoding;
-use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX};
+use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX, TRACKS_NAMED_MAX};
 use crate::proto::{self, ParticipantInfo, TrackInfo};
 use crate::shape;
 use crate::twirp::{Code, Error};
@@ -240,6 +240,9 @@ impl Request {
             Self::SendData(request) if ![0, NONCE_LEN].contains(&request.nonce.len()) => {
                 Err(Error::new(Code::InvalidArgument, "a nonce has 16 bytes"))
             }
+            Self::UpdateSubscriptions(request) if tracks_named(request) > TRACKS_NAMED_MAX => {
+                Err(Error::new(Code::InvalidArgument, "too many tracks"))
+            }
             Self::CreateRoom(_)
             | Self::ListRooms(_)
             | Self::DeleteRoom(_)
@@ -253,6 +256,11 @@ impl Request {
             | Self::UpdateRoomMetadata(_) => Ok(()),
         }
     }
+}
+
+fn tracks_named(request: &proto::UpdateSubscriptionsRequest) -> usize {
+    let listed = request.participant_tracks.iter().map(|tracks| tracks.track_sids.len());
+    request.track_sids.len() + listed.sum::<usize>()
 }
 
 /// Whether a room is to have what rooms do not have here: whoever asks would believe that it does.

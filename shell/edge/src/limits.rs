@@ -324,10 +324,6 @@ pub const REFRESH_PROFILE_MAX: usize = 4 << 10;
 /// Senders whose last packet a client names when it resumes: everybody in the largest room.
 pub const SYNC_SENDERS_MAX: usize = ROOM_PARTICIPANTS_MAX;
 
-/// Tracks that are read from one list of subscriptions or settings: above 1,000, which is what
-/// [`REQUESTS_BURST`] pays for when a client names each track twice, as LiveKit's do.
-pub const TRACKS_NAMED_MAX: usize = 1024;
-
 /// Codecs of an announced track; clients name a preferred one and a fallback.
 pub const ANNOUNCED_CODECS_MAX: usize = 3;
 

@@ -95,6 +95,13 @@ fn what_cannot_be_meant_is_refused_and_why() {
     let all = format!(r#"["{}"]"#, ["a"; DESTINATIONS_MAX + 1].join("\",\""));
     let sent = format!(r#"{{"room":"red","destinationIdentities":{all}}}"#);
     check(Method::SendData, &sent, Code::InvalidArgument);
+    let most = format!(r#"["{}"]"#, ["TR_a"; TRACKS_NAMED_MAX].join("\",\""));
+    for (one, more) in [("[]", r#"["TR_b"]"#), (r#"["TR_b"]"#, "[]")] {
+        let named = format!(
+            r#"{{"room":"red","trackSids":{one},"participantTracks":[{{"trackSids":{most}}},{{"trackSids":{more}}}]}}"#
+        );
+        check(Method::UpdateSubscriptions, &named, Code::InvalidArgument);
+    }
     check(Method::CreateRoom, "{}", Code::InvalidArgument);
     check(Method::CreateRoom, r#"{"name":"red","syncStreams":true}"#, Code::Unimplemented);
     check(Method::CreateRoom, r#"{"name":"red","agents":[{}]}"#, Code::Unimplemented);

@@ -10,6 +10,7 @@ use sfu::control::{
 };
 use sfu::limits::CID_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use wire::limits::TRACKS_NAMED_MAX;
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::request_response::{Reason, Request};
@@ -22,7 +23,7 @@ use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
     BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, REQUESTS_BURST, SWITCHES_MAX,
-    SYNC_NAMES_PER_REQUEST, TRACKS_NAMED_MAX, TRACKS_TOLD_PER_REQUEST,
+    SYNC_NAMES_PER_REQUEST, TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
