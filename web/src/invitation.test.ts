@@ -77,6 +77,8 @@ describe('claims', () => {
       name: 'Ada Ł.',
       room: 'r',
       mayRename: true,
+      mayShow: true,
+      maySpeak: true,
     })
   })
 
@@ -86,7 +88,22 @@ describe('claims', () => {
       name: 'ada',
       room: '',
       mayRename: false,
+      mayShow: true,
+      maySpeak: true,
     })
+  })
+
+  const sending: [object, boolean, boolean][] = [
+    [{}, true, true],
+    [{ canPublish: true, canPublishSources: [] }, true, true],
+    [{ canPublish: false }, false, false],
+    [{ canPublish: false, canPublishSources: ['camera'] }, false, false],
+    [{ canPublishSources: ['MICROPHONE', 'screen_share'] }, false, true],
+    [{ canPublishSources: ['camera'] }, true, false],
+    [{ canPublishSources: 'camera' }, true, true],
+  ]
+  it.each(sending)('say what their holder may send: %j', (video, mayShow, maySpeak) => {
+    expect(readClaims(unsigned({ sub: 'ada', video }))).toMatchObject({ mayShow, maySpeak })
   })
 
   it('name the identity where LiveKit looks for it', () => {

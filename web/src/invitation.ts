@@ -37,6 +37,9 @@ export interface Claims {
   readonly name: string
   readonly room: string
   readonly mayRename: boolean
+  /** Whether the holder may send pictures of a camera, and sound of a microphone. */
+  readonly mayShow: boolean
+  readonly maySpeak: boolean
 }
 
 export class InvitationError extends Error {
@@ -86,6 +89,8 @@ export function readClaims(token: string): Claims | undefined {
       name: text(claims['name']) || identity,
       room: text(video['room']),
       mayRename: video['canUpdateOwnMetadata'] === true,
+      mayShow: maySend(video, 'camera'),
+      maySpeak: maySend(video, 'microphone'),
     }
   } catch {
     return undefined
@@ -157,6 +162,13 @@ function decode(value: string): string {
 
 function record(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+/** All sources where the token names none, as for the server. */
+function maySend(video: Record<string, unknown>, source: string): boolean {
+  const listed = video['canPublishSources']
+  const sources = Array.isArray(listed) ? listed.map((name) => text(name).toLowerCase()) : []
+  return video['canPublish'] !== false && (sources.length === 0 || sources.includes(source))
 }
 
 function text(value: unknown): string {

@@ -99,6 +99,10 @@ pub const FIELDS_MAX: usize = 16 << 10;
 /// Bytes in memory of the largest element of a list that a client may send.
 pub const ELEMENT_SIZE_MAX: usize = 1 << 10;
 
+/// Tracks that are read from one list of subscriptions or settings, of a client or a back end: above 1,000, which is
+/// what a client's requests at once pay for when it names each track twice, as LiveKit's do.
+pub const TRACKS_NAMED_MAX: usize = 1024;
+
 // The server API.
 
 /// Bytes of the body of a request to the server API (LiveKit: the same). The largest that makes sense has 3.5 MiB:

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::claims::Claims;
 use crate::frame::Encoding;
-use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX};
+use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX, TRACKS_NAMED_MAX};
 use crate::proto::{self, ParticipantInfo, TrackInfo};
 use crate::shape;
 use crate::twirp::{Code, Error};
@@ -240,6 +240,9 @@ impl Request {
             Self::SendData(request) if ![0, NONCE_LEN].contains(&request.nonce.len()) => {
                 Err(Error::new(Code::InvalidArgument, "a nonce has 16 bytes"))
             }
+            Self::UpdateSubscriptions(request) if tracks_named(request) > TRACKS_NAMED_MAX => {
+                Err(Error::new(Code::InvalidArgument, "too many tracks"))
+            }
             Self::CreateRoom(_)
             | Self::ListRooms(_)
             | Self::DeleteRoom(_)
@@ -253,6 +256,11 @@ impl Request {
             | Self::UpdateRoomMetadata(_) => Ok(()),
         }
     }
+}
+
+fn tracks_named(request: &proto::UpdateSubscriptionsRequest) -> usize {
+    let listed = request.participant_tracks.iter().map(|tracks| tracks.track_sids.len());
+    request.track_sids.len() + listed.sum::<usize>()
 }
 
 /// Whether a room is to have what rooms do not have here: whoever asks would believe that it does.
@@ -354,20 +362,10 @@ impl Response {
 
     /// The body of the answer.
     #[must_use]
-    pub fn encode(mut self, encoding: Encoding) -> Vec<u8> {
-        self.leave_known_numbers();
+    pub fn encode(self, encoding: Encoding) -> Vec<u8> {
         match encoding {
             Encoding::Protobuf => self.into_protobuf(),
             Encoding::Json => self.to_json(),
-        }
-    }
-
-    fn leave_known_numbers(&mut self) {
-        match self {
-            Self::Done | Self::Rooms(_) | Self::Room(_) => {}
-            Self::Participants(participants) => participants.iter_mut().for_each(known_numbers),
-            Self::Participant(participant) => known_numbers(participant),
-            Self::Track(track) => known_numbers_of_track(track),
         }
     }
 
@@ -401,32 +399,6 @@ impl Response {
             Self::Track(track) => {
                 serde_json::json!({ "track": json::track(track) }).to_string().into_bytes()
             }
-        }
-    }
-}
-
-/// Leaves out the numbers of enums that nobody knows. Clients bring them, not every reader of JSON takes them, and
-/// one client must not hide a whole room from whoever lists it.
-fn known_numbers(participant: &mut ParticipantInfo) {
-    participant
-        .capabilities
-        .retain(|number| proto::client_info::Capability::try_from(*number).is_ok());
-    participant.tracks.iter_mut().for_each(known_numbers_of_track);
-}
-
-#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
-fn known_numbers_of_track(track: &mut TrackInfo) {
-    track.audio_features.retain(|number| proto::AudioTrackFeature::try_from(*number).is_ok());
-    track
-        .packet_trailer_features
-        .retain(|number| proto::PacketTrailerFeature::try_from(*number).is_ok());
-    if proto::BackupCodecPolicy::try_from(track.backup_codec_policy).is_err() {
-        track.backup_codec_policy = 0;
-    }
-    let layers = track.codecs.iter_mut().flat_map(|codec| &mut codec.layers);
-    for layer in track.layers.iter_mut().chain(layers) {
-        if proto::VideoQuality::try_from(layer.quality).is_err() {
-            layer.quality = 0;
         }
     }
 }

@@ -93,8 +93,8 @@ pub const ANSWER_SMALL: usize = 32 << 10;
 /// back, most of that is the hub's work for those before.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, and what
-/// it may.
+/// Bytes that a participant takes in an answer beside its names, profile and tracks: 344 for itself, its sid, what it
+/// may, and what its client can.
 pub const ANSWER_PARTICIPANT_BYTES: usize = 512;
 
 /// The same of a track beside its names: 400 for itself and its codec, 256 for the client's name of it at most, six
@@ -323,10 +323,6 @@ pub const REFRESH_PROFILE_MAX: usize = 4 << 10;
 
 /// Senders whose last packet a client names when it resumes: everybody in the largest room.
 pub const SYNC_SENDERS_MAX: usize = ROOM_PARTICIPANTS_MAX;
-
-/// Tracks that are read from one list of subscriptions or settings: above 1,000, which is what
-/// [`REQUESTS_BURST`] pays for when a client names each track twice, as LiveKit's do.
-pub const TRACKS_NAMED_MAX: usize = 1024;
 
 /// Codecs of an announced track; clients name a preferred one and a fallback.
 pub const ANNOUNCED_CODECS_MAX: usize = 3;

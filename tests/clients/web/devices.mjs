@@ -9,6 +9,7 @@ const CONSENT = /camera and microphone/i
 await scenario('devices', async (_, browser) => {
   await allowedTooLate(browser)
   await notTaken(browser)
+  await soundAlone(browser)
   await secondLink(browser)
 })
 
@@ -37,9 +38,9 @@ async function allowedTooLate(browser) {
   await ada.close()
 }
 
-/** A token that lets its holder send sound alone. */
+/** A token that the page takes for the right to show oneself, and the server does not: it writes sources in lower case. */
 async function notTaken(browser) {
-  const ada = await lobby(browser, { video: { canPublishSources: ['microphone'] } })
+  const ada = await lobby(browser, { video: { canPublishSources: ['CAMERA', 'microphone'] } })
   await ada.consent(true)
   control((await lights(ada)).join() === 'audio,video', 'the lobby has opened both')
   await ada.join()
@@ -48,6 +49,22 @@ async function notTaken(browser) {
   check(on.join() === 'audio', `a camera that the server does not take is off: ${on} is on`)
   const sources = (await ada.tracks()).map(({ source }) => source)
   check(sources.join() === 'microphone', `and ${sources} is sent`)
+  await ada.close()
+}
+
+/** A token that lets its holder send sound alone: nothing else is offered. */
+async function soundAlone(browser) {
+  const ada = await lobby(browser, { video: { canPublishSources: ['microphone'] } })
+  await ada.consent(false)
+  await until('the microphone is on', 5_000, async () => (await lights(ada)).length > 0)
+  check((await lights(ada)).join() === 'audio', 'the lobby opens no camera that may not be sent')
+  const camera = ada.page.getByRole('button', { name: 'Camera', exact: true })
+  check(await camera.isDisabled(), 'nor lets anybody turn it on')
+  await ada.join()
+  for (const [name, isAllowed] of [['Microphone', true], ['Camera', false], ['Share screen', false]]) {
+    const button = ada.page.getByRole('button', { name, exact: true })
+    check((await button.isEnabled()) === isAllowed, `in the call, ${name} ${isAllowed ? 'can' : 'cannot'} be turned on`)
+  }
   await ada.close()
 }
 

@@ -211,12 +211,22 @@ export class CallView {
     const { microphone, camera, screen, layout, chat } = this.#buttons
     const { me } = this.#call
     microphone.show(me.isMicrophoneEnabled, me.isMicrophoneEnabled ? 'microphone' : 'microphoneOff')
+    microphone.allow(this.#maySend(Track.Source.Microphone))
     camera.show(me.isCameraEnabled, me.isCameraEnabled ? 'camera' : 'cameraOff')
+    camera.allow(this.#maySend(Track.Source.Camera))
     screen.show(me.isScreenShareEnabled, 'screen')
+    screen.allow(this.#maySend(Track.Source.ScreenShare))
     const isSpeaker = this.#stage.layout === 'speaker'
     layout.show(isSpeaker, isSpeaker ? 'grid' : 'speaker')
     chat.show(!this.#chat.view.hidden, 'chat')
     chat.badge(this.#unread)
+  }
+
+  /** As the server says now: a moderator may have changed it. */
+  #maySend(source: Track.Source): boolean {
+    const { canPublish = true, canPublishSources = [] } = this.#call.me.permissions ?? {}
+    const isListed = canPublishSources.includes(Track.sourceToProto(source))
+    return canPublish && (canPublishSources.length === 0 || isListed)
   }
 
   #showLock(): void {
@@ -310,11 +320,11 @@ export class CallView {
   #actionOf(key: string): (() => void) | undefined {
     switch (key) {
       case 'm':
-        return () => void this.#toggle(Track.Source.Microphone)
+        return () => this.#buttons.microphone.view.click()
       case 'v':
-        return () => void this.#toggle(Track.Source.Camera)
+        return () => this.#buttons.camera.view.click()
       case 's':
-        return () => void this.#toggle(Track.Source.ScreenShare)
+        return () => this.#buttons.screen.view.click()
       case 'c':
         return () => this.#toggleChat()
       case 'g':
@@ -357,6 +367,10 @@ class ControlButton {
   show(isOn: boolean, image: IconName): void {
     setAttribute(this.view, 'aria-pressed', String(isOn))
     setIcon(this.#image, image)
+  }
+
+  allow(isAllowed: boolean): void {
+    this.view.disabled = !isAllowed
   }
 
   badge(count: number): void {

@@ -2,7 +2,8 @@
  * Before joining: consent, a look at oneself, the choice of devices, and Join.
  *
  * Guarantees: no device is opened before the consent switch is on, and all are closed when it is
- * turned off. One can join without consent, to see and hear only.
+ * turned off; none that the token does not let one send. One can join without consent, to see and
+ * hear only.
  */
 import { element, setAttribute, setText } from '../dom.ts'
 import type { Claims, Invitation } from '../invitation.ts'
@@ -54,14 +55,18 @@ export class Lobby {
     this.#devices = new Devices(invitation.camera)
     this.#claims = claims
     this.#video.muted = true
-    this.#camera = new Toggle('Camera', 'camera', 'cameraOff', invitation.camera !== 'none', () =>
-      this.#applyCamera(),
+    this.#camera = new Toggle(
+      'Camera',
+      'camera',
+      'cameraOff',
+      invitation.camera !== 'none' && claims.mayShow,
+      () => this.#applyCamera(),
     )
     this.#microphone = new Toggle(
       'Microphone',
       'microphone',
       'microphoneOff',
-      invitation.microphone,
+      invitation.microphone && claims.maySpeak,
       () => this.#applyMicrophone(),
     )
     this.#placeholder = element(
@@ -80,8 +85,8 @@ export class Lobby {
     this.#pickers = element(
       'div',
       { class: 'pickers', hidden: true },
-      element('label', {}, element('span', {}, 'Camera'), this.#cameras),
-      element('label', {}, element('span', {}, 'Microphone'), this.#microphones),
+      claims.mayShow && element('label', {}, element('span', {}, 'Camera'), this.#cameras),
+      claims.maySpeak && element('label', {}, element('span', {}, 'Microphone'), this.#microphones),
     )
     this.#name = claims.mayRename
       ? element('input', {
@@ -131,7 +136,9 @@ export class Lobby {
                 this.#name,
               )
             : element('p', { class: 'muted' }, 'Joining as ', element('strong', {}, claims.name)),
-          consent.row,
+          claims.mayShow || claims.maySpeak
+            ? consent.row
+            : element('p', { class: 'muted' }, 'Your link is for seeing and hearing only.'),
           this.#pickers,
           this.#problem,
           this.#joinButton,
@@ -239,8 +246,8 @@ export class Lobby {
     const isHeard = hasConsent && this.#microphone.isOn
     const words = isHeard ? 'Your camera is off' : 'Camera and microphone are off'
     if (this.#placeholder.lastElementChild) setText(this.#placeholder.lastElementChild, words)
-    this.#camera.show(hasConsent)
-    this.#microphone.show(hasConsent)
+    this.#camera.show(hasConsent && this.#claims.mayShow)
+    this.#microphone.show(hasConsent && this.#claims.maySpeak)
     setAttribute(this.#level, 'hidden', this.#devices.microphone === undefined)
   }
 
@@ -309,10 +316,10 @@ class Toggle {
     )
   }
 
-  show(hasConsent: boolean): void {
-    this.button.disabled = !hasConsent
-    setAttribute(this.button, 'aria-pressed', String(hasConsent && this.isOn))
-    setIcon(this.#image, hasConsent && this.isOn ? this.#names.on : this.#names.off)
+  show(mayOpen: boolean): void {
+    this.button.disabled = !mayOpen
+    setAttribute(this.button, 'aria-pressed', String(mayOpen && this.isOn))
+    setIcon(this.#image, mayOpen && this.isOn ? this.#names.on : this.#names.off)
   }
 }
 

@@ -340,6 +340,8 @@ pub struct Control {
     timers: BTreeSet<(Timestamp, Timer)>,
     /// Tracks of which somebody wants another quality: weighed once when an input has been taken.
     unweighed: BTreeSet<TrackId>,
+    /// Receivers who have room again for something that was left out: one is looked at after each input.
+    unfilled: BTreeSet<PeerId>,
     outputs: VecDeque<Output>,
     rooms_made: u32,
     peers_made: u32,
@@ -362,6 +364,7 @@ impl Control {
             subscriptions: BTreeMap::new(),
             timers: BTreeSet::new(),
             unweighed: BTreeSet::new(),
+            unfilled: BTreeSet::new(),
             outputs: VecDeque::new(),
             rooms_made: 0,
             peers_made: 0,
@@ -378,12 +381,14 @@ impl Control {
     /// When to call [`Self::handle`] with [`Input::Timeout`], if nothing comes before.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        let at_once = (!self.unfilled.is_empty()).then_some(Timestamp::ZERO);
+        at_once.or_else(|| self.timers.first().map(|(at, _)| *at))
     }
 
     /// Takes one input. Drain [`Self::poll`] afterwards.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         self.take(now, input);
+        self.refill();
         self.weigh_dynacast(now);
     }
 
@@ -536,7 +541,8 @@ impl Control {
             Report::Level { track, level } => self.hear_level(now, track, level),
             Report::Bandwidth { subscription, paused } => {
                 let held = self.subscriptions.get_mut(&subscription);
-                if let Some(held) = held.filter(|held| held.placement.is_some()) {
+                let held = held.filter(|held| held.placement.is_some() && held.paused != paused);
+                if let Some(held) = held {
                     held.paused = paused;
                     let (to, track) = (held.peer, held.track);
                     self.outputs.push_back(Output::StreamState { to, track, paused });

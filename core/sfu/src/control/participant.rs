@@ -233,6 +233,8 @@ pub struct Participant {
     pub tracks: BTreeSet<TrackId>,
     /// What it receives or waits to receive.
     pub subscriptions: BTreeMap<TrackId, SubscriptionId>,
+    /// Something that it should receive may have been left out: these were [`crate::limits::SUBSCRIPTIONS_MAX`].
+    pub(super) is_full: bool,
     /// Its last measured connection.
     pub(super) score: Option<Score>,
     pub(super) auto_subscribe: bool,

@@ -182,7 +182,7 @@ impl Control {
     fn admit(&mut self, now: Timestamp, room: RoomId, join: Join) -> PeerId {
         let peer = PeerId { worker: self.choose_worker(room), index: self.peers_made };
         self.peers_made = self.peers_made.wrapping_add(1);
-        let join_deadline = now + self.config.join_within;
+        let (join_deadline, visibility) = (now + self.config.join_within, join.visibility);
         if let Some(held) = self.rooms.get_mut(&room) {
             held.participants.insert(join.identity.clone(), peer);
         }
@@ -199,6 +199,7 @@ impl Control {
             visibility: join.visibility,
             tracks: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            is_full: false,
             score: None,
             auto_subscribe: join.auto_subscribe,
             adaptive_stream: join.adaptive_stream,
@@ -212,7 +213,7 @@ impl Control {
         self.timers.insert((join_deadline, Timer::Join(peer)));
         self.instruct(peer.worker, Instruction::AddPeer { peer, room });
         self.outputs.push_back(Output::ParticipantChanged(peer));
-        self.outputs.push_back(Output::RoomChanged(room));
+        self.count_anew(room, visibility);
         self.introduce(peer);
         peer
     }
@@ -269,7 +270,7 @@ impl Control {
         };
         self.timers.remove(&(participant.join_deadline, Timer::Join(peer)));
         self.instruct(peer.worker, Instruction::RemovePeer { peer });
-        let room = participant.room;
+        let (room, visibility) = (participant.room, participant.visibility);
         self.outputs.push_back(Output::Departed(Box::new(Departure {
             peer,
             room,
@@ -277,10 +278,20 @@ impl Control {
             identity: participant.identity.clone(),
             profile: participant.profile,
             version: participant.version + 1,
-            visibility: participant.visibility,
+            visibility,
             reason,
         })));
         self.vacate(now, room, peer, &participant.identity);
+        self.count_anew(room, visibility);
+    }
+
+    /// Somebody does what may change a room's numbers. Those who are hidden are not among them, and nobody learns when
+    /// they come and go.
+    pub(super) fn count_anew(&mut self, id: RoomId, visibility: Visibility) {
+        let is_told = self.rooms.get(&id).is_some_and(|room| !room.participants.is_empty());
+        if is_told && visibility == Visibility::Visible {
+            self.outputs.push_back(Output::RoomChanged(id));
+        }
     }
 
     fn vacate(&mut self, now: Timestamp, id: RoomId, peer: PeerId, identity: &Identity) {
@@ -292,8 +303,6 @@ impl Control {
         if room.participants.is_empty() {
             let at = now + room.departure;
             self.close_at(id, Some(at));
-        } else {
-            self.outputs.push_back(Output::RoomChanged(id));
         }
     }
 

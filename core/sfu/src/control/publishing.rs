@@ -96,8 +96,9 @@ impl Control {
             self.instruct(peer.worker, Instruction::MuteTrack { track, muted });
         }
         self.touch(peer);
-        let room = self.participants.get(&peer).map(|held| held.room);
-        self.outputs.extend(room.map(Output::RoomChanged));
+        if let Some(held) = self.participants.get(&peer) {
+            self.count_anew(held.room, held.visibility);
+        }
         self.reconcile_track(track);
         self.unweighed.insert(track);
     }
@@ -133,11 +134,13 @@ impl Control {
         if !was_live {
             return;
         }
-        if let Some(room) = self.rooms.get_mut(&room) {
-            if let Some(at) = room.speakers.hear(now, peer, track, None) {
-                self.timers.insert((at, Timer::Speakers(room.room)));
-            }
-            self.outputs.push_back(Output::RoomChanged(room.room));
+        if let Some(held) = self.rooms.get_mut(&room)
+            && let Some(at) = held.speakers.hear(now, peer, track, None)
+        {
+            self.timers.insert((at, Timer::Speakers(room)));
+        }
+        if let Some(held) = self.participants.get(&peer) {
+            self.count_anew(held.room, held.visibility);
         }
         self.touch(peer);
     }

@@ -13,6 +13,7 @@ use rtp::extension::ExtensionMap;
 use super::dynacast::Decision;
 use super::publication::Size;
 use super::{Control, Output, Timer};
+use crate::limits::SUBSCRIPTIONS_MAX;
 use crate::message::SENT_EXTENSIONS;
 use crate::{Instruction, SubscriptionSpec};
 
@@ -75,7 +76,7 @@ pub struct Subscription {
     pub(super) limit: Option<Layer>,
     /// What the publication counts it for.
     pub(super) wanted: Quality,
-    /// Its worker has stopped it for want of bandwidth; one that begins anew says only when it does.
+    /// Its worker has stopped it for want of bandwidth; what one says that begins anew comes after all of before.
     pub(super) paused: bool,
 }
 
@@ -129,6 +130,32 @@ impl Control {
         }
     }
 
+    /// Subscribes one of those who have room again to what was left out, what they have asked for first: one after
+    /// each input, since all of a large room may have it when somebody leaves.
+    pub(super) fn refill(&mut self) {
+        let Some(peer) = self.unfilled.pop_first() else {
+            return;
+        };
+        let wishes = self.participants.get(&peer).into_iter().flat_map(|held| &held.wishes);
+        let mut tracks: Vec<TrackId> =
+            wishes.filter(|(_, wanted)| **wanted).map(|(track, _)| *track).collect();
+        tracks.extend(self.tracks_around(peer));
+        for track in tracks {
+            self.reconcile(peer, track);
+            if self.participants.get(&peer).is_some_and(|held| held.is_full) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the participant does not receive a track that it should because it has so many others.
+    #[must_use]
+    pub fn leaves_out(&self, peer: PeerId, track: TrackId) -> bool {
+        let held = self.participants.get(&peer);
+        held.is_some_and(|held| held.is_full && !held.subscriptions.contains_key(&track))
+            && self.should_receive(peer, track)
+    }
+
     /// Tracks of the participant's room that are others'.
     fn tracks_around(&self, peer: PeerId) -> Vec<TrackId> {
         let room = self.participants.get(&peer).and_then(|held| self.rooms.get(&held.room));
@@ -162,13 +189,17 @@ impl Control {
     }
 
     fn subscribe(&mut self, peer: PeerId, track: TrackId) {
-        let subscription = SubscriptionId(self.subscriptions_made);
-        self.subscriptions_made = self.subscriptions_made.wrapping_add(1);
         let (Some(subscriber), Some(publication)) =
             (self.participants.get_mut(&peer), self.tracks.get_mut(&track))
         else {
             return;
         };
+        if subscriber.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            subscriber.is_full = true;
+            return;
+        }
+        let subscription = SubscriptionId(self.subscriptions_made);
+        self.subscriptions_made = self.subscriptions_made.wrapping_add(1);
         subscriber.subscriptions.insert(track, subscription);
         publication.subscribers.insert(peer, subscription);
         let wanted = publication.quality(subscriber.settings(track));
@@ -211,6 +242,11 @@ impl Control {
         };
         if let Some(subscriber) = self.participants.get_mut(&held.peer) {
             subscriber.subscriptions.remove(&held.track);
+            // Not with each that ends: to find what was left out all tracks of the room are gone through.
+            let has_room = subscriber.subscriptions.len() <= SUBSCRIPTIONS_MAX / 2;
+            if has_room && std::mem::take(&mut subscriber.is_full) {
+                self.unfilled.insert(held.peer);
+            }
         }
         if let Some(publication) = self.tracks.get_mut(&held.track) {
             publication.subscribers.remove(&held.peer);

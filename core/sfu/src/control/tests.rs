@@ -8,6 +8,7 @@ use rtp::extension::ExtensionMap;
 use super::*;
 use crate::StreamSpec;
 
+mod crowds;
 mod moderation;
 
 struct Node {
@@ -113,7 +114,7 @@ impl Node {
         let until = self.now + duration;
         let mut seen = Vec::new();
         while let Some(at) = self.control.next_timeout().filter(|at| *at <= until) {
-            self.control.handle(at, Input::Timeout);
+            self.control.handle(at.max(self.now), Input::Timeout);
             self.drain();
             seen.append(&mut self.outputs);
         }
@@ -1246,10 +1247,17 @@ fn a_paused_subscription_that_leaves_its_section_is_paused_no_more() {
     assert_eq!(held(&node), None);
     node.tell(Input::Placed(subscription, placement(10)));
     assert_eq!((state(&node), held(&node)), (None, Some(false)));
+    node.tell(Input::Report(Report::Bandwidth { subscription, paused: false }));
+    assert_eq!(state(&node), None, "nothing new");
     node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
     assert_eq!((state(&node), held(&node)), (Some(true), Some(true)));
     node.tell(Input::Placed(subscription, placement(20)));
     assert_eq!((state(&node), held(&node)), (Some(false), Some(false)), "the worker begins anew");
+    // What it said before may have been on its way.
+    for paused in [true, false] {
+        node.tell(Input::Report(Report::Bandwidth { subscription, paused }));
+        assert_eq!((state(&node), held(&node)), (Some(paused), Some(paused)));
+    }
     node.tell(Input::Report(Report::Bandwidth { subscription, paused: true }));
     node.tell(Input::Displaced(subscription));
     assert_eq!((state(&node), held(&node)), (Some(false), None));

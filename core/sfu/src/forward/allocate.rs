@@ -119,17 +119,17 @@ impl<M: Memory> Forward<M> {
         };
         let id = subscription.spec.subscription;
         let temporal = subscription.spec.limit.map_or(0, |layer| layer.temporal);
-        let was_paused = subscription.paused;
-        subscription.paused = choice.is_none();
+        let paused = choice.is_none();
+        let is_new = subscription.paused.replace(paused) != Some(paused);
         match choice {
             Some(spatial) => subscription.target = Some(Layer { spatial, temporal }),
             None => subscription.stop(),
         }
-        let (paused, track) = (subscription.paused, subscription.track);
+        let track = subscription.track;
         if let Some(spatial) = subscription.awaits_keyframe() {
             self.want_keyframe(now, track, spatial, outside);
         }
-        if paused != was_paused {
+        if is_new {
             self.report(Report::Bandwidth { subscription: id, paused });
         }
     }

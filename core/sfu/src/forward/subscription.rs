@@ -137,7 +137,9 @@ pub(super) struct Subscription {
     pub(super) target: Option<Layer>,
     /// The rtp stream that is being forwarded.
     pub(super) current: Option<u8>,
-    pub(super) paused: bool,
+    /// Stopped for want of bandwidth; `None` until that is found out, which is reported whatever it is: what was said
+    /// of the same pair in another section may be on its way.
+    pub(super) paused: Option<bool>,
     numbering: Numbering,
     vp8: Option<Box<Vp8Rewriter>>,
     pub(super) sent: ResendRing<Sent>,
@@ -168,7 +170,7 @@ impl Subscription {
             header_len: u16::try_from(FIXED_HEADER_LEN + block).unwrap_or(0),
             target: if is_video { None } else { spec.limit },
             current: None,
-            paused: false,
+            paused: None,
             numbering: Numbering::new(
                 before.map_or((random & 0x7fff) + 1, |ended| ended.next_index),
                 before.and_then(|ended| ended.last),

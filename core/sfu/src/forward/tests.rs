@@ -635,6 +635,28 @@ fn a_picture_whose_section_is_described_anew_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_subscription_that_comes_again_says_whether_it_is_paused() {
+    let (mut forward, mut wire, ada, ben) = picture_call();
+    for round in 0..2 {
+        while forward.poll_report().is_some() {}
+        let subscription = SubscriptionId(ben.id.index);
+        forward.instruct(at(100 * round), Instruction::Unsubscribe { subscription }, &mut wire);
+        forward.instruct(at(100 * round), self::subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
+        for step in 0..5 {
+            let now = 100 * (round + 1) + 10 * step;
+            let bytes = ada.seal(&picture(0, 1_000 + now, &vp8(2, true, 7)));
+            ada.send(&mut forward, &mut wire, at(now), &bytes);
+            forward.handle_timeout(at(now), &mut wire);
+        }
+        let reports = std::iter::from_fn(|| forward.poll_report());
+        let said = reports.filter_map(|report| {
+            if let Report::Bandwidth { paused, .. } = report { Some(paused) } else { None }
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [false], "once");
+    }
+}
+
+#[test]
 fn a_long_pause_of_the_receiver_leaves_no_leap() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
     let subscription = SubscriptionId(ben.id.index);

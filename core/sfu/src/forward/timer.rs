@@ -254,7 +254,7 @@ impl<M: Memory> Forward<M> {
                 // A picture that is paused for want of bandwidth comes back by a probe alone, once all are.
                 subscription.spec.rtx_payload_type.is_some()
                     && subscription.extensions.is_transport_wide()
-                    && (subscription.current.is_some() || subscription.paused)
+                    && (subscription.current.is_some() || subscription.paused == Some(true))
             })
         });
         let (Some(carrier), Some(downlink)) = (carrier, &mut peer.downlink) else {

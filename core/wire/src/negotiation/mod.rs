@@ -281,7 +281,8 @@ impl Negotiation {
                 continue;
             };
             let receives = slot.open && media.direction.receives();
-            if receives && !slot.receives {
+            // One that finds no place has come all the same: nothing is to be waited for.
+            if !section.rejected && media.direction.receives() && !slot.receives {
                 self.asked.satisfy(media.kind);
             }
             slot.receives = receives;

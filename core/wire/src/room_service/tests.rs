@@ -95,6 +95,13 @@ fn what_cannot_be_meant_is_refused_and_why() {
     let all = format!(r#"["{}"]"#, ["a"; DESTINATIONS_MAX + 1].join("\",\""));
     let sent = format!(r#"{{"room":"red","destinationIdentities":{all}}}"#);
     check(Method::SendData, &sent, Code::InvalidArgument);
+    let most = format!(r#"["{}"]"#, ["TR_a"; TRACKS_NAMED_MAX].join("\",\""));
+    for (one, more) in [("[]", r#"["TR_b"]"#), (r#"["TR_b"]"#, "[]")] {
+        let named = format!(
+            r#"{{"room":"red","trackSids":{one},"participantTracks":[{{"trackSids":{most}}},{{"trackSids":{more}}}]}}"#
+        );
+        check(Method::UpdateSubscriptions, &named, Code::InvalidArgument);
+    }
     check(Method::CreateRoom, "{}", Code::InvalidArgument);
     check(Method::CreateRoom, r#"{"name":"red","syncStreams":true}"#, Code::Unimplemented);
     check(Method::CreateRoom, r#"{"name":"red","agents":[{}]}"#, Code::Unimplemented);
@@ -111,33 +118,6 @@ fn methods_are_found_by_the_name_that_addresses_have() {
         assert_eq!(Method::named(method.name()), Some(method));
     }
     assert_eq!(Method::named("listrooms"), None);
-}
-
-#[test]
-#[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
-fn a_client_with_numbers_that_nobody_knows_hides_nobody() {
-    let layer = proto::VideoLayer { quality: 99, ..Default::default() };
-    let track = TrackInfo {
-        audio_features: vec![1, 99],
-        packet_trailer_features: vec![99],
-        backup_codec_policy: 99,
-        layers: vec![layer.clone()],
-        codecs: vec![proto::SimulcastCodecInfo { layers: vec![layer], ..Default::default() }],
-        ..Default::default()
-    };
-    let odd = ParticipantInfo {
-        identity: "eve".into(),
-        capabilities: vec![1, 99],
-        tracks: vec![track.clone()],
-        ..Default::default()
-    };
-    let all = Response::Participants(vec![odd.clone(), ParticipantInfo::default()]);
-    let text = String::from_utf8(all.encode(Encoding::Json)).unwrap();
-    assert!(text.contains("eve") && text.contains("CAP_PACKET_TRAILER"), "{text}");
-    let json = Response::Participant(Box::new(odd)).encode(Encoding::Json);
-    assert!(serde_json::from_slice::<ParticipantInfo>(&json).is_ok());
-    let json = Response::Track(Box::new(track)).encode(Encoding::Json);
-    assert!(serde_json::from_slice::<proto::MuteRoomTrackResponse>(&json).is_ok());
 }
 
 /// What LiveKit's server (`livekit_room.twirp.go`) writes of messages of which nothing but a name is set.

@@ -512,6 +512,30 @@ fn a_track_for_which_there_is_no_place_costs_no_offer() {
 }
 
 #[test]
+fn a_section_that_came_and_found_no_place_is_asked_for_again_once_there_is_one() {
+    let mut negotiation = negotiation();
+    negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();
+    for n in 0..100 {
+        negotiation.want(subscription(&n.to_string(), Codec::Vp8, 100 + 2 * n));
+    }
+    let asked = usize::try_from(negotiation.requirement().unwrap().videos).unwrap();
+    // Meanwhile it has begun to send in more sections than are kept for that.
+    let mut base = CHROMIUM_JOIN.to_owned();
+    for n in 0..=limits::SECTIONS_KEPT {
+        base = with_camera(&base, &format!("own{n}"));
+    }
+    let offer = with_more(&base, 0, asked);
+    let outcome = negotiation.offer(&Offer::parse(&offer).unwrap()).unwrap();
+    assert_eq!(accepted(&outcome.answer), limits::SECTIONS_OPEN_MAX);
+    assert_eq!(negotiation.requirement(), None, "there is no place");
+    let rejected = offer.replacen("a=sendonly\r\na=msid:- own0", "a=inactive", 1);
+    let (rest, last) = rejected.rsplit_once("m=video 9").unwrap();
+    let rejected = format!("{rest}m=video 0{last}");
+    negotiation.offer(&Offer::parse(&rejected).unwrap()).unwrap();
+    assert_eq!(negotiation.requirement(), Some(required(0, 1)));
+}
+
+#[test]
 fn what_the_client_sends_beyond_its_own_places_crowds_others_out() {
     let mut negotiation = negotiation();
     negotiation.offer(&parse(CHROMIUM_JOIN)).unwrap();

@@ -16,7 +16,7 @@ use wire::token::{TokenKind, VerifiedToken};
 use super::answer::told_of_room;
 use super::bucket::{Names, Requests};
 use super::pace::Pace;
-use super::seat::{ResumeFault, Seat, Session};
+use super::seat::{Client, ResumeFault, Seat, Session};
 use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::config::Next;
@@ -220,7 +220,7 @@ impl Hub {
             session: Some(Session { id, outbox, cut }),
             token,
             permission,
-            client: join.client_info.clone().unwrap_or_default(),
+            client: Client::of(join.client_info.as_ref()),
             joined_at_ms: self.unix_ms_wire(),
             joined: self.now,
             heard: self.now,
@@ -247,6 +247,10 @@ impl Hub {
         };
         self.sessions.insert(id, peer);
         self.gather(seat.room);
+        if seat.permission.recorder {
+            // That the room is recorded, whoever is hidden.
+            self.note_room(seat.room);
+        }
         self.seats.insert(peer, Box::new(seat));
         id
     }

@@ -85,10 +85,9 @@ impl Hub {
         };
         let tracks = participant.tracks.iter().filter_map(|track| seat.cards.get(track));
         let tracks = tracks.map(|card| ANSWER_TRACK_BYTES + card.name.len() + card.stream.len());
-        let numbers = seat.client.capabilities.len() + seat.token.claims.kind_details.len();
         participant.identity.expose().len()
             + profile_weight(&participant.profile)
-            + numbers * size_of::<i32>()
+            + seat.token.claims.kind_details.len() * size_of::<i32>()
             + tracks.sum::<usize>()
     }
 }
@@ -112,13 +111,11 @@ fn newcomer_weight(knock: &Knock) -> usize {
     let held = claims.attributes.iter().map(|(key, value)| attribute_weight(key, value));
     let brought =
         join.participant_attributes.iter().map(|(key, value)| attribute_weight(key, value));
-    let client = join.client_info.as_ref();
-    let numbers = client.map_or(0, |client| client.capabilities.len()) + claims.kind_details.len();
     ANSWER_PARTICIPANT_BYTES
         + claims.identity.len()
         + claims.name.len()
         + claims.metadata.len().max(join.metadata.len())
-        + numbers * size_of::<i32>()
+        + claims.kind_details.len() * size_of::<i32>()
         + held.sum::<usize>()
         + brought.sum::<usize>()
 }

@@ -174,8 +174,7 @@ impl Hub {
         if std::mem::replace(&mut seat.is_reliable, true) {
             return;
         }
-        let joined = seat.joined;
-        self.replay(peer, |sent| sent.passed >= joined);
+        self.replay(peer, |_| true);
     }
 
     /// The participant missed packets: for each sender it names the last sequence that it has.
@@ -192,15 +191,20 @@ impl Hub {
         });
     }
 
+    /// Nobody hears what was said before it joined, whatever its client says that it has missed.
     fn replay(&mut self, peer: PeerId, missed: impl Fn(&Sent) -> bool) {
         let Some(participant) = self.control.participant(peer) else {
+            return;
+        };
+        let Some(joined) = self.seats.get(&peer).map(|seat| seat.joined) else {
             return;
         };
         let Some(gathering) = self.gatherings.get_mut(&participant.room) else {
             return;
         };
         for sent in gathering.replay.iter(self.now) {
-            if missed(sent) && sent.is_for(&participant.identity, &participant.sid) {
+            let is_its = sent.is_for(&participant.identity, &participant.sid);
+            if sent.passed >= joined && is_its && missed(sent) {
                 let message = sent.content.clone();
                 let (channel, since) = (Channel::Reliable, sent.at);
                 let send = ToWorker::Send { peer, channel, since, message };

@@ -63,7 +63,7 @@ impl Hub {
     ///
     /// Without their names, which clients find by the sid. Of whom it knew it already it finds none.
     pub(super) fn gone_since(&self, peer: PeerId, heard: Timestamp) -> Vec<proto::ParticipantInfo> {
-        let Some(seat) = self.seats.get(&peer).filter(|seat| finds_by_sid(&seat.client)) else {
+        let Some(seat) = self.seats.get(&peer).filter(|seat| finds_by_sid(seat.client.sdk)) else {
             return Vec::new();
         };
         let Some(gathering) = self.gatherings.get(&seat.room) else {
@@ -91,7 +91,7 @@ impl Hub {
 /// LiveKit's library in Rust, on which these are built, gives the participant the empty name first and then removes
 /// nobody of that name: one that comes back is taken for a second one from then on. For them whoever left while they
 /// were away stays until it comes back or they join afresh.
-fn finds_by_sid(client: &proto::ClientInfo) -> bool {
+fn finds_by_sid(sdk: Sdk) -> bool {
     let built_on_rust = [Sdk::Rust, Sdk::Python, Sdk::Cpp, Sdk::Node, Sdk::Unity, Sdk::Unreal];
-    !built_on_rust.contains(&client.sdk())
+    !built_on_rust.contains(&sdk)
 }

@@ -84,11 +84,7 @@ impl Hub {
             Output::Departed(departure) => self.see_off(*departure),
             Output::Hid(departure) => self.take_leave(*departure),
             Output::Muted(track) => self.tell_muted(track),
-            Output::RoomChanged(room) => {
-                if let Some(gathering) = self.gatherings.get(&room) {
-                    self.news.rooms.insert((gathering.told_next.max(self.now), room));
-                }
-            }
+            Output::RoomChanged(room) => self.note_room(room),
             Output::RoomClosed(room) => {
                 self.gatherings.remove(&room);
             }
@@ -113,6 +109,13 @@ impl Hub {
             Output::Unpublished { peer, track, sid, cid, tell } => {
                 self.unpublish(peer, track, &sid, &cid, tell);
             }
+        }
+    }
+
+    /// What a room says of itself has changed, or may have.
+    pub(super) fn note_room(&mut self, room: RoomId) {
+        if let Some(gathering) = self.gatherings.get(&room) {
+            self.news.rooms.insert((gathering.told_next.max(self.now), room));
         }
     }
 
@@ -179,6 +182,10 @@ impl Hub {
         let is_shutdown = reason == DepartureReason::Shutdown;
         let code = if is_shutdown { CloseCode::Away } else { CloseCode::Normal };
         self.push(peer, Outgoing::Close(code, "left"));
+        if self.seats.get(&peer).is_some_and(|seat| seat.permission.recorder) {
+            // Though it was hidden.
+            self.note_room(room);
+        }
         self.forget(peer);
         self.forget_words(room, sid, identity);
         self.news.asking.remove(&peer);
@@ -293,6 +300,8 @@ impl Hub {
         seat.muted_for.remove(&track);
         seat.negotiation.withdraw(cid);
         if tell {
+            // Its section may be on its way: livekit-client goes on with a track that it has just announced.
+            seat.negotiation.refuse(cid);
             let track_sid = sid.to_string();
             let told = proto::TrackUnpublishedResponse { track_sid };
             self.send(peer, Message::TrackUnpublished(told));

@@ -10,6 +10,7 @@ use sfu::control::{
 };
 use sfu::limits::CID_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use wire::limits::TRACKS_NAMED_MAX;
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::request_response::{Reason, Request};
@@ -22,7 +23,7 @@ use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
     BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, REQUESTS_BURST, SWITCHES_MAX,
-    SYNC_NAMES_PER_REQUEST, TRACKS_NAMED_MAX, TRACKS_TOLD_PER_REQUEST,
+    SYNC_NAMES_PER_REQUEST, TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -281,7 +282,13 @@ impl Hub {
         let mut refusals = REFUSALS_MAX;
         for sid in update.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
             match self.tracks.get(&TrackSid::from_wire(sid)).copied() {
-                Some(track) => self.tell(Input::Wish { peer, track, wanted: update.subscribe }),
+                Some(track) => {
+                    self.tell(Input::Wish { peer, track, wanted: update.subscribe });
+                    if refusals > 0 && self.control.leaves_out(peer, track) {
+                        refusals -= 1;
+                        self.refuse_track(peer, sid.clone(), SubscriptionError::SeUnknown);
+                    }
+                }
                 None if update.subscribe && refusals > 0 => {
                     refusals -= 1;
                     self.refuse_track(peer, sid.clone(), SubscriptionError::SeTrackNotfound);
@@ -357,8 +364,9 @@ impl Hub {
         let Some(card) = card else {
             return self.metrics.requests_ignored.count();
         };
-        if card.audio_features != update.features {
-            card.audio_features = update.features;
+        let features: Vec<_> = update.features().collect();
+        if card.audio_features != features {
+            card.audio_features = features;
             self.tell(Input::Touch(peer));
         }
     }

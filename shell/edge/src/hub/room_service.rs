@@ -19,7 +19,7 @@ use wire::token::RoomConfig;
 use wire::twirp::{Code, Error};
 
 use super::{Hub, translate};
-use crate::limits::{PAGE_BYTES, PAGE_LOOKS, REFRESH_PROFILE_MAX, ROOM_LOOKS, TRACKS_NAMED_MAX};
+use crate::limits::{PAGE_BYTES, PAGE_LOOKS, REFRESH_PROFILE_MAX, ROOM_LOOKS};
 use crate::session::{ParticipantPage, RoomPage};
 
 const NO_ROOM: Error = Error::new(Code::NotFound, "requested room does not exist");
@@ -242,7 +242,8 @@ impl Hub {
 
     fn update_subscriptions(&mut self, peer: PeerId, request: &proto::UpdateSubscriptionsRequest) {
         let named = request.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
-        for sid in request.track_sids.iter().chain(named).take(TRACKS_NAMED_MAX) {
+        // No more than may be named: the request was checked.
+        for sid in request.track_sids.iter().chain(named) {
             if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
                 self.tell(Input::Wish { peer, track, wanted: request.subscribe });
             }

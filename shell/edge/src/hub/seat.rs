@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use wire::data::ReliableOrder;
 use wire::grant::Permission;
 use wire::negotiation::Negotiation;
-use wire::proto;
+use wire::proto::client_info::{Capability, Sdk};
+use wire::proto::{self, AudioTrackFeature, BackupCodecPolicy, PacketTrailerFeature};
 use wire::sdp::{ExtensionMapping, IceCredentials};
 use wire::token::VerifiedToken;
 
@@ -28,18 +29,40 @@ pub(super) struct Session {
     pub(super) cut: oneshot::Sender<()>,
 }
 
+/// What is kept of what a client says of itself: what others are told, and whose library it is. Nothing else is used,
+/// and what a client says has no bound but the request's.
+pub(super) struct Client {
+    pub(super) sdk: Sdk,
+    /// The version of the protocol between clients.
+    pub(super) protocol: i32,
+    /// Those that are known.
+    pub(super) capabilities: BTreeSet<Capability>,
+}
+
+impl Client {
+    pub(super) fn of(info: Option<&proto::ClientInfo>) -> Self {
+        Self {
+            sdk: info.map_or(Sdk::Unknown, proto::ClientInfo::sdk),
+            protocol: info.map_or(0, |info| info.client_protocol),
+            capabilities: info.into_iter().flat_map(proto::ClientInfo::capabilities).collect(),
+        }
+    }
+}
+
 /// What a publication's receivers are told and Control does not care about, as the client sent it.
 ///
-/// Made of requests that are `translate::is_bounded` alone: everybody in the room is sent it.
+/// Made of requests that are `translate::is_bounded` alone, and without numbers that nobody knows: everybody in the
+/// room is sent it, and not every reader of JSON takes those, nor do we write them.
 pub(super) struct Card {
     pub(super) name: String,
     pub(super) stream: String,
     /// The codec that the client named first, until its media says which it is.
     pub(super) codec: Option<Codec>,
+    /// Of qualities that are known.
     pub(super) layers: Vec<proto::VideoLayer>,
-    pub(super) audio_features: Vec<i32>,
-    pub(super) packet_trailer_features: Vec<i32>,
-    pub(super) backup_codec_policy: i32,
+    pub(super) audio_features: Vec<AudioTrackFeature>,
+    pub(super) packet_trailer_features: Vec<PacketTrailerFeature>,
+    pub(super) backup_codec_policy: BackupCodecPolicy,
     pub(super) disable_dtx: bool,
     pub(super) disable_red: bool,
     pub(super) stereo: bool,
@@ -68,7 +91,7 @@ pub(super) struct Seat {
     pub(super) session: Option<Session>,
     pub(super) token: VerifiedToken,
     pub(super) permission: Permission,
-    pub(super) client: proto::ClientInfo,
+    pub(super) client: Client,
     /// Milliseconds of Unix time.
     pub(super) joined_at_ms: i64,
     pub(super) joined: Timestamp,

@@ -86,8 +86,8 @@ fn of_seat(seat: &Seat) -> proto::ParticipantInfo {
         permission: Some((&seat.permission).into()),
         kind: seat.token.claims.participant_kind().into(),
         kind_details: kind_details.map(Into::into).collect(),
-        client_protocol: seat.client.client_protocol,
-        capabilities: seat.client.capabilities.clone(),
+        client_protocol: seat.client.protocol,
+        capabilities: seat.client.capabilities.iter().map(|held| (*held).into()).collect(),
         ..Default::default()
     }
 }
@@ -171,6 +171,7 @@ pub(super) fn track(publication: &Publication, card: &Card) -> proto::TrackInfo 
     let mime = codec.map(convert::codec_mime).unwrap_or_default().to_owned();
     let mid = publication.media.as_ref().map(|media| media.mid.to_string()).unwrap_or_default();
     let layers = card.layers.clone();
+    let packet_trailer = card.packet_trailer_features.iter();
     let streams = publication.media.as_ref().map_or(layers.len(), |media| media.streams.len());
     let info = proto::SimulcastCodecInfo {
         mime_type: mime.clone(),
@@ -203,9 +204,9 @@ pub(super) fn track(publication: &Publication, card: &Card) -> proto::TrackInfo 
         encryption: convert::encryption_to_wire(publication.encryption).into(),
         stream: card.stream.clone(),
         version: None,
-        audio_features: card.audio_features.clone(),
-        backup_codec_policy: card.backup_codec_policy,
-        packet_trailer_features: card.packet_trailer_features.clone(),
+        audio_features: card.audio_features.iter().map(|held| (*held).into()).collect(),
+        backup_codec_policy: card.backup_codec_policy.into(),
+        packet_trailer_features: packet_trailer.map(|held| (*held).into()).collect(),
     }
 }
 
@@ -234,14 +235,18 @@ pub(super) fn is_bounded(request: &proto::AddTrackRequest) -> bool {
 #[expect(deprecated, reason = "older clients read the fields that newer ones replace")]
 pub(super) fn card(request: proto::AddTrackRequest) -> Card {
     let mut codecs = request.simulcast_codecs.iter();
+    let layer = |layer: &proto::VideoLayer| proto::VideoLayer {
+        quality: layer.quality().into(),
+        ..layer.clone()
+    };
     Card {
         codec: codecs.find_map(|codec| convert::codec_named(&codec.codec)),
-        layers: layers(&request).to_vec(),
+        layers: layers(&request).iter().map(layer).collect(),
+        audio_features: request.audio_features().collect(),
+        packet_trailer_features: request.packet_trailer_features().collect(),
+        backup_codec_policy: request.backup_codec_policy(),
         name: request.name,
         stream: request.stream,
-        audio_features: request.audio_features,
-        packet_trailer_features: request.packet_trailer_features,
-        backup_codec_policy: request.backup_codec_policy,
         disable_dtx: request.disable_dtx,
         disable_red: request.disable_red,
         stereo: request.stereo,

@@ -148,7 +148,7 @@ fn what_an_agent_says_in_somebodys_name_goes_with_it() {
 #[test]
 fn a_channel_that_opens_late_gets_what_was_sent_meanwhile() {
     let mut node = Node::new();
-    let alice = node.active("alice");
+    let (alice, _cy) = (node.active("alice"), node.active("cy"));
     let from = node.peer(&alice);
     node.tell(said(from, Channel::Reliable, packet(b"before")));
     let bob = node.join("bob");
@@ -161,6 +161,26 @@ fn a_channel_that_opens_late_gets_what_was_sent_meanwhile() {
     node.tell(ToHub::Worker(FromWorker::ChannelOpen(to, Channel::Reliable)));
     let got = node.messages_for(to);
     assert_eq!(got.len(), 1, "only what was sent after it joined");
+}
+
+#[test]
+fn a_newcomer_that_says_it_has_missed_much_hears_nothing_of_before() {
+    let mut node = Node::new();
+    let (alice, _cy) = (node.active("alice"), node.active("cy"));
+    let from = node.peer(&alice);
+    node.say(from, 1, &[]);
+    let bob = node.active("bob");
+    let to = node.peer(&bob);
+    node.say(from, 2, &[]);
+    assert_eq!(node.messages_for(to).len(), 1);
+    let publisher_sid = sid_of(&node, &alice);
+    let missed = vec![proto::DataChannelReceiveState { publisher_sid, last_seq: 0 }];
+    let sync = proto::SyncState { datachannel_receive_states: missed, ..Default::default() };
+    node.ask(&bob, Asked::SyncState(sync));
+    let got = node.messages_for(to);
+    let got: Vec<u32> =
+        got.iter().map(|sent| proto::DataPacket::decode(&**sent).unwrap().sequence).collect();
+    assert_eq!(got, [2]);
 }
 
 #[test]

@@ -34,6 +34,24 @@ fn the_join_response_has_what_clients_check() {
 }
 
 #[test]
+fn of_what_a_client_says_of_itself_others_are_told_what_is_known_and_once() {
+    let mut node = Node::new();
+    let said = proto::ClientInfo {
+        sdk: proto::client_info::Sdk::Python.into(),
+        client_protocol: 2,
+        capabilities: [2, 1, 77].repeat(100_000),
+        device_model: "x".repeat(100_000),
+        ..Default::default()
+    };
+    let join = proto::JoinRequest { client_info: Some(said), ..joining(CHROMIUM_JOIN) };
+    let mut alice = node.knock(token("alice", "red"), join).unwrap();
+    let told = alice.told();
+    let Told::Join(join) = &told[0] else { panic!("{told:?}") };
+    let me = join.participant.as_ref().unwrap();
+    assert_eq!((me.client_protocol, &*me.capabilities), (2, &[1, 2][..]));
+}
+
+#[test]
 fn the_worker_gets_the_peer_before_anything_about_it() {
     let mut node = Node::new();
     let alice = node.join("alice");

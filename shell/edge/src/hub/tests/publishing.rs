@@ -2,6 +2,7 @@
 
 use super::crowds::{Carries, offering};
 use super::*;
+use wire::frame::{Encoding, encode_response};
 use wire::limits::{SECTIONS_KEPT, SECTIONS_OPEN_MAX};
 
 #[test]
@@ -227,4 +228,56 @@ fn a_track_never_takes_the_section_of_one_that_was_refused() {
         node.ask(&again, add_track(CAMERA, TrackKind::Video));
         assert!(node.instructions().iter().any(started), "{announced_first}");
     }
+}
+
+#[test]
+fn a_track_never_takes_the_section_of_one_that_was_taken_back_before_its_media_came() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let Asked::AddTrack(screen) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    node.ask(&alice, Asked::AddTrack(proto::AddTrackRequest { source: 3, ..screen }));
+    let mut modest = token("alice", "red");
+    let sources = vec!["camera".to_owned(), "microphone".to_owned()];
+    modest.claims.video.as_mut().unwrap().can_publish_sources = sources;
+    let mut again = node.knock(modest, resuming(&sid_of(&node, &alice))).unwrap();
+    assert!(first!(again.told(), Told::TrackUnpublished(_) => ()).is_some());
+    node.sent();
+    // It was on its way.
+    node.ask(&again, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    node.ask(&again, add_track("another", TrackKind::Video));
+    let instructions = node.instructions();
+    let started = |it: &Instruction| matches!(it, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+    assert!(!instructions.iter().any(started), "{instructions:?}");
+}
+
+#[test]
+fn a_client_with_numbers_that_nobody_knows_hides_nobody() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    let mut bob = node.active("bob");
+    let layer = proto::VideoLayer { quality: 77, ..Default::default() };
+    let Asked::AddTrack(camera) = add_track(CAMERA, TrackKind::Video) else { unreachable!() };
+    let camera = proto::AddTrackRequest {
+        audio_features: vec![1, 77],
+        packet_trailer_features: vec![77, 1],
+        backup_codec_policy: 77,
+        layers: vec![layer],
+        ..camera
+    };
+    node.ask(&alice, Asked::AddTrack(camera));
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2)));
+    let check = |told: Vec<Told>, features: &[i32]| {
+        let track = first!(told, Told::Update(update) => update.participants[0].tracks[0].clone());
+        let track = track.unwrap();
+        assert_eq!((&*track.audio_features, &*track.packet_trailer_features), (features, &[1][..]));
+        for message in told {
+            let response = proto::SignalResponse { message: Some(message) };
+            assert_eq!(encode_response(&response, Encoding::Json, &mut Vec::new()), Ok(()));
+        }
+        track.sid
+    };
+    let track_sid = check(bob.told(), &[1]);
+    let update = proto::UpdateLocalAudioTrack { track_sid, features: vec![78, 3] };
+    node.ask(&alice, Asked::UpdateAudioTrack(update));
+    check(bob.told(), &[3]);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::{REFUSALS_MAX, REQUESTS_BURST, SYNC_NAMES_PER_REQUEST};
+use sfu::limits::SUBSCRIPTIONS_MAX;
 
 pub(super) fn only(names: impl Iterator<Item = String>) -> Asked {
     let entry = |name| proto::TrackPermission {
@@ -226,4 +227,35 @@ fn whoever_receives_as_much_as_it_can_is_told_what_it_lacks() {
     assert_eq!(refused(&eve.told()), 1);
     // The 32 others receive two tracks less: what they send takes none of their places.
     assert_eq!(node.hub.metrics.subscriptions_crowded_out.total(), 1);
+}
+
+#[test]
+fn whoever_asks_for_a_track_beyond_all_that_it_may_wait_for_is_told() {
+    let mut node = Node::with(|config| {
+        config.participants_max = 200;
+        config.room_participants_max = 200;
+    });
+    let mut eve = node.active("eve");
+    let mut last = String::new();
+    for number in 0..=SUBSCRIPTIONS_MAX / 2 {
+        let mut client = node.active(&format!("p{number}"));
+        node.publish(&client);
+        let published = client.told();
+        let track = first!(published, Told::TrackPublished(it) => it.track.clone().unwrap());
+        last = track.unwrap().sid;
+        eve.told();
+    }
+    let ask = |subscribe| {
+        let track_sids = vec![last.clone()];
+        Asked::Subscription(proto::UpdateSubscription {
+            track_sids,
+            subscribe,
+            ..Default::default()
+        })
+    };
+    for (subscribe, refused) in [(true, Some(last.clone())), (false, None)] {
+        node.ask(&eve, ask(subscribe));
+        let told = first!(eve.told(), Told::SubscriptionResponse(it) => it.track_sid.clone());
+        assert_eq!(told, refused);
+    }
 }

@@ -299,3 +299,28 @@ fn a_goodbye_is_paid_for_and_short_while_something_is_owed() {
     node.ask(&alice, leave());
     assert_eq!(infos(&bob.told(), "alice")[0].metadata, long);
 }
+
+#[test]
+fn nobody_learns_when_somebody_hidden_comes_publishes_and_goes_but_that_it_records() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    node.wait(Duration::from_secs(2));
+    bob.told();
+    for recorder in [false, true] {
+        let mut ghost = token("ghost", "red");
+        let video = ghost.claims.video.as_mut().unwrap();
+        (video.hidden, video.recorder) = (true, recorder);
+        let ghost = node.knock(ghost, joining(CHROMIUM_JOIN)).unwrap();
+        node.publish(&ghost);
+        let told = |node: &mut Node, bob: &mut Client| {
+            node.wait(Duration::from_secs(2));
+            let told = bob.told();
+            let room = first!(told, Told::RoomUpdate(update) => update.room.clone().unwrap());
+            assert_eq!(told.len(), usize::from(room.is_some()), "{told:?}");
+            room.map(|room| (room.num_participants, room.num_publishers, room.active_recording))
+        };
+        assert_eq!(told(&mut node, &mut bob), recorder.then_some((1, 0, true)));
+        node.ask(&ghost, Asked::Leave(proto::LeaveRequest::default()));
+        assert_eq!(told(&mut node, &mut bob), recorder.then_some((1, 0, false)));
+    }
+}
