@@ -43,6 +43,14 @@ struct Twin {
     because: &'static [&'static str],
 }
 
+/// Of media that stay in memory.
+const MEDIA_STAY: &[&str] = &[
+    "_video is still there",
+    "_audio is still there",
+    "killed_media is still there",
+    "the oldest copy of",
+];
+
 const TWINS: &[Twin] = &[
     Twin {
         name: "zeroing",
@@ -54,13 +62,13 @@ const TWINS: &[Twin] = &[
         name: "eviction",
         what: "what leaves a room's history stays in its memory",
         proof: "forgotten",
-        because: &["_video is still there", "_audio is still there", "the oldest copy of"],
+        because: MEDIA_STAY,
     },
     Twin {
         name: "rings",
         what: "what one worker gave another stays in the ring between them",
         proof: "forgotten",
-        because: &["_video is still there", "_audio is still there", "the oldest copy of"],
+        because: MEDIA_STAY,
     },
     Twin {
         name: "replay-window",

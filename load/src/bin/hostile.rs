@@ -8,7 +8,9 @@
 #![expect(clippy::print_stdout, reason = "a command talks to its terminal")]
 
 use std::error::Error;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -43,6 +45,9 @@ struct Options {
     /// More forged senders, such as running clients; each other datagram is theirs
     #[arg(long, value_name = "ADDRESS:PORT")]
     also: Vec<SocketAddrV4>,
+    /// Stop before that once the standard input ends
+    #[arg(long)]
+    until_closed: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -53,8 +58,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut packet = [0; HEADERS_LEN + PAYLOAD_LEN_MAX];
+    let input =
+        options.until_closed.then(|| thread::spawn(|| io::copy(&mut io::stdin(), &mut io::sink())));
+    let is_closed = || input.as_ref().is_some_and(JoinHandle::is_finished);
     let (began, mut sent, mut bytes, mut refused) = (Instant::now(), 0, 0, 0);
-    while sent + refused < options.count && began.elapsed() < Duration::from_secs(SECONDS_MAX) {
+    let is_due =
+        |number| number < options.count && began.elapsed() < Duration::from_secs(SECONDS_MAX);
+    while is_due(sent + refused) && !is_closed() {
         for _ in 0..BURST.min(options.count - sent - refused) {
             let number = sent + refused;
             let source = source(&options, number, &mut random);
@@ -71,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some(due) =
             Duration::from_secs(sent + refused).checked_div(u32::try_from(options.rate)?)
         {
-            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            thread::sleep(due.saturating_sub(began.elapsed()));
         }
     }
     let seconds = began.elapsed().as_secs_f64();

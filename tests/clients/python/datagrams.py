@@ -5,6 +5,7 @@ Source: packet(7), raw(7), RFC 791, RFC 768, RFC 7983 (how STUN, DTLS and media 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import hmac
 import secrets
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 Address = tuple[str, int]
 
 _ETH_P_ALL, _ETH_P_IP, _OUTGOING = 0x0003, 0x0800, 4
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS = 26, 33, 263, 6
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SOL_PACKET, _PACKET_STATISTICS = 26, 33, 35, 263, 6
 _BUFFER_BYTES = 64 << 20
 
 
@@ -42,6 +43,7 @@ def kind_of(payload: bytes) -> str:
 class Datagram:
     """One UDP datagram, or several that the kernel carries as one; or a piece of a TCP stream."""
 
+    #: When it passed (monotonic), however late it is looked at.
     at: float
     protocol: str
     source: Address
@@ -64,6 +66,17 @@ def datagrams_in() -> int:
         names, numbers = [line.split()[1:] for line in table if line.startswith("Udp: ")]
     counted = dict(zip(names, map(int, numbers)))
     return counted["InDatagrams"] + counted["NoPorts"] + counted["InErrors"]
+
+
+def unread(pid: int, port: int) -> int:
+    """Datagrams that reached a port of this process's, and found no room since it had not read those before. Source:
+    proc_net_udp, whose last column counts them."""
+    dropped = 0
+    for table in ("udp", "udp6"):
+        with open(f"/proc/{pid}/net/{table}") as rows:
+            sockets = [row.split() for row in rows][1:]
+        dropped += sum(int(it[-1]) for it in sockets if int(it[1].rpartition(":")[2], 16) == port)
+    return dropped
 
 
 def _filter(ports: set[int]) -> bytes:
@@ -92,6 +105,8 @@ class Tap:
         self._heed = heed
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._epoch = time.time() - time.monotonic()
         self._socket.settimeout(0.1)
         # What others send meanwhile would fill the buffer.
         program = _filter(ports)
@@ -101,24 +116,30 @@ class Tap:
         # Loopback shows each packet twice: as it leaves and as it comes. Other interfaces have two directions.
         self._twice = interface == "lo"
         self._socket.bind((interface, _ETH_P_ALL))
-        self._is_over = False
+        #: All that passed before this moment has been looked at.
+        self._looked_to = 0.0
+        self._over_at: float | None = None
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._is_over:
+        while self._over_at is None or self._looked_to < self._over_at:
+            asked = time.monotonic()
             try:
-                packet, address = self._socket.recvfrom(1 << 17)
+                packet, [(_, _, stamp)], _, address = self._socket.recvmsg(1 << 17, socket.CMSG_SPACE(16))
             except TimeoutError:
+                self._looked_to = asked
                 continue
+            seconds, nanoseconds = struct.unpack("qq", stamp)
+            self._looked_to = at = seconds + nanoseconds / 1e9 - self._epoch
             if address[1] != _ETH_P_IP or (self._twice and address[2] == _OUTGOING):
                 continue
-            if (datagram := self._parse(packet)) is not None:
+            if (datagram := self._parse(packet, at)) is not None:
                 self.seen.append(datagram)
                 if self._heed is not None:
                     self._heed(datagram)
 
-    def _parse(self, packet: bytes) -> Datagram | None:
+    def _parse(self, packet: bytes, at: float) -> Datagram | None:
         if len(packet) < 28 or packet[9] not in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
             return None
         head = (packet[0] & 15) * 4
@@ -128,7 +149,7 @@ class Tap:
         is_udp = packet[9] == socket.IPPROTO_UDP
         start = head + (8 if is_udp else (packet[head + 12] >> 4) * 4)
         return Datagram(
-            time.monotonic(),
+            at,
             "udp" if is_udp else "tcp",
             (socket.inet_ntoa(packet[12:16]), source_port),
             (socket.inet_ntoa(packet[16:20]), target_port),
@@ -140,8 +161,15 @@ class Tap:
         counted = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         return struct.unpack("II", counted)[1]
 
+    async def caught_up(self) -> None:
+        """Waits until all that has passed by now is in `seen`."""
+        now = time.monotonic()
+        while self._looked_to < now and self._thread.is_alive():
+            await asyncio.sleep(0.02)
+
     def stop(self) -> list[Datagram]:
-        self._is_over = True
+        """All that has passed by now."""
+        self._over_at = time.monotonic()
         self._thread.join()
         return self.seen
 

@@ -1,7 +1,7 @@
 """Every kind of key by the builders that back ends use; rights that end in a call; revocation; rotation.
 
 Beside what `client` reads: `INCAMERA_SETTINGS` (the folder of the server's settings and keys, which this may
-change) and `INCAMERA_PID` (the server). Needs root, to look into the server's memory.
+change), `INCAMERA_PID` (the server) and `INCAMERA_SERVER_LOG`. Needs root, to look into the server's memory.
 """
 
 from __future__ import annotations
@@ -433,7 +433,8 @@ async def ends() -> None:
     told: list[tuple[float, object]] = []
     ada.on("disconnected", lambda reason: left.append((time.time(), reason)))
     ada.on("local_track_unpublished", lambda publication: told.append((time.time(), publication)))
-    token = Agora("").mint("ada", ends=[600, 16, 7, 9, 11])
+    # Far enough apart that nobody who has to wait for a processor misses what is between two of them.
+    token = Agora("").mint("ada", ends=[600, 22, 7, 12, 17])
     began = issued(token)
     await connect(token, ada)
     tasks = [await publish_audio(ada, 0), await publish_video(ada, 0)]
@@ -459,20 +460,20 @@ async def ends() -> None:
     await until("she may publish all but sound", 2, lambda: sources() == [1, 3])
     check(permissions().can_publish, "she may publish the rest")
     check("video-0" not in gone, "her picture goes on")
-    await until("picture ends", 6, lambda: "video-0" in gone)
-    is_on_time("ada's picture is gone", gone["video-0"], 9)
+    await until("picture ends", 10, lambda: "video-0" in gone)
+    is_on_time("ada's picture is gone", gone["video-0"], 12)
     await until("she is told to publish nothing", 2, lambda: not permissions().can_publish)
     check(permissions().can_publish_data, "she may send data alone")
     await ada.local_participant.publish_data("late", reliable=True)
     await until("ben still hears ada", 2, lambda: heard == ["early", "late"])
-    await until("data ends", 6, lambda: not permissions().can_publish_data)
-    is_on_time("data is gone", time.time(), 11)
+    await until("data ends", 10, lambda: not permissions().can_publish_data)
+    is_on_time("data is gone", time.time(), 17)
     try:
         await ada.local_participant.publish_data("too late", reliable=True)
     except Exception:
         pass
     await until("ada is put out", 10, lambda: left)
-    is_on_time("ada is put out", left[0][0], 16)
+    is_on_time("ada is put out", left[0][0], 22)
     removed = rtc.DisconnectReason.Value("PARTICIPANT_REMOVED")
     check(left[0][1] == removed, f"and told so: {left[0][1]}")
     check(heard == ["early", "late"], "nothing was heard of her after her right had ended")
@@ -500,8 +501,8 @@ async def forgotten() -> None:
     writer.close()
     check(answer.startswith(b"HTTP/1.1 200"), f"it is a good one: {answer[:60]!r}")
     answered = time.monotonic()
-    after = await watch.gone("token2", FORGOTTEN_WITHIN_S) - answered
-    measured(after <= FORGOTTEN_WITHIN_S, f"no copy of it is there {after:.1f} s after the answer")
+    last = await watch.gone(("token2",), answered, FORGOTTEN_WITHIN_S)
+    measured(last <= FORGOTTEN_WITHIN_S, f"a copy of it is found until {last:.1f} s after the answer, and not later")
     watch.stop()
 
 
@@ -588,8 +589,13 @@ async def rotation() -> None:
     await reload(only, old.mint(), 401)
     check((await ask(new.mint()))[0] == 200, "the old key is gone, the new one stays")
     settings.write_text(only.replace("keys:\n", "keys:\n  wrong: {}\n"))
+
+    def refused() -> int:
+        return Path(os.environ["INCAMERA_SERVER_LOG"]).read_text().count("the files are wrong")
+
+    times = refused() + 1
     os.kill(PID, signal.SIGHUP)
-    await asyncio.sleep(0.5)
+    await until("the server says that a file is wrong", 3, lambda: refused() == times)
     check((await ask(new.mint()))[0] == 200, "a file that is wrong changes nothing")
     check(room.isconnected() and not left, "eve's call goes on under the key that is gone")
     bystander = await connect(new.mint(identity="grace"))

@@ -76,7 +76,8 @@ async def act() -> None:
     eve.on("data_received", overheard.append)
     await enter(eve, name, "eve", key=fresh_key())
     await until("eve is subscribed to all", 10, lambda: _subscribed(eve) == 4)
-    # The wheel attaches its cryptor a moment after the track; until then ciphertext is noise.
+    # The wheel attaches its cryptor a moment after the track; until then ciphertext is noise, and some of it is on its way.
+    await until("eve has a cryptor for each", 10, lambda: len(eve.e2ee_manager.frame_cryptors()) == 4)
     await asyncio.sleep(1.5)
     noise = dict(eve_watcher.frames)
     page.say("not for eve")

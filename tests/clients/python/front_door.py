@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, upgrade,
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, until,
+    upgrade,
 )  # fmt: skip
-from datagrams import Address, Forger, Tap, cable, datagrams_in, knock
+from datagrams import Address, Datagram, Forger, Tap, cable, datagrams_in, knock, unread
 from livekit import api
 from livekit.protocol import rtc as wire
 from process import processor_s, resident_kib
@@ -99,7 +100,8 @@ async def strangers() -> None:
         f"{sent['seconds']:.0f} s: {answers} answers, and so no byte out for those in (1 each is allowed)",
     )
     measured(growth <= GROWTH_KIB_MAX, f"the server's memory grew by {growth} KiB (1024 are allowed)")
-    expects("datagrams_received", int(sent["sent"] * 0.9))
+    # What came while the server had to wait for a processor, and found no room, has reached its port as well.
+    expects("datagrams_received", int(sent["sent"] * 0.9) - unread(PID, MEDIA[1]))
 
 
 async def knocks() -> None:
@@ -116,12 +118,19 @@ async def knocks() -> None:
     for address in elsewhere:
         forger.send(address, MEDIA, knock(username, None))
         forger.send(address, MEDIA, knock(username, b"a guess at the password"))
+    knocked = time.monotonic()
+
+    def to_ada() -> list[Datagram]:
+        return [it for it in tap.seen if it.source == MEDIA and it.target == client and it.kind == "stun"]
+
+    # By then the server has had time for those before.
+    await until("ada's next knock is answered", 10, lambda: any(it.at > knocked for it in to_ada()))
     await asyncio.sleep(1)
+    await tap.caught_up()
     answered = [it for it in tap.seen if it.source == MEDIA and it.target in elsewhere]
     what = f"{forger.sent} knocks under ada's own public name, without her password"
     measured(not answered, f"{what}: {len(answered)} answers")
-    to_ada = [it for it in tap.seen if it.source == MEDIA and it.target == client and it.kind == "stun"]
-    control(to_ada, f"{len(to_ada)} answers to ada's own knocks were seen on the same wire")
+    control(to_ada(), f"{len(to_ada())} answers to ada's own knocks were seen on the same wire")
     check(tap.lost() == 0, "the tap missed nothing")
     tap.stop()
     await ada.disconnect()

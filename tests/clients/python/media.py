@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from livekit import rtc
@@ -32,6 +34,9 @@ async def publish_video(
     codec: rtc.VideoCodec.ValueType = rtc.VideoCodec.VP8,
 ) -> asyncio.Task[None]:
     source = rtc.VideoSource(WIDTH, HEIGHT)
+    pictures = _pictures(luma_of(number), colour)
+    # Until it is given one, a source sends black ones.
+    source.capture_frame(next(pictures))
     track = rtc.LocalVideoTrack.create_video_track(f"video-{number}", source)
     options = rtc.TrackPublishOptions(
         source=rtc.TrackSource.SOURCE_CAMERA,
@@ -40,7 +45,7 @@ async def publish_video(
         video_encoding=rtc.VideoEncoding(max_framerate=FPS, max_bitrate=80_000),
     )
     await room.local_participant.publish_track(track, options)
-    return asyncio.create_task(_paint(source, luma_of(number), colour))
+    return asyncio.create_task(_show(source, pictures))
 
 
 async def publish_audio(room: rtc.Room, number: int) -> asyncio.Task[None]:
@@ -53,14 +58,19 @@ async def publish_audio(room: rtc.Room, number: int) -> asyncio.Task[None]:
     return asyncio.create_task(_sing(source, pitch_of(number)))
 
 
-async def _paint(source: rtc.VideoSource, luma: int, colour: tuple[int, int]) -> None:
+def _pictures(luma: int, colour: tuple[int, int]) -> Iterator[rtc.VideoFrame]:
     chroma = WIDTH * HEIGHT // 4
-    for turn in range(1_000_000):
+    for turn in itertools.count():
         picture = np.full(WIDTH * HEIGHT, luma, np.uint8).reshape(HEIGHT, WIDTH)
         # Something moves, so that frames differ.
         picture[:8, (turn * 8) % WIDTH : (turn * 8) % WIDTH + 8] = 235
         planes = picture.tobytes() + bytes([colour[0]]) * chroma + bytes([colour[1]]) * chroma
-        source.capture_frame(rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, planes))
+        yield rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, planes)
+
+
+async def _show(source: rtc.VideoSource, pictures: Iterator[rtc.VideoFrame]) -> None:
+    for picture in pictures:
+        source.capture_frame(picture)
         await asyncio.sleep(1 / FPS)
 
 

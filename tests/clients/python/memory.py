@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import math
 import os
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,12 +67,19 @@ class Memory:
 
     def scan(self) -> Scan:
         scan = Scan(time.monotonic())
-        for mapping, content in self._mappings("r"):
-            self._look(scan, content, mapping)
+        for mapping, content, at in self._mappings("r"):
+            self._look(scan, content, mapping, at)
         return scan
 
-    def _mappings(self, access: str) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each whose access begins like this."""
+    async def looks(self) -> AsyncIterator[Scan]:
+        """One after the other."""
+        while True:
+            yield await asyncio.to_thread(self.scan)
+            await asyncio.sleep(0.1)
+
+    def _mappings(self, access: str) -> Iterator[tuple[str, bytes, float]]:
+        """Name and content of each whose access begins like this, and when (as `stamped` has it) its reading began: what
+        waits after that makes no copy older."""
         with (
             open(f"/proc/{self.pid}/maps") as maps,
             open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory,
@@ -83,11 +91,12 @@ class Memory:
                     start, end = (int(number, 16) for number in span.split("-"))
                     # Unmapped meanwhile, or a device's.
                     with contextlib.suppress(OSError):
-                        yield mapping, os.pread(memory.fileno(), end - start, start)
+                        at = time.time()
+                        yield mapping, os.pread(memory.fileno(), end - start, start), at
 
     def writable(self) -> list[tuple[str, bytes]]:
         """A copy of all that the process can write, to be searched in peace."""
-        return list(self._mappings("rw"))
+        return [(mapping, content) for mapping, content, _ in self._mappings("rw")]
 
     @staticmethod
     def pieces(contents: list[tuple[str, bytes]], wanted: Collection[bytes]) -> dict[bytes, str]:
@@ -108,14 +117,13 @@ class Memory:
                         found[piece] = mapping
         return found
 
-    def _look(self, scan: Scan, content: bytes, mapping: str) -> None:
-        now = time.time()
+    def _look(self, scan: Scan, content: bytes, mapping: str, at: float) -> None:
         scan.bytes += len(content)
         for match in _MARK.finditer(content):
             name = match[1].decode()
             scan.add(name, mapping)
             if match[2]:
-                age = now - int(match[2]) / 1000
+                age = at - int(match[2]) / 1000
                 scan.oldest[name] = max(age, scan.oldest.get(name, age))
         for _ in _TOKEN.finditer(content):
             scan.add("token", mapping)
@@ -128,16 +136,22 @@ class Memory:
                 scan.add(name, mapping)
 
     async def gone(self, names: tuple[str, ...], since: float, within_s: float) -> float:
-        """Looks until it finds none of these; how long after `since` (monotonic) that look began."""
-        while True:
-            scan = await asyncio.to_thread(self.scan)
-            after = scan.began - since
-            there = {name: dict(scan.where[name]) for name in names if scan.found[name]}
-            if not there:
-                return after
-            if after > within_s:
-                raise AssertionError(f"something is still there after {after:.1f} s: {there}")
-            await asyncio.sleep(0.1)
+        return await _last_found(self.looks(), names, since, within_s)
+
+
+async def _last_found(looks: AsyncIterator[Scan], names: tuple[str, ...], since: float, within_s: float) -> float:
+    """Looks until none of these is found; how long after `since` (monotonic) the last look began that found one. A look
+    that begins later than `within_s` may find none: what is gone between two looks was there no longer than that."""
+    last = 0.0
+    async for scan in looks:
+        after = scan.began - since
+        there = {name: dict(scan.where[name]) for name in names if scan.found[name]}
+        if not there:
+            break
+        if after > within_s:
+            raise AssertionError(f"{', '.join(there)} is still there after {after:.1f} s: {there}")
+        last = after
+    return last
 
 
 class Watch:
@@ -149,9 +163,8 @@ class Watch:
         self._task = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        while True:
-            self.scans.append(await asyncio.to_thread(self.memory.scan))
-            await asyncio.sleep(0.1)
+        async for scan in self.memory.looks():
+            self.scans.append(scan)
 
     def stop(self) -> None:
         self._task.cancel()
@@ -164,15 +177,15 @@ class Watch:
             await asyncio.sleep(0.02)
         return next(scan for scan in self.scans if scan.began >= moment)
 
-    async def gone(self, name: str, timeout_s: float) -> float:
-        """When the first look began that found no copy of it any more."""
-        give_up_at = time.monotonic() + timeout_s
+    async def looks_from(self, moment: float) -> AsyncIterator[Scan]:
+        """All that began at `moment` or later."""
         while True:
-            scan = await self.after(time.monotonic())
-            if not scan.found[name]:
-                return scan.began
-            if time.monotonic() > give_up_at:
-                raise AssertionError(f"{name} is still there after {timeout_s:g} s: {scan.where[name]}")
+            scan = await self.after(moment)
+            yield scan
+            moment = math.nextafter(scan.began, math.inf)
+
+    async def gone(self, names: tuple[str, ...], since: float, within_s: float) -> float:
+        return await _last_found(self.looks_from(since), names, since, within_s)
 
     def most(self, name: str) -> int:
         return max((scan.found[name] for scan in self.scans), default=0)

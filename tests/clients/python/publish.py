@@ -26,7 +26,7 @@ async def one_by_one() -> None:
     for number in range(ONE_BY_ONE):
         publish = publish_video if number % 2 else publish_audio
         task = await publish(ada, number % TRACKS)
-        await until(f"ben receives track {number}", 10, lambda: len(came) > number)
+        await until(f"ben receives track {number}", 20, lambda: len(came) > number)
         task.cancel()
         await ada.local_participant.unpublish_track(came[number])
     watcher = Watcher(ben)
@@ -104,6 +104,8 @@ async def all_at_once() -> None:
         task.cancel()
     await until("ben is told that ada speaks no more", 5, lambda: not speaking)
     check(True, "who falls silent is shown as speaking no more")
+    for room in (ben, ada, late):
+        await room.disconnect()
 
 
-scenario("publish", act)
+scenario("publish", act, timeout_s=170)

@@ -21,7 +21,7 @@ async function allowedTooLate(browser) {
   await until('the page asks', 5_000, async () => (await asked(ada)) === 2)
   await consent.uncheck()
   await ada.page.evaluate(allow)
-  await sleep(500)
+  await settles(ada, 2, '')
   check((await lights(ada)).length === 0, 'what is allowed after the consent was withdrawn is off')
 
   await consent.check()
@@ -30,7 +30,7 @@ async function allowedTooLate(browser) {
   await consent.check()
   await until('and again', 5_000, async () => (await asked(ada)) === 6)
   await ada.page.evaluate(allow)
-  await sleep(500)
+  await settles(ada, 6, 'audio,video')
   const on = await lights(ada)
   check(on.join() === 'audio,video', `after off and on, one of each is on: ${on}`)
   await consent.uncheck()
@@ -120,6 +120,18 @@ function asked({ page }) {
 /** In the page: the person allows all that was asked for. */
 function allow() {
   for (const go of window.devices.waiting.splice(0)) go()
+}
+
+/**
+ * Until the browser has given so many tracks in all and the page has left these lights on; whoever looks next sees
+ * whether it stays at that.
+ */
+async function settles(person, count, lit) {
+  await until(`of ${count} tracks that the browser gives, on are: ${lit || 'none'}`, 5_000, async () => {
+    const given = await person.page.evaluate(() => window.devices.tracks.length)
+    return given === count && (await lights(person)).join() === lit
+  })
+  await sleep(500)
 }
 
 /** Which lights are on: the kinds of tracks that have not ended. */

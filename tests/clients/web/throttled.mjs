@@ -151,7 +151,8 @@ async function holds(cy, low, endsAt) {
     if (frames < FRAMES_MIN) throw new Error(`it does not hold: ${frames} frames in a second`)
     if (Date.now() >= endsAt) return video
     second = video
-    nextSecond += 1_000
+    // From here on: a look that came late leaves less of what was to be the next second.
+    nextSecond = Date.now() + 1_000
   }
 }
 
