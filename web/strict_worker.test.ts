@@ -17,16 +17,22 @@ class Sound {
 
 type Order = (event: { data: { kind: string; data: object } }) => void
 
+/** Whose encryption is turned on to have an answer. */
+const NOBODY = 'nobody'
+
 /** A worker's whole world, in this process: `text` run anew, its orders given by `order`. */
 class World {
   #order: Order = () => {}
+  #answered = () => {}
 
   static async of(text: string): Promise<World> {
     const world = new World()
     vi.stubGlobal('self', globalThis)
     vi.stubGlobal('onmessage', undefined)
     vi.stubGlobal('RTCEncodedVideoFrame', class {})
-    vi.stubGlobal('postMessage', () => {})
+    vi.stubGlobal('postMessage', ({ data }: { data?: { participantIdentity?: string } }) => {
+      if (data?.participantIdentity === NOBODY) world.#answered()
+    })
     const unique = `${text}\n// ${crypto.randomUUID()}`
     await import(`data:text/javascript;base64,${Buffer.from(unique).toString('base64')}`)
     world.#order = (globalThis as unknown as { onmessage: Order }).onmessage
@@ -52,6 +58,15 @@ class World {
     this.order('enable', { participantIdentity, enabled })
   }
 
+  /** Waits until the worker has done all that it was ordered: it takes one order after the other. */
+  settle(): Promise<void> {
+    const answered = new Promise<void>((resolve) => {
+      this.#answered = resolve
+    })
+    this.enable(NOBODY, true)
+    return answered
+  }
+
   async hold(key: string): Promise<void> {
     const text = new TextEncoder().encode(key)
     const material = await crypto.subtle.importKey('raw', text, 'PBKDF2', false, [
@@ -68,6 +83,7 @@ class World {
     frames: (Sound | (() => void))[],
     trackId = `${kind} of ${who}`,
   ): Promise<Sound[]> {
+    const left = [...frames]
     const passed: Sound[] = []
     let end = () => {}
     const isOver = new Promise<void>((resolve) => {
@@ -77,16 +93,21 @@ class World {
       participantIdentity: who,
       trackId,
       hasPacketTrailer: false,
-      readableStream: new ReadableStream({
-        async start(controller) {
-          for (const frame of frames) {
-            if (frame instanceof Sound) controller.enqueue(frame)
-            else frame()
-            await new Promise((resolve) => setTimeout(resolve, 20))
-          }
-          controller.close()
+      readableStream: new ReadableStream(
+        {
+          // Each once the worker is through with the one before.
+          pull: async (controller) => {
+            for (;;) {
+              const next = left.shift()
+              if (next === undefined) return controller.close()
+              if (next instanceof Sound) return controller.enqueue(next)
+              next()
+              await this.settle()
+            }
+          },
         },
-      }),
+        { highWaterMark: 0 },
+      ),
       writableStream: new WritableStream<Sound>({
         write: (frame) => {
           passed.push(frame)
