@@ -145,9 +145,23 @@ struct Keeping {
     hold: Hold,
     /// Of 256: what part of a wait this server adds, so that not all ask at once.
     chance: u8,
-    /// A certificate that is shown and could not be kept, and when to try again.
-    unkept: Option<(Zeroizing<String>, UnixTime)>,
+    /// The one that is shown, if it could not be kept.
+    unkept: Option<Unkept>,
     ends: Ends,
+}
+
+/// A certificate that is shown, and is to be kept yet.
+struct Unkept {
+    text: Zeroizing<String>,
+    /// When that is to be tried.
+    at: UnixTime,
+}
+
+impl Unkept {
+    /// Whether it is time. The clock may have been set back since that was said.
+    fn is_due(&self, now: UnixTime) -> bool {
+        !(1..=KEEP_EVERY_S).contains(&self.at.0.saturating_sub(now.0))
+    }
 }
 
 impl Keeping {
@@ -243,7 +257,7 @@ impl Keeping {
             );
         }
         (self.kept, self.ends) = (Some(given.kept), Ends::default());
-        self.unkept = Some((given.text, UnixTime(0)));
+        self.unkept = Some(Unkept { text: given.text, at: now });
         // First what cannot be had again.
         self.keep_what_was_not_kept(now).await;
         self.keep_failures().await;
@@ -295,7 +309,9 @@ impl Keeping {
     }
 
     async fn keep_what_was_not_kept(&mut self, now: UnixTime) {
-        let Some((text, _)) = self.unkept.take_if(|(_, at)| *at <= now) else { return };
+        let Some(Unkept { text, .. }) = self.unkept.take_if(|unkept| unkept.is_due(now)) else {
+            return;
+        };
         let (state, kept) = (self.state.clone(), text.clone());
         if let Err(failure) = blocking(move || state.keep_certificate(&kept)).await {
             edge::log!(
@@ -303,7 +319,7 @@ impl Keeping {
                 "the certificate is shown and cannot be kept: after a restart another is asked for",
                 failure = LocalText(failure),
             );
-            self.unkept = Some((text, UnixTime(now.0.saturating_add(KEEP_EVERY_S))));
+            self.unkept = Some(Unkept { text, at: UnixTime(now.0.saturating_add(KEEP_EVERY_S)) });
         }
     }
 }
@@ -344,6 +360,21 @@ fn placeholder() -> Result<CertifiedKey, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_kept_is_tried_again_a_minute_later_or_once_the_clock_was_set_back() {
+        let unkept = Unkept { text: Zeroizing::default(), at: UnixTime(1_000_060) };
+        for (now, is_due) in [
+            (1_000_000, false),
+            (1_000_059, false),
+            (1_000_060, true),
+            (2_000_000, true),
+            (999_999, true),
+            (0, true),
+        ] {
+            assert_eq!(unkept.is_due(UnixTime(now)), is_due, "{now}");
+        }
+    }
 
     #[tokio::test]
     async fn an_attempt_that_panics_is_one_that_has_failed() {

@@ -10,9 +10,10 @@ use std::time::SystemTime;
 use edge::tls::CertifiedKey;
 use model::LogData;
 use settings::certificate::{CertificateError, Chain, UnixTime};
-use settings::{CertificateFiles, Fault};
+use settings::{CertificateFiles, Fault, Holds};
 
 use crate::files;
+use crate::secrecy::{self, Exposed};
 use crate::watched::{Trouble, Unread, Watched};
 
 /// From when on the operator is told that a certificate ends: authorities of the web renew theirs a month
@@ -37,7 +38,12 @@ pub(crate) struct Watch {
 }
 
 /// What its files hold.
-pub(crate) type Pair = (Chain, CertifiedKey);
+pub(crate) struct Pair {
+    chain: Chain,
+    certified: CertifiedKey,
+    /// Which of them others may do too much with.
+    exposed: Vec<Exposed>,
+}
 
 /// What has been said of a certificate's end.
 #[derive(Default)]
@@ -76,18 +82,28 @@ impl Source {
     /// Reads and judges both files. A chain that is `shown` already is not judged by the clock: that it has ended
     /// keeps nothing else from being read again.
     fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Unread> {
-        let open = |file: &Watched| {
-            files::read(file.path(), files::SECRET_FILE_MAX).map_err(Unread::Unreadable)
+        let mut exposed = Vec::new();
+        let mut open = |file: &Watched, holds| {
+            let path = file.path();
+            let (text, found) = secrecy::read(path, files::SECRET_FILE_MAX, holds)
+                .map_err(|reason| Unread::NotNow(format!("{}: {reason}", path.display())))?;
+            exposed.extend(found);
+            Ok(text)
         };
-        let (text, key) = (open(&self.cert_file)?, open(&self.key_file)?);
-        let wrong = |error: CertificateError| Unread::Wrong(format!("{}: {error}", self.cert_name));
-        let chain = Chain::read(&text).map_err(wrong)?;
+        let text = open(&self.cert_file, Holds::NoSecret)?;
+        let key = open(&self.key_file, Holds::CertificateKey)?;
+        let fault = |error: CertificateError| format!("{}: {error}", self.cert_name);
+        let chain = Chain::read(&text).map_err(|error| Unread::Wrong(fault(error)))?;
         if shown != Some(&chain) {
-            chain.check(now).map_err(wrong)?;
+            chain.check(now).map_err(|error| Unread::NotNow(fault(error)))?;
         }
         let certified = certified(&chain, &key)
             .map_err(|reason| Unread::Wrong(format!("{} {reason}", self.key_name)))?;
-        Ok((chain, certified))
+        Ok(Pair { chain, certified, exposed })
+    }
+
+    fn paths(&self) -> [&Path; 2] {
+        [self.cert_file.path(), self.key_file.path()]
     }
 
     fn has_changed(&mut self) -> bool {
@@ -111,7 +127,7 @@ impl Certificate {
             key_name: tls.key_file,
         };
         let read = source.read(now, shown);
-        let (chain, certified) =
+        let Pair { chain, certified, exposed: _ } =
             read.map_err(|unread| Fault { line: tls.line, reason: unread.into_reason() })?;
         let watch = Watch { source, is_changing: false, trouble: Trouble::default() };
         Ok(Self { certified, chain, watch, ends: Ends::default() })
@@ -122,10 +138,12 @@ impl Certificate {
         self.watch.clone()
     }
 
-    /// Its files were looked at; what they hold, if that has been read, is what is served with from now on.
-    pub(crate) fn looked(&mut self, watch: Watch, read: Option<Pair>) {
+    /// Its files were looked at; what they hold, if that has been read, is what is served with from now on. What others
+    /// may do too much with is said unless it is `held` as said already.
+    pub(crate) fn looked(&mut self, watch: Watch, read: Option<Pair>, held: &mut Vec<Exposed>) {
         self.watch = watch;
-        if let Some((chain, certified)) = read {
+        if let Some(Pair { chain, certified, exposed }) = read {
+            secrecy::say(&secrecy::news(held, &self.watch.source.paths(), exposed));
             (self.chain, self.certified, self.ends) = (chain, certified, Ends::default());
         }
     }
@@ -210,7 +228,9 @@ pub(crate) fn now() -> UnixTime {
 mod tests {
     use super::*;
     use crate::authority::tests::pair;
+    use crate::secrecy::How;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
     #[test]
@@ -220,6 +240,7 @@ mod tests {
         let write = |(certificate, key): &(String, String)| {
             fs::write(folder.join("c.pem"), certificate).unwrap();
             fs::write(folder.join("k.pem"), key).unwrap();
+            fs::set_permissions(folder.join("k.pem"), fs::Permissions::from_mode(0o640)).unwrap();
         };
         let (one, other) =
             (pair(Duration::from_secs(86_400 * 30)), pair(Duration::from_secs(86_400)));
@@ -232,15 +253,16 @@ mod tests {
         let now = now();
         let Some(settings::Tls::Files(tls)) = settings.unwrap().tls else { panic!("no files") };
         let mut shown = Certificate::new(tls, &folder, now, None).unwrap();
+        let mut held = Vec::new();
         let end = |shown: &mut Certificate, now| shown.ends.next(shown.chain.valid_to(), now);
-        let look = |shown: &mut Certificate, now| {
+        let mut look = |shown: &mut Certificate, now| {
             let mut watch = shown.watch();
             let (pair, news) = match watch.look(now) {
                 None => (None, None),
                 Some(Ok(pair)) => (Some(pair), Some(Ok(()))),
                 Some(Err(fault)) => (None, Some(Err(fault))),
             };
-            shown.looked(watch, pair);
+            shown.looked(watch, pair, &mut held);
             news
         };
         assert!(look(&mut shown, now).is_none() && end(&mut shown, now).is_none());
@@ -263,6 +285,19 @@ mod tests {
         let failure = look(&mut shown, now).unwrap().unwrap_err();
         assert!(failure.contains("k.pem is not the key"), "{failure}");
         assert!(shown.chain == chain && look(&mut shown, now).is_none());
+
+        // Made by a clock that is ahead of this one, which is set later.
+        write(&one);
+        fs::set_permissions(folder.join("k.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+        let early = UnixTime(0);
+        assert!(look(&mut shown, early).is_none());
+        let failure = look(&mut shown, early).unwrap().unwrap_err();
+        assert!(failure.contains("c.pem: its certificate 1 is not valid before"), "{failure}");
+        assert!(shown.chain == chain && look(&mut shown, early).is_none());
+        assert!(look(&mut shown, now).unwrap().is_ok());
+        assert!(shown.chain != chain && look(&mut shown, now).is_none());
+        let [key] = held.as_slice() else { panic!("{held:?}") };
+        assert_eq!((key.path.as_path(), key.how), (folder.join("k.pem").as_path(), How::Read));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

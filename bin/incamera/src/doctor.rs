@@ -2,7 +2,7 @@
 //!
 //! Owns: the command, the order of its checks, how findings are said.
 //! Guarantees: it changes nothing; each finding says what is, why it matters and what mends it, and holds no
-//! secret; outside this machine it asks only whom it is told to ask.
+//! secret; outside this machine it asks only whom it is told to ask, and where the names of `tls.acme` lead.
 //! Not here: the checks (`machine`, `network`, `port`, `certificates`, `acme`).
 
 mod acme;
@@ -35,8 +35,9 @@ revocations. Always: the clock, limits, socket buffers, swap. Run it as the user
 before the first start and whenever something is odd; it changes nothing. Ports that a running server
 holds are told apart from those that something else does.
 
-It asks nobody else unless it is told whom: the authority of `tls.acme`, for its directory alone, a STUN
-server, from where this machine looks different behind a router, and a time server.";
+It asks nobody else unless it is told whom: the authority of `tls.acme`, for its directory alone, and TCP
+443 or 80 of each name there, whether that is this server; a STUN server, from where this machine looks
+different behind a router, and a time server.";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -165,7 +166,7 @@ fn check_files(
             "whose tokens are signed with them and who is in a call when the server is started again, must fetch a new \
              token to come back",
             "head -c 32 /dev/urandom | base64 | install -m 0640 -g incamera /dev/stdin refresh, with the group of the \
-             server's user; and `refresh_secret_file: refresh`",
+             server's user; and `refresh_secret_file: refresh`; with people in calls, reload some seconds before a restart",
         ));
     }
 }

@@ -17,16 +17,17 @@ use edge::config::{Config, MetricsAt, Rooms};
 use edge::networks::AddressesOf;
 use model::{LocalText, LogData, Share};
 use settings::limits::REVOCATION_FILE_MAX;
-use settings::{Acme, Fault, Standing};
+use settings::{Acme, Fault, Holds, Standing};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use wire::access::Access;
 use wire::revocation::Revocations;
 
+use crate::Failure;
 use crate::certificate::{self, Certificate, Pair, Watch};
 use crate::reading::{Outcome, READ_WITHIN, Reading};
+use crate::secrecy::{self, Exposed};
 use crate::serve::Written;
 use crate::watched::{Trouble, Unread, Watched};
-use crate::{Failure, files};
 
 /// How often files are looked at: what the revocation file says takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -40,11 +41,7 @@ pub(crate) fn say_warnings(written: &Written, was: Option<&Written>) {
         edge::log!(WARN, "about the settings", file = file, warning = LocalText(warning));
     }
     let said = was.map_or([].as_slice(), |was| &was.exposed);
-    for exposed in written.exposed.iter().filter(|exposed| !said.contains(exposed)) {
-        let (file, warning) = (LocalText(exposed.path.display()), LogData(exposed.how.what()));
-        let fix = LocalText(exposed.fix());
-        edge::log!(WARN, "about the rights of a file", file = file, warning = warning, fix = fix);
-    }
+    secrecy::say(written.exposed.iter().filter(|exposed| !said.contains(exposed)));
 }
 
 /// Those of `all` that are not among those that were `said`, wherever these stood: of two with the same words both are
@@ -151,15 +148,18 @@ impl RevocationFile {
         self.watched.path()
     }
 
-    pub(crate) fn read(&self) -> Result<Revocations, Unread> {
+    pub(crate) fn read(&self) -> Result<Revoked, Unread> {
         let path = self.watched.path();
-        let text = files::read(path, REVOCATION_FILE_MAX).map_err(Unread::Unreadable)?;
+        let named = |reason: String| format!("{}: {reason}", path.display());
+        let (text, exposed) = secrecy::read(path, REVOCATION_FILE_MAX, Holds::NoSecret)
+            .map_err(|reason| Unread::NotNow(named(reason)))?;
         let read = settings::read_revocations(&text);
-        read.map_err(|fault| Unread::Wrong(format!("{}: {fault}", path.display())))
+        let revocations = read.map_err(|fault| Unread::Wrong(named(fault.to_string())))?;
+        Ok(Revoked { revocations, exposed })
     }
 
     /// What it says now, or what is wrong with it, if that is news since the last look.
-    fn look(&mut self) -> Option<Result<Revocations, String>> {
+    fn look(&mut self) -> Option<Result<Revoked, String>> {
         let has_changed = self.watched.has_changed();
         if !has_changed && !self.trouble.may_be_over() {
             return None;
@@ -169,8 +169,15 @@ impl RevocationFile {
     }
 }
 
+/// What it says, and what others may do too much with it.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    pub(crate) revocations: Revocations,
+    pub(crate) exposed: Option<Exposed>,
+}
+
 /// A file that was looked at, and the news of it.
-type FileLooked = (RevocationFile, Option<Result<Revocations, String>>);
+type FileLooked = (RevocationFile, Option<Result<Revoked, String>>);
 type CertificateLooked = (Watch, Option<Result<Pair, String>>);
 
 /// Everything that is read again.
@@ -349,7 +356,11 @@ impl Reload {
         };
         match news {
             None => {}
-            Some(Ok(says)) => self.revoke(says, server),
+            Some(Ok(Revoked { revocations, exposed })) => {
+                let found = exposed.into_iter().collect();
+                secrecy::say(&secrecy::news(&mut self.written.exposed, &[held.path()], found));
+                self.revoke(revocations, server);
+            }
             Some(Err(failure)) => {
                 server.metrics().files_failed.count();
                 edge::log!(
@@ -390,7 +401,9 @@ impl Reload {
     }
 
     fn certificate_read(&mut self, outcome: Outcome<CertificateLooked>, server: &Server) {
-        let Some(shown) = &mut self.written.certificate else { return };
+        let Written { certificate: Some(shown), exposed: held, .. } = &mut self.written else {
+            return;
+        };
         let (watch, news) = match outcome {
             Outcome::Read(read) => read,
             Outcome::Lost => {
@@ -403,16 +416,16 @@ impl Reload {
             }
         };
         match news {
-            None => shown.looked(watch, None),
+            None => shown.looked(watch, None, held),
             Some(Ok(pair)) => {
-                shown.looked(watch, Some(pair));
+                shown.looked(watch, Some(pair), held);
                 show(server, shown);
                 let valid_to = LogData(shown.chain.valid_to());
                 edge::log!(INFO, "certificate read again", valid_to = valid_to);
                 shown.say_if_it_ends();
             }
             Some(Err(failure)) => {
-                shown.looked(watch, None);
+                shown.looked(watch, None, held);
                 server.metrics().files_failed.count();
                 edge::log!(
                     ERROR,
@@ -434,6 +447,9 @@ fn show(server: &Server, certificate: &Certificate) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrecy::How;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn what_was_said_of_the_settings_is_said_again_when_it_is_another_thing() {
@@ -458,8 +474,16 @@ mod tests {
         let mut file = RevocationFile::new(path.clone());
         assert!(file.look().is_none());
         std::fs::write(&path, format!("tokens: [{id}]")).unwrap();
-        assert_eq!(file.look().unwrap().unwrap().len(), 1);
+        let says = file.look().unwrap().unwrap();
+        assert_eq!((says.revocations.len(), says.exposed), (1, None));
         assert!(file.look().is_none());
+        // With its rights, which decide who can take back what is revoked.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let exposed = file.look().unwrap().unwrap().exposed;
+        assert_eq!(
+            exposed.map(|exposed| (exposed.path, exposed.how)),
+            Some((path.clone(), How::Write))
+        );
         std::fs::write(&path, "tokens: [nothing]").unwrap();
         assert!(file.look().unwrap().unwrap_err().contains("line 1"));
         assert!(file.look().is_none());

@@ -11,6 +11,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use model::{LocalText, LogData};
 use settings::Holds;
 use zeroize::Zeroizing;
 
@@ -90,8 +91,8 @@ impl Opener {
     /// The text of a file that is named in the settings; what is wrong with it, without its name.
     pub(crate) fn open(&mut self, name: &str, holds: Holds) -> Result<Zeroizing<String>, String> {
         let path = self.folder.join(name);
-        let (text, found) = files::read_with(&path, files::SECRET_FILE_MAX)?;
-        if let Some(exposed) = judge(path, &found, holds) {
+        let (text, exposed) = read(&path, files::SECRET_FILE_MAX, holds)?;
+        if let Some(exposed) = exposed {
             if exposed.is_refused && self.manner == Manner::Refuse {
                 return Err(format!("{}: {}", exposed.how.what(), exposed.fix()));
             }
@@ -100,12 +101,40 @@ impl Opener {
         Ok(text)
     }
 
-    /// Looks at a file that is opened elsewhere, and is opened whatever others may do: the settings, as at LiveKit,
-    /// and what is revoked.
+    /// Looks at a file that is opened elsewhere, and is opened whatever others may do, as the settings are, as at
+    /// LiveKit.
     pub(crate) fn look_at(&mut self, path: &Path, holds: Holds) {
         let found = fs::metadata(path).ok();
         let exposed = found.and_then(|found| judge(path.to_owned(), &found, holds));
         self.exposed.extend(exposed.map(|exposed| Exposed { is_refused: false, ..exposed }));
+    }
+}
+
+/// The text of a file of at most `bytes_max` bytes, and what others may do too much with it. The error does not name
+/// the file.
+pub(crate) fn read(
+    path: &Path,
+    bytes_max: usize,
+    holds: Holds,
+) -> Result<(Zeroizing<String>, Option<Exposed>), String> {
+    let (text, found) = files::read_with(path, bytes_max)?;
+    Ok((text, judge(path.to_owned(), &found, holds)))
+}
+
+/// Of `found` in `files` that were read again, what is not `held` as said already; from then on it is.
+pub(crate) fn news(held: &mut Vec<Exposed>, files: &[&Path], found: Vec<Exposed>) -> Vec<Exposed> {
+    let news = found.iter().filter(|exposed| !held.contains(exposed)).cloned().collect();
+    held.retain(|exposed| !files.contains(&exposed.path.as_path()));
+    held.extend(found);
+    news
+}
+
+/// Says it in the log.
+pub(crate) fn say<'a>(all: impl IntoIterator<Item = &'a Exposed>) {
+    for exposed in all {
+        let (file, warning) = (LocalText(exposed.path.display()), LogData(exposed.how.what()));
+        let fix = LocalText(exposed.fix());
+        edge::log!(WARN, "about the rights of a file", file = file, warning = warning, fix = fix);
     }
 }
 
@@ -171,6 +200,25 @@ mod tests {
         let told = Exposed { path, how: How::Read, is_refused: false };
         assert_eq!(opener.exposed, [told], "the settings are told alone");
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_said_of_a_file_is_said_again_once_it_was_mended_in_between() {
+        let exposed = |name: &str, how| Exposed { path: name.into(), how, is_refused: false };
+        let (key, other) = (exposed("key", How::Read), exposed("other", How::Write));
+        let mut held = vec![other.clone()];
+        let files = [Path::new("key"), Path::new("chain")];
+        let mut news = |found: &[&Exposed]| {
+            let found = found.iter().map(|each| (*each).clone()).collect();
+            news(&mut held, &files, found)
+        };
+        assert_eq!(news(&[&key]), std::slice::from_ref(&key));
+        assert_eq!(news(&[&key]), []);
+        let wider = exposed("key", How::Write);
+        assert_eq!(news(&[&wider]), std::slice::from_ref(&wider));
+        assert_eq!(news(&[]), []);
+        assert_eq!(news(&[&key]), std::slice::from_ref(&key));
+        assert_eq!(held, [other, key]);
     }
 
     #[test]

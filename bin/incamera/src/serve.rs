@@ -194,9 +194,10 @@ impl Written {
         opener.look_at(&path, if holds_secret { Holds::TokenSecret } else { Holds::NoSecret });
         let revocations = revocations.map(|named| {
             let file = RevocationFile::new(folder.join(&named.name));
-            opener.look_at(file.path(), Holds::NoSecret);
             let read = file.read().map_err(|unread| named.fault(unread.into_reason()));
-            access.revocations = read.map_err(|fault| within(fault.to_string()))?;
+            let read = read.map_err(|fault| within(fault.to_string()))?;
+            access.revocations = read.revocations;
+            opener.exposed.extend(read.exposed);
             Ok::<_, Failure>(file)
         });
         let revocations = revocations.transpose()?;

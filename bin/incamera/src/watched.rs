@@ -45,14 +45,15 @@ impl Watched {
 pub(crate) enum Unread {
     /// What it says makes no sense.
     Wrong(String),
-    /// It could not be read; the next look may find it mended, though it is the same file.
-    Unreadable(String),
+    /// It could not be read, or does not hold by the clock; the next look may find that mended, though it is the same
+    /// file.
+    NotNow(String),
 }
 
 impl Unread {
     pub(crate) fn into_reason(self) -> String {
         match self {
-            Self::Wrong(reason) | Self::Unreadable(reason) => reason,
+            Self::Wrong(reason) | Self::NotNow(reason) => reason,
         }
     }
 }
@@ -64,7 +65,7 @@ pub(crate) struct Trouble(Option<Unread>);
 impl Trouble {
     /// Whether to read it again though it has not changed.
     pub(crate) const fn may_be_over(&self) -> bool {
-        matches!(self.0, Some(Unread::Unreadable(_)))
+        matches!(self.0, Some(Unread::NotNow(_)))
     }
 
     /// What reading it brought, or what is wrong, if that is news.
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_read_again_and_said_once() {
         let mut trouble = Trouble::default();
-        let full = || Unread::Unreadable("too many open files".to_owned());
+        let full = || Unread::NotNow("too many open files".to_owned());
         let wrong = || Unread::Wrong("makes no sense".to_owned());
         assert!(!trouble.may_be_over());
         assert_eq!(trouble.news::<()>(true, Err(full())), Some(Err("too many open files".into())));

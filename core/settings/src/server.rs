@@ -159,8 +159,9 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let tcp_port = tcp_node.as_ref().map_or(Ok(Some(TCP_PORT)), tcp_port)?;
 
     let (projects, mut holds_secret) = projects(&mut map, read)?;
-    let refresh = map.take("refresh_secret_file").map(|node| refresh(&node, read)).transpose()?;
-    let revocations = map.take("revocations");
+    let secret = map.take_given("refresh_secret_file")?;
+    let refresh = secret.map(|node| refresh(&node, read)).transpose()?;
+    let revocations = map.take_given("revocations")?;
     let revocations = revocations.map(|node| NamedFile::read(&node)).transpose()?;
     let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
     let mut cautions = Vec::new();
@@ -394,8 +395,13 @@ fn tcp_port(node: &Node) -> Result<Option<u16>, Fault> {
     Ok((port != 0).then_some(port))
 }
 
-/// What is left of a map once everything that has an effect has been taken. A word that nobody knows is not repeated.
+/// What is left of a map once everything that has an effect has been taken, and what of that had no value. A word that
+/// nobody knows is not repeated.
 fn warnings(prefix: &str, map: Map) -> Vec<Fault> {
+    let valueless = map.valueless().iter().map(|(line, name)| {
+        Fault::new(*line, format!("`{prefix}{name}` has no value, and no effect"))
+    });
+    let valueless: Vec<Fault> = valueless.collect();
     let known: Vec<String> = map.known().iter().map(|name| format!("{prefix}{name}")).collect();
     let each = map.rest().into_iter().map(|entry| {
         let path = format!("{prefix}{}", entry.name);
@@ -409,7 +415,7 @@ fn warnings(prefix: &str, map: Map) -> Vec<Fault> {
         };
         Fault::new(entry.line, reason)
     });
-    each.collect()
+    valueless.into_iter().chain(each).collect()
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) struct Map {
     entries: Vec<Entry>,
     /// Which keys were asked for: those that are known.
     known: Vec<&'static str>,
+    /// Lines and names of those that were there without a value.
+    valueless: Vec<(usize, &'static str)>,
 }
 
 /// The only document of `text`, of at most `bytes_max` bytes; an empty one is null.
@@ -232,33 +234,53 @@ impl Node {
     /// Nothing is an empty map.
     pub(crate) fn map(self) -> Result<Map, Fault> {
         match self.value {
-            Value::Map(entries) => Ok(Map { line: self.line, entries, known: Vec::new() }),
-            Value::Null => Ok(Map { line: self.line, entries: Vec::new(), known: Vec::new() }),
+            Value::Map(entries) => Ok(Map::of(self.line, entries)),
+            Value::Null => Ok(Map::of(self.line, Vec::new())),
             Value::Text(..) | Value::List(_) => Err(Fault::new(self.line, "a map is wanted here")),
         }
     }
 }
 
 impl Map {
-    /// The value of `name`, unless it is null, and no more of it in the map.
+    const fn of(line: usize, entries: Vec<Entry>) -> Self {
+        Self { line, entries, known: Vec::new(), valueless: Vec::new() }
+    }
+
+    /// The value of `name`, and no more of it in the map. One that is null is as if it was not there, and is told
+    /// ([`Self::valueless`]) or refused ([`Self::end`]).
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Node> {
-        self.known.push(name);
-        let at = self.entries.iter().position(|entry| entry.name == name)?;
-        Some(self.entries.remove(at).node).filter(|node| !node.is_null())
+        let Entry { line, node, .. } = self.remove(name)?;
+        if node.is_null() {
+            self.valueless.push((line, name));
+            return None;
+        }
+        Some(node)
+    }
+
+    /// As [`Self::take`], where a key without a value is refused: without it, more would be let in than was meant.
+    pub(crate) fn take_given(&mut self, name: &'static str) -> Result<Option<Node>, Fault> {
+        match self.remove(name) {
+            Some(entry) if entry.node.is_null() => Err(without_value(entry.line, name)),
+            entry => Ok(entry.map(|entry| entry.node)),
+        }
     }
 
     /// A list, and no more of it in the map; one that is there and has no value is refused.
     pub(crate) fn take_list(&mut self, name: &'static str) -> Result<Option<Vec<Node>>, Fault> {
-        self.known.push(name);
-        let Some(at) = self.entries.iter().position(|entry| entry.name == name) else {
+        let Some(Entry { line, node, .. }) = self.remove(name) else {
             return Ok(None);
         };
-        let Entry { line, node, .. } = self.entries.remove(at);
         if node.is_null() {
             let reason = format!("nothing is in it: an empty list is written as `{name}: []`");
             return Err(Fault::new(line, reason));
         }
         node.list().map(Some)
+    }
+
+    fn remove(&mut self, name: &'static str) -> Option<Entry> {
+        self.known.push(name);
+        let at = self.entries.iter().position(|entry| entry.name == name)?;
+        Some(self.entries.remove(at))
     }
 
     /// As [`Self::take`], where a value must be.
@@ -281,11 +303,24 @@ impl Map {
         &self.known
     }
 
-    /// Refuses what has not been taken; what could have been is named, never what is there.
+    /// Lines and names of what was taken and had no value.
+    pub(crate) fn valueless(&self) -> &[(usize, &'static str)] {
+        &self.valueless
+    }
+
+    /// Refuses what has not been taken, and what was and has no value; what could have been is named, never what is
+    /// there.
     pub(crate) fn end(self) -> Result<(), Fault> {
+        if let Some((line, name)) = self.valueless.first() {
+            return Err(without_value(*line, name));
+        }
         let Some(entry) = self.entries.first() else { return Ok(()) };
         let known: Vec<String> = self.known.iter().map(|name| format!("`{name}`")).collect();
         let reason = format!("this key is not known here: {} are", known.join(", "));
         Err(Fault::new(entry.line, reason))
     }
+}
+
+fn without_value(line: usize, name: &str) -> Fault {
+    Fault::new(line, format!("`{name}` has no value: give it one, or leave the line out"))
 }

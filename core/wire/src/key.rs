@@ -347,6 +347,14 @@ impl ProjectKeys {
         self.refresh_of(name).is_some_and(|key| key.is_lasting)
     }
 
+    /// Whether the refresh tokens of a project's people that `before` signed are taken here. None are where either
+    /// knows no such project.
+    #[must_use]
+    pub fn takes_refreshed_by(&self, before: &Self, name: &str) -> bool {
+        let (is, was) = (self.refresh_of(name), before.refresh_of(name));
+        is.zip(was).is_some_and(|(is, was)| is.secret.0 == was.secret.0)
+    }
+
     /// The project of that name.
     #[must_use]
     pub fn project(&self, name: &str) -> Option<&Project> {

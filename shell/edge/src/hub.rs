@@ -75,6 +75,9 @@ const AUDIO_CODECS: [Codec; 1] = [Codec::Opus];
 const VIDEO_CODECS: [Codec; 2] = [Codec::Vp8, Codec::H264];
 /// How often a client gets a fresh token (LiveKit: 5 min).
 const REFRESH_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How long after each other clients get one when the key of refresh tokens has changed: making one takes some 20 us,
+/// and all of a full node's have theirs within 2 s.
+const REFRESH_APART: Duration = Duration::from_micros(200);
 
 /// What the hub is built with.
 #[derive(Clone, Debug)]
@@ -131,6 +134,8 @@ struct Gathering {
 struct Hub {
     config: HubConfig,
     control: Control,
+    /// By which those who are in were let in and given refresh tokens.
+    access: Arc<Access>,
     to_worker: SendToWorker,
     metrics: Arc<Metrics>,
     random: SystemRandom,
@@ -208,9 +213,11 @@ impl Hub {
     fn new(config: HubConfig, to_worker: SendToWorker, metrics: Arc<Metrics>) -> Self {
         let random = SystemRandom::new();
         let control = Control::new(config.control.clone(), u64::from_be_bytes(bytes(&random)));
+        let access = Arc::clone(&config.access.borrow());
         Self {
             config,
             control,
+            access,
             to_worker,
             metrics,
             pseudonyms: Pseudonyms::new(unix_ms(), &bytes(&random)),
@@ -239,7 +246,7 @@ impl Hub {
         self.now = now;
         self.unix_ms = unix_ms;
         if self.config.access.has_changed().unwrap_or(false) {
-            self.guard(Self::put_out_revoked);
+            self.guard(Self::admit_anew);
         }
         for message in messages {
             self.guard(|hub| hub.take(message));

@@ -338,6 +338,50 @@ def without_privilege(folder: Path) -> None:
         check(not wrong and set(said) == every, "beside the running server they are known to be its, without IPv6 too")
 
 
+def made_by_root(folder: Path) -> None:
+    """What root left in `state_dir`, with a server that it started by hand, keeps that of the unit from starting."""
+    program, settings = folder / "incamera", folder / "server.yaml"
+    shutil.copy(BINARY, program)
+    state, inner = folder / "state", folder / "state" / "127.0.0.1-1-dir"
+    inner.mkdir(parents=True)
+    settings.write_text(
+        f"port: {HTTP_PORT}\nkeys: {{clinic7: {SECRET}}}\n"
+        "tls: {acme: {domains: [localhost], accept_terms: true, state_dir: state,\n"
+        "             directory_url: 'https://127.0.0.1:1/dir'}}\n"
+    )
+    folder.chmod(0o755)
+    os.chown(settings, NOBODY, NOBODY)
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all", str(program)]
+
+    def wrong() -> list[str]:
+        """Of what is in that folder."""
+        found = subprocess.run([*user, "doctor", "--config", str(settings), "--json"], capture_output=True, text=True)
+        said = [it["what"] for it in json.loads(found.stdout)["findings"] if it["level"] == "wrong"]
+        return [what for what in said if str(state) in what]
+
+    def start() -> str:
+        words = [*user, "serve", "--config", str(settings)]
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=10)
+        assert ended.returncode != 0, ended
+        return ended.stderr
+
+    state.chmod(0o700)
+    inner.chmod(0o700)
+    os.chown(state, NOBODY, NOBODY)
+    said = wrong()
+    check(len(said) == 1 and f"{inner} cannot be written to" in said[0], f"a folder of root's within is a fault {said}")
+    check(str(inner) in start(), "and no server starts with it")
+    os.chown(inner, NOBODY, NOBODY)
+    check(not wrong(), "once it is given to the server's user, nothing is wrong there")
+    for name in ("failures", "hold"):
+        (inner / name).touch(0o600)
+        said = wrong()
+        good = len(said) == 1 and f"{inner / name}: Permission denied" in said[0]
+        check(good, f"a file of root's within, {name}, is a fault {said}")
+        check(f"{inner / name}: Permission denied" in start(), "and no server starts with it")
+        (inner / name).unlink()
+
+
 async def main() -> None:
     mark_sensitive(SECRET)
     with tempfile.TemporaryDirectory() as name:
@@ -360,8 +404,9 @@ async def main() -> None:
             code, findings, _ = await asyncio.to_thread(examine, folder)
             said = " ".join(finding["what"] for finding in findings)
             check(code == 0 and "is held by a running server" in said, "a running server is no fault")
-    with tempfile.TemporaryDirectory() as name:
-        await asyncio.to_thread(without_privilege, Path(name))
+    for case in (without_privilege, made_by_root):
+        with tempfile.TemporaryDirectory() as name:
+            await asyncio.to_thread(case, Path(name))
 
 
 scenario("doctor", main, timeout_s=110)

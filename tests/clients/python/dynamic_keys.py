@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import hmac
 import itertools
 import json
 import os
+import secrets
 import signal
 import struct
 import subprocess
 import time
 import zlib
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +43,8 @@ NODE_BUILDERS = Path(__file__).parents[1] / "web" / "mint.mjs"
 ROOM = fresh_room("keys")
 #: What an operator revokes, and what has ended by its own time, must be gone after this.
 WITHIN_S = 1.0
+#: After this whoever is in has a token under another key of the server's.
+REFRESHED_WITHIN_S = 2.0
 #: The promise of `forgotten`.
 FORGOTTEN_WITHIN_S = 2.0
 
@@ -550,16 +555,28 @@ async def live_revocation() -> None:
     check((await ask(fresh))[0] == 401, "nor does a missing one")
 
 
-async def refreshed(token: str) -> str:
-    """The fresh token that the server gives to whoever joins with `token`."""
+@contextlib.asynccontextmanager
+async def signalling(token: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """Joined, without media."""
     query = {"access_token": token, "join_request": join_request(auto_subscribe=False)}
     async with aiohttp.ClientSession() as http:
         async with http.ws_connect(f"{SIGNAL}/rtc/v1", params=query) as socket:
-            async for message in socket:
-                response = wire.SignalResponse.FromString(message.data)
-                if response.WhichOneof("message") == "refresh_token":
-                    return response.refresh_token
+            yield socket
+
+
+async def given(socket: aiohttp.ClientWebSocketResponse) -> str:
+    """The next fresh token that the server gives there."""
+    async for message in socket:
+        response = wire.SignalResponse.FromString(message.data)
+        if response.WhichOneof("message") == "refresh_token":
+            return response.refresh_token
     raise AssertionError("no fresh token came")
+
+
+async def refreshed(token: str) -> str:
+    """The fresh token that the server gives to whoever joins with `token`."""
+    async with signalling(token) as socket:
+        return await given(socket)
 
 
 async def rotation() -> None:
@@ -609,6 +626,29 @@ async def rotation() -> None:
     settings.write_text(text)
 
 
+async def another_refresh_key() -> None:
+    """Who is in has a token that is taken, whatever a reload makes of the key of those."""
+    REVOKED.write()
+    await asyncio.sleep(WITHIN_S)
+    settings, secret = FOLDER / "settings.yaml", FOLDER / "refresh"
+    text = settings.read_text()
+    secret.touch(0o600)
+    secret.write_text(secrets.token_urlsafe(32))
+    async with signalling(Private("", "eddsa", "eddsa", "EdDSA").mint(identity="mary")) as socket:
+        before = await given(socket)
+        control((await ask(before))[0] == 200, "a fresh token is taken")
+        for what, with_text in {"comes": f"{text}refresh_secret_file: refresh\n", "goes": text}.items():
+            settings.write_text(with_text)
+            at = time.monotonic()
+            os.kill(PID, signal.SIGHUP)
+            after = await asyncio.wait_for(given(socket), 10)
+            took = time.monotonic() - at
+            measured(took <= REFRESHED_WITHIN_S, f"the key {what}: another fresh token after {took:.2f} s")
+            check((await ask(after))[0] == 200, "which is taken")
+            check((await ask(before))[0] == 401, "and the one before is not any more")
+            before = after
+
+
 async def act() -> None:
     await matrix()
     await back_end()
@@ -616,6 +656,7 @@ async def act() -> None:
     await ends()
     await forgotten()
     await live_revocation()
+    await another_refresh_key()
     await rotation()
 
 

@@ -1,8 +1,8 @@
 //! What an authority needs to give a certificate: its directory, the names, the way to this server, a place to keep it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::Path;
-use std::{fs, io};
 
 use edge::challenge::ONLY_AN_AUTHORITY;
 use edge::listener::TLS_SPOKEN_HERE;
@@ -128,7 +128,7 @@ fn ask(client: &Client, url: &str) -> Result<Directory, Failure> {
 
 /// Whether account and certificate could be kept.
 fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
-    let there = state_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let there = state.folder().ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let name = state_dir.display();
     if let Ok(Some(wide)) = state.wide() {
         let why = "the server does not start: whoever can look there may get the account, or the certificate's key";
@@ -147,7 +147,8 @@ fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
     is_good
 }
 
-/// `there` is what of the folder's path there is, in which `error` keeps this user from making the rest.
+/// `there` is what of the path there is, down to the directory's folder, in which `error` keeps this user from making
+/// the rest.
 fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
     let name = state_dir.display();
     let made = state_dir.strip_prefix(SYSTEMD_STATE).ok().filter(|rest| rest.iter().count() == 1);
@@ -164,13 +165,19 @@ fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
             ),
         );
     }
+    // Root has made it, or what is in it, with a server that it started by hand.
+    let is_there = there.starts_with(state_dir);
+    let command =
+        if is_there { "chown -R incamera:" } else { "install -d -m 0700 -o incamera -g incamera" };
     Finding::wrong(
         CHECK,
-        format!("{name} cannot be written to by this user: {error}"),
+        format!(
+            "{} cannot be written to by this user: {error}",
+            if is_there { there } else { state_dir }.display()
+        ),
         "the server does not start: it would ask for a new certificate each time, and authorities give few",
         format!(
-            "`install -d -m 0700 -o incamera -g incamera {name}`, or StateDirectory= as deploy/incamera.service has \
-             it; run this as the server's user"
+            "`{command} {name}`, or StateDirectory= as deploy/incamera.service has it; run this as the server's user"
         ),
     )
 }
@@ -178,31 +185,22 @@ fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
 fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
     let wrong = |reason: String| {
         let why = "the server does not start with it";
-        Finding::wrong(CHECK, reason, why, "remove that file: another is made or asked for")
+        let fix = "`chown` that file to the server's user if it is somebody else's; if not, remove it: another is made \
+                   or asked for";
+        Finding::wrong(CHECK, reason, why, fix)
     };
-    // Others than its owner cannot look into the folder at all.
-    let is_hidden = fs::read_dir(state.folder())
-        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    if is_hidden {
-        report.add(Finding::warning(
-            CHECK,
-            format!("{} cannot be looked into by this user", state.folder().display()),
-            "whether a certificate is kept is not known",
-            "run this as the server's user",
-        ));
-        return;
-    }
     match state.certificate() {
         Ok(Some(kept)) => judge(acme, &kept, &state.certificate_path(), certificate::now(), report),
         Ok(None) => report
             .add(Finding::fine(CHECK, "no certificate is kept yet: the server will ask for one")),
         Err(reason) => report.add(wrong(reason)),
     }
-    if let Err(reason) = state.account() {
-        report.add(wrong(reason));
-    }
     check_secrecy(CHECK, &state.certificate_path(), report);
-    if let (Ok(failures), Ok(mut hold)) = (state.failures(), state.hold())
+    let (failures, hold) = (state.failures(), state.hold());
+    let account = state.account().err();
+    let unread = [account, failures.as_ref().err().cloned(), hold.as_ref().err().cloned()];
+    unread.into_iter().flatten().for_each(|reason| report.add(wrong(reason)));
+    if let (Ok(failures), Ok(mut hold)) = (failures, hold)
         && !failures.is_empty()
     {
         let now = certificate::now();
@@ -301,6 +299,7 @@ fn check_name(
 mod tests {
     use super::*;
     use crate::authority::tests::pair;
+    use std::fs;
     use std::time::Duration;
 
     #[test]
@@ -314,22 +313,55 @@ mod tests {
         check("/var/lib/calls", "/var/lib", "warning", "StateDirectory=calls`");
         // It is there, and somebody else's.
         check("/var/lib/incamera", "/var/lib/incamera", "wrong", "cannot be written to");
+        let inner = "/var/lib/incamera/ca.example-dir";
+        check("/var/lib/incamera", inner, "wrong", "ca.example-dir cannot be written to");
+        check("/var/lib/incamera", inner, "wrong", "`chown -R incamera: /var/lib/incamera`");
         check("/var/lib/incamera/acme", "/var/lib", "wrong", "cannot be written to");
         check("/srv/incamera", "/srv", "wrong", "cannot be written to");
         check("/var/lib", "/var/lib", "wrong", "cannot be written to");
     }
 
-    #[test]
-    fn a_certificate_that_does_not_hold_now_is_wrong_on_either_side_of_its_time() {
-        let acme = Acme {
+    fn acme(state_dir: &str) -> Acme {
+        Acme {
             line: 1,
             domains: vec!["a.example".to_owned()],
             email: None,
             directory_url: "https://ca.example/dir".to_owned(),
             directory_ca_file: None,
-            state_dir: "state".to_owned(),
+            state_dir: state_dir.to_owned(),
             http_port: None,
+        }
+    }
+
+    #[test]
+    fn what_the_server_cannot_start_with_in_its_folder_is_wrong() {
+        let path = std::env::temp_dir().join(format!("incamera-kept-{}", std::process::id()));
+        let acme = acme(path.to_str().unwrap());
+        let state = State::of(&path, &acme.directory_url);
+        state.prepare().unwrap();
+        let check = |said: &[&str]| {
+            let mut report = Report::default();
+            if check_folder(&path, &state, &mut report) {
+                check_kept(&acme, &state, &mut report);
+            }
+            let text = report.to_string();
+            assert_eq!(report.is_good(), said.is_empty(), "{text}");
+            assert!(said.iter().all(|said| text.contains(said)), "{text}");
         };
+        check(&[]);
+        for name in ["failures", "hold"] {
+            fs::create_dir(state.folder().join(name)).unwrap();
+        }
+        check(&["failures: is a directory", "hold: is a directory"]);
+        fs::remove_dir_all(state.folder()).unwrap();
+        fs::write(state.folder(), "").unwrap();
+        check(&["ca.example-dir cannot be written to"]);
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_hold_now_is_wrong_on_either_side_of_its_time() {
+        let acme = acme("state");
         let (certificate, key) = pair(Duration::from_secs(60 * 86_400));
         let kept = Kept::read(&format!("{certificate}{key}")).unwrap();
         let (from, to) = kept.times();

@@ -123,6 +123,39 @@ colour: red
 }
 
 #[test]
+fn a_known_key_without_a_value_is_named_and_refused_where_more_would_be_let_in() {
+    let with = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
+    for (key, path) in [
+        ("tls:", "tls"),
+        ("key_file: ~", "key_file"),
+        ("port: null", "port"),
+        ("prometheus:", "prometheus"),
+        ("rtc:", "rtc"),
+        ("rtc: {ips: }", "rtc.ips"),
+        ("rtc: {node_ip: }", "rtc.node_ip"),
+        ("room: {auto_create: }", "room.auto_create"),
+        ("node_selector: {cpu_load_limit: }", "node_selector.cpu_load_limit"),
+    ] {
+        let said: Vec<_> = with(key).unwrap().warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(said, [format!("line 2: `{path}` has no value, and no effect")], "{key}");
+    }
+    let app = format!("agora: {{apps: [{{app_id: {ID}, app_certificate: {HEX}, X}}]}}");
+    for (text, name) in [
+        ("revocations:", "revocations"),
+        ("refresh_secret_file:", "refresh_secret_file"),
+        ("prometheus: {port: 6789, username: , password: }", "username"),
+        ("prometheus: {port: 6789, username: a, password: }", "password"),
+        ("tls: {cert_file: leaf.pem, key_file: key.pem, acme: }", "acme"),
+        (&app.replace('X', "app_certificate_file: "), "app_certificate_file"),
+        ("rtc: {ips: {excludes: }}", "excludes"),
+    ] {
+        let fault = with(text).unwrap_err();
+        let expect = format!("`{name}` has no value: give it one, or leave the line out");
+        assert_eq!((fault.line, fault.reason), (2, expect), "{text}");
+    }
+}
+
+#[test]
 fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
     let taken = |more: &str| settings(&format!("keys: {{mine: {SECRET}}}\n{more}\n"));
     assert!(taken("").unwrap().metrics.is_none());

@@ -2,17 +2,20 @@
 //!
 //! Guarantees: a right is gone within a second of its end by the system's clock, and within [`LOOK_AGAIN`] of
 //! the clock being set past it; who resumes has the rights of the token that it came with, if no moderator has changed
-//! them; a revoked token's session is ended in the turn that hears of it.
+//! them; a revoked token's session is ended in the turn that hears of it; a client has a refresh token that is taken
+//! seconds after the key of those has changed.
 //! Not here: which rights there are and when they end (`wire::grant`), what their loss undoes (`sfu::control`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::PeerId;
+use model::{LogData, PeerId};
 use sfu::control::{DepartureReason, Input};
+use wire::access::Access;
 use wire::token::VerifiedToken;
 
-use super::{Hub, Timer, translate};
+use super::seat::Seat;
+use super::{Hub, REFRESH_APART, Timer, translate};
 
 /// How long at most until a participant's rights are judged again: the system's clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -32,15 +35,43 @@ impl Hub {
         self.config.access.borrow().revocations.revokes(token)
     }
 
-    /// Ends the sessions of tokens that are revoked by now.
-    pub(super) fn put_out_revoked(&mut self) {
+    /// Hears by what people are let in from now on: ends the sessions of tokens that are revoked by now, and gives
+    /// those another refresh token whose own would be refused.
+    pub(super) fn admit_anew(&mut self) {
         let access = Arc::clone(&self.config.access.borrow_and_update());
+        let before = std::mem::replace(&mut self.access, Arc::clone(&access));
+        self.refresh_others(&before);
         let seats = self.seats.iter();
         let revoked = seats.filter(|(_, seat)| access.revocations.revokes(&seat.token));
         let revoked: Vec<PeerId> = revoked.map(|(peer, _)| *peer).collect();
         for peer in revoked {
             self.current = Some(peer);
             self.tell(Input::Depart(peer, DepartureReason::Revoked));
+        }
+    }
+
+    /// Sets the times at which those get a token whose own was signed by `before` and is taken no more.
+    fn refresh_others(&mut self, before: &Access) {
+        let keys = &self.access.keys;
+        let is_refused = |seat: &Seat| {
+            let issuer = seat.token.issuer.expose();
+            keys.project(issuer).is_some() && !keys.takes_refreshed_by(&before.keys, issuer)
+        };
+        let refused = self.seats.iter().filter(|(_, seat)| is_refused(seat));
+        let mut at = self.now;
+        let mut count = 0_usize;
+        for (peer, _) in refused {
+            self.timers.set(at, Timer::Refresh(*peer));
+            at += REFRESH_APART;
+            count += 1;
+        }
+        if count > 0 {
+            let participants = LogData(count);
+            crate::log!(
+                INFO,
+                "the key of refresh tokens is another one: participants are given one that it signs",
+                participants = participants
+            );
         }
     }
 

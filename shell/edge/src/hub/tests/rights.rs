@@ -222,3 +222,34 @@ fn sessions_outlive_the_key_of_their_token_and_are_refreshed_no_more() {
     assert!(left(&told).is_none());
     assert!(!told.iter().any(|message| matches!(message, Told::RefreshToken(_))));
 }
+
+#[test]
+fn who_is_in_has_a_refresh_token_that_is_taken_once_the_key_of_those_has_changed() {
+    let mut node = Node::new();
+    let mut all = [node.active("alice"), node.active("bob")];
+    let shared = |byte| RefreshKey::shared(&[byte; 32]).unwrap();
+    let [first, second] = [shared(1), shared(2)];
+    // Given for the first time, changed, and taken away; reloads that change nothing of it are told to nobody.
+    for (refresh, is_told) in [
+        (&first, true),
+        (&first, false),
+        (&second, true),
+        (&RefreshKey::new(&[3; 32]), true),
+        (&RefreshKey::new(&[4; 32]), false),
+    ] {
+        let keys = ProjectKeys::new(refresh.clone(), devkey().map(Into::into)).unwrap();
+        let access = Arc::new(Access { keys, revocations: Revocations::default() });
+        node.access.send_replace(Arc::clone(&access));
+        node.hub.turn(node.now, unix_ms(node.now), std::iter::empty());
+        node.wait(Duration::from_millis(1));
+        for client in &mut all {
+            let told = client.told();
+            let given = told.iter().filter_map(|message| {
+                if let Told::RefreshToken(token) = message { Some(token) } else { None }
+            });
+            let taken: Vec<bool> =
+                given.map(|token| access.verify(token, node.hub.unix_s()).is_ok()).collect();
+            assert_eq!(taken, if is_told { vec![true] } else { vec![] });
+        }
+    }
+}
