@@ -101,8 +101,7 @@ impl Opener {
         Ok(text)
     }
 
-    /// Looks at a file that is opened elsewhere, and is opened whatever others may do, as the settings are, as at
-    /// LiveKit.
+    /// Looks at a file that is opened elsewhere, whatever others may do, as LiveKit opens its settings.
     pub(crate) fn look_at(&mut self, path: &Path, holds: Holds) {
         let found = fs::metadata(path).ok();
         let exposed = found.and_then(|found| judge(path.to_owned(), &found, holds));
@@ -110,8 +109,8 @@ impl Opener {
     }
 }
 
-/// The text of a file of at most `bytes_max` bytes, and what others may do too much with it. The error does not name
-/// the file.
+/// The text of a file of at most `bytes_max` bytes, and whether others may do too much with it. The error does not name
+/// it.
 pub(crate) fn read(
     path: &Path,
     bytes_max: usize,
@@ -153,6 +152,7 @@ fn judge(path: PathBuf, found: &Metadata, holds: Holds) -> Option<Exposed> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::slice;
 
     #[test]
     fn what_others_may_do_is_refused_for_secrets_of_tokens_and_told_for_the_rest() {
@@ -208,17 +208,16 @@ mod tests {
         let (key, other) = (exposed("key", How::Read), exposed("other", How::Write));
         let mut held = vec![other.clone()];
         let files = [Path::new("key"), Path::new("chain")];
-        let mut news = |found: &[&Exposed]| {
-            let found = found.iter().map(|each| (*each).clone()).collect();
-            news(&mut held, &files, found)
+        let mut check = |found: &[Exposed], expect: &[Exposed]| {
+            assert_eq!(news(&mut held, &files, found.to_vec()), expect);
         };
-        assert_eq!(news(&[&key]), std::slice::from_ref(&key));
-        assert_eq!(news(&[&key]), []);
-        let wider = exposed("key", How::Write);
-        assert_eq!(news(&[&wider]), std::slice::from_ref(&wider));
-        assert_eq!(news(&[]), []);
-        assert_eq!(news(&[&key]), std::slice::from_ref(&key));
-        assert_eq!(held, [other, key]);
+        let (key, wider) = (slice::from_ref(&key), [exposed("key", How::Write)]);
+        check(key, key);
+        check(key, &[]);
+        check(&wider, &wider);
+        check(&[], &[]);
+        check(key, key);
+        assert_eq!(held, [slice::from_ref(&other), key].concat());
     }
 
     #[test]

@@ -147,8 +147,8 @@ fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
     is_good
 }
 
-/// `there` is what of the path there is, down to the directory's folder, in which `error` keeps this user from making
-/// the rest.
+/// `there` is what of the path there is, down to the directory's folder, and `error` keeps this user from making more
+/// in it.
 fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
     let name = state_dir.display();
     let made = state_dir.strip_prefix(SYSTEMD_STATE).ok().filter(|rest| rest.iter().count() == 1);
@@ -165,20 +165,18 @@ fn unwritable(state_dir: &Path, there: &Path, error: &io::Error) -> Finding {
             ),
         );
     }
-    // Root has made it, or what is in it, with a server that it started by hand.
-    let is_there = there.starts_with(state_dir);
-    let command =
-        if is_there { "chown -R incamera:" } else { "install -d -m 0700 -o incamera -g incamera" };
+    // What is there, or what is in it, root has made with a server that it started by hand.
+    let (what, fix) = if there.starts_with(state_dir) {
+        (there, format!("`chown -R incamera: {name}`"))
+    } else {
+        let made = format!("`install -d -m 0700 -o incamera -g incamera {name}`");
+        (state_dir, format!("{made}, or StateDirectory= as deploy/incamera.service has it"))
+    };
     Finding::wrong(
         CHECK,
-        format!(
-            "{} cannot be written to by this user: {error}",
-            if is_there { there } else { state_dir }.display()
-        ),
+        format!("{} cannot be written to by this user: {error}", what.display()),
         "the server does not start: it would ask for a new certificate each time, and authorities give few",
-        format!(
-            "`{command} {name}`, or StateDirectory= as deploy/incamera.service has it; run this as the server's user"
-        ),
+        format!("{fix}; run this as the server's user"),
     )
 }
 
@@ -196,11 +194,9 @@ fn check_kept(acme: &Acme, state: &State, report: &mut Report) {
         Err(reason) => report.add(wrong(reason)),
     }
     check_secrecy(CHECK, &state.certificate_path(), report);
-    let (failures, hold) = (state.failures(), state.hold());
-    let account = state.account().err();
-    let unread = [account, failures.as_ref().err().cloned(), hold.as_ref().err().cloned()];
+    let unread = [state.account().err(), state.failures().err(), state.hold().err()];
     unread.into_iter().flatten().for_each(|reason| report.add(wrong(reason)));
-    if let (Ok(failures), Ok(mut hold)) = (failures, hold)
+    if let (Ok(failures), Ok(mut hold)) = (state.failures(), state.hold())
         && !failures.is_empty()
     {
         let now = certificate::now();
