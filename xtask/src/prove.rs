@@ -285,7 +285,8 @@ pub(crate) fn everything(make: Make, note: impl FnMut(&Verdict)) {
     prove(&PROOFS.iter().collect::<Vec<_>>(), make, note);
 }
 
-/// Those that need not be alone share the machine, two at a time; then the others, one after the other.
+/// Those that need not be alone share the machine, two at a time; then the others, one after the other. What fails
+/// beside another is tried again alone: it may be the measurement that had too little of a processor.
 fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
     let (alone, together): (Vec<_>, Vec<_>) =
         chosen.iter().copied().partition(|proof: &&Proof| proof.is_alone);
@@ -294,6 +295,7 @@ fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) 
         tell(&verdict);
         verdicts.push(verdict);
     };
+    let mut again = Vec::new();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         // The first takes as long as the others together.
@@ -308,8 +310,23 @@ fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) 
             });
         }
         drop(sender);
-        receiver.into_iter().for_each(&mut note);
+        for verdict in receiver {
+            match verdict.outcome {
+                Err(failure) if together.len() > 1 => again.push((verdict.proof, failure)),
+                Ok(_) | Err(_) => note(verdict),
+            }
+        }
     });
+    for (proof, failure) in again {
+        let mut verdict = attack(proof, make);
+        if let Ok(shown) = &mut verdict.outcome {
+            let failure = failure.lines().next().unwrap_or_default();
+            shown
+                .measured
+                .insert(0, format!("alone, after it failed beside another proof: {failure}"));
+        }
+        note(verdict);
+    }
     alone.into_iter().map(|proof| attack(proof, make)).for_each(note);
     verdicts
 }
