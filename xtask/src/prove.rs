@@ -6,7 +6,7 @@
 //! Not here: what is done (`tests/clients/`), the servers that must fail (`sabotage`).
 
 use std::fmt::Write as _;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -295,15 +295,16 @@ fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) 
         tell(&verdict);
         verdicts.push(verdict);
     };
+    let is_shared = together.len() > 1;
+    let left = Mutex::new(together.into_iter());
     let mut again = Vec::new();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
-        // The first takes as long as the others together.
-        let (first, others) = together.split_at(together.len().min(1));
-        for lane in [first, others] {
-            let sender = sender.clone();
+        for _ in 0..2 {
+            let (sender, left) = (sender.clone(), &left);
+            let next = || left.lock().ok().and_then(|mut left| left.next());
             scope.spawn(move || {
-                for proof in lane {
+                while let Some(proof) = next() {
                     // Nobody has hung up: the receiver waits for all.
                     drop(sender.send(attack(proof, make)));
                 }
@@ -312,7 +313,7 @@ fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) 
         drop(sender);
         for verdict in receiver {
             match verdict.outcome {
-                Err(failure) if together.len() > 1 => again.push((verdict.proof, failure)),
+                Err(failure) if is_shared => again.push((verdict.proof, failure)),
                 Ok(_) | Err(_) => note(verdict),
             }
         }
