@@ -104,7 +104,7 @@ async def on_the_wire(tap: Tap, hidden: dict[str, bytes]) -> None:
     planted = b"planted " + mark("planted").encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.sendto(planted, ("127.0.0.1", UDP_PORT))
-    await until("the tap sees it", 10, lambda: any(it.payload == planted for it in tap.seen[-1000:]))
+    await tap.caught_up()
     check(tap.lost() == 0, "the tap missed nothing")
     seen = tap.stop()
     content = streams(seen)

@@ -17,6 +17,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from urllib.parse import quote
 
 from livekit import api, rtc
@@ -24,6 +25,11 @@ from livekit.protocol import rtc as wire
 
 # The development secret is short; that is what it is for.
 warnings.filterwarnings("ignore", message="The HMAC key is")
+
+#: How often an act is done at most whose figure this machine may spoil.
+TRIES = 3
+
+T = TypeVar("T")
 
 SERVER = os.environ.get("INCAMERA_URL", "http://127.0.0.1:7880").rstrip("/")
 SIGNAL = SERVER.replace("http", "ws", 1)
@@ -131,6 +137,15 @@ async def until(what: str, timeout_s: float, ask: Callable[[], object]) -> None:
         if time.monotonic() > give_up_at:
             raise AssertionError(f"{what}: not within {timeout_s:g} s")
         await asyncio.sleep(0.05)
+
+
+async def tries(act: Callable[[], Awaitable[T]], is_good: Callable[[T], bool]) -> list[T]:
+    """What came of an act that is done again until it is good, a few times at most. Whoever has to wait for a processor
+    finds a figure worse than it is, and never better."""
+    came = [await act()]
+    while not is_good(came[-1]) and len(came) < TRIES:
+        came.append(await act())
+    return came
 
 
 def check(condition: object, what: str) -> None:

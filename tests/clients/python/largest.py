@@ -17,7 +17,9 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 import aiohttp
-from client import SIGNAL, check, control, fresh_room, join_request, measured, mint, scenario, until, upgrade
+from client import (
+    SIGNAL, TRIES, check, control, fresh_room, join_request, measured, mint, scenario, until, upgrade,
+)  # fmt: skip
 from livekit import api
 from livekit.protocol import models, rtc as wire
 from process import resident_kib
@@ -44,8 +46,6 @@ SETTLED_S = 3
 ANSWER_S_MAX, JOIN_S_MAX = 25, 0.5
 #: For somebody else's ping.
 WAIT_MAX_S = 0.25
-#: Crowds of each kind, of which the best counts: who asks may have to wait for a processor itself.
-TRIES = 3
 
 
 def offer(round: int) -> wire.SignalRequest:

@@ -14,16 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-from client import check, control, expects, measured, scenario, until
+from client import check, control, expects, measured, scenario, tries, until
 from datagrams import cable
 from livekit import rtc
 from marked import AGE_MAX_S, KEPT, aged, arrive, found, talk, token
 from memory import Memory, Watch, mark
 
 TALK_S = 4.0
-#: After the first word that is not acknowledged, the receiver is put out; the best of so many counts, since who says the
-#: word and who hears of its end may have to wait for a processor.
-CUT_S, TRIES = (9.0, 10.0), 3
+#: After the first word that is not acknowledged, the receiver is put out.
+CUT_S = 9.0, 10.0
 #: The client comes again by itself; its first try is at once.
 BACK_S = 20.0
 #: A record of DTLS that holds data.
@@ -106,17 +105,19 @@ async def act() -> None:
     cy = Guest(process)
     await until("cy joins", 20, lambda: "joined" in cy.said and came)
     ada = await arrive(token("ada", room))
-    waits: list[float] = []
-    while not any(CUT_S[0] <= it <= CUT_S[1] for it in waits) and len(waits) < TRIES:
-        waits.append(await put_out(watch, ada, cy, came, left))
+    waits = await tries(lambda: put_out(watch, ada, cy, came, left), is_in_time)
     measured(
-        any(CUT_S[0] <= it <= CUT_S[1] for it in waits),
+        any(map(is_in_time, waits)),
         f"cy was put out {', '.join(f'{it:.1f}' for it in waits)} s after the first word that it left unacknowledged "
         f"({CUT_S[0]:g} to {CUT_S[1]:g} are allowed)",
     )
     check(len(left) == len(waits) and ben.isconnected() and heard, f"ben heard {len(heard)} packets and nothing happened to him")
     expects("data_receivers_cut", len(waits))
     process.kill()
+
+
+def is_in_time(wait: float) -> bool:
+    return CUT_S[0] <= wait <= CUT_S[1]
 
 
 async def put_out(watch: Watch, ada: rtc.Room, cy: Guest, came: list[float], left: list[float]) -> float:

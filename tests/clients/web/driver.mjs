@@ -296,6 +296,15 @@ export class Person {
   }
 }
 
+/** Waits until both see moving pictures of each other. */
+export function seeEachOther(one, other) {
+  const sees = async (person, whom) =>
+    (await person.receives(whom.identity, 'camera')).framesDecoded > 30
+  return until(`${one.identity} and ${other.identity} see each other`, 15_000, async () => {
+    return (await sees(one, other)) && (await sees(other, one))
+  })
+}
+
 /** Waits until one sees moving pictures of the other and hears them, all of it sealed. */
 export async function seesAndHears(person, other, withinMs = 15_000) {
   const [name, from] = [person.identity, other.identity]

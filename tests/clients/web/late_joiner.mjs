@@ -1,5 +1,5 @@
 /** Whoever comes late sees the first frame within two seconds of being connected. */
-import { check, freshKey, freshRoom, scenario, sleep, until } from './driver.mjs'
+import { check, freshKey, freshRoom, scenario, seeEachOther, sleep } from './driver.mjs'
 
 const WITHIN_MS = 2_000
 
@@ -9,12 +9,7 @@ await scenario('late_joiner', async (open) => {
   const ben = await open({ ...call, identity: 'ben', publish: '180p', audio: '1' })
   await ada.join()
   await ben.join()
-  await until('ada and ben see each other', 15_000, async () => {
-    return (
-      (await ada.receives('ben', 'camera')).framesDecoded > 30 &&
-      (await ben.receives('ada', 'camera')).framesDecoded > 30
-    )
-  })
+  await seeEachOther(ada, ben)
   // Past the key frames of the start, and past dynacast's first decision.
   await sleep(6_000)
 

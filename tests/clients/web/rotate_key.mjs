@@ -1,5 +1,14 @@
 /** A new key reaches everybody, media goes on without a gap, and the old link opens nothing more. */
-import { check, freshKey, freshRoom, markSensitive, scenario, sleep, until } from './driver.mjs'
+import {
+  check,
+  freshKey,
+  freshRoom,
+  markSensitive,
+  scenario,
+  seeEachOther,
+  sleep,
+  until,
+} from './driver.mjs'
 
 /** After the change of the key: the old one is good for 10 s. */
 const OLD_WATCHED_MS = 13_000
@@ -84,12 +93,7 @@ async function changesTheKey(open) {
   const ben = await open({ ...call, identity: 'ben', publish: '180p' })
   await ada.join()
   await ben.join()
-  await until('ada and ben see each other', 15_000, async () => {
-    return (
-      (await ada.receives('ben', 'camera')).framesDecoded > 30 &&
-      (await ben.receives('ada', 'camera')).framesDecoded > 30
-    )
-  })
+  await seeEachOther(ada, ben)
 
   // He is let in, and hears of no change of the key, since he comes after it.
   const old = await open({ ...call, identity: 'old', publish: '180p', audio: '0' })

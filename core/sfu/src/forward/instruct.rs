@@ -5,7 +5,7 @@ use model::{PeerId, Ration, RoomId, Timestamp, TrackId, TrackKind};
 use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
 use super::peer::{Peer, Role, StreamRef};
-use super::subscription::Subscription;
+use super::subscription::{Ended, Subscription};
 use super::track::{Origin, Stream, Track};
 use super::{Forward, Outside, Room};
 use crate::{Instruction, Report, StreamSpec, SubscriptionSpec, TrackSpec, limits};
@@ -209,9 +209,9 @@ impl<M: Memory> Forward<M> {
         if let Some(old) = self.subscription_rows.get(&id).copied() {
             self.remove_subscription(old);
         }
-        let random = self.random.next();
+        let unused = Ended::unused(spec.ssrc, self.random.next());
         let before = self.peers.get(peer_row).and_then(|peer| peer.ended(spec.ssrc));
-        let subscription = Subscription::new(spec, peer_row, track_row, random, before);
+        let subscription = Subscription::new(spec, peer_row, track_row, before.unwrap_or(unused));
         let row = self.subscriptions.insert(subscription);
         self.subscription_rows.insert(id, row);
         if let Some(track) = self.tracks.get_mut(track_row) {

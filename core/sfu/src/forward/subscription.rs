@@ -108,6 +108,22 @@ pub(super) struct Ended {
     reported: Option<(u32, Timestamp)>,
 }
 
+impl Ended {
+    /// Of SSRCs that were not in use yet: `random` says where sequence numbers start.
+    pub(super) const fn unused(ssrc: u32, random: u64) -> Self {
+        Self {
+            ssrc,
+            next_index: (random & 0x7fff) + 1,
+            next_rtx_index: ((random >> 16) & 0x7fff) + 1,
+            last: None,
+            vp8: None,
+            packets: 0,
+            octets: 0,
+            reported: None,
+        }
+    }
+}
+
 /// Of what was sent, the part that may be sent again.
 struct Share {
     /// In parts of a byte, [`limits::RESEND_SHARE`] to one. Less than nothing once the last packet was longer than what
@@ -154,14 +170,8 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// `random`: where sequence numbers start, unless the SSRCs were in use, `before`.
-    pub(super) fn new(
-        spec: SubscriptionSpec,
-        peer: u32,
-        track: u32,
-        random: u64,
-        before: Option<Ended>,
-    ) -> Self {
+    /// `before`: where the last one under these SSRCs stopped.
+    pub(super) fn new(spec: SubscriptionSpec, peer: u32, track: u32, before: Ended) -> Self {
         let is_video = spec.codec.kind() == TrackKind::Video;
         let extensions = OutgoingExtensions::new(&spec);
         let block = extensions.write(&Sent::default(), &mut [0; EXTENSIONS_MAX]);
@@ -171,23 +181,18 @@ impl Subscription {
             target: if is_video { None } else { spec.limit },
             current: None,
             paused: None,
-            numbering: Numbering::new(
-                before.map_or((random & 0x7fff) + 1, |ended| ended.next_index),
-                before.and_then(|ended| ended.last),
-                spec.codec.clock_rate(),
-            ),
-            vp8: (spec.codec == Codec::Vp8)
-                .then(|| Box::new(Vp8Rewriter::after(before.and_then(|ended| ended.vp8), 0))),
+            numbering: Numbering::new(before.next_index, before.last, spec.codec.clock_rate()),
+            vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::after(before.vp8, 0))),
             share: Share::new(is_video),
             sent: ResendRing::new(if is_video {
                 limits::RESEND_VIDEO
             } else {
                 limits::RESEND_AUDIO
             }),
-            rtx_index: before.map_or(((random >> 16) & 0x7fff) + 1, |ended| ended.next_rtx_index),
-            packets: before.map_or(0, |ended| ended.packets),
-            octets: before.map_or(0, |ended| ended.octets),
-            reported: before.and_then(|ended| ended.reported),
+            rtx_index: before.next_rtx_index,
+            packets: before.packets,
+            octets: before.octets,
+            reported: before.reported,
             peer,
             track,
             spec,
