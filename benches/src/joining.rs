@@ -133,7 +133,7 @@ impl End {
             let here = Path::udp(path.remote, path.local);
             self.turn(|peer| match Datagram::classify(&datagram) {
                 Datagram::Stun => peer.handle_stun(now, here, &datagram),
-                _ => peer.handle_dtls(now, &datagram),
+                _ => peer.handle_dtls(now, here, &datagram),
             });
         }
     }
@@ -147,6 +147,8 @@ pub(crate) fn forged_hello() -> Figure {
         |ufrag: &str| IceCredentials { ufrag: ufrag.into(), pwd: "abcdefghijklmnopqrstuv".into() };
     let remote = Remote { ice: ice("abcd"), fingerprint: factory.fingerprint().clone() };
     let mut peer = Peer::new(&factory, &ice("efgh"), &remote, Timestamp::ZERO);
+    let address = SocketAddr::from(([127, 0, 0, 1], 7882));
+    let path = Path::udp(address, address);
     // Record, message, version, random; neither session nor cookie; one suite, one compression.
     let mut hello =
         vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 54, 1, 0, 0, 42, 0, 0, 0, 0, 0, 0, 0, 42];
@@ -158,7 +160,7 @@ pub(crate) fn forged_hello() -> Figure {
         let mut spent = Spent::default();
         spent.on(|| {
             for _ in 0..HELLOS {
-                peer.handle_dtls(Timestamp::ZERO, black_box(&hello));
+                peer.handle_dtls(Timestamp::ZERO, path, black_box(&hello));
                 while !matches!(black_box(peer.poll()), Output::Wait(_)) {}
             }
         });

@@ -23,7 +23,7 @@ use wire::proto::{
 
 use crate::abuse;
 use crate::feedback::{self, Feedback};
-use crate::media::Source;
+use crate::media::{self, Source};
 use crate::offer::{Answer, OPUS, Offer, VP8};
 use crate::signal::Signal;
 use crate::stamp::Stamp;
@@ -245,7 +245,7 @@ impl Client {
         let mut phase = self.house.phase.clone();
         let mut turn = Instant::now();
         let pause = match self.role {
-            Role::Publisher => self.source.interval(),
+            Role::Publisher => media::interval(self.house.kind),
             Role::Subscriber if self.house.abuse => abuse::INTERVAL,
             Role::Subscriber => feedback::INTERVAL,
             Role::Guest => NEVER,
@@ -399,7 +399,8 @@ impl Client {
                 self.drive()?;
             }
             Datagram::Dtls => {
-                self.peer.handle_dtls(now, datagram);
+                let path = Path::udp(self.socket.local_addr()?, from);
+                self.peer.handle_dtls(now, path, datagram);
                 self.drive()?;
             }
             Datagram::Rtcp => {

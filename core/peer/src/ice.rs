@@ -42,7 +42,7 @@ struct Route {
     is_nominated: bool,
     /// Tells it from others of this transport.
     number: u16,
-    /// Bytes that authentic checks brought and nothing has answered yet. Counts until the path is open.
+    /// Bytes that came and nothing has answered yet. Counts until the path is open.
     credit: usize,
 }
 
@@ -143,6 +143,24 @@ impl Ice {
         match message.kind {
             Kind::Request => self.answer(now, path, &message, datagram.len(), out),
             Kind::Success => self.hear(now, path, &message),
+        }
+    }
+
+    /// Bytes other than of a check came over a path. Whoever speaks there without having answered our check is asked
+    /// again for as much: one of the two was lost, and the client's own checks may be seconds apart.
+    pub(crate) fn credit(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        len: usize,
+        out: &mut VecDeque<Transmit>,
+    ) {
+        if self.role == Role::Controlled
+            && let Some(route) = self.route(path)
+            && !route.is_open(now)
+        {
+            route.credit += len;
+            self.ask(now, path, Price::Credit, out);
         }
     }
 

@@ -173,9 +173,10 @@ impl Peer {
     }
 
     /// A DTLS datagram, which came over a path that a binding request has proven.
-    pub fn handle_dtls(&mut self, now: Timestamp, datagram: &[u8]) {
+    pub fn handle_dtls(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
         self.turn(now);
         if self.life == Life::Open && datagram.len() <= RECORD_BYTES_MAX {
+            self.ice.credit(now, path, datagram.len(), &mut self.ready);
             let taken = self.dtls.handle(self.instant(now), datagram);
             self.survive(taken);
         }

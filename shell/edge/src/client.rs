@@ -111,7 +111,7 @@ impl Client {
         if Datagram::classify(datagram) == Datagram::Stun {
             self.peer.handle_stun(now, self.path, datagram);
         } else {
-            self.peer.handle_dtls(now, datagram);
+            self.peer.handle_dtls(now, self.path, datagram);
         }
     }
 

@@ -119,6 +119,29 @@ fn a_long_way_opens_too() {
     assert_eq!(server.destination(), Some(path(1)));
 }
 
+/// A client that was answered may wait for seconds before it checks again, and its handshake waits for the path.
+#[test]
+fn a_check_of_ours_that_was_lost_is_asked_again_when_as_much_has_come() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let (_, lost) = knock(&mut server, &mut client, path(1));
+    let len = lost.datagram.len();
+    let say = |server: &mut Ice, late: Duration, path: Path, len: usize| {
+        let mut out = VecDeque::new();
+        server.credit(START + late, path, len, &mut out);
+        out.pop_front()
+    };
+    let soon = CHECK_SPACING / 2;
+    assert!(say(&mut server, soon, path(1), len - 1).is_none(), "our check may be on its way");
+    assert!(say(&mut server, CHECK_SPACING, path(2), len).is_none(), "nobody proved this path");
+    let again = say(&mut server, CHECK_SPACING, path(1), 1).unwrap();
+    assert_eq!((&again.datagram, again.path), (&lost.datagram, path(1)));
+    assert!(say(&mut server, 2 * CHECK_SPACING, path(1), len - 1).is_none(), "less has come");
+    let [answer] = sent(&mut client, START, path(1), &again.datagram).try_into().unwrap();
+    sent(&mut server, START, path(1), &answer.datagram);
+    assert_eq!(server.destination(), Some(path(1)));
+    assert!(say(&mut server, 3 * CHECK_SPACING, path(1), len).is_none(), "it is open");
+}
+
 #[test]
 fn a_request_that_does_not_hold_is_not_answered() {
     let mut server = server();

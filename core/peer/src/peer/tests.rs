@@ -106,7 +106,7 @@ fn deliver(to: &mut Peer, now: Timestamp, path: Path, datagram: &[u8]) {
     if is_stun(datagram) {
         to.handle_stun(now, path, datagram);
     } else {
-        to.handle_dtls(now, datagram);
+        to.handle_dtls(now, path, datagram);
     }
 }
 
@@ -226,7 +226,7 @@ fn an_address_that_answers_no_check_gets_nothing_but_answers_and_checks() {
     other.settle();
     let hello = other.sent[0].iter().find(|it| !is_stun(it)).unwrap();
     for _ in 0..10 {
-        wire.server.handle_dtls(wire.now, hello);
+        wire.server.handle_dtls(wire.now, paths()[1], hello);
         wire.settle();
     }
     assert!(!wire.sent[1].is_empty());
@@ -260,7 +260,7 @@ fn forgeries() -> Vec<Vec<u8>> {
 fn a_forged_record_before_the_clients_hello_does_not_end_its_handshake() {
     for record in forgeries() {
         let mut wire = Wire::new();
-        wire.server.handle_dtls(wire.now, &record);
+        wire.server.handle_dtls(wire.now, paths()[1], &record);
         // What answers it finds a client that has not begun.
         wire.drain(1);
         wire.server.held.clear();
@@ -279,7 +279,7 @@ fn a_forged_hello_beside_the_clients_does_not_end_its_handshake() {
             wire.drain(0);
             wire.drain(1);
         }
-        wire.server.handle_dtls(wire.now, &record);
+        wire.server.handle_dtls(wire.now, paths()[1], &record);
         wire.settle();
         assert!(connected(&wire), "{record:?}");
     }
@@ -324,7 +324,7 @@ fn survives(attack: &[u8], before: usize) -> bool {
     let mut wire = Wire::new();
     for turn in 0..6_000 {
         if turn == before {
-            wire.server.handle_dtls(wire.now, attack);
+            wire.server.handle_dtls(wire.now, paths()[1], attack);
         }
         wire.now += STEP;
         wire.client.handle_timeout(wire.now);
@@ -397,7 +397,7 @@ fn however_many_hellos_are_forged_the_clients_is_the_one_that_is_heard() {
                     forged += 1;
                     let hello = with_random(&stranger, forged);
                     forged_bytes += hello.len();
-                    wire.server.handle_dtls(wire.now, &hello);
+                    wire.server.handle_dtls(wire.now, paths()[1], &hello);
                     assert!(wire.server.dtls.under_way() <= 1, "only for the client's");
                     wire.drain(1);
                 }
@@ -422,7 +422,7 @@ fn a_forged_hello_is_answered_with_less_than_it_is_and_nothing_of_it() {
         let mut hello = with_random(&stranger, number);
         // A number of its record that would make the client take no lower one.
         hello[5..11].fill(0xff);
-        wire.server.handle_dtls(wire.now, &hello);
+        wire.server.handle_dtls(wire.now, paths()[1], &hello);
         wire.drain(1);
     }
     let answers = &wire.sent[1][before..];
@@ -437,11 +437,11 @@ fn a_forged_hello_is_answered_with_less_than_it_is_and_nothing_of_it() {
 fn a_client_that_begins_anew_on_end_is_bounded_and_ends_nothing_that_goes_on() {
     let mut wire = Wire::new();
     let hello = wire.until(has_cookie);
-    wire.server.handle_dtls(wire.now, &hello);
+    wire.server.handle_dtls(wire.now, paths()[1], &hello);
     wire.drain(1);
     let flight = wire.until(|it| !is_stun(it) && !dtls::is_hello(it));
     let certificate = 13 + usize::from(u16::from_be_bytes([flight[11], flight[12]]));
-    wire.server.handle_dtls(wire.now, &flight[..certificate]);
+    wire.server.handle_dtls(wire.now, paths()[1], &flight[..certificate]);
     let mut begun = std::collections::BTreeSet::new();
     let end = wire.now + std::time::Duration::from_secs(2);
     for number in 0.. {
@@ -449,14 +449,14 @@ fn a_client_that_begins_anew_on_end_is_bounded_and_ends_nothing_that_goes_on() {
             break;
         }
         wire.now += STEP;
-        wire.server.handle_dtls(wire.now, &with_random(&hello, number));
+        wire.server.handle_dtls(wire.now, paths()[1], &with_random(&hello, number));
         assert!(wire.server.dtls.under_way() <= 3);
         begun.extend(wire.server.dtls.randoms());
         while let Output::Transmit(_) = wire.server.poll() {}
     }
     // Four at once, and five a second.
     assert!((10..=14).contains(&begun.len()), "{}", begun.len());
-    wire.server.handle_dtls(wire.now, &flight[certificate..]);
+    wire.server.handle_dtls(wire.now, paths()[1], &flight[certificate..]);
     wire.settle();
     assert!(connected(&wire));
 }
@@ -467,10 +467,10 @@ fn a_client_that_begins_anew_is_heard_though_another_handshake_is_under_way() {
     let hello = wire.until(has_cookie);
     // As if it had stopped here and begun again: nothing of the first comes any more.
     for number in [1, 2] {
-        wire.server.handle_dtls(wire.now, &with_random(&hello, number));
+        wire.server.handle_dtls(wire.now, paths()[1], &with_random(&hello, number));
     }
     while let Output::Transmit(_) = wire.server.poll() {}
-    wire.server.handle_dtls(wire.now, &hello);
+    wire.server.handle_dtls(wire.now, paths()[1], &hello);
     wire.settle();
     assert!(connected(&wire));
 }
@@ -483,7 +483,7 @@ fn a_hello_that_a_forged_piece_has_spoiled_is_understood_when_it_comes_again() {
     for at in [93, 95, 120] {
         let mut spoiled = hello.clone();
         spoiled[at..].fill(0xee);
-        wire.server.handle_dtls(wire.now, &spoiled);
+        wire.server.handle_dtls(wire.now, paths()[1], &spoiled);
         // Its machine asks for the cookie again in time, which is not its to do.
         for _ in 0..20 {
             wire.now += std::time::Duration::from_millis(100);
@@ -493,7 +493,7 @@ fn a_hello_that_a_forged_piece_has_spoiled_is_understood_when_it_comes_again() {
             }
         }
     }
-    wire.server.handle_dtls(wire.now, &hello);
+    wire.server.handle_dtls(wire.now, paths()[1], &hello);
     wire.settle();
     assert!(connected(&wire));
 }
@@ -503,10 +503,10 @@ fn a_handshake_that_has_failed_is_the_end_so_that_the_client_comes_again() {
     let mut wire = Wire::new();
     let flight = wire.until(|it| !is_stun(it) && !dtls::is_hello(it));
     let certificate = 13 + usize::from(u16::from_be_bytes([flight[11], flight[12]]));
-    wire.server.handle_dtls(wire.now, &flight[..certificate]);
+    wire.server.handle_dtls(wire.now, paths()[1], &flight[..certificate]);
     // Between two datagrams of the client's one comes that says otherwise: nothing tells them apart.
     let forged = [&[16, 0, 0, 66, 0, 3, 0, 0, 0, 0, 0, 66, 65, 4][..], &[9; 64]].concat();
-    wire.server.handle_dtls(wire.now, &record(22, &forged));
+    wire.server.handle_dtls(wire.now, paths()[1], &record(22, &forged));
     wire.drain(1);
     assert!(wire.server_heard(|event| matches!(event, Event::Closed)));
 }
@@ -887,7 +887,7 @@ fn random_datagrams_change_nothing() {
             })
             .collect();
         wire.server.handle_stun(wire.now, paths()[1], &datagram);
-        wire.server.handle_dtls(wire.now, &datagram);
+        wire.server.handle_dtls(wire.now, paths()[1], &datagram);
     }
     wire.settle();
     assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));

@@ -68,6 +68,8 @@ impl Worker {
             for turn in 1..=RECEIVE_TURN_MAX {
                 let Some(socket) = self.outlet.sockets.get(place) else { break };
                 let count = socket.receive(&mut batch);
+                // A client that has been answered speaks at once, and its worker said whose it is before that.
+                self.hear_workers();
                 let now = self.now();
                 for run in batch.runs() {
                     self.take_run(now, run);
@@ -144,7 +146,7 @@ impl Worker {
             },
             (Datagram::Dtls, Some(peer)) if self.may_shake(now, peer, &path) => {
                 self.drive(now, peer, |seat, _| {
-                    seat.peer.handle_dtls(now, datagram);
+                    seat.peer.handle_dtls(now, path, datagram);
                     true
                 });
             }

@@ -16,11 +16,20 @@ use crate::worker::{Channel, Crowd, NewPeer, RoomLag};
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+const OTHER: WorkerId = WorkerId(1);
+
 /// A worker that nobody runs, and what it tells the hub.
 fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
+    let (worker, hub, _) = worker_beside_another();
+    (worker, hub)
+}
+
+/// The same, and the ways out of another.
+fn worker_beside_another() -> (Worker, mpsc::Receiver<ToHub>, Hops) {
     let metrics = Arc::new(Metrics::default());
     let bell = Arc::new(Bell::new().unwrap());
-    let (hops, inbound) = Hops::between(std::slice::from_ref(&bell), &metrics).pop().unwrap();
+    let bells = [Arc::clone(&bell), Arc::new(Bell::new().unwrap())];
+    let [(hops, inbound), (others, _)] = Hops::between(&bells, &metrics).try_into().ok().unwrap();
     let (_queue, inbox) = channel();
     let (to_hub, hub) = mpsc::channel(16);
     let origin = Instant::now();
@@ -42,7 +51,7 @@ fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
         to_hub,
         metrics,
     });
-    (worker, hub)
+    (worker, hub, others)
 }
 
 fn peer(index: u32) -> PeerId {
@@ -132,7 +141,6 @@ fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
 /// Or who forges an address would take away what comes from there.
 #[test]
 fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
-    const OTHER: WorkerId = WorkerId(1);
     let (mut worker, _hub) = worker();
     add(&mut worker, 0);
     let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
@@ -158,6 +166,23 @@ fn a_knock_that_nobody_authenticated_teaches_no_route() {
     let path = Path::udp(ADDRESS, SocketAddr::from(([192, 0, 2, 7], 5000)));
     worker.knock(worker.now(), path, request, &[], false);
     assert_eq!(worker.routes.get(&path), None);
+}
+
+/// The client's hello would else be lost, and its join take a second longer.
+#[test]
+fn what_another_worker_said_of_a_path_is_heard_before_what_comes_over_it() {
+    let (mut worker, _hub, mut others) = worker_beside_another();
+    let client = std::net::UdpSocket::bind(ADDRESS).unwrap();
+    let local = worker.outlet.sockets[0].bound();
+    // The other one rings when its turn is over.
+    others.own(Path::udp(local, client.local_addr().unwrap()), OTHER, Proof::Sends);
+    client.send_to(&[22; 100], local).unwrap();
+    worker.waiter.wait(Duration::from_secs(10));
+    let hops = worker.metrics.hops_made.total();
+    worker.receive();
+    assert_eq!(worker.metrics.datagrams_received.total(), 1);
+    assert_eq!(worker.metrics.datagrams_unproven.total(), 0);
+    assert_eq!(worker.metrics.hops_made.total(), hops + 1, "it is handed over");
 }
 
 #[test]
