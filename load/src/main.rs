@@ -24,6 +24,7 @@ mod tally;
 mod yardstick;
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,13 +106,15 @@ struct Options {
     /// ten seconds: that is what a room costs, and would else stand in what a participant does
     #[arg(long, default_value_t = 5)]
     fill: u64,
-    /// End in failure if a datagram takes more microseconds of the server's own time; on a machine slower than the
-    /// one that goals are set for, by as much more
+    /// End in failure if a datagram takes more microseconds of the server's own time
     #[arg(long, value_name = "N", requires = "goal_kib")]
     goal_us: Option<f64>,
     /// End in failure if one more participant takes more KiB of memory
     #[arg(long, value_name = "N", requires = "goal_us")]
     goal_kib: Option<f64>,
+    /// Unless it takes at most so many times what it takes a bare forwarder that works beside the server
+    #[arg(long, value_name = "N", requires = "goal_us")]
+    allowed_times: Option<f64>,
     /// Append the figures and the machine to this file as one line of JSON
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -135,6 +138,19 @@ pub(crate) enum Phase {
     Over,
 }
 
+impl Options {
+    fn goals(&self) -> Option<Goals> {
+        let (us, kib) = self.goal_us.zip(self.goal_kib)?;
+        Some(Goals { us, kib, times: self.allowed_times })
+    }
+
+    /// Beside many rooms the server's time is not for the datagrams alone.
+    fn yardstick(&self) -> io::Result<Option<Yardstick>> {
+        let is_alone = self.rooms == 0;
+        is_alone.then(|| Yardstick::begin(self.kind, self.publishers, self.subscribers)).transpose()
+    }
+}
+
 /// What tells a measurement that lost something, and one whose figures miss a goal, from one that failed.
 const LOSSY: u8 = 2;
 const DEAR: u8 = 3;
@@ -152,9 +168,6 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     let server = Server::new(options.pid);
     let wire = options.wire.map(Server::new);
     let empty = server.resident_bytes()?;
-    // While nobody is there: clients that stand still for a moment are another measurement.
-    let mut yardstick = Yardstick::new(options.kind);
-    yardstick.take()?;
     let (phase, watched) = watch::channel(Phase::Settling);
     let origin = Instant::now();
     let house = Rc::new(client::House {
@@ -165,8 +178,8 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         publishers: options.publishers,
         abuse: options.abuse,
         reception: Reception::new(),
-        stamp: options.stamp,
-        passphrase: options.passphrase,
+        stamp: options.stamp.clone(),
+        passphrase: options.passphrase.clone(),
         phase: watched,
     });
     let mut publishers: Vec<Running> = Vec::new();
@@ -191,6 +204,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
 
     phase.send(Phase::Measuring)?;
     let dropped = process::dropped()?;
+    let yardstick = options.yardstick()?;
     let (began, busy) = (Instant::now(), server.busy()?);
     let wired = wire.as_ref().map(Server::busy).transpose()?;
     let size = crowd::Size {
@@ -203,6 +217,7 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         sleep(Duration::from_secs(options.seconds)).await;
     }
     let (took, busy) = (began.elapsed(), server.busy()?.since(busy));
+    let bare = yardstick.map(Yardstick::end).transpose()?;
     let wired = match (&wire, wired) {
         (Some(wire), Some(before)) => Some(wire.busy()?.since(before).kernel),
         (Some(_) | None, _) => None,
@@ -213,7 +228,6 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
     phase.send(Phase::Over)?;
 
     let (sent, received) = (total(publishers).await?, total(subscribers).await?);
-    yardstick.take()?;
     let report = Report {
         wanted: sent.sent * options.subscribers as u64,
         received: received.received,
@@ -223,9 +237,8 @@ async fn measure(options: Options) -> Result<ExitCode, Failure> {
         took,
         busy,
         wired,
-        is_alone: crowd.is_none(),
-        slowness: yardstick.slowness(),
-        goals: options.goal_us.zip(options.goal_kib).map(|(us, kib)| Goals { us, kib }),
+        bare,
+        goals: options.goals(),
         silence_max: received.silence_max,
         joined: options.publishers + options.subscribers,
         bytes_more: resident.saturating_sub(empty),

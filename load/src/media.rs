@@ -20,7 +20,7 @@ const OPUS_LEN: usize = 80;
 const VP8_LEN: usize = 1_072;
 const FRAME_PACKETS: usize = 8;
 /// Of AES-GCM.
-const TAG_LEN: usize = 16;
+pub(crate) const TAG_LEN: usize = 16;
 /// A key frame each second: a subscriber starts at one.
 const KEYFRAME_EVERY: u16 = 30;
 /// X, then I: a 15-bit picture id follows. S in a frame's first packet.
@@ -41,6 +41,14 @@ pub(crate) const fn turn_shape(kind: Kind) -> (usize, usize) {
     (packets, FIXED_HEADER_LEN + payload + TAG_LEN)
 }
 
+/// Between two turns.
+pub(crate) const fn interval(kind: Kind) -> Duration {
+    match kind {
+        Kind::Audio => Duration::from_millis(20),
+        Kind::Video => Duration::from_micros(33_333),
+    }
+}
+
 /// One track of one publisher.
 pub(crate) struct Source {
     kind: Kind,
@@ -54,14 +62,6 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) const fn new(kind: Kind, ssrc: u32, stamp: Option<Stamp>) -> Self {
         Self { kind, ssrc, index: 1, timestamp: 0, frame: 0, stamp }
-    }
-
-    /// Between two turns.
-    pub(crate) const fn interval(&self) -> Duration {
-        match self.kind {
-            Kind::Audio => Duration::from_millis(20),
-            Kind::Video => Duration::from_micros(33_333),
-        }
     }
 
     /// Makes and seals the packets of the next turn, one after the other, for `send`.

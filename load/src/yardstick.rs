@@ -1,86 +1,155 @@
-//! What this machine takes for the kernel's bare part of the work: datagrams sent in trains and read again, over
-//! loopback, by this thread.
+//! What a bare forwarder takes on this machine while the server works beside it: each receiver's key fetched, a
+//! turn's packets sealed under it and given to the kernel as one train, and read again.
 //!
-//! Goals are microseconds of one kind of machine. On a slower one, or beside a busy neighbour, the same server needs
-//! more of them, and so does this: a goal grows by as much, and never shrinks.
+//! Goals are microseconds of one kind of machine. On one whose processor, caches or kernel are slower, or beside a
+//! busy neighbour, the same server needs more of them, and so does this; how many times as much the server takes says
+//! what it does itself. It works while the server does, a turn for some of the server's, and so finds caches as cold.
 
-use std::fs;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::slice;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fs, slice};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::error::Unspecified;
+use rtp::packet::FIXED_HEADER_LEN;
 
 use crate::Kind;
-use crate::media;
+use crate::media::{self, TAG_LEN};
 
-/// Enough for a tenth of a second.
-const TRAINS: u32 = 20_000;
+/// Of how many of the server's turns there is one here.
+const ONE_TURN_OF: u32 = 6;
 
-/// What a datagram took on the machine that the goals are of: two cores of an AMD EPYC of the Zen 5 generation.
-const fn reference(kind: Kind) -> Duration {
-    match kind {
-        Kind::Audio => Duration::from_nanos(3_500),
-        Kind::Video => Duration::from_nanos(490),
-    }
-}
-
-/// Times what this machine needed, first to last.
+/// A measurement that is under way.
 pub(crate) struct Yardstick {
-    kind: Kind,
-    taken: Vec<Duration>,
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<Duration>>,
 }
 
 impl Yardstick {
-    pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, taken: Vec::new() }
+    /// Goes on until [`Self::end`], as often as `publishers` send.
+    pub(crate) fn begin(kind: Kind, publishers: usize, receivers: usize) -> io::Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut forwarder = Forwarder::new(kind, receivers)?;
+        let publishers = u32::try_from(publishers).unwrap_or(u32::MAX).max(1);
+        let interval = media::interval(kind) * ONE_TURN_OF / publishers;
+        let is_over = Arc::clone(&over);
+        let thread = thread::Builder::new().name("yardstick".into()).spawn(move || {
+            // Once cold: what is first does not come again.
+            forwarder.turn()?;
+            let (mut datagrams, began) = (0, computed()?);
+            let mut at = Instant::now();
+            loop {
+                datagrams += forwarder.turn()?;
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                at += interval;
+                thread::sleep(at.saturating_duration_since(Instant::now()));
+            }
+            Ok((computed()? - began) / datagrams.max(1))
+        })?;
+        Ok(Self { over, thread })
     }
 
-    /// Takes the measure once more.
-    pub(crate) fn take(&mut self) -> io::Result<()> {
-        self.taken.push(datagram(self.kind)?);
-        Ok(())
-    }
-
-    /// How much slower this machine was than the one of the goals; 1 if it was faster.
-    pub(crate) fn slowness(&self) -> f64 {
-        let times = u32::try_from(self.taken.len()).unwrap_or(u32::MAX).max(1);
-        let mean = self.taken.iter().sum::<Duration>() / times;
-        (mean.as_secs_f64() / reference(self.kind).as_secs_f64()).max(1.0)
+    /// Processor time for one datagram, user and kernel.
+    pub(crate) fn end(self) -> io::Result<Duration> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| io::Error::other("the yardstick panicked"))?
     }
 }
 
-/// Processor time for one datagram of a kind, there and back.
-fn datagram(kind: Kind) -> io::Result<Duration> {
-    let (segments, len) = media::turn_shape(kind);
-    let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-    let (from, to) = (socket()?, socket()?);
-    let sender = UdpSocketState::new(UdpSockRef::from(&from))?;
-    let receiver = UdpSocketState::new(UdpSockRef::from(&to))?;
-    // The state makes sockets non-blocking, and over loopback what is sent is there.
-    let train = vec![0; len * segments];
-    let transmit = Transmit {
-        destination: to.local_addr()?,
-        ecn: None,
-        contents: &train,
-        segment_size: (segments > 1).then_some(len),
-        src_ip: None,
-    };
-    let mut buffer = vec![0; 64 << 10];
-    let mut meta = RecvMeta::default();
-    let began = computed()?;
-    for _ in 0..TRAINS {
-        sender.try_send(UdpSockRef::from(&from), &transmit)?;
-        let mut came = 0;
-        while came < train.len() {
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            receiver.recv(UdpSockRef::from(&to), &mut slices, slice::from_mut(&mut meta))?;
-            came += meta.len;
-        }
+/// What no forwarder can do without.
+struct Forwarder {
+    keys: Vec<LessSafeKey>,
+    index: u64,
+    /// A packet as it came, whose payload is what is sealed.
+    packet: Vec<u8>,
+    /// What goes to one receiver, packet after packet.
+    train: Vec<u8>,
+    datagram_len: usize,
+    from: (UdpSocket, UdpSocketState),
+    to: (UdpSocket, UdpSocketState),
+    read: Vec<u8>,
+}
+
+impl Forwarder {
+    fn new(kind: Kind, receivers: usize) -> io::Result<Self> {
+        let (packets, datagram_len) = media::turn_shape(kind);
+        let key = |number: usize| {
+            let key = [number.to_be_bytes(); 2].concat();
+            let key = UnboundKey::new(&AES_128_GCM, &key).map_err(unsealed)?;
+            Ok(LessSafeKey::new(key))
+        };
+        // The state makes sockets non-blocking, and over loopback what is sent is there.
+        let socket = || {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+            io::Result::Ok((socket, state))
+        };
+        Ok(Self {
+            keys: (0..receivers).map(key).collect::<io::Result<_>>()?,
+            index: 0,
+            packet: vec![0; datagram_len - TAG_LEN],
+            train: vec![0; datagram_len * packets],
+            datagram_len,
+            from: socket()?,
+            to: socket()?,
+            read: vec![0; 64 << 10],
+        })
     }
-    let took = computed()? - began;
-    Ok(took / TRAINS / u32::try_from(segments).unwrap_or(1))
+
+    /// One turn to every receiver: how many datagrams that was.
+    fn turn(&mut self) -> io::Result<u32> {
+        let destination = self.to.0.local_addr()?;
+        let mut datagrams = 0;
+        for key in &self.keys {
+            for datagram in self.train.chunks_exact_mut(self.datagram_len) {
+                self.index += 1;
+                seal(key, self.index, &self.packet, datagram)?;
+                datagrams += 1;
+            }
+            let (socket, state) = &self.from;
+            let has_more = self.train.len() > self.datagram_len;
+            let transmit = Transmit {
+                destination,
+                ecn: None,
+                contents: &self.train,
+                segment_size: has_more.then_some(self.datagram_len),
+                src_ip: None,
+            };
+            state.try_send(UdpSockRef::from(socket), &transmit)?;
+            let (socket, state) = &self.to;
+            let (mut came, mut meta) = (0, RecvMeta::default());
+            while came < self.train.len() {
+                let mut slices = [IoSliceMut::new(&mut self.read)];
+                state.recv(UdpSockRef::from(socket), &mut slices, slice::from_mut(&mut meta))?;
+                came += meta.len;
+            }
+        }
+        Ok(datagrams)
+    }
+}
+
+/// Puts a packet into a datagram, its payload sealed.
+fn seal(key: &LessSafeKey, index: u64, packet: &[u8], datagram: &mut [u8]) -> io::Result<()> {
+    let (plain, tag) = datagram.split_at_mut(packet.len());
+    plain.copy_from_slice(packet);
+    let (header, payload) = plain.split_at_mut(FIXED_HEADER_LEN);
+    let mut nonce = [0; NONCE_LEN];
+    nonce[..8].copy_from_slice(&index.to_be_bytes());
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let sealed = key.seal_in_place_separate_tag(nonce, Aad::from(header), payload);
+    tag.copy_from_slice(sealed.map_err(unsealed)?.as_ref());
+    Ok(())
+}
+
+fn unsealed(unspecified: Unspecified) -> io::Error {
+    io::Error::other(unspecified.to_string())
 }
 
 /// What this thread has computed, user and kernel. Source: Linux Documentation/scheduler/sched-stats.rst.
@@ -95,21 +164,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goals_grow_on_a_slower_machine_and_never_shrink() {
-        let times = |factor: u32| Yardstick {
-            kind: Kind::Video,
-            taken: vec![reference(Kind::Video) * factor, reference(Kind::Video) * factor],
-        };
-        assert_eq!(times(3).slowness(), 3.0);
-        let mut faster = times(1);
-        faster.taken.push(Duration::ZERO);
-        assert_eq!(faster.slowness(), 1.0);
-    }
-
-    #[test]
-    fn a_datagram_takes_time() {
-        let mut yardstick = Yardstick::new(Kind::Video);
-        yardstick.take().unwrap();
-        assert!(yardstick.taken[0] > Duration::ZERO);
+    fn a_datagram_is_sealed_sent_and_read_and_takes_time() {
+        for kind in [Kind::Audio, Kind::Video] {
+            let (packets, datagram_len) = media::turn_shape(kind);
+            let mut forwarder = Forwarder::new(kind, 3).unwrap();
+            assert_eq!(forwarder.turn().unwrap() as usize, 3 * packets);
+            // What came last was under the last key.
+            let (header, sealed) = forwarder.read[..datagram_len].split_at_mut(FIXED_HEADER_LEN);
+            let mut nonce = [0; NONCE_LEN];
+            nonce[..8].copy_from_slice(&(2 * packets as u64 + 1).to_be_bytes());
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let opened = forwarder.keys[2].open_in_place(nonce, Aad::from(header), sealed).unwrap();
+            assert!(opened.iter().all(|byte| *byte == 0));
+            let yardstick = Yardstick::begin(kind, 100, 3).unwrap();
+            // What a thread has computed is counted when it rests.
+            thread::sleep(Duration::from_millis(50));
+            assert!(yardstick.end().unwrap() > Duration::ZERO);
+        }
     }
 }

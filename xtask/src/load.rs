@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::Failure;
 use crate::ci::Count;
-use crate::command::{self, Log, answer, cargo, find, root, target};
+use crate::command::{Log, answer, cargo, find, root, target};
 use crate::network::Network;
 use crate::server::{self, Server};
 use crate::setup;
@@ -28,10 +28,10 @@ its memory for each participant; fails if anything was lost or a goal is missed.
   --keep        append the figures and this machine to benches/history.ndjson
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50, which have goals: 1.8 us for a datagram of audio, 1.3 us
-of video, 64 KiB for a participant. On a machine whose kernel takes longer to send and read bare datagrams than that
-of the goals (a core of an AMD EPYC, Zen 5), the first two grow by as much. Subscribers report what came ten times
-a second, as LiveKit's own load test does. Server and clients share the machine: what the clients need is missing
-to the server, and a busy machine shows.
+of video (on a core of an AMD EPYC, Zen 5), 64 KiB for a participant. On another machine compare by what a bare
+forwarder takes beside the server, which does nothing but seal and send: how many times as much the server takes is
+printed. Subscribers report what came ten times a second, as LiveKit's own load test does. Server and clients share
+the machine: what the clients need is missing to the server, and a busy machine shows.
 
 Over a virtual wire the kernel carries a datagram to the receiving socket, and wakes its reader, within
 the sender's time; on a real one that is the work of a network card and of another machine. With root and
@@ -40,8 +40,12 @@ goals apply, and the one with it. The second, and that over loopback, compare wi
 measured so.
 ";
 
-/// The shapes that the goals are set for.
-const SHAPES: [&str; 6] = ["--audio", "10x100", "--video", "1x200", "--video", "5x50"];
+/// The shapes that the goals are set for, and how many times what a bare forwarder takes will do for CI. Caches that
+/// are far away and guests of the same processor slow both: in 21 measurements on an Intel Xeon (family 6, model 207),
+/// quiet and beside other work, a datagram of video 1 -> 200 took from 1.96 to 3.23 us, and these times were from 0.43
+/// to 0.64, 2.17 to 3.01 and 1.35 to 1.95.
+const SHAPES: [(&str, &str, f64); 3] =
+    [("--audio", "10x100", 0.7), ("--video", "1x200", 3.2), ("--video", "5x50", 2.1)];
 
 /// What a datagram of a kind may take of the server's own time, in microseconds, and a participant of its memory, in
 /// KiB.
@@ -57,23 +61,10 @@ const STEP_SECONDS: u32 = 5;
 /// What it measures besides: as few rooms as are judged.
 const STEP_ROOMS: [&str; 2] = ["--rooms", "100x10"];
 
-/// How often it tries, and how often for the goal itself before what is allowed will do. What else a machine does can
-/// only add to what is lost and to what a datagram takes, so that one try says enough.
+/// How often it tries, and how often for the goal itself before some times a bare forwarder's time will do. What else a
+/// machine does can only add to what is lost and to what a datagram takes, so that one try says enough.
 const STEP_TRIES: u32 = 6;
 const STEP_TRIES_FOR_GOAL: u32 = 2;
-
-/// How many times its goal a datagram may take in the tries after that. Who has other guests on the same processor
-/// can be slowed for as long as all tries take; what makes the server itself so much slower is found, and that the
-/// goal is missed is said.
-const STEP_SLACK: f64 = 1.5;
-
-/// The same on another make of processor than [`GOALS_OF`]. What this machine takes for bare datagrams does not show
-/// how far away its caches are: on a guest of an Intel Xeon (family 6, model 207) these take as long as on that of the
-/// goals, and a datagram of video 1 -> 200, for each of which another receiver's state is fetched, 1.8 to 2.3 us.
-const STEP_SLACK_ELSEWHERE: f64 = 1.75;
-
-/// Whose goals they are.
-const GOALS_OF: &str = "AMD EPYC";
 
 /// What goes on beside many rooms.
 const BESIDE: (u32, u32) = (5, 50);
@@ -112,7 +103,8 @@ struct Shape {
     subscribers: u32,
     /// Rooms beside it, and participants of each.
     beside: Option<(u32, u32)>,
-    has_goals: bool,
+    /// Goals are set for it, and it may take so many times what it takes a bare forwarder.
+    times_max: Option<f64>,
 }
 
 /// Where the clients are.
@@ -156,7 +148,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let mut failed = 0;
     for shape in &shapes {
         let outcome = if saturate.is_empty() {
-            measure(&field, shape, seconds, 1.0, None).and_then(Outcome::judged)
+            measure(&field, shape, seconds, None, None).and_then(Outcome::judged)
         } else {
             overload(&field, shape, seconds)
         };
@@ -168,22 +160,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} failed", shapes.len())) }
 }
 
-/// The shapes with goals: nothing lost, no goal for memory missed, and none for time by far.
+/// The shapes with goals: nothing lost, no goal for memory missed, and none for time by more than machines differ.
 pub(crate) fn step(log: &Log) -> Result<Count, Failure> {
     build(log)?;
     let field = Field::make(false);
     if field.wire.is_none() {
         return Err("the server's own time cannot be told from its clients' (see above)".into());
     }
-    let is_of_the_goals = command::processor().contains(GOALS_OF);
-    let allowed = if is_of_the_goals { STEP_SLACK } else { STEP_SLACK_ELSEWHERE };
     let mut shapes = with_goals()?;
     shapes.extend(parse(&STEP_ROOMS.map(String::from))?.0);
     for shape in &shapes {
         for number in 1..=STEP_TRIES {
-            let slack = if number > STEP_TRIES_FOR_GOAL { allowed } else { 1.0 };
+            let times = shape.times_max.filter(|_| number > STEP_TRIES_FOR_GOAL);
             // Whatever else fails is no neighbor's fault.
-            let outcome = measure(&field, shape, STEP_SECONDS, slack, Some(log))?;
+            let outcome = measure(&field, shape, STEP_SECONDS, times, Some(log))?;
             match outcome.judged() {
                 Ok(()) => break,
                 Err(failure) if number == STEP_TRIES => {
@@ -207,8 +197,11 @@ fn build(log: &Log) -> Result<(), Failure> {
 }
 
 fn with_goals() -> Result<Vec<Shape>, Failure> {
-    let mut shapes = parse(&SHAPES.map(String::from))?.0;
-    shapes.iter_mut().for_each(|shape| shape.has_goals = true);
+    let words = SHAPES.map(|(option, value, _)| [option, value]).concat();
+    let mut shapes = parse(&words.into_iter().map(String::from).collect::<Vec<_>>())?.0;
+    for (shape, (.., times)) in shapes.iter_mut().zip(SHAPES) {
+        shape.times_max = Some(times);
+    }
     Ok(shapes)
 }
 
@@ -217,7 +210,7 @@ fn overload(field: &Field, shape: &Shape, seconds: u32) -> Result<(), Failure> {
     let mut shape = shape.clone();
     loop {
         let (publishers, subscribers) = (shape.publishers, shape.subscribers);
-        if measure(field, &shape, seconds, 1.0, None)? == Outcome::Lossy {
+        if measure(field, &shape, seconds, None, None)? == Outcome::Lossy {
             println!("  too much: {publishers} -> {subscribers}");
             return Ok(());
         }
@@ -229,16 +222,17 @@ fn overload(field: &Field, shape: &Shape, seconds: u32) -> Result<(), Failure> {
             return Err(format!("nothing was lost at {publishers} -> {subscribers}"));
         }
         // They are of the shape that was begun with.
-        shape.has_goals = false;
+        shape.times_max = None;
     }
 }
 
-/// A datagram may take `slack` times its goal. What the clients say goes to `log`, or else to the terminal.
+/// Where a goal is missed, so many `times` a bare forwarder's time will do. What the clients say goes to `log`, or else
+/// to the terminal.
 fn measure(
     field: &Field,
     shape: &Shape,
     seconds: u32,
-    slack: f64,
+    times: Option<f64>,
     log: Option<&Log>,
 ) -> Result<Outcome, Failure> {
     let network = field.network.as_ref();
@@ -256,9 +250,9 @@ fn measure(
     words.extend(field.wire.map(|wire| ("--wire", wire.to_string())));
     // Without the thread for the wire nobody can tell the server's own time.
     let goal = GOALS_US.iter().find(|(kind, _)| *kind == shape.kind);
-    if let Some((_, us)) = goal.filter(|_| shape.has_goals && field.wire.is_some()) {
-        words
-            .extend([("--goal-us", (us * slack).to_string()), ("--goal-kib", GOAL_KIB.to_owned())]);
+    if let Some((_, us)) = goal.filter(|_| shape.times_max.is_some() && field.wire.is_some()) {
+        words.extend([("--goal-us", us.to_string()), ("--goal-kib", GOAL_KIB.to_owned())]);
+        words.extend(times.map(|times| ("--allowed-times", times.to_string())));
     }
     if field.keeps {
         let history = root().join("benches/history.ndjson");
@@ -335,9 +329,9 @@ fn parse(arguments: &[String]) -> Result<(Vec<Shape>, u32), Failure> {
             Some(if option == "--rooms" {
                 let beside = Some((publishers, subscribers));
                 let (publishers, subscribers) = BESIDE;
-                Shape { kind, publishers, subscribers, beside, has_goals: false }
+                Shape { kind, publishers, subscribers, beside, times_max: None }
             } else {
-                Shape { kind, publishers, subscribers, beside: None, has_goals: false }
+                Shape { kind, publishers, subscribers, beside: None, times_max: None }
             })
         });
         shapes.push(shape.ok_or_else(|| format!("`{value}` is not like 10x100"))?);
