@@ -71,7 +71,7 @@ pub(crate) fn verify(
             issued_at: Some(issued),
             not_before: Some(issued),
             expires_at: end,
-            video: calls.map(Calls::grant),
+            video: calls.map(|calls| grant(calls.ends, calls.channel)),
             ..Claims::default()
         },
         id: TokenId::of_signed(signed),
@@ -138,23 +138,35 @@ fn privileges(body: &mut Reader<'_>, issued: u64, end: u64) -> Result<Ends, Toke
     Ok(held)
 }
 
-impl Calls {
-    fn grant(self) -> VideoGrant {
-        let Ends { join, audio, video, data } = self.ends;
-        let sources: &[&str] = match (audio.is_some(), video.is_some()) {
-            (true, false) => &["microphone", "screen_share_audio"],
-            (false, true) => &["camera", "screen_share"],
-            (true, true) | (false, false) => &[],
-        };
-        VideoGrant {
-            room_join: join.is_some(),
-            room: Some(self.channel).filter(|name| name != ANY_CHANNEL).unwrap_or_default(),
-            can_publish: Some(audio.is_some() || video.is_some()),
-            can_publish_sources: sources.iter().map(|&source| source.to_owned()).collect(),
-            can_publish_data: Some(data.is_some()),
-            can_subscribe: Some(true),
-            ..VideoGrant::default()
-        }
+/// What a privilege for each of `ends` is in our words.
+fn grant(ends: Ends, channel: String) -> VideoGrant {
+    let Ends { join, audio, video, data } = ends;
+    let sources: &[&str] = match (audio.is_some(), video.is_some()) {
+        (true, false) => &["microphone", "screen_share_audio"],
+        (false, true) => &["camera", "screen_share"],
+        (true, true) | (false, false) => &[],
+    };
+    VideoGrant {
+        room_join: join.is_some(),
+        room: Some(channel).filter(|name| name != ANY_CHANNEL).unwrap_or_default(),
+        can_publish: Some(audio.is_some() || video.is_some()),
+        can_publish_sources: sources.iter().map(|&source| source.to_owned()).collect(),
+        can_publish_data: Some(data.is_some()),
+        can_subscribe: Some(true),
+        ..VideoGrant::default()
+    }
+}
+
+/// As much of a refresh token's claims as its original can have said. The key of such tokens may follow from the app's
+/// certificate, and whoever holds that can sign one that says more.
+pub(crate) fn restated(claims: Claims, ends: Ends) -> Claims {
+    Claims {
+        identity: claims.identity,
+        issued_at: claims.issued_at,
+        not_before: claims.not_before,
+        expires_at: claims.expires_at,
+        video: claims.video.map(|video| grant(ends, video.room)),
+        ..Claims::default()
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns: the compact form, signatures, dates, the ids of tokens, refresh tokens.
 //! Guarantees: no claim is believed before the signature holds under the key that the token names and that
-//! key's own algorithm; every token ends; a refresh token grants what its original granted, carries its id
-//! and ends with it; no error holds any part of a token.
+//! key's own algorithm; every token ends; a refresh token grants what its original granted, or can have granted if
+//! that is an AccessToken2, carries its id and ends with it; no error holds any part of a token.
 //! Not here: the form of AccessToken2 (`access_token2`), revocation (its lists hold [`TokenId`]s), what a
 //! token admits to (`join`).
 //! Source: RFC 7515, RFC 7519; LiveKit `protocol/auth/{accesstoken,verifier}.go`.
@@ -268,7 +268,11 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
     }
 
     let payload: Payload = parse(&payload)?;
-    believe(payload, &issuer, signed, now)
+    let mut token = believe(payload, &issuer, signed, now)?;
+    if token.kind == TokenKind::Refresh && keys.app(token.issuer.expose()).is_some() {
+        token.claims = access_token2::restated(token.claims, token.ends);
+    }
+    Ok(token)
 }
 
 /// Judges what is signed: dates, and for a refresh token its origin.

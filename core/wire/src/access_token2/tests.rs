@@ -247,6 +247,37 @@ fn a_refresh_keeps_id_rights_and_ends() {
     }
 }
 
+/// The key of refresh tokens follows from the certificate, so whoever holds that can sign one.
+#[test]
+fn a_refresh_token_says_no_more_than_its_original_can() {
+    let token = at("each_its_end", 0).unwrap();
+    let more = Claims {
+        name: "Somebody".into(),
+        kind: "agent".into(),
+        metadata: "{}".into(),
+        attributes: [("key".into(), "value".into())].into(),
+        room_config: Some(serde_json::json!({"maxParticipants": 1})),
+        video: token.claims.video.clone().map(|video| VideoGrant {
+            room_admin: true,
+            room_list: true,
+            hidden: true,
+            can_update_own_metadata: Some(true),
+            ..video
+        }),
+        ..token.claims.clone()
+    };
+    let forged = VerifiedToken { claims: more, ..token.clone() };
+    for signed in [&token, &forged] {
+        let refreshed = mint_refresh(&keys(), signed).unwrap();
+        let believed = verify_token(&keys(), &refreshed, issued()).unwrap();
+        assert!(believed.claims == token.claims);
+        let nowhere = VerifiedToken { ends: Ends::default(), ..signed.clone() };
+        let refreshed = mint_refresh(&keys(), &nowhere).unwrap();
+        let video = verify_token(&keys(), &refreshed, issued()).unwrap().claims.video.unwrap();
+        assert!(!video.room_join && video.can_publish == Some(false), "without an end no right");
+    }
+}
+
 #[test]
 fn apps_are_named_in_hexadecimal_and_their_certificates_do_not_print() {
     let good = "0123456789abcdef0123456789ABCDEF";
