@@ -76,6 +76,7 @@ pub(crate) fn verify(
         },
         id: TokenId::of_signed(signed),
         issuer: ProjectName::new(id.into()),
+        key: app.key_id(),
         kind: TokenKind::Original,
         ends,
     })
@@ -157,15 +158,27 @@ fn grant(ends: Ends, channel: String) -> VideoGrant {
     }
 }
 
-/// As much of a refresh token's claims as its original can have said. The key of such tokens may follow from the app's
-/// certificate, and whoever holds that can sign one that says more.
+/// A refresh token's claims without rights that its original cannot have given; those that a moderator took are gone as
+/// well. The key of such tokens may follow from the app's certificate, and whoever holds that can sign one.
 pub(crate) fn restated(claims: Claims, ends: Ends) -> Claims {
+    let video = claims.video.map(|held| {
+        let mut video = grant(ends, held.room.clone());
+        let most = video.permission();
+        let left = most.clone().within(&held.permission());
+        if left != most {
+            video.set_permission(&left);
+        }
+        video
+    });
     Claims {
         identity: claims.identity,
         issued_at: claims.issued_at,
         not_before: claims.not_before,
         expires_at: claims.expires_at,
-        video: claims.video.map(|video| grant(ends, video.room)),
+        name: claims.name,
+        metadata: claims.metadata,
+        attributes: claims.attributes,
+        video,
         ..Claims::default()
     }
 }

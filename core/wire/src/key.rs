@@ -32,6 +32,9 @@ pub(crate) const REFRESH_ISSUER: &str = "incamera:refresh";
 /// What a project's secret signs to become its key of refresh tokens. No token is like it: those have no blank.
 const REFRESH_LABEL: &[u8] = b"incamera refresh key 1\0";
 
+/// What a key signs to name itself.
+const ID_LABEL: &[u8] = b"incamera key id 1\0";
+
 /// What a project is called: an API key, or an app's id. It is the issuer of the project's tokens.
 pub type ProjectName = AccountData<Box<str>>;
 
@@ -105,13 +108,43 @@ pub enum KeyError {
     NotHexadecimal,
 }
 
+/// Which key a token is signed with, of all that there are. Of a secret it says no more than a token's signature does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// Of a digest that is this long or longer.
+    fn new(digest: &[u8]) -> Self {
+        Self(digest.first_chunk().copied().unwrap_or_default())
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyId(…)")
+    }
+}
+
 /// A shared secret. The derived state of HMAC is made for each use, because it cannot be overwritten.
 #[derive(Clone)]
-pub(crate) struct Secret(Zeroizing<Box<[u8]>>);
+pub(crate) struct Secret {
+    bytes: Zeroizing<Box<[u8]>>,
+    id: KeyId,
+}
 
 impl Secret {
     fn new(secret: &[u8]) -> Self {
-        Self(Zeroizing::new(secret.into()))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let id = KeyId::new(rinse::sign(&key, &[ID_LABEL]).as_ref());
+        Self { bytes: Zeroizing::new(secret.into()), id }
     }
 
     /// The key of refresh tokens that follows from this secret and a project's name: who has the secret could mint that
@@ -122,7 +155,7 @@ impl Secret {
     }
 
     fn key(&self) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
+        hmac::Key::new(hmac::HMAC_SHA256, &self.bytes)
     }
 
     fn sign(&self, message: &[u8]) -> Vec<u8> {
@@ -167,6 +200,12 @@ impl ProjectKey {
     #[must_use]
     pub const fn name(&self) -> &ProjectName {
         &self.name
+    }
+
+    /// What tokens that it signs are [`VerifiedToken::key`](crate::token::VerifiedToken::key) of.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.secret.id
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
@@ -221,6 +260,10 @@ impl App {
         })
     }
 
+    pub(crate) const fn key_id(&self) -> KeyId {
+        self.certificate.id
+    }
+
     /// Whether the signature is right under the key that issue time and salt make of the certificate.
     pub(crate) fn verify(&self, issued: u32, salt: u32, message: &[u8], signature: &[u8]) -> bool {
         let under = |key: &[u8], message: &[u8]| {
@@ -228,7 +271,7 @@ impl App {
                 hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec(),
             )
         };
-        let key = under(&issued.to_le_bytes(), &self.certificate.0);
+        let key = under(&issued.to_le_bytes(), &self.certificate.bytes);
         let key = under(&salt.to_le_bytes(), &key);
         rinse::verify(&hmac::Key::new(hmac::HMAC_SHA256, &key), message, signature)
     }
@@ -259,6 +302,14 @@ impl Project {
             Self::Shared(key) => &key.name,
             Self::Public(project) => &project.name,
             Self::App(app) => &app.id,
+        }
+    }
+
+    fn has(&self, key: &KeyId) -> bool {
+        match self {
+            Self::Shared(shared) => shared.id() == *key,
+            Self::Public(project) => project.keys.iter().any(|public| public.id() == *key),
+            Self::App(app) => app.key_id() == *key,
         }
     }
 }
@@ -341,10 +392,17 @@ impl ProjectKeys {
         Ok(Self { projects, refresh, derived })
     }
 
-    /// Whether a server that is started anew with the same settings takes the refresh tokens of a project's people.
+    /// Whether `key` is still one of the project's `name`: refresh tokens end with the key of their original.
     #[must_use]
-    pub fn outlasts_process(&self, name: &str) -> bool {
-        self.refresh_of(name).is_some_and(|key| key.is_lasting)
+    pub fn has(&self, name: &str, key: &KeyId) -> bool {
+        self.projects.get(name).is_some_and(|project| project.has(key))
+    }
+
+    /// Whether a server that is started anew with the same settings takes refresh tokens whose original is signed with
+    /// `key` of the project `name`.
+    #[must_use]
+    pub fn outlasts_process(&self, name: &str, key: &KeyId) -> bool {
+        self.has(name, key) && self.refresh_of(name).is_some_and(|key| key.is_lasting)
     }
 
     /// Whether the refresh tokens of a project's people that `before` signed are taken here. None are where either
@@ -352,7 +410,7 @@ impl ProjectKeys {
     #[must_use]
     pub fn takes_refreshed_by(&self, before: &Self, name: &str) -> bool {
         let (is, was) = (self.refresh_of(name), before.refresh_of(name));
-        is.zip(was).is_some_and(|(is, was)| is.secret.0 == was.secret.0)
+        is.zip(was).is_some_and(|(is, was)| is.secret.bytes == was.secret.bytes)
     }
 
     /// The project of that name.
@@ -404,6 +462,13 @@ impl Verifier<'_> {
         match self {
             Self::Shared(_) => Algorithm::Hs256,
             Self::Public(key) => key.algorithm(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> KeyId {
+        match self {
+            Self::Shared(secret) => secret.id,
+            Self::Public(key) => key.id(),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::access_token2;
 use crate::claims::Date;
 pub use crate::claims::{Claims, RoomConfig, RoomConfigError};
 use crate::grant::{Ends, Permission};
-use crate::key::{Algorithm, KeyPair, ProjectKey, ProjectKeys, ProjectName, REFRESH_ISSUER};
+use crate::key::{Algorithm, KeyId, KeyPair, ProjectKey, ProjectKeys, ProjectName, REFRESH_ISSUER};
 use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
 use crate::rinse;
 use crate::shape::{self, ShapeError};
@@ -154,6 +154,8 @@ pub struct VerifiedToken {
     pub id: TokenId,
     /// The API key that minted it; that minted the original for a refresh token.
     pub issuer: ProjectName,
+    /// Which of the issuer's keys it is signed with; the original's for a refresh token.
+    pub key: KeyId,
     /// Who minted it.
     pub kind: TokenKind,
     /// When what it grants ends; the original's for a refresh token.
@@ -166,6 +168,17 @@ impl VerifiedToken {
     #[must_use]
     pub fn permission(&self, now: u64) -> Option<Permission> {
         self.ends.apply(self.claims.permission()?, now)
+    }
+
+    /// Whether one is the other again, or both are refreshed from one. The id alone does not say it: some back ends
+    /// give all tokens of one person the same `jti`.
+    #[must_use]
+    pub fn is_of_one_with(&self, other: &Self) -> bool {
+        let of = |it: &Self| {
+            let claims = &it.claims;
+            (it.id, it.key, it.ends, claims.expires_at, claims.issued_at, claims.not_before)
+        };
+        of(self) == of(other)
     }
 
     /// The second at which it was minted, or before which it was not good; some back ends say neither.
@@ -221,6 +234,8 @@ struct Payload {
 #[derive(Serialize, Deserialize)]
 struct Origin {
     issuer: Box<str>,
+    /// The original's [`KeyId`] in base64url.
+    key: String,
     /// The original's [`TokenId`] in base64url.
     id: String,
     #[serde(default)]
@@ -228,6 +243,10 @@ struct Origin {
 }
 
 impl Origin {
+    fn key(&self) -> Result<KeyId, TokenError> {
+        decode(&self.key)?.try_into().map(KeyId::from_bytes).map_err(|_| TokenError::Malformed)
+    }
+
     fn id(&self) -> Result<TokenId, TokenError> {
         decode(&self.id)?.try_into().map(TokenId).map_err(|_| TokenError::Malformed)
     }
@@ -268,9 +287,14 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
     }
 
     let payload: Payload = parse(&payload)?;
-    let mut token = believe(payload, &issuer, signed, now)?;
-    if token.kind == TokenKind::Refresh && keys.app(token.issuer.expose()).is_some() {
-        token.claims = access_token2::restated(token.claims, token.ends);
+    let mut token = believe(payload, &issuer, verifier.id(), signed, now)?;
+    if token.kind == TokenKind::Refresh {
+        if !keys.has(token.issuer.expose(), &token.key) {
+            return Err(TokenError::UnknownKey);
+        }
+        if keys.app(token.issuer.expose()).is_some() {
+            token.claims = access_token2::restated(token.claims, token.ends);
+        }
     }
     Ok(token)
 }
@@ -279,6 +303,7 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
 fn believe(
     payload: Payload,
     issuer: &str,
+    key: KeyId,
     signed: &str,
     now: u64,
 ) -> Result<VerifiedToken, TokenError> {
@@ -293,20 +318,20 @@ fn believe(
 
     let jti = payload.jti.filter(|jti| !jti.is_empty());
     let mut ends = Ends::default();
-    let (kind, issuer, id) = if issuer == REFRESH_ISSUER {
+    let (kind, issuer, key, id) = if issuer == REFRESH_ISSUER {
         let origin = payload.incamera.ok_or(TokenError::Malformed)?;
         ends = origin.ends;
         if ends.join.is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
-        let id = origin.id()?;
-        (TokenKind::Refresh, origin.issuer, id)
+        let (key, id) = (origin.key()?, origin.id()?);
+        (TokenKind::Refresh, origin.issuer, key, id)
     } else {
         let id = match &jti {
             Some(jti) => TokenId::of_jti(issuer, jti),
             None => TokenId::of_signed(signed.as_bytes()),
         };
-        (TokenKind::Original, Box::from(issuer), id)
+        (TokenKind::Original, Box::from(issuer), key, id)
     };
 
     let identity = payload.sub.filter(|sub| !sub.is_empty()).or_else(|| jti.clone());
@@ -318,7 +343,7 @@ fn believe(
         expires_at,
         ..payload.claims
     };
-    Ok(VerifiedToken { claims, id, issuer: ProjectName::new(issuer), kind, ends })
+    Ok(VerifiedToken { claims, id, issuer: ProjectName::new(issuer), key, kind, ends })
 }
 
 /// The id that a token will have if it is believed, for whoever revokes it and has no key to verify it with.
@@ -369,12 +394,16 @@ pub fn mint_with(
 
 /// Mints a refresh token: the same claims, the same id, the same end.
 ///
-/// None if its project is gone, or if it would be longer than a token may be, which takes an original of nearly that
-/// length; its holder then goes on using the original.
+/// None if the key of its original is gone, or if it would be longer than a token may be, which takes an original of
+/// nearly that length; its holder then goes on using the original.
 #[must_use]
 pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
+    if !keys.has(token.issuer.expose(), &token.key) {
+        return None;
+    }
     let origin = Origin {
         issuer: token.issuer.expose().clone(),
+        key: URL_SAFE_NO_PAD.encode(token.key.as_bytes()),
         id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
         ends: token.ends,
     };

@@ -49,7 +49,7 @@ pub(crate) fn whose<'a>(token: &VerifiedToken, room: &'a RoomName) -> Whose<'a> 
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use wire::key::ProjectName;
+    use wire::key::{ProjectKey, ProjectName};
     use wire::token::{Claims, TokenKind};
 
     use super::*;
@@ -60,6 +60,7 @@ pub(crate) mod tests {
             claims: Claims::default(),
             id: TokenId::of_jti(issuer, &name.to_string()),
             issuer: ProjectName::new(issuer.into()),
+            key: ProjectKey::hs256_short(issuer, b"secret").unwrap().id(),
             kind: TokenKind::Original,
             ends: wire::grant::Ends::default(),
         }

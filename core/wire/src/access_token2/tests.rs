@@ -252,15 +252,14 @@ fn a_refresh_keeps_id_rights_and_ends() {
 fn a_refresh_token_says_no_more_than_its_original_can() {
     let token = at("each_its_end", 0).unwrap();
     let more = Claims {
-        name: "Somebody".into(),
         kind: "agent".into(),
-        metadata: "{}".into(),
-        attributes: [("key".into(), "value".into())].into(),
+        room_preset: "stage".into(),
         room_config: Some(serde_json::json!({"maxParticipants": 1})),
         video: token.claims.video.clone().map(|video| VideoGrant {
             room_admin: true,
             room_list: true,
             hidden: true,
+            recorder: true,
             can_update_own_metadata: Some(true),
             ..video
         }),
@@ -276,6 +275,23 @@ fn a_refresh_token_says_no_more_than_its_original_can() {
         let video = verify_token(&keys(), &refreshed, issued()).unwrap().claims.video.unwrap();
         assert!(!video.room_join && video.can_publish == Some(false), "without an end no right");
     }
+}
+
+#[test]
+fn a_refresh_token_says_what_a_moderator_has_made_of_its_holder() {
+    let token = at("each_its_end", 0).unwrap();
+    let video = token.claims.video.clone().map(|video| VideoGrant {
+        can_publish: Some(false),
+        can_publish_data: Some(false),
+        can_subscribe: Some(false),
+        ..video
+    });
+    let claims = Claims { name: "Guest 7".into(), video, ..token.claims.clone() };
+    let moderated = VerifiedToken { claims, ..token };
+    let refreshed = mint_refresh(&keys(), &moderated).unwrap();
+    let believed = verify_token(&keys(), &refreshed, issued()).unwrap();
+    assert_eq!(believed.claims.permission(), moderated.claims.permission());
+    assert_eq!(believed.claims.name, "Guest 7");
 }
 
 #[test]

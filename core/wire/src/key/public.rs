@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::{digest, signature};
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, KeyError, pem};
+use super::{Algorithm, KeyError, KeyId, pem};
 use crate::limits::{JWKS_KEYS_MAX, JWKS_MAX, KEY_NAME_MAX};
 use crate::shape;
 
@@ -128,8 +128,16 @@ impl PublicKey {
     /// The name that a key has by what it is (RFC 7638): the `kid` of the tokens that we mint with it.
     #[must_use]
     pub fn thumbprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.digest())
+    }
+
+    pub(super) fn id(&self) -> KeyId {
+        KeyId::new(self.digest().as_ref())
+    }
+
+    fn digest(&self) -> digest::Digest {
         let canonical = serde_json::to_vec(&self.jwk()).expect("text prints");
-        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &canonical))
+        digest::digest(&digest::SHA256, &canonical)
     }
 
     fn jwk(&self) -> JwkOut<'static> {

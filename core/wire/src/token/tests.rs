@@ -289,6 +289,46 @@ fn refresh_tokens_die_with_the_key_of_their_original() {
     assert_eq!(mint_refresh(&without, &original), None);
 }
 
+/// One of several keys of a project, or its secret where the settings name a key of refresh tokens, which stays.
+#[test]
+fn refresh_tokens_die_with_the_key_of_their_original_though_their_own_stays() {
+    let pairs = [KeyPair::ed25519(&random()).unwrap(), KeyPair::p256(&random()).unwrap()];
+    let set = |pairs: &[KeyPair]| {
+        let keys: Vec<String> = pairs
+            .iter()
+            .map(|pair| pair.public().to_jwks().replace(r#"{"keys":["#, "").replace("]}", ""))
+            .collect();
+        let jwks = PublicKeys::from_jwks(&format!(r#"{{"keys":[{}]}}"#, keys.join(","))).unwrap();
+        Project::Public(PublicProject::new("public", jwks).unwrap())
+    };
+    let other = ProjectKey::hs256("project", &[9; 32]).unwrap();
+    let keys = |public: &[KeyPair], shared: &ProjectKey| {
+        let refresh = RefreshKey::shared(&[7; 32]).unwrap();
+        ProjectKeys::new(refresh, [set(public), shared.clone().into()]).unwrap()
+    };
+    let before = keys(&pairs, &key());
+    let tokens = [
+        mint_with(&pairs[0], "public", &claims(), &random()).unwrap(),
+        mint_with(&pairs[1], "public", &claims(), &random()).unwrap(),
+        mint(&key(), &claims()),
+    ];
+    let originals = tokens.map(|token| verify(&before, &token, NOW).unwrap());
+    let refreshed = originals.each_ref().map(|it| mint_refresh(&before, it).unwrap());
+    for (after, stays) in [
+        (keys(&pairs, &key()), [true, true, true]),
+        (keys(&pairs[..1], &key()), [true, false, true]),
+        (keys(&pairs[1..], &other), [false, true, false]),
+    ] {
+        for ((original, refreshed), stays) in originals.iter().zip(&refreshed).zip(stays) {
+            let verified = verify(&after, refreshed, NOW).map(drop);
+            assert_eq!(verified, if stays { Ok(()) } else { Err(TokenError::UnknownKey) });
+            assert_eq!(mint_refresh(&after, original).is_some(), stays);
+            let name = original.issuer.expose();
+            assert_eq!(after.outlasts_process(name, &original.key), stays);
+        }
+    }
+}
+
 /// A token that the server with the key `here` refreshed is shown to one with `there` and the same project.
 fn check_elsewhere(here: &RefreshKey, there: &RefreshKey, expect: Result<(), TokenError>) {
     let here = ProjectKeys::new(here.clone(), [key().into()]).unwrap();
@@ -329,14 +369,14 @@ fn refresh_tokens_of_a_project_without_a_secret_outlast_the_process_by_a_key_tha
         (lasting(7), lasting(7), true, Ok(())),
     ] {
         let here = keys(here);
-        assert_eq!(here.outlasts_process("public"), lasts);
-        assert!(here.outlasts_process("project"));
         let original = verify(&here, &minted, NOW).unwrap();
+        assert_eq!(here.outlasts_process("public", &original.key), lasts);
+        assert!(here.outlasts_process("project", &key().id()));
         let token = mint_refresh(&here, &original).unwrap();
         assert!(verify(&here, &token, NOW).is_ok());
         assert_eq!(verify(&keys(there), &token, NOW).map(drop), expect);
     }
-    assert!(!keys(lasting(7)).outlasts_process("nobody"));
+    assert!(!keys(lasting(7)).outlasts_process("nobody", &key().id()));
 }
 
 #[test]
@@ -350,6 +390,7 @@ fn no_project_mints_refresh_tokens_for_another() {
     let forged = VerifiedToken { issuer: ProjectName::new("project".into()), ..theirs.clone() };
     let origin = |token: &VerifiedToken| Origin {
         issuer: token.issuer.expose().clone(),
+        key: URL_SAFE_NO_PAD.encode(token.key.as_bytes()),
         id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
         ends: token.ends,
     };
@@ -364,7 +405,8 @@ fn no_project_mints_refresh_tokens_for_another() {
 #[test]
 fn project_keys_cannot_mint_refresh_tokens() {
     let id = URL_SAFE_NO_PAD.encode([1; 32]);
-    let origin = json!({"issuer": "project", "id": id});
+    let key = URL_SAFE_NO_PAD.encode(key().id().as_bytes());
+    let origin = json!({"issuer": "project", "key": key, "id": id});
     let exp = NOW + 9;
     let forged = json!({"iss": REFRESH_ISSUER, "exp": exp, "incamera": origin});
     assert_eq!(refuse(&sign_claims(&forged.to_string())), TokenError::BadSignature);

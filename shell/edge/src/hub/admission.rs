@@ -332,9 +332,15 @@ impl Hub {
         // Others are told it again only with another version.
         let is_another_kind = (&was.kind, &was.kind_details) != (&is.kind, &is.kind_details);
         if seat.is_moderated {
-            // The client may have come with the token that it had before.
+            // The client may have come with the token that it had before. Rights of that, and their ends, are not those
+            // of another.
+            let is_its = seat.token.is_of_one_with(&old);
             let claims = &mut seat.token.claims;
-            claims.video = old.claims.video;
+            if let Some((was, is)) = old.claims.permission().zip(claims.permission())
+                && let Some(grant) = &mut claims.video
+            {
+                grant.set_permission(&if is_its { was } else { is.within(&was) });
+            }
             claims.name = old.claims.name;
             claims.metadata = old.claims.metadata;
             claims.attributes = old.claims.attributes;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::{LogData, PeerId};
 use sfu::control::{DepartureReason, Input};
 use wire::access::Access;
+use wire::grant::Permission;
 use wire::token::VerifiedToken;
 
 use super::seat::Seat;
@@ -55,7 +56,7 @@ impl Hub {
         let keys = &self.access.keys;
         let is_refused = |seat: &Seat| {
             let issuer = seat.token.issuer.expose();
-            keys.project(issuer).is_some() && !keys.takes_refreshed_by(&before.keys, issuer)
+            keys.has(issuer, &seat.token.key) && !keys.takes_refreshed_by(&before.keys, issuer)
         };
         let refused = self.seats.iter().filter(|(_, seat)| is_refused(seat));
         let mut at = self.now;
@@ -87,15 +88,28 @@ impl Hub {
             return self.tell(Input::Depart(peer, DepartureReason::Expired));
         };
         if left != seat.permission {
-            let visibility = translate::visibility(&left);
-            let allowed = translate::permission(&left);
-            seat.permission = left;
-            self.tell(Input::Permit(peer, allowed));
-            self.tell(Input::Show(peer, visibility));
+            self.set_rights(peer, left);
         }
         if let Some(end) = next {
             let left = Duration::from_millis(end.saturating_mul(1000).saturating_sub(self.unix_ms));
             self.timers.set(self.now + left.min(LOOK_AGAIN), Timer::End(peer));
+        }
+    }
+
+    /// The participant may do this from now on.
+    pub(super) fn set_rights(&mut self, peer: PeerId, permission: Permission) {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
+        let visibility = translate::visibility(&permission);
+        let allowed = translate::permission(&permission);
+        let room = seat.room;
+        let was = std::mem::replace(&mut seat.permission, permission);
+        let is_recording_news = was.recorder != seat.permission.recorder;
+        self.tell(Input::Permit(peer, allowed));
+        self.tell(Input::Show(peer, visibility));
+        if is_recording_news {
+            self.note_room(room);
         }
     }
 }

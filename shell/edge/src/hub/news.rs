@@ -228,10 +228,13 @@ impl Hub {
         let Some(seat) = self.seats.get(&peer).filter(|_| self.is_stopping) else {
             return Next::Nobody;
         };
-        let claims = &seat.token.claims;
-        let is_taken =
-            self.config.access.borrow().keys.outlasts_process(seat.token.issuer.expose());
-        if is_taken && self.unix_s() < claims.expires_at { self.config.next } else { Next::Nobody }
+        let (token, access) = (&seat.token, self.config.access.borrow());
+        let is_taken = access.keys.outlasts_process(token.issuer.expose(), &token.key);
+        if is_taken && self.unix_s() < token.claims.expires_at {
+            self.config.next
+        } else {
+            Next::Nobody
+        }
     }
 
     /// Whoever goes and comes again may do no more than if it had stayed.

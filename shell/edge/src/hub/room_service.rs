@@ -217,11 +217,7 @@ impl Hub {
         let Some(permission) = seat.token.ends.apply(permission, now) else {
             return;
         };
-        let visibility = translate::visibility(&permission);
-        let allowed = translate::permission(&permission);
-        seat.permission = permission;
-        self.tell(Input::Permit(peer, allowed));
-        self.tell(Input::Show(peer, visibility));
+        self.set_rights(peer, permission);
     }
 
     /// Gives the client a token that says what a moderator has made of the participant, for reconnects.

@@ -92,6 +92,7 @@ fn token(identity: &str, room: &str) -> VerifiedToken {
         },
         id: TokenId::of_jti("devkey", identity),
         issuer: ProjectName::new("devkey".into()),
+        key: devkey()[0].id(),
         kind: TokenKind::Original,
         ends: Ends::default(),
     }

@@ -327,6 +327,42 @@ fn rights_are_taken_away_during_the_call_and_stay_away_after_a_resume() {
     assert_eq!(refused, Some(proto::request_response::Reason::NotAllowed));
 }
 
+#[test]
+fn a_resume_with_another_token_gains_nothing_by_what_a_moderator_did() {
+    let mut node = Node::new();
+    let admin = |token: VerifiedToken| {
+        let mut token = token;
+        token.claims.video = token.claims.video.map(|it| VideoGrant { room_admin: true, ..it });
+        token.ends.audio = Some(ORIGIN_S + 600);
+        token
+    };
+    let mut alice = node.knock(admin(token("alice", "red")), joining(CHROMIUM_JOIN)).unwrap();
+    alice.told();
+    let peer = node.peer(&alice);
+    let given = proto::ParticipantPermission { hidden: true, ..permission() };
+    let change = proto::UpdateParticipantRequest { permission: Some(given), ..update("alice") };
+    node.serve(Request::UpdateParticipant(Box::new(change))).unwrap();
+    let sid = node.hub.control.participant(peer).unwrap().sid.to_string();
+    let mut fresh = |token: VerifiedToken| {
+        let participant_sid = sid.clone();
+        let join = proto::JoinRequest { reconnect: true, participant_sid, ..Default::default() };
+        let told = node.knock(token, join).unwrap().told();
+        let fresh = first!(told, Told::RefreshToken(token) => token.clone()).unwrap();
+        node.hub.config.access.borrow().verify(&fresh, ORIGIN_S).unwrap()
+    };
+    // The same again: what the moderator gave stays.
+    let again = fresh(admin(token("alice", "red")));
+    assert!(again.claims.video.is_some_and(|it| it.hidden && it.room_admin));
+    // One of the same `jti` that may only listen, and lasts longer.
+    let mut other = token("alice", "red");
+    other.claims.expires_at += 1;
+    other.claims.video = other.claims.video.map(|it| VideoGrant { can_publish: Some(false), ..it });
+    let again = fresh(other);
+    assert_eq!(again.ends, Ends::default());
+    let video = again.claims.video.unwrap();
+    assert_eq!((video.room_admin, video.hidden, video.can_publish), (false, false, Some(false)));
+}
+
 /// Of a token that was issued so many seconds after the clock began.
 fn issued(second: Option<u64>) -> VerifiedToken {
     let mut token = token("alice", "red");

@@ -324,3 +324,27 @@ fn nobody_learns_when_somebody_hidden_comes_publishes_and_goes_but_that_it_recor
         assert_eq!(told(&mut node, &mut bob), recorder.then_some((1, 0, false)));
     }
 }
+
+#[test]
+fn a_room_is_told_when_somebody_who_is_there_begins_to_record_or_ends() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    let recorder = |is: bool| {
+        let mut ghost = token("ghost", "red");
+        let video = ghost.claims.video.as_mut().unwrap();
+        (video.hidden, video.recorder) = (true, is);
+        ghost
+    };
+    let ghost = node.knock(recorder(false), joining(CHROMIUM_JOIN)).unwrap();
+    let sid = node.hub.control.participant(node.peer(&ghost)).unwrap().sid.to_string();
+    node.wait(Duration::from_secs(2));
+    bob.told();
+    for is in [true, false] {
+        let participant_sid = sid.clone();
+        let join = proto::JoinRequest { reconnect: true, participant_sid, ..Default::default() };
+        let _ghost = node.knock(recorder(is), join).unwrap();
+        node.wait(Duration::from_secs(2));
+        let room = first!(bob.told(), Told::RoomUpdate(update) => update.room.clone().unwrap());
+        assert_eq!(room.map(|room| room.active_recording), Some(is));
+    }
+}
