@@ -27,8 +27,9 @@ pub(crate) struct Report {
     pub(crate) busy: Busy,
     /// What the kernel's thread for the clients' half of a virtual wire computed, if there is such a thread.
     pub(crate) wired: Option<Duration>,
-    /// What a bare forwarder took for a datagram meanwhile; nothing if others were served, so that the server's time
-    /// is not for these datagrams alone.
+    /// Nobody else was served, so that the server's time is for these datagrams.
+    pub(crate) is_alone: bool,
+    /// What a bare forwarder took for a datagram meanwhile, if there was one.
     pub(crate) bare: Option<Duration>,
     /// The server's memory beyond an empty one's.
     pub(crate) bytes_more: u64,
@@ -70,8 +71,8 @@ impl fmt::Display for Report {
         let silence = self.silence_max.as_secs_f64() * 1e3;
         writeln!(f, "  {:10} clients joined", self.joined)?;
         writeln!(f, "  {silence:10.1} ms was the longest silence in a stream")?;
-        if let Some(bare) = self.bare {
-            self.write_costs(f, bare)?;
+        if self.is_alone {
+            self.write_costs(f)?;
         }
         write!(f, "  {:10} KiB more than an empty server", self.bytes_more / 1024)?;
         let Some(goals) = self.goals else { return Ok(()) };
@@ -125,20 +126,20 @@ impl Report {
     pub(crate) fn figures(&self, shape: &str) -> Vec<(String, f64)> {
         let lost = self.missing as f64 / (self.received + self.missing).max(1) as f64 * 100.0;
         let mut figures = vec![(format!("{shape}_lost_percent"), lost)];
-        if let Some(bare) = self.bare {
+        if self.is_alone {
             let own = self.busy.user + self.busy.kernel;
             let with_wire = own + self.wired.unwrap_or_default();
             figures.push((format!("{shape}_with_wire_us"), self.micros_each(with_wire)));
             if self.wired.is_some() {
                 figures.push((format!("{shape}_us"), self.own_us()));
-                figures.push((format!("{shape}_times_bare"), self.times(bare)));
             }
+            figures.extend(self.bare.map(|bare| (format!("{shape}_times_bare"), self.times(bare))));
             figures.push((format!("{shape}_kib_each"), self.kib_each()));
         }
         figures
     }
 
-    fn write_costs(&self, f: &mut fmt::Formatter<'_>, bare: Duration) -> fmt::Result {
+    fn write_costs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs_f64();
         let (user, kernel) = (self.busy.user, self.busy.kernel);
         writeln!(
@@ -148,8 +149,10 @@ impl Report {
             self.micros_each(user),
             self.micros_each(kernel),
         )?;
-        let (times, bare) = (self.times(bare), bare.as_secs_f64() * 1e6);
-        writeln!(f, "  {times:10.2} times what a bare forwarder took beside it, {bare:.2} us")?;
+        if let Some(bare) = self.bare {
+            let (times, us) = (self.times(bare), bare.as_secs_f64() * 1e6);
+            writeln!(f, "  {times:10.2} times what a bare forwarder took beside it, {us:.2} us")?;
+        }
         match self.wired {
             Some(wired) => writeln!(
                 f,
@@ -181,6 +184,7 @@ mod tests {
             took: Duration::from_secs(1),
             busy,
             wired: Some(Duration::from_micros(500)),
+            is_alone: true,
             bare: Some(Duration::from_nanos(500)),
             bytes_more: 1 << 20,
             bytes_each: 60 << 10,
