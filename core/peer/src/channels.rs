@@ -37,8 +37,8 @@ use crate::dcep::{ACK, OPEN, Open, open};
 use crate::holdback::Holdback;
 use crate::limits::{
     CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
-    RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX,
-    UNACKNOWLEDGED_TIME_MAX,
+    RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_FIRST, RETRANSMISSION_TIME_MAX,
+    SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX, UNACKNOWLEDGED_TIME_MAX,
 };
 use crate::outstanding::Outstanding;
 use crate::unread::{Fate, Unread};
@@ -68,6 +68,7 @@ fn transport() -> Arc<TransportConfig> {
         TransportConfig::default()
             .with_max_init_retransmits(None)
             .with_max_data_retransmits(None)
+            .with_rto_initial_ms(millis(RETRANSMISSION_TIME_FIRST).into())
             .with_rto_max_ms(millis(RETRANSMISSION_TIME_MAX).into())
             .with_max_receive_buffer_size(RECEIVE_BUFFER_BYTES_MAX)
             .with_max_receive_message_size(MESSAGE_BYTES_MAX)

@@ -69,7 +69,7 @@ pub(crate) struct Ice {
     /// When a check was asked for nothing while another path was open.
     given: Option<Timestamp>,
     selected: Option<Path>,
-    /// The selected path changed and nobody was told.
+    /// [`Self::destination`] changed and nobody was told.
     is_news: bool,
     wake: Timestamp,
 }
@@ -126,9 +126,9 @@ impl Ice {
         self.routes.iter().any(|it| it.path == *path && it.is_open(now))
     }
 
-    /// The path that was selected since this was asked last.
-    pub(crate) fn take_selected(&mut self) -> Option<Path> {
-        std::mem::take(&mut self.is_news).then_some(self.selected).flatten()
+    /// The destination, if it changed since this was asked last.
+    pub(crate) fn take_destination(&mut self) -> Option<Path> {
+        std::mem::take(&mut self.is_news).then(|| self.destination()).flatten()
     }
 
     /// Takes a STUN datagram; what cannot be believed is ignored.
@@ -174,7 +174,7 @@ impl Ice {
             return true;
         }
         let nominated = || self.routes.iter().find(|it| it.is_nominated).map(|it| it.path);
-        let Some(path) = self.selected.or_else(nominated) else {
+        let Some(path) = self.selected.or_else(nominated).or_else(|| self.destination()) else {
             self.wake = Timestamp::MAX;
             return true;
         };
@@ -279,6 +279,11 @@ impl Ice {
             (route.asked, route.unanswered) = (None, None);
             route.answered = Some(now);
             self.is_proven = true;
+            if self.selected.is_none() && self.role == Role::Controlled {
+                // Media need not wait for the nomination, which may come a second later.
+                self.is_news = true;
+                self.wake = self.wake.min(now + CONSENT_INTERVAL);
+            }
             self.select(now, path);
         }
     }

@@ -54,7 +54,7 @@ pub struct Transmit {
 pub enum Event {
     /// DTLS gave the SRTP keys. Comes once, before [`Event::Connected`].
     Keys(KeyingMaterial),
-    /// The client nominated a path and receives on it: media goes there from now on.
+    /// The client receives on a path and nominated it, or none yet: media goes there from now on.
     Selected(Path),
     /// DTLS is up.
     Connected,
@@ -270,7 +270,7 @@ impl Peer {
             if let Some(transmit) = self.next_transmit() {
                 return Output::Transmit(transmit);
             }
-            if let Some(path) = self.ice.take_selected() {
+            if let Some(path) = self.ice.take_destination() {
                 return Output::Event(Event::Selected(path));
             }
             match self.dtls.poll(buffer) {

@@ -78,12 +78,12 @@ fn a_path_opens_when_both_ends_were_answered() {
     assert!(answer.verifies_remote && !ask.verifies_remote);
     assert_eq!(server.destination(), None, "it has not shown that it receives there");
     assert!(sent(&mut client, START, path(1), &answer.datagram).is_empty());
-    assert_eq!(client.take_selected(), Some(path(1)));
+    assert_eq!(client.take_destination(), Some(path(1)));
     let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
     assert!(sent(&mut server, START, path(1), &answer.datagram).is_empty());
     assert_eq!(server.destination(), Some(path(1)));
-    assert_eq!(server.take_selected(), Some(path(1)));
-    assert_eq!(server.take_selected(), None, "news are told once");
+    assert_eq!(server.take_destination(), Some(path(1)));
+    assert_eq!(server.take_destination(), None, "news are told once");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_copy_that_overtakes_its_original_keeps_nobody_from_an_answer() {
     sent(&mut server, now, path(2), &check);
     let [answer] = sent(&mut client, now, path(1), &ask.datagram).try_into().unwrap();
     sent(&mut server, now, path(1), &answer.datagram);
-    assert_eq!(server.take_selected(), Some(path(1)), "and takes no nomination away");
+    assert_eq!(server.take_destination(), Some(path(1)), "and takes no nomination away");
     let (mut server, mut client) = open();
     let check = another(&mut client, START);
     assert_eq!(sent(&mut server, START, path(2), &check).len(), 2, "whoever moved there is asked");
@@ -274,12 +274,34 @@ fn the_nominated_path_is_selected_once_it_is_open() {
         let (_, ask) = knock(&mut server, client, path);
         let [answer] = sent(client, START, path, &ask.datagram).try_into().unwrap();
         sent(&mut server, START, path, &answer.datagram);
-        assert_eq!(server.take_selected(), Some(path));
+        assert_eq!(server.take_destination(), Some(path));
     }
     let again = START + CONNECT_INTERVAL;
     let check = check(&mut first, again);
     assert_eq!(sent(&mut server, again, path(1), &check).len(), 1, "it is open already");
-    assert_eq!(server.take_selected(), Some(path(1)));
+    assert_eq!(server.take_destination(), Some(path(1)));
+}
+
+/// Browsers nominate when a path has been good for some checks, a second after media could be sent.
+#[test]
+fn until_a_path_is_nominated_an_open_one_is_used_while_its_client_consents() {
+    let (mut server, mut client) = (server(), client(path(2)));
+    let name = format!("{}:{}", credentials("s").ufrag, credentials("c").ufrag);
+    let check = stun::request([9; 12], &name, Role::Controlled, &credentials("s").pwd);
+    let ask = sent(&mut server, START, path(1), &check).pop().unwrap();
+    assert_eq!(server.take_destination(), None, "nobody has shown to receive there");
+    let answer = sent(&mut client, START, path(1), &ask.datagram).remove(0);
+    sent(&mut server, START, path(1), &answer.datagram);
+    assert_eq!(server.take_destination(), Some(path(1)));
+    assert_eq!(server.take_destination(), None, "news are told once");
+    let mut silent = VecDeque::new();
+    assert!(server.next_timeout() <= START + CONSENT_INTERVAL);
+    assert!(server.handle_timeout(server.next_timeout(), &mut silent));
+    assert_eq!(silent.pop_front().map(|check| check.path), Some(path(1)));
+    let (_, ask) = knock(&mut server, &mut client, path(2));
+    let answer = sent(&mut client, START, path(2), &ask.datagram).remove(0);
+    sent(&mut server, START, path(2), &answer.datagram);
+    assert_eq!(server.take_destination(), Some(path(2)), "it was nominated");
 }
 
 #[test]
@@ -323,13 +345,13 @@ fn a_path_that_comes_back_after_long_is_shown_again_and_used() {
         let answer = sent(&mut second, now, path(2), &ask).remove(0);
         sent(&mut server, now, path(2), &answer.datagram);
     }
-    assert_eq!(server.take_selected(), Some(path(2)));
+    assert_eq!(server.take_destination(), Some(path(2)));
     first.wake = now;
     let (_, ask) = knock(&mut server, &mut first, path(1));
-    assert_eq!(server.take_selected(), None, "not before it is shown again");
+    assert_eq!(server.take_destination(), None, "not before it is shown again");
     let answer = sent(&mut first, now, path(1), &ask.datagram).remove(0);
     sent(&mut server, now, path(1), &answer.datagram);
-    assert_eq!(server.take_selected(), Some(path(1)));
+    assert_eq!(server.take_destination(), Some(path(1)));
     assert!(server.handle_timeout(server.next_timeout(), &mut VecDeque::new()));
 }
 

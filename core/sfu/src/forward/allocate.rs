@@ -126,7 +126,7 @@ impl<M: Memory> Forward<M> {
             None => subscription.stop(),
         }
         let track = subscription.track;
-        if let Some(spatial) = subscription.awaits_keyframe() {
+        if let Some(spatial) = subscription.awaits_keyframe(&self.peers) {
             self.want_keyframe(now, track, spatial, outside);
         }
         if is_new {

@@ -115,6 +115,7 @@ impl<M: Memory> Forward<M> {
         stream.packet(now, payload.len());
         let is_late = stream.newest > Some(packet.index);
         stream.newest = stream.newest.max(Some(packet.index));
+        stream.keyframe_wanted &= !packet.facts.keyframe;
         // Under another SSRC there is none until the publisher tells it.
         stream.media_time = packet.clock.map(|(ntp, rtp_timestamp, at)| MediaTime {
             ntp: NtpTime(ntp),

@@ -113,7 +113,7 @@ pub(super) struct Peer {
     pub(super) id: PeerId,
     pub(super) room: RoomId,
     pub(super) keys: Option<(Box<SrtpReceiver>, Box<SrtpSender>)>,
-    /// Our address and its, as nominated.
+    /// Our address and its: as nominated, or open before that.
     pub(super) destination: Option<Path>,
     formats: Vec<ReceiveFormat>,
     pub(super) receive: ExtensionMap,
@@ -142,6 +142,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Whether media can be sealed for it and sent.
+    pub(super) fn is_reached(&self) -> bool {
+        self.keys.is_some() && self.destination.is_some()
+    }
+
     pub(super) fn new(id: PeerId, room: RoomId, now: Timestamp) -> Self {
         Self {
             id,

@@ -151,10 +151,8 @@ impl<M: Memory> Forward<M> {
     /// Decides what one peer gets of this batch.
     fn plan(&mut self, now: Timestamp, group: &[(u32, u32)]) {
         self.plan.clear();
-        let can_send = group
-            .first()
-            .and_then(|(peer, _)| self.peers.get(*peer))
-            .is_some_and(|peer| peer.keys.is_some() && peer.destination.is_some());
+        let can_send =
+            group.first().and_then(|(peer, _)| self.peers.get(*peer)).is_some_and(Peer::is_reached);
         if !can_send {
             return;
         }

@@ -13,6 +13,8 @@ use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
 use super::Outside;
 use super::arena::EntryId;
 use super::numbering::{Last, Numbering};
+use super::peer::Peer;
+use super::slab::Slab;
 use super::track::Packet;
 use crate::{SubscriptionSpec, limits};
 
@@ -230,10 +232,14 @@ impl Subscription {
         }
     }
 
-    /// Does a key frame of the target's rtp stream have to come before anything can go on?
-    pub(super) fn awaits_keyframe(&self) -> Option<u8> {
+    /// Does a key frame of the target's rtp stream have to come before anything can go on? One that comes before its
+    /// peer can have it is lost.
+    pub(super) fn awaits_keyframe(&self, peers: &Slab<Peer>) -> Option<u8> {
         let target = self.target?;
-        (self.current != Some(target.spatial) && self.spec.codec.kind() == TrackKind::Video)
+        let is_reached = peers.get(self.peer).is_some_and(Peer::is_reached);
+        (is_reached
+            && self.current != Some(target.spatial)
+            && self.spec.codec.kind() == TrackKind::Video)
             .then_some(target.spatial)
     }
 

@@ -423,6 +423,36 @@ fn a_picture_begins_with_a_key_frame_which_is_asked_for() {
     assert_eq!(media[0].payload[4..], vp8(2, true, 7)[4..]);
 }
 
+/// It would come before anybody can have it, and the next one is half a second away.
+#[test]
+fn a_key_frame_is_asked_for_once_its_receiver_is_reached() {
+    let (mut forward, mut wire, mut ada, _ben) = picture_call();
+    let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
+    ada.send(&mut forward, &mut wire, at(5), &bytes);
+    let mut asked = |forward: &mut Forward<Vec<u8>>, millis| {
+        let bytes = ada.seal(&picture(2, 1000 + millis, &vp8(3, false, 7)));
+        ada.send(forward, &mut wire, at(millis), &bytes);
+        forward.handle_timeout(at(millis), &mut wire);
+        let (_, control) = ada.receive(&mut wire);
+        let all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
+        all.filter(|it| matches!(it, RtcpPacket::PictureLoss { media_ssrc: 202, .. })).count()
+    };
+    asked(&mut forward, 600);
+    let cy = PeerId { worker: WorkerId(0), index: 40 };
+    let mut there = Wire::default();
+    forward.instruct(at(1_000), Instruction::AddPeer { peer: cy, room: ROOM }, &mut there);
+    forward.instruct(at(1_000), subscription(TRACK, cy, Codec::Vp8), &mut there);
+    let keys = KeyingMaterial::new(Profile::AeadAes128Gcm, &[40; 56]).unwrap();
+    let mut asked_until = |forward: &mut Forward<Vec<u8>>, from: u64, until: u64| {
+        (from..until).step_by(20).map(|millis| asked(forward, millis)).sum::<usize>()
+    };
+    assert_eq!(asked_until(&mut forward, 1_020, 2_000), 0);
+    forward.set_keys(cy, &keys);
+    assert_eq!(asked_until(&mut forward, 2_000, 3_000), 0, "nobody knows where it is");
+    forward.set_destination(cy, Path::udp(address(1), address(40)));
+    assert_eq!(asked_until(&mut forward, 3_000, 3_100), 1);
+}
+
 #[test]
 fn a_full_intra_request_asks_the_publisher_of_the_layer_that_is_seen() {
     let (mut forward, mut wire, mut ada, mut ben) = picture_call();

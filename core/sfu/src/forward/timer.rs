@@ -97,7 +97,7 @@ impl<M: Memory> Forward<M> {
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
         for &subscription in &track.subscriptions {
             if let Some(spatial) =
-                self.subscriptions.get(subscription).and_then(|row| row.awaits_keyframe())
+                self.subscriptions.get(subscription).and_then(|it| it.awaits_keyframe(&self.peers))
                 && let Some(wanted) = wanted.get_mut(usize::from(spatial))
             {
                 *wanted = true;
