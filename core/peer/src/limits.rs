@@ -31,8 +31,9 @@ pub(crate) const OVERDUE_EVERY: Duration = Duration::from_millis(200);
 /// after 7.5 s hears it before it is given up. Above the round trip of any path on which people talk.
 pub(crate) const RETRANSMISSION_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// The same until a round trip was measured, as dcsctp has it. sctp-proto's own is three seconds.
-pub(crate) const RETRANSMISSION_TIME_FIRST: Duration = Duration::from_millis(500);
+/// The same until a round trip was measured: no less than SCTP's shortest, on which [`UNREPEATED_TIME_MAX`] rests.
+/// sctp-proto's own is three seconds.
+pub(crate) const RETRANSMISSION_TIME_FIRST: Duration = Duration::from_secs(1);
 
 /// SCTP streams of one peer, channels or not: a client that opens and closes its few channels has those
 /// of which the reset is under way beside them.
