@@ -28,10 +28,10 @@ its memory for each participant; fails if anything was lost or a goal is missed.
   --keep        append the figures and this machine to benches/history.ndjson
 
 Without a shape: --audio 10x100 --video 1x200 --video 5x50, which have goals: 1.8 us for a datagram of audio, 1.3 us
-of video (on a core of an AMD EPYC, Zen 5), 64 KiB for a participant. On another machine compare by what a bare
-forwarder takes beside the server, which does nothing but seal and send: how many times as much the server takes is
-printed. Subscribers report what came ten times a second, as LiveKit's own load test does. Server and clients share
-the machine: what the clients need is missing to the server, and a busy machine shows.
+of video (on a core of an AMD EPYC, Zen 5), 64 KiB for a participant. Beside the server works a bare forwarder then,
+which does nothing but seal, send and read again: to compare with another machine see how many times as much the
+server takes. Subscribers report what came ten times a second, as LiveKit's own load test does. Server and clients
+share the machine: what the clients need is missing to the server, and a busy machine shows.
 
 Over a virtual wire the kernel carries a datagram to the receiving socket, and wakes its reader, within
 the sender's time; on a real one that is the work of a network card and of another machine. With root and

@@ -117,8 +117,11 @@ impl Ice {
 
     /// Where anything but checks may be sent: the selected path, before that the open one.
     pub(crate) fn destination(&self) -> Option<Path> {
-        let open = || self.routes.iter().rev().find(|it| it.answered.is_some());
-        self.selected.or_else(|| open().map(|it| it.path))
+        let open =
+            || self.routes.iter().map(|it| (it.path, it.answered)).filter(|it| it.1.is_some());
+        // The latest; over TCP only where nothing else is open, as a client that has both will nominate.
+        let best = || open().max_by_key(|(path, _)| path.carrier.is_udp());
+        self.selected.or_else(|| best().map(|(path, _)| path))
     }
 
     /// Whether the other end answered a check of ours over it, not long ago.
@@ -174,7 +177,7 @@ impl Ice {
             return true;
         }
         let nominated = || self.routes.iter().find(|it| it.is_nominated).map(|it| it.path);
-        let Some(path) = self.selected.or_else(nominated).or_else(|| self.destination()) else {
+        let Some(path) = self.destination().or_else(nominated) else {
             self.wake = Timestamp::MAX;
             return true;
         };
@@ -346,7 +349,8 @@ impl Ice {
     /// Remembers a path, for the oldest that is not in use.
     fn learn(&mut self, path: Path) {
         if self.routes.len() >= PATHS_MAX {
-            let unused = self.routes.iter().position(|it| Some(it.path) != self.selected);
+            let used = self.destination();
+            let unused = self.routes.iter().position(|it| Some(it.path) != used);
             unused.and_then(|at| self.routes.remove(at));
         }
         self.routes_made = self.routes_made.wrapping_add(1);

@@ -308,7 +308,7 @@ impl Project {
     fn has(&self, key: &KeyId) -> bool {
         match self {
             Self::Shared(shared) => shared.id() == *key,
-            Self::Public(project) => project.keys.iter().any(|public| public.id() == *key),
+            Self::Public(project) => project.keys.has(key),
             Self::App(app) => app.key_id() == *key,
         }
     }
@@ -426,6 +426,11 @@ impl ProjectKeys {
         }
     }
 
+    /// Whether whoever has the certificate of the app `id` can sign refresh tokens of its people.
+    pub(crate) fn app_signs_refreshed(&self, id: &str) -> bool {
+        self.derived.contains_key(id) && self.app(id).is_some()
+    }
+
     /// What verifies the JSON Web Tokens of `issuer` that name the key `kid`.
     pub(crate) fn verifier(&self, issuer: &str, kid: Option<&str>) -> Option<Verifier<'_>> {
         match self.projects.get(issuer)? {
@@ -454,28 +459,28 @@ impl ProjectKeys {
 /// A key in use, with the one algorithm that it is for.
 pub(crate) enum Verifier<'a> {
     Shared(&'a Secret),
-    Public(&'a PublicKey),
+    Public(&'a public::Known),
 }
 
 impl Verifier<'_> {
     pub(crate) fn algorithm(&self) -> Algorithm {
         match self {
             Self::Shared(_) => Algorithm::Hs256,
-            Self::Public(key) => key.algorithm(),
+            Self::Public(known) => known.key.algorithm(),
         }
     }
 
     pub(crate) fn id(&self) -> KeyId {
         match self {
             Self::Shared(secret) => secret.id,
-            Self::Public(key) => key.id(),
+            Self::Public(known) => known.id,
         }
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Shared(secret) => secret.verify(message, signature),
-            Self::Public(key) => key.verify(message, signature),
+            Self::Public(known) => known.key.verify(message, signature),
         }
     }
 }

@@ -292,7 +292,7 @@ pub fn verify(keys: &ProjectKeys, token: &str, now: u64) -> Result<VerifiedToken
         if !keys.has(token.issuer.expose(), &token.key) {
             return Err(TokenError::UnknownKey);
         }
-        if keys.app(token.issuer.expose()).is_some() {
+        if keys.app_signs_refreshed(token.issuer.expose()) {
             token.claims = access_token2::restated(token.claims, token.ends);
         }
     }

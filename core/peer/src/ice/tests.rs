@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use model::Carrier;
+
 use super::*;
 
 const START: Timestamp = Timestamp::from_millis(1_000);
@@ -298,10 +300,36 @@ fn until_a_path_is_nominated_an_open_one_is_used_while_its_client_consents() {
     assert!(server.next_timeout() <= START + CONSENT_INTERVAL);
     assert!(server.handle_timeout(server.next_timeout(), &mut silent));
     assert_eq!(silent.pop_front().map(|check| check.path), Some(path(1)));
+    // Nor do paths that it opens none of.
+    for port in 100..200 {
+        let check = stun::request([port; 12], &name, Role::Controlled, &credentials("s").pwd);
+        sent(&mut server, START, path(port.into()), &check);
+        assert_eq!((server.destination(), server.take_destination()), (Some(path(1)), None));
+    }
     let (_, ask) = knock(&mut server, &mut client, path(2));
     let answer = sent(&mut client, START, path(2), &ask.datagram).remove(0);
     sent(&mut server, START, path(2), &answer.datagram);
     assert_eq!(server.take_destination(), Some(path(2)), "it was nominated");
+}
+
+#[test]
+fn an_open_path_that_is_not_nominated_goes_before_one_over_tcp_and_needs_consent() {
+    let (mut server, mut client) = (server(), client(path(1)));
+    let first = path(1);
+    let over_tcp = Path { carrier: Carrier::tcp(std::num::NonZeroU32::MIN), ..path(2) };
+    let name = format!("{}:{}", credentials("s").ufrag, credentials("c").ufrag);
+    for (number, path) in [(1, first), (2, over_tcp)] {
+        let check = stun::request([number; 12], &name, Role::Controlled, &credentials("s").pwd);
+        let ask = sent(&mut server, START, path, &check).pop().unwrap();
+        let answer = sent(&mut client, START, path, &ask.datagram).remove(0);
+        sent(&mut server, START, path, &answer.datagram);
+        assert_eq!(server.destination(), Some(first), "{number}");
+    }
+    let mut out = VecDeque::new();
+    let end = START + CONSENT_TIME + CONSENT_INTERVAL * 2;
+    while server.next_timeout() < end && server.handle_timeout(server.next_timeout(), &mut out) {}
+    assert!(server.next_timeout() >= START + CONSENT_TIME, "it was given its time");
+    assert!(server.next_timeout() < end, "it is over");
 }
 
 #[test]

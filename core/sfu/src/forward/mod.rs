@@ -192,7 +192,7 @@ impl<M: Memory> Forward<M> {
         }
     }
 
-    /// ICE nominated a path: media to this peer leaves over it from now on.
+    /// ICE has another path for this peer: media to it leaves over it from now on.
     pub fn set_destination(&mut self, peer: PeerId, path: Path) {
         if let Some(peer) = self.peer_mut(peer) {
             peer.destination = Some(path);

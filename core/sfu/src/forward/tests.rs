@@ -453,6 +453,26 @@ fn a_key_frame_is_asked_for_once_its_receiver_is_reached() {
     assert_eq!(asked_until(&mut forward, 3_000, 3_100), 1);
 }
 
+/// Its publisher's worker would ask for another one each time.
+#[test]
+fn a_key_frame_that_another_worker_relays_is_not_asked_for_again() {
+    let (mut forward, mut wire, ada, _ben) = picture_call();
+    let (mut other, mut there, _cy) =
+        relayed_to(&mut forward, &mut wire, TrackKind::Video, Codec::Vp8);
+    let mut asked = Vec::new();
+    for millis in (20..2_000).step_by(20) {
+        let bytes = ada.seal(&picture(2, 1_000 + millis, &vp8(2, millis == 200, 7)));
+        ada.send(&mut forward, &mut wire, at(millis), &bytes);
+        for (packet, payload) in wire.relayed.drain(..) {
+            other.relayed(at(millis), &packet, &payload);
+        }
+        other.flush(at(millis), &mut there);
+        other.handle_timeout(at(millis), &mut there);
+        asked.extend(there.keyframes.drain(..).map(|_| millis));
+    }
+    assert!(!asked.is_empty() && asked.iter().all(|millis| *millis < 200), "{asked:?}");
+}
+
 #[test]
 fn a_full_intra_request_asks_the_publisher_of_the_layer_that_is_seen() {
     let (mut forward, mut wire, mut ada, mut ben) = picture_call();

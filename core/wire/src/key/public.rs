@@ -131,10 +131,6 @@ impl PublicKey {
         URL_SAFE_NO_PAD.encode(self.digest())
     }
 
-    pub(super) fn id(&self) -> KeyId {
-        KeyId::new(self.digest().as_ref())
-    }
-
     fn digest(&self) -> digest::Digest {
         let canonical = serde_json::to_vec(&self.jwk()).expect("text prints");
         digest::digest(&digest::SHA256, &canonical)
@@ -163,7 +159,7 @@ impl PublicKey {
 }
 
 impl Jwk {
-    fn read(self) -> Result<(Option<Box<str>>, PublicKey), KeyError> {
+    fn read(self) -> Result<Known, KeyError> {
         if self.d.is_some() {
             return Err(KeyError::PrivateHalf);
         }
@@ -186,7 +182,7 @@ impl Jwk {
         if self.kid.as_ref().is_some_and(|kid| kid.len() > KEY_NAME_MAX) {
             return Err(KeyError::JwksMalformed);
         }
-        Ok((self.kid, key))
+        Ok(Known::new(self.kid, key))
     }
 }
 
@@ -194,14 +190,29 @@ impl Jwk {
 #[derive(Clone, Debug)]
 pub struct PublicKeys {
     /// Never empty, at most [`JWKS_KEYS_MAX`]. No two have the same `kid`; only a lone one may have none.
-    keys: Vec<(Option<Box<str>>, PublicKey)>,
+    keys: Vec<Known>,
+}
+
+/// A key and its names.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    kid: Option<Box<str>>,
+    pub(super) key: PublicKey,
+    /// By what it is, which takes some time to tell.
+    pub(super) id: KeyId,
+}
+
+impl Known {
+    fn new(kid: Option<Box<str>>, key: PublicKey) -> Self {
+        Self { kid, key, id: KeyId::new(key.digest().as_ref()) }
+    }
 }
 
 impl PublicKeys {
     /// One key without a `kid`, which is good for tokens with any.
     #[must_use]
     pub fn one(key: PublicKey) -> Self {
-        Self { keys: vec![(None, key)] }
+        Self { keys: vec![Known::new(None, key)] }
     }
 
     /// From a JSON Web Key Set.
@@ -223,7 +234,7 @@ impl PublicKeys {
             return Err(KeyError::JwksLength);
         }
         let keys = set.keys.into_iter().map(Jwk::read).collect::<Result<Vec<_>, _>>()?;
-        let mut kids: Vec<_> = keys.iter().map(|(kid, _)| kid).collect();
+        let mut kids: Vec<_> = keys.iter().map(|known| &known.kid).collect();
         kids.sort();
         kids.dedup();
         let is_told_apart = kids.len() == keys.len() && kids.iter().all(|kid| kid.is_some());
@@ -235,16 +246,19 @@ impl PublicKeys {
 
     /// The keys, in the order they were given.
     pub fn iter(&self) -> impl Iterator<Item = &PublicKey> {
-        self.keys.iter().map(|(_, key)| key)
+        self.keys.iter().map(|known| &known.key)
+    }
+
+    pub(super) fn has(&self, id: &KeyId) -> bool {
+        self.keys.iter().any(|known| known.id == *id)
     }
 
     /// The key that a token means which names `kid`; without a name, the only one.
-    pub(super) fn find(&self, kid: Option<&str>) -> Option<&PublicKey> {
-        let (named, key) = match (kid, self.keys.as_slice()) {
-            (_, [(None, key)]) | (None, [(_, key)]) => return Some(key),
-            (None, _) => return None,
-            (Some(kid), keys) => keys.iter().find(|(named, _)| named.as_deref() == Some(kid))?,
-        };
-        named.is_some().then_some(key)
+    pub(super) fn find(&self, kid: Option<&str>) -> Option<&Known> {
+        match (kid, self.keys.as_slice()) {
+            (_, [only @ Known { kid: None, .. }]) | (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(kid), keys) => keys.iter().find(|known| known.kid.as_deref() == Some(kid)),
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Hub {
         let keys = &self.access.keys;
         let is_refused = |seat: &Seat| {
             let issuer = seat.token.issuer.expose();
-            keys.has(issuer, &seat.token.key) && !keys.takes_refreshed_by(&before.keys, issuer)
+            !keys.takes_refreshed_by(&before.keys, issuer) && keys.has(issuer, &seat.token.key)
         };
         let refused = self.seats.iter().filter(|(_, seat)| is_refused(seat));
         let mut at = self.now;
