@@ -354,7 +354,8 @@ async def read_all(talking: aiohttp.ClientWebSocketResponse) -> None:
 
 def has_ended(stream: socket.socket) -> bool:
     """Whether the server has given the connection up, which shows behind what it had sent before."""
-    stream.settimeout(2)
+    # That the window opens the server's kernel may learn by its next probe only, of which there are fewer and fewer.
+    stream.settimeout(15)
     with contextlib.closing(stream), contextlib.suppress(TimeoutError):
         try:
             while stream.recv(1 << 16):
