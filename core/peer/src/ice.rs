@@ -8,7 +8,7 @@
 //! each five seconds; and a check
 //! that was heard on an open path is not answered on another, as long as it is remembered. A copy that
 //! overtakes its original keeps nobody from being answered.
-//! A selected path that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
+//! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
 
@@ -117,11 +117,10 @@ impl Ice {
 
     /// Where anything but checks may be sent: the selected path, before that the open one.
     pub(crate) fn destination(&self) -> Option<Path> {
-        let open =
-            || self.routes.iter().map(|it| (it.path, it.answered)).filter(|it| it.1.is_some());
         // The latest; over TCP only where nothing else is open, as a client that has both will nominate.
-        let best = || open().max_by_key(|(path, _)| path.carrier.is_udp());
-        self.selected.or_else(|| best().map(|(path, _)| path))
+        let open = || self.routes.iter().filter(|it| it.answered.is_some());
+        let best = || open().max_by_key(|it| it.path.carrier.is_udp());
+        self.selected.or_else(|| best().map(|it| it.path))
     }
 
     /// Whether the other end answered a check of ours over it, not long ago.
