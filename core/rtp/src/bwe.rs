@@ -43,9 +43,16 @@ const LOSS_HIGH: f64 = 0.1;
 const LOSS_LOW: f64 = 0.02;
 const LOSS_DOUBT: f64 = 0.7;
 const LOSS_TOLERATED_MAX: f64 = 0.3;
-/// Loss is judged over at least this many packets and this long.
-const LOSS_PACKETS: u32 = 20;
-const LOSS_INTERVAL: Duration = Duration::from_millis(250);
+/// Loss is judged over this many packets, or this long where fewer are sent: of twenty that are lost by chance at 5 %
+/// more than a tenth are every thirteenth time.
+const LOSS_PACKETS: u32 = 200;
+const LOSS_INTERVAL: Duration = Duration::from_secs(2);
+/// Over no fewer and no shorter, whatever they say.
+const LOSS_PACKETS_MIN: u32 = 20;
+const LOSS_INTERVAL_MIN: Duration = Duration::from_millis(250);
+/// Chance may lose more than the path does, by so many standard deviations: where judgement can wait it takes more.
+const LOSS_DEVIATIONS: f64 = 1.0;
+const LOSS_DEVIATIONS_EARLY: f64 = 2.5;
 /// Delay above this, in ms, is a queue; less may be jitter.
 const QUEUE_MIN: f64 = 25.0;
 /// A cut shows after the round trip and this.
@@ -118,8 +125,8 @@ impl Estimator {
     /// [`PROBE_DURATION`] from `now` on. A caller with nothing to send loses nothing.
     pub fn probe_wanted(&mut self, now: Timestamp) -> Option<DataRate> {
         // Loss without a queue may be the path's own. What a probe carries is measured whatever is lost.
-        let is_clear = self.loss.fraction < LOSS_LOW
-            || (self.loss.fraction <= self.loss.tolerated && self.trend.queue() < QUEUE_MIN);
+        let is_clear =
+            self.loss.fraction < LOSS_LOW || (!self.loss.is_high && self.trend.queue() < QUEUE_MIN);
         let is_calm = self.trend.usage() == Usage::Normal && is_clear;
         // Who is sent nothing tells nothing: only a probe can show that the path is wide again.
         let is_silent = now.since(self.updated?) > MEMORY;
@@ -151,7 +158,7 @@ impl Estimator {
         match self.trend.usage() {
             Usage::Over => self.back_off(now),
             Usage::Under => {}
-            Usage::Normal if self.loss.fraction > self.loss.tolerated => {
+            Usage::Normal if self.loss.is_high => {
                 if loss_is_new {
                     self.yield_to_loss(now);
                 }
@@ -245,6 +252,8 @@ struct Loss {
     total: u32,
     since: Option<Timestamp>,
     fraction: f64,
+    /// More than what is tolerated, and by more than chance.
+    is_high: bool,
     /// What is not taken for congestion.
     tolerated: f64,
     /// Estimate and loss when loss first made the estimate fall.
@@ -252,8 +261,15 @@ struct Loss {
 }
 
 impl Loss {
-    const NONE: Self =
-        Self { lost: 0, total: 0, since: None, fraction: 0.0, tolerated: LOSS_HIGH, blamed: None };
+    const NONE: Self = Self {
+        lost: 0,
+        total: 0,
+        since: None,
+        fraction: 0.0,
+        is_high: false,
+        tolerated: LOSS_HIGH,
+        blamed: None,
+    };
 
     fn add(&mut self, result: &PacketResult) {
         if result.was_lost {
@@ -268,16 +284,24 @@ impl Loss {
         self.blamed.get_or_insert((estimate, self.fraction));
     }
 
-    /// Closes the interval if it is long enough; true if `fraction` is new.
+    /// Closes the interval if it says enough; true if `fraction` is new.
     ///
     /// Loss that stays as it was while the estimate fell by [`LOSS_DOUBT`] is the path's own: more
     /// yielding would not cure it.
     fn judge(&mut self, now: Timestamp, estimate: f64) -> bool {
         let since = *self.since.get_or_insert(now);
-        if self.total < LOSS_PACKETS || now.since(since) < LOSS_INTERVAL {
+        let elapsed = now.since(since);
+        if self.total < LOSS_PACKETS_MIN || elapsed < LOSS_INTERVAL_MIN {
             return false;
         }
-        self.fraction = f64::from(self.lost) / f64::from(self.total);
+        let (lost, total) = (f64::from(self.lost), f64::from(self.total));
+        let exceeds = |deviations: f64| lost - deviations * lost.sqrt() > self.tolerated * total;
+        let is_full = self.total >= LOSS_PACKETS || elapsed >= LOSS_INTERVAL;
+        self.is_high = exceeds(if is_full { LOSS_DEVIATIONS } else { LOSS_DEVIATIONS_EARLY });
+        if !is_full && !self.is_high {
+            return false;
+        }
+        self.fraction = lost / total;
         (self.lost, self.total, self.since) = (0, 0, Some(now));
         if self.fraction < LOSS_LOW {
             (self.tolerated, self.blamed) = (LOSS_HIGH, None);

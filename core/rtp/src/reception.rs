@@ -70,14 +70,23 @@ impl Reception {
         self.sender_report = Some((report.ntp.middle(), now));
     }
 
+    /// Packets that were lost, and expected, since the last report.
+    #[must_use]
+    pub fn since_report(&self) -> (u32, u32) {
+        let (expected_before, received_before) = self.reported;
+        let expected = self.expected().unwrap_or(0).saturating_sub(expected_before);
+        let lost = expected.saturating_sub(self.received - received_before);
+        let [lost, expected] =
+            [lost, expected].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        (lost, expected)
+    }
+
     /// What to say now; begins the next interval of `fraction_lost`. `None` before the first packet.
     pub fn report(&mut self, now: Timestamp) -> Option<ReportBlock> {
         let expected = self.expected()?;
-        let (expected_before, received_before) =
-            std::mem::replace(&mut self.reported, (expected, self.received));
-        let expected_since = expected.saturating_sub(expected_before);
-        let lost_since = expected_since.saturating_sub(self.received - received_before);
-        let fraction = (lost_since * 256).checked_div(expected_since).unwrap_or(0);
+        let (lost, expected_since) = self.since_report();
+        self.reported = (expected, self.received);
+        let fraction = (u64::from(lost) * 256).checked_div(u64::from(expected_since)).unwrap_or(0);
         let (last_sender_report, delay) = self
             .sender_report
             .map_or((0, 0), |(middle, at)| (middle, to_short_units(now.since(at))));
