@@ -155,6 +155,7 @@ impl Call {
                 rtx_ssrc: 8000 + index,
                 extensions: extensions(),
                 limit: Some(Layer { spatial: 2, temporal: 3 }),
+                is_screen: false,
             });
             forward.instruct(now, subscription, &mut outside);
         }

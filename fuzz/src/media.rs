@@ -145,6 +145,7 @@ fn specs([ada, ben]: [PeerId; 2]) -> impl Iterator<Item = Instruction> {
                 rtx_ssrc: 8000 + id,
                 extensions: extensions(),
                 limit: Some(Layer { spatial: 2, temporal: 3 }),
+                is_screen: false,
             }),
         ]
     })

@@ -157,6 +157,8 @@ pub struct SubscriptionSpec {
     pub extensions: ExtensionMap,
     /// What it wants at most; `None` starts paused.
     pub limit: Option<Layer>,
+    /// It is of a shared screen, which has precedence over cameras.
+    pub is_screen: bool,
 }
 
 /// From a Forward to Control.

@@ -6,7 +6,8 @@
 //! Source: LiveKit `pkg/rtc/subscriptionmanager.go`, `subscribedtrack.go`.
 
 use model::{
-    Codec, Layer, PeerId, Quality, SubscriptionId, Timestamp, TrackId, TrackKind, WorkerId,
+    Codec, Layer, PeerId, Quality, SubscriptionId, Timestamp, TrackId, TrackKind, TrackSource,
+    WorkerId,
 };
 use rtp::extension::ExtensionMap;
 
@@ -277,6 +278,7 @@ impl Control {
             return;
         };
         let limit = publication.limit(subscriber.settings(held.track));
+        let is_screen = publication.source == TrackSource::ScreenShare;
         held.limit = limit;
         held.placement = Some(placement.clone());
         let (track, peer) = (held.track, held.peer);
@@ -292,6 +294,7 @@ impl Control {
             rtx_ssrc: placement.rtx_ssrc,
             extensions: placement.extensions,
             limit,
+            is_screen,
         };
         self.instruct(peer.worker, Instruction::Subscribe(spec));
     }

@@ -682,6 +682,24 @@ fn a_placed_subscription_reaches_the_receivers_worker_with_its_limit() {
 }
 
 #[test]
+fn the_receivers_worker_learns_that_it_is_a_screen() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(join("red", "bob"));
+    for (cid, source) in [("c", TrackSource::Camera), ("s", TrackSource::ScreenShare)] {
+        let announced = Announcement { source, ..announcement(cid, TrackKind::Video) };
+        let track = node.control.publish(alice, announced).unwrap();
+        node.tell(Input::Started { peer: alice, track, media: media(Codec::Vp8, 3) });
+        node.place(bob, track);
+        let instructions = node.instructions();
+        let [(0, Instruction::Subscribe(spec))] = instructions[..] else {
+            panic!("{instructions:?}");
+        };
+        assert_eq!(spec.is_screen, source == TrackSource::ScreenShare);
+    }
+}
+
+#[test]
 fn the_same_placement_twice_changes_nothing() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));

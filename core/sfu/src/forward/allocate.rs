@@ -1,6 +1,6 @@
 //! Divides what a receiver can take among its video subscriptions.
 //!
-//! Source: the order of LiveKit's `streamallocator.go`, without overshoot.
+//! Source: the order of LiveKit's `streamallocator.go`, screens first, without overshoot.
 
 use model::{DataRate, Layer, Timestamp, TrackKind};
 
@@ -57,6 +57,7 @@ impl<M: Memory> Forward<M> {
         let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
         let mut sending = DataRate::ZERO;
         let mut is_numbered = false;
+        let mut screens = 0;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -86,8 +87,11 @@ impl<M: Memory> Forward<M> {
             let demand = demand(track, now, best, subscription.current);
             sending = sending.saturating_add(demand.sending());
             wished = wished.saturating_add(track.rate(best.spatial));
-            demands.rows.push(at);
-            demands.demands.push(demand);
+            let is_screen = subscription.spec.is_screen;
+            let place = if is_screen { screens } else { demands.rows.len() };
+            screens += usize::from(is_screen);
+            demands.rows.insert(place, at);
+            demands.demands.insert(place, demand);
         }
         let downlink = peer.downlink();
         downlink.allocated = Some(now);
@@ -138,7 +142,7 @@ impl<M: Memory> Forward<M> {
 fn demand(track: &Track, now: Timestamp, best: Layer, current: Option<u8>) -> Demand {
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
     for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
-        if stream.is_live(now) {
+        if stream.is_there(now) {
             // What it has it does not leave for the key frame that it began with, and would ask for again.
             let is_held = current.is_some_and(|current| spatial <= current);
             let measured = if is_held { stream.lasting_rate } else { stream.rate };

@@ -52,10 +52,10 @@ impl<M: Memory> Forward<M> {
             match packet {
                 RtcpPacket::SenderReport(report, blocks) => {
                     heed_sender_report(peer, &mut self.tracks, now, &report);
-                    heed_blocks(peer, &self.subscriptions, now, blocks.iter());
+                    heed_blocks(peer, &mut self.subscriptions, now, blocks.iter());
                 }
                 RtcpPacket::ReceiverReport { blocks, .. } => {
-                    heed_blocks(peer, &self.subscriptions, now, blocks.iter());
+                    heed_blocks(peer, &mut self.subscriptions, now, blocks.iter());
                 }
                 RtcpPacket::TransportFeedback(feedback)
                     if feedbacks < limits::FEEDBACKS_PER_DATAGRAM_MAX =>
@@ -205,19 +205,31 @@ fn heed_sender_report(
 
 fn heed_blocks(
     peer: &mut Peer,
-    subscriptions: &Slab<Subscription>,
+    subscriptions: &mut Slab<Subscription>,
     now: Timestamp,
     blocks: impl Iterator<Item = ReportBlock>,
 ) {
+    // Feedback tells more: a report counts as lost what its publisher's way lost.
+    let has_feedback = peer.downlink.as_ref().is_some_and(|downlink| downlink.has_feedback);
     for block in blocks {
-        peer.loss_down = peer.loss_down.max(block.fraction_lost);
-        let reported = peer.subscriptions.iter().find_map(|&row| {
-            let subscription = subscriptions.get(row)?;
-            let (middle, at) = subscription.reported?;
-            (subscription.spec.ssrc == block.ssrc && middle == block.last_sender_report)
-                .then_some(at)
-        });
-        if let Some(at) = reported {
+        let mut rows = peer.subscriptions.iter();
+        let Some(row) = rows.find(|&&row| {
+            subscriptions.get(row).is_some_and(|subscription| subscription.spec.ssrc == block.ssrc)
+        }) else {
+            continue;
+        };
+        let Some(subscription) = subscriptions.get_mut(*row) else {
+            continue;
+        };
+        let packets = subscription.packets.wrapping_sub(subscription.heard);
+        subscription.heard = subscription.packets;
+        if !has_feedback {
+            let lost = u64::from(packets) * u64::from(block.fraction_lost);
+            peer.loss_down.add(u32::try_from(lost.div_ceil(256)).unwrap_or(packets), packets);
+        }
+        if let Some((middle, at)) = subscription.reported
+            && middle == block.last_sender_report
+        {
             // The report carried the publisher's clock, so the time is reckoned from our own note of it.
             let rtt = now.since(at).saturating_sub(block.held());
             peer.rtt = if peer.has_rtt { (peer.rtt * 7 + rtt) / 8 } else { rtt };
@@ -245,6 +257,14 @@ fn heed_transport_feedback(peer: &mut Peer, now: Timestamp, fci: &[u8]) -> bool 
     {
         return false;
     }
-    downlink.estimator.feedback(now, downlink.history.results(now, &feedback));
+    let loss = &mut peer.loss_down;
+    let results = downlink.history.results(now, &feedback).inspect(|result| {
+        if result.was_lost {
+            loss.found();
+        } else {
+            loss.add(u32::from(result.arrival.is_none()), 1);
+        }
+    });
+    downlink.estimator.feedback(now, results);
     true
 }

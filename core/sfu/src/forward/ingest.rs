@@ -123,6 +123,9 @@ impl<M: Memory> Forward<M> {
             at,
             clock_rate: packet.codec.clock_rate(),
         });
+        if packet.marker && !is_late {
+            track.picture(packet.spatial);
+        }
         self.fresh.push(Packet {
             track: row,
             spatial: packet.spatial,
@@ -351,7 +354,7 @@ fn accept(
     }
     stream.packet(now, len);
     if let Some(level) = opened.level {
-        track.level.packet(if muted { 127 } else { level });
+        track.level.packet(if muted { 127 } else { level }, header.timestamp);
     }
     if muted {
         return None;
@@ -359,6 +362,9 @@ fn accept(
     let facts = Facts::of(opened.codec, payload, header.marker);
     if facts.keyframe && track.kind == TrackKind::Video {
         stream.keyframe_wanted = false;
+    }
+    if header.marker && !is_late {
+        track.picture(opened.stream.spatial);
     }
     Some(Packet {
         track: opened.stream.track,

@@ -1,7 +1,8 @@
 //! How loud an audio track is, from the levels in its packets (RFC 6464).
 //!
 //! Source: behaviour of LiveKit `pkg/sfu/audio/audiolevel.go` with its defaults: a packet is active at
-//! 35 -dBov or louder; an interval of 400 ms counts when 40 % of it is active.
+//! 35 -dBov or louder; an interval of 400 ms counts when 40 % of it is active. By time, not by packets: of a silence few come
+//! (DTX), and a click would be most of them.
 
 use std::time::Duration;
 
@@ -11,14 +12,21 @@ use model::Timestamp;
 const INTERVAL: Duration = Duration::from_millis(400);
 /// -dBov: what is quieter is no speech.
 const ACTIVE_LEVEL: u8 = 35;
-const ACTIVE_PERCENT: u32 = 40;
+const ACTIVE: u32 = 160 * UNITS_PER_MS;
+/// Opus' clock.
+const UNITS_PER_MS: u32 = 48;
+/// The longest that a packet of Opus is in a call, and what one is whose predecessor is further away.
+const PACKET_MAX: u32 = 60 * UNITS_PER_MS;
+const PACKET: u32 = 20 * UNITS_PER_MS;
 /// Weight of the past intervals: 1 new in 2.
 const SMOOTH: f32 = 0.5;
 
 #[derive(Debug, Default)]
 pub(super) struct LevelMeter {
     began: Timestamp,
-    packets: u32,
+    /// Of the last packet, on its media clock.
+    timestamp: u32,
+    /// Active time, in units of that clock.
     active: u32,
     loudest: Option<u8>,
     smoothed: f32,
@@ -27,10 +35,12 @@ pub(super) struct LevelMeter {
 
 impl LevelMeter {
     /// A packet with its level in -dBov, 0 (loudest) to 127.
-    pub(super) fn packet(&mut self, level: u8) {
-        self.packets += 1;
+    pub(super) fn packet(&mut self, level: u8, timestamp: u32) {
+        let step = timestamp.wrapping_sub(self.timestamp);
+        self.timestamp = timestamp;
         if level <= ACTIVE_LEVEL {
-            self.active += 1;
+            let time = if step <= PACKET_MAX { step } else { PACKET };
+            self.active = self.active.saturating_add(time);
             self.loudest = Some(self.loudest.map_or(level, |loudest| loudest.min(level)));
         }
     }
@@ -41,14 +51,14 @@ impl LevelMeter {
         if now.since(self.began) < INTERVAL {
             return None;
         }
-        let is_active = self.packets > 0 && self.active * 100 >= self.packets * ACTIVE_PERCENT;
+        let is_active = self.active >= ACTIVE;
         let heard = match self.loudest {
             Some(loudest) if is_active => 10f32.powf(f32::from(loudest) / -20.0),
             _ => 0.0,
         };
         self.smoothed += (heard - self.smoothed) * SMOOTH;
         let spoke = std::mem::replace(&mut self.spoke, is_active);
-        (self.began, self.packets, self.active, self.loudest) = (now, 0, 0, None);
+        (self.began, self.active, self.loudest) = (now, 0, None);
         if is_active {
             return Some(Some(self.smoothed.clamp(0.0, 1.0)));
         }
@@ -64,26 +74,35 @@ impl LevelMeter {
 mod tests {
     use super::*;
 
-    fn interval(meter: &mut LevelMeter, from: u64, levels: &[u8]) -> Option<Option<f32>> {
-        levels.iter().for_each(|&level| meter.packet(level));
-        meter.poll(Timestamp::from_millis(from + 400))
+    /// An interval in which packets of these levels came, of 20 ms each; none where it is `None`.
+    fn interval(meter: &mut LevelMeter, from: u32, levels: &[Option<u8>]) -> Option<Option<f32>> {
+        for (n, level) in (0..).zip(levels) {
+            if let Some(level) = level {
+                meter.packet(*level, (from + n * 20) * UNITS_PER_MS);
+            }
+        }
+        meter.poll(Timestamp::from_millis(u64::from(from) + 400))
     }
 
     #[test]
     fn speech_is_told_each_interval_and_silence_once() {
         let mut meter = LevelMeter::default();
-        let first = interval(&mut meter, 0, &[20; 20]).unwrap().unwrap();
-        let second = interval(&mut meter, 400, &[20; 20]).unwrap().unwrap();
+        let first = interval(&mut meter, 0, &[Some(20); 20]).unwrap().unwrap();
+        let second = interval(&mut meter, 400, &[Some(20); 20]).unwrap().unwrap();
         assert!(first > 0.0 && second > first && second < 0.11);
-        assert_eq!(interval(&mut meter, 800, &[127; 20]), Some(None));
-        assert_eq!(interval(&mut meter, 1200, &[127; 20]), None);
+        assert_eq!(interval(&mut meter, 800, &[Some(127); 20]), Some(None));
+        assert_eq!(interval(&mut meter, 1200, &[Some(127); 20]), None);
     }
 
     #[test]
-    fn a_short_noise_is_no_speech() {
-        let mut meter = LevelMeter::default();
-        let mut levels = [127; 20];
-        levels[..7].fill(5);
-        assert_eq!(interval(&mut meter, 0, &levels), None);
+    fn a_short_noise_is_no_speech_whether_silence_is_sent_or_not() {
+        for silence in [Some(127), None] {
+            let mut meter = LevelMeter::default();
+            let mut levels = [silence; 20];
+            levels[5..12].fill(Some(5));
+            assert_eq!(interval(&mut meter, 0, &levels), None, "{silence:?}");
+            levels[12] = Some(5);
+            assert!(interval(&mut meter, 400, &levels).is_some(), "{silence:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod feedback;
 mod ingest;
 mod instruct;
 mod level;
+mod loss;
 mod numbering;
 mod peer;
 mod send;

@@ -9,6 +9,7 @@ use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
 use rtp::twcc::{FeedbackRecorder, SendHistory};
 
+use super::loss::LossMeter;
 use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 
@@ -135,10 +136,10 @@ pub(super) struct Peer {
     ended: VecDeque<Ended>,
     pub(super) reported: Timestamp,
     pub(super) quality_told: Timestamp,
-    /// The worst fraction lost of its receiver reports since quality was told, of 256.
-    pub(super) loss_down: u8,
-    /// The same of what we report to it.
-    pub(super) loss_up: u8,
+    /// Of what is sent to it.
+    pub(super) loss_down: LossMeter,
+    /// Of what it sends.
+    pub(super) loss_up: LossMeter,
 }
 
 impl Peer {
@@ -167,8 +168,8 @@ impl Peer {
             ended: VecDeque::new(),
             reported: now,
             quality_told: now,
-            loss_down: 0,
-            loss_up: 0,
+            loss_down: LossMeter::default(),
+            loss_up: LossMeter::default(),
         }
     }
 

@@ -167,6 +167,8 @@ pub(super) struct Subscription {
     pub(super) rtx_index: u64,
     pub(super) packets: u32,
     pub(super) octets: u32,
+    /// Of `packets`, those that a report of the receiver's was about.
+    pub(super) heard: u32,
     /// Of the last sender report: the middle of its NTP time, and when it went out.
     pub(super) reported: Option<(u32, Timestamp)>,
 }
@@ -193,6 +195,7 @@ impl Subscription {
             }),
             rtx_index: before.next_rtx_index,
             packets: before.packets,
+            heard: before.packets,
             octets: before.octets,
             reported: before.reported,
             peer,

@@ -3,6 +3,7 @@
 mod abuse;
 mod boundary;
 mod dark;
+mod dropped;
 mod falling;
 mod joining;
 mod loud;
@@ -207,6 +208,7 @@ fn subscription(track: TrackId, peer: PeerId, codec: Codec) -> Instruction {
         rtx_ssrc: 8000 + peer.index,
         extensions: extensions(),
         limit: Some(Layer { spatial: 2, temporal: 3 }),
+        is_screen: false,
     })
 }
 

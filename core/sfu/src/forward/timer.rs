@@ -160,13 +160,17 @@ impl<M: Memory> Forward<M> {
             };
             let mut nacks = Bounded::<_, NACKS_OUT_MAX>::of(Nack { pid: 0, blp: 0 });
             stream.nack.poll(now, rtt, |nack| nacks.add(nack));
+            let (mut lost, mut expected) = (0, 0);
             let block = if is_report_due {
-                stream.reception.as_mut().and_then(|reception| reception.report(now))
+                stream.reception.as_mut().and_then(|reception| {
+                    (lost, expected) = reception.since_report();
+                    reception.report(now)
+                })
             } else {
                 None
             };
-            if let (Some(block), Some(peer)) = (&block, self.peers.get_mut(row)) {
-                peer.loss_up = peer.loss_up.max(block.fraction_lost);
+            if let Some(peer) = self.peers.get_mut(row) {
+                peer.loss_up.add(lost, expected);
             }
             if block.is_some() || !nacks.items().is_empty() {
                 self.send_rtcp(PeerSlot(row), outside, |writer| {
@@ -192,8 +196,8 @@ impl<M: Memory> Forward<M> {
             peer.quality_told = now;
             let report = Report::Quality {
                 peer: peer.id,
-                loss_up: f32::from(std::mem::take(&mut peer.loss_up)) / 256.0,
-                loss_down: f32::from(std::mem::take(&mut peer.loss_down)) / 256.0,
+                loss_up: peer.loss_up.judge(),
+                loss_down: peer.loss_down.judge(),
                 rtt_ms: peer
                     .has_rtt
                     .then(|| u32::try_from(peer.rtt.as_millis()).unwrap_or(u32::MAX)),

@@ -15,6 +15,11 @@ use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
 const STALL: Duration = Duration::from_millis(1_500);
+/// Sooner where the pictures go on: when the lowest layer has brought so many since, and for this long.
+const OVERTAKEN_PICTURES: u8 = 5;
+const OVERTAKEN: Duration = Duration::from_millis(400);
+/// A layer that comes again after that is taken for there when it has come for so long without another gap.
+const PROBATION: Duration = Duration::from_secs(2);
 /// A track that brought nothing at all for so long had no new picture.
 const SILENCE: Duration = Duration::from_millis(500);
 /// The layers of one picture come within this.
@@ -62,6 +67,10 @@ pub(super) struct Stream {
     /// multiple of 65,536, so that the low bits stay those on the wire.
     pub(super) base: u64,
     last_packet: Option<Timestamp>,
+    /// Pictures that the lowest layer has brought since.
+    missed: u8,
+    /// When it came again after it had been overtaken last.
+    resumed: Option<Timestamp>,
     pub(super) told_live: bool,
     pub(super) keyframe_asked: Option<Timestamp>,
     /// A key frame is wanted and could not be asked for yet.
@@ -89,6 +98,8 @@ impl Stream {
             newest: None,
             base: 0,
             last_packet: None,
+            missed: 0,
+            resumed: None,
             told_live: false,
             keyframe_asked: None,
             keyframe_wanted: false,
@@ -113,11 +124,27 @@ impl Stream {
         self.last_packet.is_some_and(|at| now.since(at) < STALL)
     }
 
+    /// Its publisher has dropped it, by what the lowest layer brings.
+    fn is_overtaken(&self, now: Timestamp) -> bool {
+        self.missed >= OVERTAKEN_PICTURES
+            && self.last_packet.is_some_and(|at| now.since(at) >= OVERTAKEN)
+    }
+
+    /// Whether a receiver may count on it.
+    pub(super) fn is_there(&self, now: Timestamp) -> bool {
+        self.is_live(now)
+            && !self.is_overtaken(now)
+            && self.resumed.is_none_or(|at| now.since(at) >= PROBATION)
+    }
+
     pub(super) fn packet(&mut self, now: Timestamp, bytes: usize) {
         if !self.is_live(now) {
             self.began = now;
         }
-        self.last_packet = Some(now);
+        if self.is_overtaken(now) {
+            self.resumed = Some(now);
+        }
+        (self.last_packet, self.missed) = (Some(now), 0);
         self.bytes += bytes as u64;
     }
 
@@ -206,20 +233,29 @@ impl Track {
         }
     }
 
+    /// A picture of this layer is there.
+    pub(super) fn picture(&mut self, spatial: u8) {
+        if spatial == 0 {
+            for stream in self.streams.iter_mut().skip(1) {
+                stream.missed = stream.missed.saturating_add(1);
+            }
+        }
+    }
+
     /// The layer to send when at most `wanted` may be: the highest that flows, else the lowest that does. None of a
     /// camera that is off: the pictures that some send of it are black.
     pub(super) fn best_layer(&self, now: Timestamp, wanted: Layer) -> Option<Layer> {
         if self.muted {
             return None;
         }
-        let live = |spatial: &u8| {
-            self.streams.get(usize::from(*spatial)).is_some_and(|stream| stream.is_live(now))
+        let is_there = |spatial: &u8| {
+            self.streams.get(usize::from(*spatial)).is_some_and(|stream| stream.is_there(now))
         };
         let count = u8::try_from(self.streams.len()).unwrap_or(0);
         let spatial = (0..=wanted.spatial.min(count.saturating_sub(1)))
             .rev()
-            .find(live)
-            .or_else(|| (0..count).find(live))?;
+            .find(is_there)
+            .or_else(|| (0..count).find(is_there))?;
         Some(Layer { spatial, temporal: wanted.temporal })
     }
 

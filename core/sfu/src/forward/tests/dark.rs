@@ -1,4 +1,4 @@
-//! A camera that is muted and sends black pictures on: what is asked of it, and what it takes from others.
+//! What two pictures take from each other; a camera that is muted and sends black ones on, and what is asked of it.
 
 use model::DataRate;
 
@@ -126,4 +126,23 @@ fn a_muted_camera_takes_nothing_from_others() {
     call.pass(2_000);
     let (of_ada, of_cy) = call.pass(1_000);
     assert_eq!((of_ada, of_cy), (100, 100), "they share");
+}
+
+#[test]
+fn a_screen_comes_before_cameras() {
+    let mut call = Dark::begin();
+    call.mute(false);
+    call.pass(1_000);
+    // Room for the lowest layer of both, and the next of one.
+    call.instruct(Instruction::Cap { peer: call.ben.id, rate: Some(DataRate::from_kbps(480)) });
+    for is_screen in [false, true] {
+        call.instruct(subscribed(TRACK, call.ben.id, 1));
+        let Instruction::Subscribe(spec) = subscribed(OTHER, call.ben.id, 2) else {
+            unreachable!();
+        };
+        call.instruct(Instruction::Subscribe(SubscriptionSpec { is_screen, ..spec }));
+        call.pass(2_000);
+        let shares = call.pass(1_000);
+        assert_eq!(shares, if is_screen { (50, 100) } else { (100, 50) });
+    }
 }

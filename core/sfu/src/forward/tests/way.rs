@@ -20,6 +20,10 @@ struct Way {
     queue_ms: u64,
     /// Each way.
     delay_ms: u64,
+    /// One packet of so many is lost.
+    loses: Option<u64>,
+    /// Packets that came to its queue.
+    count: u64,
     /// Bytes that may leave the queue now.
     credit: u64,
     queue: VecDeque<Vec<u8>>,
@@ -34,6 +38,8 @@ impl Way {
             kbps,
             queue_ms: 200,
             delay_ms,
+            loses: None,
+            count: 0,
             credit: 0,
             queue: VecDeque::new(),
             arriving: BTreeMap::new(),
@@ -53,7 +59,9 @@ impl Way {
         let room = self.kbps * self.queue_ms / 8 + 3_000;
         let mut queued: u64 = self.queue.iter().map(|bytes| bytes.len() as u64).sum();
         for (_, bytes) in wire.sent.extract_if(.., |(port, _)| *port == client.port) {
-            if queued + bytes.len() as u64 <= room {
+            self.count += 1;
+            let is_lost = self.loses.is_some_and(|of| self.count.is_multiple_of(of));
+            if !is_lost && queued + bytes.len() as u64 <= room {
                 queued += bytes.len() as u64;
                 self.queue.push_back(bytes);
             }
@@ -103,6 +111,8 @@ struct Call {
     ben: Client,
     way: Way,
     has_sound: bool,
+    /// One packet of Ada's picture of so many is lost on its way to the server.
+    ada_loses: Option<u64>,
     now: u64,
     is_asked: bool,
 }
@@ -117,7 +127,7 @@ impl Call {
         if has_sound {
             add_sound(&mut forward, &mut wire, 0, &ada, &ben);
         }
-        Self { forward, wire, ada, ben, way, has_sound, now: 0, is_asked: false }
+        Self { forward, wire, ada, ben, way, has_sound, ada_loses: None, now: 0, is_asked: false }
     }
 
     /// So many seconds pass. How many packets of the picture arrive in each?
@@ -127,7 +137,7 @@ impl Call {
 
     fn millisecond(&mut self) -> usize {
         self.now += 1;
-        let Self { forward, wire, ada, ben, way, now, .. } = self;
+        let Self { forward, wire, ada, ben, way, now, ada_loses, .. } = self;
         let now = *now;
         if now.is_multiple_of(20) && self.has_sound {
             let bytes = ada.seal(&sound(1_000 + now / 20, &[9; 80]));
@@ -145,7 +155,10 @@ impl Call {
                 let media = picture(0, 1_000 + frame * PACKETS + n, &payload);
                 let timestamp = u32::try_from(frame * 3_600).unwrap();
                 let bytes = ada.seal(&Media { timestamp, marker: n + 1 == PACKETS, ..media });
-                ada.send(forward, wire, at(now), &bytes);
+                let index = frame * PACKETS + n;
+                if !ada_loses.is_some_and(|of| index.is_multiple_of(of)) {
+                    ada.send(forward, wire, at(now), &bytes);
+                }
             }
         }
         if at(now) >= forward.next_timeout() {
@@ -156,6 +169,18 @@ impl Call {
         self.is_asked |= all.any(|packet| matches!(packet, RtcpPacket::PictureLoss { .. }));
         let media = way.carry(forward, wire, ben, now);
         media.iter().filter(|packet| packet.header.ssrc == SSRC).count()
+    }
+
+    /// What was said last of the packets lost on Ada's way and on Ben's, in percent.
+    fn losses(&mut self) -> [String; 2] {
+        let mut losses = [0.0; 2];
+        while let Some(report) = self.forward.poll_report() {
+            if let Report::Quality { peer, loss_up, loss_down, .. } = report {
+                let [ada, ben] = &mut losses;
+                *(if peer == self.ben.id { ben } else { ada }) = loss_up.max(loss_down) * 100.0;
+            }
+        }
+        losses.map(|percent| format!("{percent:.0}"))
     }
 
     /// What the way is believed to carry, in kbit/s.
@@ -193,4 +218,17 @@ fn a_way_is_judged_however_long_it_is() {
     assert!(estimate <= 600, "{estimate} kbit/s, {refused} feedbacks were refused, {seen:?}");
     assert_eq!(seen[9], 0, "{seen:?}");
     assert!(refused <= 2 && call.forward.take_refused().feedbacks <= 2, "none but of the first");
+}
+
+#[test]
+fn each_way_has_its_own_loss() {
+    for (ada_loses, ben_loses, expected) in
+        [(None, None, ["0", "0"]), (Some(10), None, ["7", "0"]), (None, Some(20), ["0", "5"])]
+    {
+        let mut call = Call::begin(Way { loses: ben_loses, ..Way::of(5_000, 20) }, true);
+        call.ada_loses = ada_loses;
+        call.pictures(9);
+        // Sound is a third of what Ada sends.
+        assert_eq!(call.losses(), expected, "{ada_loses:?} {ben_loses:?}");
+    }
 }
