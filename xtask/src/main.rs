@@ -11,6 +11,7 @@ mod command;
 mod demo;
 mod fuzz;
 mod judge;
+mod lanes;
 mod load;
 mod network;
 #[cfg(test)]

@@ -6,12 +6,11 @@
 //! Not here: what is done (`tests/clients/`), the servers that must fail (`sabotage`).
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ci::Count;
 use crate::command::Log;
+use crate::lanes::{self, Ended, Needs};
 use crate::sabotage::Depth;
 use crate::scenario::{self, Extent, Scenario, Shown};
 use crate::server::{self, Make};
@@ -53,8 +52,6 @@ pub(crate) struct Proof {
     not_shown: &'static str,
     /// What proves it, of `cargo xtask test`.
     pub(crate) scenario: &'static str,
-    /// Whether it measures time or loss, and must have the machine to itself.
-    is_alone: bool,
 }
 
 const PROOFS: &[Proof] = &[
@@ -69,7 +66,6 @@ const PROOFS: &[Proof] = &[
         not_shown: "The kernel's own buffers, swap, and what the other participants keep, or have been sent and do not \
                     take.",
         scenario: "forgotten",
-        is_alone: false,
     },
     Proof {
         name: "tokens",
@@ -79,7 +75,6 @@ const PROOFS: &[Proof] = &[
                while they run.",
         not_shown: "That the back end which mints the tokens gives them to the right people.",
         scenario: "dynamic_keys",
-        is_alone: false,
     },
     Proof {
         name: "blind",
@@ -89,7 +84,6 @@ const PROOFS: &[Proof] = &[
                metrics, and in every packet of media and signalling to and from it.",
         not_shown: "Who is in which room, when, and how much they send: the server sees that.",
         scenario: "blind",
-        is_alone: false,
     },
     Proof {
         name: "wrong_key",
@@ -98,7 +92,6 @@ const PROOFS: &[Proof] = &[
                another key than Ada; Grace has Ada's.",
         not_shown: "That the page which handles the key is the one that you trust: whoever serves it could change it.",
         scenario: "wrong_key",
-        is_alone: true,
     },
     Proof {
         name: "replay",
@@ -109,7 +102,6 @@ const PROOFS: &[Proof] = &[
                     the replay window which refused them is the server's own count: what has passed once would not be \
                     passed on again without it, either.",
         scenario: "replay",
-        is_alone: true,
     },
     Proof {
         name: "spoofed_handshake",
@@ -121,7 +113,6 @@ const PROOFS: &[Proof] = &[
                     so long that it comes in several packets: a forged piece that arrives between them costs it \
                     that attempt to join.",
         scenario: "spoofed_handshake",
-        is_alone: true,
     },
     Proof {
         name: "front_door",
@@ -132,7 +123,6 @@ const PROOFS: &[Proof] = &[
         not_shown: "Floods that fill the line before the server: that takes the network's operator. That HTTP answers \
                     over TCP are shorter than the requests: they are not, their sender has been shown to be there.",
         scenario: "front_door",
-        is_alone: true,
     },
     Proof {
         name: "flood",
@@ -141,7 +131,6 @@ const PROOFS: &[Proof] = &[
                clients among them, shaped like every protocol that is spoken there.",
         not_shown: "More than this machine can send; a full line.",
         scenario: "flood",
-        is_alone: true,
     },
     Proof {
         name: "abuse",
@@ -151,7 +140,6 @@ const PROOFS: &[Proof] = &[
         not_shown: "A participant who uploads as much as the line carries. Who has others told of it again and again, \
                     or asks at the door again and again, is attacked by `cargo xtask test insistence`.",
         scenario: "abuse",
-        is_alone: true,
     },
     Proof {
         name: "panic",
@@ -162,7 +150,6 @@ const PROOFS: &[Proof] = &[
         not_shown: "Faults of the hardware and of the kernel. In the server that is shipped nothing raises a fault on \
                     demand; the one that is attacked here is the same but for that.",
         scenario: "panic",
-        is_alone: true,
     },
 ];
 
@@ -285,58 +272,34 @@ pub(crate) fn everything(make: Make, note: impl FnMut(&Verdict)) {
     prove(&PROOFS.iter().collect::<Vec<_>>(), make, note);
 }
 
-/// Those that need not be alone share the machine, two at a time; then the others, one after the other. What fails
-/// beside another is tried again alone: it may be the measurement that had too little of a processor.
 fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
-    let (alone, together): (Vec<_>, Vec<_>) =
-        chosen.iter().copied().partition(|proof: &&Proof| proof.is_alone);
     let mut verdicts = Vec::new();
-    let mut note = |verdict: Verdict| {
-        tell(&verdict);
-        verdicts.push(verdict);
-    };
-    let is_shared = together.len() > 1;
-    let left = Mutex::new(together.into_iter());
-    let mut again = Vec::new();
-    let (sender, receiver) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            let (sender, left) = (sender.clone(), &left);
-            let next = || left.lock().ok().and_then(|mut left| left.next());
-            scope.spawn(move || {
-                while let Some(proof) = next() {
-                    // Nobody has hung up: the receiver waits for all.
-                    drop(sender.send(attack(proof, make)));
-                }
-            });
-        }
-        drop(sender);
-        for verdict in receiver {
-            match verdict.outcome {
-                Err(failure) if is_shared => again.push((verdict.proof, failure)),
-                Ok(_) | Err(_) => note(verdict),
+    let proofs = chosen.iter().map(|proof| (*proof, needs(proof))).collect();
+    lanes::run(
+        proofs,
+        |proof| attack(proof, make),
+        |proof, Ended { took, mut outcome, before }| {
+            if let (Ok(shown), Some(failure)) = (&mut outcome, before) {
+                let failure = failure.lines().next().unwrap_or_default();
+                shown
+                    .measured
+                    .insert(0, format!("alone, after it failed beside another proof: {failure}"));
             }
-        }
-    });
-    for (proof, failure) in again {
-        let mut verdict = attack(proof, make);
-        if let Ok(shown) = &mut verdict.outcome {
-            let failure = failure.lines().next().unwrap_or_default();
-            shown
-                .measured
-                .insert(0, format!("alone, after it failed beside another proof: {failure}"));
-        }
-        note(verdict);
-    }
-    alone.into_iter().map(|proof| attack(proof, make)).for_each(note);
+            let verdict = Verdict { proof, took, outcome };
+            tell(&verdict);
+            verdicts.push(verdict);
+        },
+    );
     verdicts
 }
 
-pub(crate) fn attack(proof: &'static Proof, make: Make) -> Verdict {
-    let began = Instant::now();
-    let outcome = scenario::named(proof.scenario)
-        .and_then(|scenario| scenario::run_one(scenario, make, Extent::Brief));
-    Verdict { proof, took: began.elapsed(), outcome }
+fn needs(proof: &Proof) -> Needs {
+    scenario::named(proof.scenario).map_or(Needs::Nothing, |scenario| scenario.needs)
+}
+
+pub(crate) fn attack(proof: &Proof, make: Make) -> Result<Shown, Failure> {
+    scenario::named(proof.scenario)
+        .and_then(|scenario| scenario::run_one(scenario, make, Extent::Brief))
 }
 
 /// One promise, for a reader.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Failure;
 use crate::command::{Log, cargo, target};
-use crate::prove::{self, Proof, Verdict};
+use crate::prove::{self, Proof};
+use crate::scenario::Shown;
 use crate::server::{self, Make};
 
 /// Which guard a sabotaged server does without.
@@ -164,7 +165,7 @@ fn cross(twin: &Twin) -> Result<(), Failure> {
     let mut failures = Vec::new();
     prove::everything(Make::Sabotaged(Some(twin.name)), |verdict| {
         if verdict.proof.name == twin.proof {
-            failures.extend(judge(twin, verdict).err());
+            failures.extend(judge(twin, &verdict.outcome).err());
             return;
         }
         match &verdict.outcome {
@@ -179,9 +180,9 @@ fn cross(twin: &Twin) -> Result<(), Failure> {
 }
 
 /// Whether the proof that belongs to the guard has failed for the reason that belongs to it.
-fn judge(twin: &Twin, verdict: &Verdict) -> Result<(), Failure> {
+fn judge(twin: &Twin, outcome: &Result<Shown, Failure>) -> Result<(), Failure> {
     let Twin { name, what, proof, because } = twin;
-    match &verdict.outcome {
+    match outcome {
         Ok(_) => Err(format!("{name}: {what}, and `{proof}` passes nevertheless")),
         Err(failure) => {
             let said = failure.lines().next().unwrap_or_default();

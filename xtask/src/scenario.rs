@@ -9,11 +9,12 @@ use std::env;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Failure;
 use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
+use crate::lanes::{self, Ended, Needs};
 use crate::network::Network;
 use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
 use crate::{sabotage, scan, setup};
@@ -86,6 +87,8 @@ pub(crate) struct Scenario {
     is_fragile: bool,
     /// Whether it does less where less is asked for.
     pub(crate) is_scaled: bool,
+    /// What must be nobody else's meanwhile.
+    pub(crate) needs: Needs,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -101,6 +104,7 @@ const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Sce
         browser: Browser::Chromium,
         is_fragile: false,
         is_scaled: false,
+        needs: Needs::Machine,
     }
 }
 
@@ -129,6 +133,12 @@ impl Scenario {
         Self { is_scaled: true, ..self }
     }
 
+    /// Beside another: it measures neither time nor loss closely, nor is it in another's way.
+    const fn shared(self) -> Self {
+        let needs = if self.is_apart { Needs::Network } else { Needs::Nothing };
+        Self { needs, ..self }
+    }
+
     /// In a network namespace of its own.
     const fn apart(self) -> Self {
         Self { is_apart: true, ..self }
@@ -150,31 +160,31 @@ const SOON_BUSY: &[&str] = &["--workers", "1", "--cpu-load-limit", "0.15"];
 
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("started", "python/started.py", 60),
-    scenario("refused_tokens", "python/refused_tokens.py", 60),
-    scenario("server_sdk", "web/server_sdk.mjs", 60),
-    scenario("join", "python/join.py", 60),
-    scenario("room_service", "python/room_service.py", 180),
-    own("observed", "python/observed.py", 120),
-    scenario("data", "python/data.py", 90),
+    scenario("started", "python/started.py", 60).shared(),
+    scenario("refused_tokens", "python/refused_tokens.py", 60).shared(),
+    scenario("server_sdk", "web/server_sdk.mjs", 60).shared(),
+    scenario("join", "python/join.py", 60).shared(),
+    scenario("room_service", "python/room_service.py", 180).shared(),
+    own("observed", "python/observed.py", 120).shared(),
+    scenario("data", "python/data.py", 90).shared(),
     scenario("publish", "python/publish.py", 180),
-    scenario("h264", "python/h264.py", 90),
-    scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed"),
-    scenario("e2ee", "python/e2ee.py", 120),
-    served("dynamic_keys", "python/dynamic_keys.py", 180),
-    own("revoked", "python/revoked.py", 90),
-    own("tls", "python/tls.py", 180),
-    own("acme", "python/acme.py", 240),
-    own("deployment", "python/deployment.py", 90),
-    own("doctor", "python/doctor.py", 120),
+    scenario("h264", "python/h264.py", 90).shared(),
+    scenario("relay", "python/relay.py", 90).over(SPREAD, "packets_relayed").shared(),
+    scenario("e2ee", "python/e2ee.py", 120).shared(),
+    served("dynamic_keys", "python/dynamic_keys.py", 180).shared(),
+    own("revoked", "python/revoked.py", 90).shared(),
+    own("tls", "python/tls.py", 180).shared(),
+    own("acme", "python/acme.py", 240).shared(),
+    own("deployment", "python/deployment.py", 90).shared(),
+    own("doctor", "python/doctor.py", 120).shared(),
     own("addresses", "python/addresses.py", 180),
     own("tcp", "python/tcp.py", 240),
     own("faults", "python/faults.py", 180),
-    scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed"),
+    scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed").shared(),
     scenario("quiet", "python/quiet.py", 90).over(SPREAD, "packets_relayed"),
     scenario("unacknowledged", "python/unacknowledged.py", 150).apart(),
     scenario("slow_reader", "python/slow_reader.py", 120),
-    scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed"),
+    scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed").shared(),
     scenario("replay", "python/replay.py", 60),
     scenario("spoofed_handshake", "python/spoofed_handshake.py", 90),
     scenario("stolen_path", "python/stolen_path.py", 90).over(SPREAD, "hops_made"),
@@ -183,37 +193,37 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         .fragile(),
     scenario("abuse", "python/abuse.py", 60),
     scenario("insistence", "python/insistence.py", 120),
-    scenario("largest", "python/largest.py", 240),
-    scenario("given_back", "python/given_back.py", 120),
+    scenario("largest", "python/largest.py", 240).shared(),
+    scenario("given_back", "python/given_back.py", 120).shared(),
     scenario("front_door", "python/front_door.py", 360).apart().scaled(),
     scenario("flood", "python/flood.py", 150).apart(),
     scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
-    scenario("two_pages", "web/two_pages.mjs", 60),
-    scenario("remembered", "web/remembered.mjs", 60),
-    scenario("devices", "web/devices.mjs", 60),
+    scenario("two_pages", "web/two_pages.mjs", 60).shared(),
+    scenario("remembered", "web/remembered.mjs", 60).shared(),
+    scenario("devices", "web/devices.mjs", 60).shared(),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
-    scenario("unopened", "web/unopened.mjs", 180),
-    scenario("aes_256", "web/aes_256.mjs", 60),
+    scenario("unopened", "web/unopened.mjs", 180).shared(),
+    scenario("aes_256", "web/aes_256.mjs", 60).shared(),
     scenario("late_joiner", "web/late_joiner.mjs", 60),
     scenario("layer_change", "web/layer_change.mjs", 120),
     scenario("rotate_key", "web/rotate_key.mjs", 150),
-    scenario("late_offer", "web/late_offer.mjs", 60),
+    scenario("late_offer", "web/late_offer.mjs", 60).shared(),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
-    scenario("sdk_alone", "web/sdk_alone.mjs", 120),
+    scenario("sdk_alone", "web/sdk_alone.mjs", 120).shared(),
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),
     own("loss", "web/loss.mjs", 150),
     own("throttled", "web/throttled.mjs", 150),
-    own("demo", "web/demo.mjs", 300).apart(),
-    own("firefox", "web/firefox.mjs", 120).apart(),
-    scenario("firefox_force_tcp", "web/force_tcp.mjs", 90).in_firefox(),
-    scenario("firefox_full_reconnect", "web/full_reconnect.mjs", 60).in_firefox(),
+    own("demo", "web/demo.mjs", 300).apart().shared(),
+    own("firefox", "web/firefox.mjs", 120).apart().shared(),
+    scenario("firefox_force_tcp", "web/force_tcp.mjs", 90).in_firefox().shared(),
+    scenario("firefox_full_reconnect", "web/full_reconnect.mjs", 60).in_firefox().shared(),
     scenario("firefox_layer_change", "web/layer_change.mjs", 120).in_firefox(),
-    scenario("firefox_resume", "web/resume.mjs", 60).in_firefox(),
-    scenario("firefox_unopened", "web/unopened.mjs", 180).in_firefox(),
-    scenario("accessibility", "web/accessibility.mjs", 120),
-    scenario("frame_encryption", "web/frame_encryption.mjs", 300),
+    scenario("firefox_resume", "web/resume.mjs", 60).in_firefox().shared(),
+    scenario("firefox_unopened", "web/unopened.mjs", 180).in_firefox().shared(),
+    scenario("accessibility", "web/accessibility.mjs", 120).shared(),
+    scenario("frame_encryption", "web/frame_encryption.mjs", 300).shared(),
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -267,22 +277,27 @@ pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
     found.ok_or_else(|| format!("there is no scenario `{name}`; see cargo xtask test --list"))
 }
 
-/// Runs `scenarios` one after the other and prints a line for each.
+/// Runs `scenarios` and prints a line for each.
 pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     let mut count = Count::default();
-    for scenario in scenarios {
-        let start = Instant::now();
-        let outcome = run_one(scenario, Make::Shipped, Extent::Full);
-        let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
-        println!("  {verdict} {:<28}{:6.1} s", scenario.name, start.elapsed().as_secs_f32());
-        match outcome {
-            Ok(_) => count.passed += 1,
-            Err(failure) => {
-                count.failed += 1;
-                println!("{failure}");
+    lanes::run(
+        scenarios.iter().map(|scenario| (*scenario, scenario.needs)).collect(),
+        |scenario| run_one(scenario, Make::Shipped, Extent::Full),
+        |scenario, Ended { took, outcome, before }| {
+            let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
+            println!("  {verdict} {:<28}{:6.1} s", scenario.name, took.as_secs_f32());
+            if let Some(failure) = before {
+                println!("       alone, after it failed beside another: {failure}");
             }
-        }
-    }
+            match outcome {
+                Ok(_) => count.passed += 1,
+                Err(failure) => {
+                    count.failed += 1;
+                    println!("{failure}");
+                }
+            }
+        },
+    );
     count
 }
 

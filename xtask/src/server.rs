@@ -11,6 +11,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::Failure;
@@ -94,15 +96,18 @@ impl Ports {
     /// Ports that were free a moment ago, none of which the system gives to an outgoing connection meanwhile: a server
     /// may be started at them again and again.
     pub(crate) fn free() -> Result<Self, Failure> {
+        // A hasher of the standard library's is seeded by the system: the only randomness there is in it.
+        static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(process::id()));
+        // Those that run at once have none in common, whenever they begin to listen.
+        static TAKEN: AtomicU64 = AtomicU64::new(0);
         let first_given = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
             .ok()
             .and_then(|range| range.split_whitespace().next()?.parse::<u16>().ok());
         let count =
             u64::from(first_given.unwrap_or(32_768)).saturating_sub(FIRST_PORT.into()).max(1);
-        // A hasher of the standard library's is seeded by the system: the only randomness there is in it.
-        let seed = RandomState::new().hash_one(process::id());
-        let ports = (0..count).filter_map(|index| {
-            u16::try_from(u64::from(FIRST_PORT) + seed.wrapping_add(index) % count).ok()
+        let ports = (0..count).filter_map(|_| {
+            let index = SEED.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+            u16::try_from(u64::from(FIRST_PORT) + index % count).ok()
         });
         let is_free = |port: &u16| {
             let here = (Ipv4Addr::LOCALHOST, *port);
