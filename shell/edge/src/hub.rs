@@ -52,7 +52,7 @@ use wire::sdp::Candidate;
 use crate::answers::{Answers, RoomAnswers};
 use crate::budget::{Budget, Rate};
 use crate::config::Next;
-use crate::limits::{HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
+use crate::limits::{GOODBYE_TIME, HUB_TURN_MAX, JOINS_BURST, JOINS_PER_SECOND};
 use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::metrics::Metrics;
 use crate::panics::contain;
@@ -298,6 +298,9 @@ impl Hub {
                     && let Some(seat) = self.seats.get_mut(&peer)
                 {
                     seat.session = None;
+                    if self.timers.is_set(Timer::Lost(peer)) {
+                        self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+                    }
                 }
             }
             ToHub::Worker(from) => self.hear(from),
@@ -341,13 +344,8 @@ impl Hub {
                 self.metrics.participants_connected.count();
                 self.tell(Input::Connected(peer));
             }
-            FromWorker::Closed(peer) => {
-                self.current = Some(peer);
-                if let Some(seat) = self.seats.get_mut(&peer) {
-                    seat.is_placed = false;
-                }
-                self.tell(Input::Depart(peer, DepartureReason::PeerLost));
-            }
+            FromWorker::Closed(peer) => self.lose(peer, GOODBYE_TIME),
+            FromWorker::Broken(peer) => self.lose(peer, Duration::ZERO),
             FromWorker::ChannelOpen(peer, Channel::Reliable) => {
                 self.current = Some(peer);
                 self.open_reliable(peer);
@@ -367,6 +365,18 @@ impl Hub {
                 );
             }
             FromWorker::Report(report) => self.tell(Input::Report(report)),
+        }
+    }
+
+    /// A participant's transport has ended; `patience` is for what its session may have to say of that.
+    fn lose(&mut self, peer: PeerId, patience: Duration) {
+        self.current = Some(peer);
+        let Some(seat) = self.seats.get_mut(&peer) else { return };
+        seat.is_placed = false;
+        if seat.session.is_some() && !patience.is_zero() {
+            self.timers.set(self.now + patience, Timer::Lost(peer));
+        } else {
+            self.tell(Input::Depart(peer, DepartureReason::PeerLost));
         }
     }
 
@@ -407,6 +417,10 @@ impl Hub {
                     self.permit_in_time(peer);
                 }
                 Timer::Allowed(peer) => self.tell_allowed(peer),
+                Timer::Lost(peer) => {
+                    self.current = Some(peer);
+                    self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+                }
                 Timer::Forget(room) => self.forget_packets(room),
             }
         }

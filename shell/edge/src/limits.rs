@@ -244,6 +244,10 @@ pub const REPLAY_PACKETS_MAX: usize = 1024;
 /// ([`peer::UNACKNOWLEDGED_TIME_MAX`]) that whoever comes back can still hear them.
 pub const REPLAY_TIME_MAX: Duration = Duration::from_secs(7);
 
+/// A client that leaves says so over signalling, and then ends its transport: the one may come before the other, and
+/// those who stay are to hear that it left.
+pub const GOODBYE_TIME: Duration = Duration::from_millis(250);
+
 /// How long it keeps those of a participant that left: enough for a resume that is under way, and half of the 2 s after
 /// which nothing of the participant is left.
 pub const REPLAY_GONE_TIME_MAX: Duration = Duration::from_secs(1);

@@ -17,9 +17,14 @@ pub(super) enum Timer {
     Permit(PeerId),
     /// What the participant may receive, which it has not been told.
     Allowed(PeerId),
+    /// The participant's transport has ended, and it may be about to say that it leaves.
+    Lost(PeerId),
     /// Of a room's replay, the oldest packets or those of who left first.
     Forget(RoomId),
 }
+
+const OF_PARTICIPANTS: [fn(PeerId) -> Timer; 6] =
+    [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit, Timer::Allowed, Timer::Lost];
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -44,7 +49,7 @@ impl Timers {
 
     /// Nothing is due for a participant any more.
     pub(super) fn clear_all_of(&mut self, peer: PeerId) {
-        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit, Timer::Allowed] {
+        for timer in OF_PARTICIPANTS {
             self.clear(timer(peer));
         }
     }
@@ -61,7 +66,7 @@ impl Timers {
         Some(timer)
     }
 
-    #[cfg(test)]
+    /// Whether it is due some time.
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.by_timer.contains_key(&timer)
     }
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn what_is_of_a_participant_goes_with_it() {
         let mut timers = Timers::default();
-        for timer in [Timer::Refresh, Timer::Hush, Timer::End, Timer::Permit, Timer::Allowed] {
+        for timer in OF_PARTICIPANTS {
             timers.set(Timestamp::ZERO, timer(PEER));
         }
         timers.set(Timestamp::ZERO, Timer::Forget(RoomId(7)));

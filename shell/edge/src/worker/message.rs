@@ -76,8 +76,10 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// ICE and DTLS are up.
     Connected(PeerId),
-    /// The peer failed or closed by itself and is gone from the worker.
+    /// The peer's transport has ended, by its client's wish or not, and it is gone from the worker.
     Closed(PeerId),
+    /// The worker panicked over the peer, which is gone from it.
+    Broken(PeerId),
     /// A data channel opened.
     ChannelOpen(PeerId, Channel),
     /// A message arrived on a data channel, at that time at the earliest: from then on it is in memory.
@@ -108,6 +110,7 @@ impl fmt::Debug for FromWorker {
         match self {
             Self::Connected(peer) => f.debug_tuple("Connected").field(peer).finish(),
             Self::Closed(peer) => f.debug_tuple("Closed").field(peer).finish(),
+            Self::Broken(peer) => f.debug_tuple("Broken").field(peer).finish(),
             Self::ChannelOpen(peer, channel) => {
                 f.debug_tuple("ChannelOpen").field(peer).field(channel).finish()
             }

@@ -83,9 +83,37 @@ fn a_lost_peer_makes_its_client_join_afresh() {
     let peer = node.peer(&alice);
     node.sent();
     node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    assert!(first!(alice.told(), Told::Leave(leave) => leave.action).is_none());
+    node.wait(GOODBYE_TIME);
     let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
     assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
     assert!(!node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::RemovePeer(_))));
+}
+
+#[test]
+fn who_ends_its_transport_before_its_goodbye_comes_has_left_all_the_same() {
+    let mut node = Node::new();
+    let mut bob = node.active("bob");
+    for says_goodbye in [true, false] {
+        let alice = node.active("alice");
+        let peer = node.peer(&alice);
+        bob.told();
+        node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+        if says_goodbye {
+            node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+        }
+        node.tell(ToHub::Closed(alice.session));
+        let reason = first!(bob.told(), Told::Update(update) => {
+            update.participants[0].disconnect_reason()
+        });
+        let expected = if says_goodbye {
+            proto::DisconnectReason::ClientInitiated
+        } else {
+            proto::DisconnectReason::ConnectionTimeout
+        };
+        assert_eq!(reason, Some(expected));
+        assert!(!node.hub.timers.is_set(Timer::Lost(peer)));
+    }
 }
 
 #[test]

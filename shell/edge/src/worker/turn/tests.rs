@@ -88,7 +88,7 @@ fn a_panic_over_one_peer_ends_that_peer_alone() {
     assert_eq!(worker.metrics.worker_panics.total(), 1);
     assert!(matches!(
         hub.try_recv(),
-        Ok(ToHub::Worker(FromWorker::Closed(gone))) if gone == peer(1)
+        Ok(ToHub::Worker(FromWorker::Broken(gone))) if gone == peer(1)
     ));
     let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
     left.sort();
