@@ -1,8 +1,8 @@
 //! How loud an audio track is, from the levels in its packets (RFC 6464).
 //!
-//! Source: behaviour of LiveKit `pkg/sfu/audio/audiolevel.go` with its defaults: a packet is active at 35 -dBov or louder;
-//! an interval of 400 ms counts when 40 % of it is active. By time, not by packets: of a silence few come (DTX), and a
-//! click would be most of them.
+//! Source: behaviour of LiveKit `pkg/sfu/audio/audiolevel.go` with its defaults: a packet is active at
+//! 35 -dBov or louder; an interval of 400 ms counts when 40 % of it is active. By time, not by packets:
+//! of a silence few come (DTX), and a click would be most of them.
 
 use std::time::Duration;
 
