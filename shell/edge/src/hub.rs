@@ -299,6 +299,7 @@ impl Hub {
                 {
                     seat.session = None;
                     if self.timers.is_set(Timer::Lost(peer)) {
+                        self.current = Some(peer);
                         self.tell(Input::Depart(peer, DepartureReason::PeerLost));
                     }
                 }

@@ -209,7 +209,7 @@ fn heed_blocks(
     now: Timestamp,
     blocks: impl Iterator<Item = ReportBlock>,
 ) {
-    // Feedback tells more: a report counts as lost what its publisher's way lost.
+    // Feedback tells more where packets are numbered: a report counts as lost what its publisher's way lost.
     let has_feedback = peer.downlink.as_ref().is_some_and(|downlink| downlink.has_feedback);
     for block in blocks {
         let mut rows = peer.subscriptions.iter();
@@ -223,7 +223,7 @@ fn heed_blocks(
         };
         let packets = subscription.packets.wrapping_sub(subscription.heard);
         subscription.heard = subscription.packets;
-        if !has_feedback {
+        if !has_feedback || !subscription.extensions.is_transport_wide() {
             let lost = u64::from(packets) * u64::from(block.fraction_lost);
             peer.loss_down.add(u32::try_from(lost.div_ceil(256)).unwrap_or(packets), packets);
         }

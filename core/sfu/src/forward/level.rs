@@ -15,8 +15,8 @@ const ACTIVE_LEVEL: u8 = 35;
 const ACTIVE: u32 = 160 * UNITS_PER_MS;
 /// Opus' clock.
 const UNITS_PER_MS: u32 = 48;
-/// The longest that a packet of Opus is in a call, and what one is whose predecessor is further away.
-const PACKET_MAX: u32 = 60 * UNITS_PER_MS;
+/// The longest that a packet of Opus may be (RFC 7587 §4.2), and what one is whose predecessor is further away.
+const PACKET_MAX: u32 = 120 * UNITS_PER_MS;
 const PACKET: u32 = 20 * UNITS_PER_MS;
 /// Weight of the past intervals: 1 new in 2.
 const SMOOTH: f32 = 0.5;
@@ -24,7 +24,7 @@ const SMOOTH: f32 = 0.5;
 #[derive(Debug, Default)]
 pub(super) struct LevelMeter {
     began: Timestamp,
-    /// Of the last packet, on its media clock.
+    /// Of the newest packet, on its media clock.
     timestamp: u32,
     /// Active time, in units of that clock.
     active: u32,
@@ -37,6 +37,10 @@ impl LevelMeter {
     /// A packet with its level in -dBov, 0 (loudest) to 127.
     pub(super) fn packet(&mut self, level: u8, timestamp: u32) {
         let step = timestamp.wrapping_sub(self.timestamp);
+        if step > u32::MAX / 2 {
+            // Its time has counted as that of the one after it.
+            return;
+        }
         self.timestamp = timestamp;
         if level <= ACTIVE_LEVEL {
             let time = if step <= PACKET_MAX { step } else { PACKET };
@@ -95,14 +99,28 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_late_counts_once_and_long_packets_as_long_as_they_are() {
+        let mut meter = LevelMeter::default();
+        for ms in [0, 20, 60, 80, 40, 100, 120] {
+            meter.packet(5, (1_000 + ms) * UNITS_PER_MS);
+        }
+        assert_eq!(meter.active, 140 * UNITS_PER_MS);
+        let mut meter = LevelMeter::default();
+        for ms in [0, 120, 240] {
+            meter.packet(5, (1_000 + ms) * UNITS_PER_MS);
+        }
+        assert_eq!(meter.active, 260 * UNITS_PER_MS);
+    }
+
+    #[test]
     fn a_short_noise_is_no_speech_whether_silence_is_sent_or_not() {
         for silence in [Some(127), None] {
             let mut meter = LevelMeter::default();
             let mut levels = [silence; 20];
             levels[5..12].fill(Some(5));
-            assert_eq!(interval(&mut meter, 0, &levels), None, "{silence:?}");
+            assert_eq!(interval(&mut meter, 1_000, &levels), None, "{silence:?}");
             levels[12] = Some(5);
-            assert!(interval(&mut meter, 400, &levels).is_some(), "{silence:?}");
+            assert!(interval(&mut meter, 1_400, &levels).is_some(), "{silence:?}");
         }
     }
 }

@@ -9,6 +9,8 @@ const PACKETS_MIN: u32 = 50;
 pub(super) struct LossMeter {
     lost: u32,
     total: u32,
+    /// `total` when it was too little to judge.
+    waiting: u32,
     /// As judged last, 0.0..=1.0.
     fraction: f32,
 }
@@ -25,16 +27,17 @@ impl LossMeter {
         self.lost = self.lost.saturating_sub(1);
     }
 
-    /// What was lost since this was asked last; of few packets what it was, until more are there.
+    /// What was lost since this was asked last; of few packets what it was, while more come.
     pub(super) fn judge(&mut self) -> f32 {
         if self.total >= PACKETS_MIN {
             self.fraction = self.lost.min(self.total) as f32 / self.total as f32;
-        } else if self.total == 0 {
+        } else if self.total == self.waiting {
             self.fraction = 0.0;
         } else {
+            self.waiting = self.total;
             return self.fraction;
         }
-        (self.lost, self.total) = (0, 0);
+        (self.lost, self.total, self.waiting) = (0, 0, 0);
         self.fraction
     }
 }
@@ -56,5 +59,15 @@ mod tests {
         meter.found();
         assert_eq!(meter.judge(), 0.29);
         assert_eq!(meter.judge(), 0.0, "nothing came");
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_is_long_ago() {
+        let mut meter = LossMeter::default();
+        meter.add(30, 100);
+        assert_eq!(meter.judge(), 0.3);
+        meter.add(0, 30);
+        assert_eq!(meter.judge(), 0.3);
+        assert_eq!(meter.judge(), 0.0, "nothing more came");
     }
 }

@@ -18,7 +18,7 @@ const STALL: Duration = Duration::from_millis(1_500);
 /// Sooner where the pictures go on: when the lowest layer has brought so many since, and for this long.
 const OVERTAKEN_PICTURES: u8 = 5;
 const OVERTAKEN: Duration = Duration::from_millis(400);
-/// A layer that comes again after that is taken for there when it has come for so long without another gap.
+/// A layer that comes again soon after that is taken for there when it has come for so long without another gap.
 const PROBATION: Duration = Duration::from_secs(2);
 /// A track that brought nothing at all for so long had no new picture.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -142,7 +142,8 @@ impl Stream {
             self.began = now;
         }
         if self.is_overtaken(now) {
-            self.resumed = Some(now);
+            // What was away for longer was stopped, perhaps at our own wish, and begins anew.
+            self.resumed = self.is_live(now).then_some(now);
         }
         (self.last_packet, self.missed) = (Some(now), 0);
         self.bytes += bytes as u64;

@@ -89,7 +89,13 @@ impl Hub {
         if knock.join.reconnect {
             let held = self.control.find(&admission.room, &admission.identity);
             let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
-            return match held.filter(|held| held.sid == sid).map(|held| held.peer) {
+            let held = held.filter(|held| held.sid == sid).map(|held| held.peer);
+            return match held {
+                Some(peer) if self.timers.is_set(Timer::Lost(peer)) => {
+                    self.current = Some(peer);
+                    self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+                    Ok(self.turn_away(&sid, &knock.outbox))
+                }
                 Some(peer) => self.resume(peer, knock),
                 None => Ok(self.turn_away(&sid, &knock.outbox)),
             };

@@ -72,12 +72,20 @@ fn a_layer_that_is_dropped_is_left_within_half_a_second() {
     let got = camera.pass(3_000, None);
     assert!(got[0].0 <= dropped + 600, "after {} ms", got[0].0 - dropped);
     assert!(got.iter().all(|(_, layer)| *layer == 0), "{got:?}");
-    // It comes back, and is believed when it stays.
-    let back = camera.now;
-    let got = camera.pass(5_000, Some(1));
-    let (at, _) = got.iter().find(|(_, layer)| *layer == 1).unwrap();
-    assert!((2_000..2_600).contains(&(at - back)), "after {} ms", at - back);
-    assert_eq!(got.last().unwrap().1, 1);
+}
+
+#[test]
+fn a_layer_that_comes_again_is_gone_to_at_once_and_after_a_short_gap_when_it_stays() {
+    for (gap, expected) in [(1_000, 2_000..2_600), (2_000, 0..400)] {
+        let mut camera = Camera::begin();
+        camera.pass(4_000, Some(1));
+        camera.pass(gap, None);
+        let back = camera.now;
+        let got = camera.pass(5_000, Some(1));
+        let (at, _) = got.iter().find(|(_, layer)| *layer == 1).unwrap();
+        assert!(expected.contains(&(at - back)), "after {} ms, and a gap of {gap}", at - back);
+        assert_eq!(got.last().unwrap().1, 1);
+    }
 }
 
 #[test]

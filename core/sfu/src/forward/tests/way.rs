@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rtp::extension::Extensions;
+use rtp::rtcp::ReportBlock;
 use rtp::twcc::FeedbackRecorder;
 
 use super::*;
@@ -231,4 +232,31 @@ fn each_way_has_its_own_loss() {
         // Sound is a third of what Ada sends.
         assert_eq!(call.losses(), expected, "{ada_loses:?} {ben_loses:?}");
     }
+}
+
+#[test]
+fn reports_tell_of_sound_that_is_not_numbered_beside_pictures_that_are() {
+    let mut call = Call::begin(Way::of(5_000, 20), true);
+    call.pictures(2);
+    let Instruction::Subscribe(spec) = subscription(TrackId(2), call.ben.id, Codec::Opus) else {
+        unreachable!();
+    };
+    let mut extensions = ExtensionMap::new();
+    extensions.insert(MID_ID, ExtensionKind::Mid).unwrap();
+    let spec =
+        SubscriptionSpec { subscription: SubscriptionId(98), ssrc: 7098, extensions, ..spec };
+    for instruction in [
+        Instruction::Unsubscribe { subscription: SubscriptionId(99) },
+        Instruction::Subscribe(spec),
+    ] {
+        call.forward.instruct(at(call.now), instruction, &mut call.wire);
+    }
+    for _ in 0..12 {
+        call.pictures(1);
+        let block = ReportBlock { ssrc: 7098, fraction_lost: 128, ..ReportBlock::default() };
+        let Call { ben, forward, wire, now, .. } = &mut call;
+        ben.rtcp(forward, wire, at(*now), |writer| writer.receiver_report(1, &[block]).unwrap());
+    }
+    // Half of the sound, which is a third of all.
+    assert_eq!(call.losses(), ["0", "17"]);
 }

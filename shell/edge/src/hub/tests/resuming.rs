@@ -366,6 +366,11 @@ fn whoever_lost_its_peer_joins_afresh_and_so_does_who_was_put_out_long_ago() {
         left(&turned.told()).unwrap().action()
     };
     assert_eq!(action(&mut node, &alices), proto::leave_request::Action::Reconnect);
+    let waited_for = node.active("alice");
+    let (peer, sid) = (node.peer(&waited_for), sid_of(&node, &waited_for));
+    node.tell(ToHub::Worker(FromWorker::Closed(peer)));
+    assert_eq!(action(&mut node, &sid), proto::leave_request::Action::Reconnect);
+    assert!(!node.hub.seats.contains_key(&peer));
     let first = node.active("alice");
     let firsts = sid_of(&node, &first);
     let second = node.active("alice");
