@@ -4,9 +4,11 @@ import {
   callEnd,
   DistrustError,
   deviceFailure,
+  InterruptedError,
   isThisMachine,
   joinFailure,
   listOf,
+  notDone,
   notTaken,
 } from './words.ts'
 
@@ -81,4 +83,10 @@ it('a server that is left of the page’s own accord is no matter of trying agai
     expect(joinFailure(new DistrustError(why))).toEqual(callEnd(why))
     expect(callEnd(why)).toMatchObject({ mayRetry: false })
   }
+})
+
+it('what is not said while the connection is interrupted is told as such', () => {
+  const what = 'The message could not be sent'
+  expect(notDone(what, new InterruptedError())).toMatch(/^The message .* sent: .* interrupted\./)
+  expect(notDone(what, new Error('odd'))).toBe('The message could not be sent. Try again.')
 })

@@ -29,6 +29,18 @@ export class DistrustError extends Error {
   }
 }
 
+/** The connection is interrupted, so that nothing reaches the others. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError'
+}
+
+/** That something was not done, and why. `what` is a sentence without its full stop. */
+export function notDone(what: string, error: unknown): string {
+  return error instanceof InterruptedError
+    ? `${what}: the connection is interrupted. Try again when it is back.`
+    : `${what}. Try again.`
+}
+
 function distrusted(why: Distrust): Notice {
   switch (why) {
     case 'renamed':

@@ -200,6 +200,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_offer", "web/late_offer.mjs", 60),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    scenario("interrupted", "web/interrupted.mjs", 120),
     scenario("sdk_alone", "web/sdk_alone.mjs", 120),
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),
