@@ -440,8 +440,12 @@ export class Call {
   /**
    * Takes from the room all that leads to keys and the invitation: the browser holds on to it, through a listener of
    * the client's, for as long as the page is there.
+   *
+   * A device that the browser allows only now is turned off: the client stops what it cannot publish, and would wait
+   * fifteen seconds for a connection first.
    */
   #forget(): void {
+    this.me.publishTrack = () => Promise.reject(new InterruptedError())
     this.#worker.terminate()
     this.#keys.forget()
     this.room.removeAllListeners()
