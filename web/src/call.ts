@@ -47,6 +47,8 @@ const TOPIC_KEY = 'incamera.key'
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
 const ENCRYPTION_TIMEOUT_MS = 10_000
+/** A page that goes is gone by then. */
+const PAGE_GONE_AFTER_MS = 2_000
 
 /** Something that happened, and when on the page's clock: what tests and `incamera.moments` read. */
 export interface Moment {
@@ -92,6 +94,7 @@ export class Call {
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
+  readonly #pageGoes = () => void this.room.disconnect()
   #wake: ReturnType<typeof setTimeout> | undefined
   #look: ReturnType<typeof setInterval> | undefined
 
@@ -107,6 +110,8 @@ export class Call {
     shutReceivers(this.#worker)
     this.room = new Room({
       encryption: { keyProvider: this.#keys, worker: this.#worker },
+      // At `beforeunload` it would leave, too, which a download fires and a navigation that comes to nothing.
+      disconnectOnPageLeave: false,
       adaptiveStream: true,
       dynacast: true,
       videoCaptureDefaults: captureOptions(invitation.camera),
@@ -410,6 +415,7 @@ export class Call {
       })
       .on(RoomEvent.ConnectionStateChanged, (state) => this.#noteState(state))
       .on(RoomEvent.Disconnected, (reason) => this.#close(reason))
+    window.addEventListener('pagehide', this.#pageGoes)
   }
 
   #noteState(state: ConnectionState): void {
@@ -432,9 +438,10 @@ export class Call {
     clearTimeout(this.#wake)
     clearInterval(this.#look)
     this.#forget()
-    // The client also disconnects when the page is reloaded or closed; the person has not left then.
     const isPageGoing = reason === DisconnectReason.CLIENT_INITIATED && !this.#isLeaving
     if (!isPageGoing) this.#emit('end', this.#distrust ?? reason)
+    // The person has not left. A page that was frozen may still be there.
+    else setTimeout(() => this.#emit('end', undefined), PAGE_GONE_AFTER_MS)
   }
 
   /**
@@ -445,6 +452,7 @@ export class Call {
    * fifteen seconds for a connection first.
    */
   #forget(): void {
+    window.removeEventListener('pagehide', this.#pageGoes)
     this.me.publishTrack = () => Promise.reject(new InterruptedError())
     this.#worker.terminate()
     this.#keys.forget()

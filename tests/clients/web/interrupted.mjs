@@ -1,6 +1,6 @@
 /**
- * A call that is interrupted: what cannot be said is refused in words and not lost, and a key that was announced just
- * before is used once the others have it.
+ * A call that is interrupted: what cannot be said is refused in words and not lost, a key that was announced just before
+ * is used once the others have it, and only who leaves the page leaves the call.
  */
 import { check, control, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
 import { SignalProxy } from './signal_proxy.mjs'
@@ -17,6 +17,8 @@ await scenario('interrupted', async (open) => {
     await sees(ben, 'ada')
     await nothingIsLost(ada, ben, proxy)
     await theKeyWaits(ada, ben, proxy)
+    await whoStaysHasNotLeft(ada, ben)
+    await whoGoesHasLeft(ada, ben)
   } finally {
     proxy.close()
   }
@@ -64,6 +66,36 @@ async function theKeyWaits(ada, ben, proxy) {
     await sees(ben, 'ada')
     check(true, 'and both see each other under it')
   }
+}
+
+/** Downloads, and navigations that come to nothing, begin as if the page were left. */
+async function whoStaysHasNotLeft(ada, ben) {
+  await ada.page.evaluate(() => window.dispatchEvent(new Event('beforeunload')))
+  await sleep(3_000)
+  const { screen, state } = await ada.facts()
+  check(screen === 'call' && state === 'connected', 'what only looks like leaving the page ends no call')
+  await sees(ada, 'ben')
+
+  await ada.page.evaluate(() => {
+    window.isSamePage = true
+    window.dispatchEvent(new Event('freeze'))
+  })
+  await ada.page.getByText('The connection was lost').waitFor({ timeout: 5_000 })
+  check(true, 'a page that was frozen says that the connection was lost')
+  await ada.press('Try again')
+  await ada.page.getByRole('button', { name: 'Join' }).waitFor()
+  await ada.consent(true)
+  await ada.join()
+  check(!(await ada.page.evaluate(() => window.isSamePage)), 'and trying again loads it anew')
+  await sees(ben, 'ada')
+}
+
+/** By saying so: the server would notice as soon as a browser that ends takes the time to close what it had open. */
+async function whoGoesHasLeft(ada, ben) {
+  const before = await ben.moment('left', 'ada')
+  await ada.page.evaluate(() => window.dispatchEvent(new Event('pagehide')))
+  await until('ben sees that ada has left', 2_000, async () => (await ben.moment('left', 'ada')) !== before)
+  check((await ada.facts()).state === 'disconnected', 'who leaves the page leaves the call')
 }
 
 function connected(person) {
