@@ -108,8 +108,11 @@ export class Call {
       this.#emit('say', `A message from ${this.nameOf(from)} could not be decrypted.`)
     }
     shutReceivers(this.#worker)
+    const encryption = { keyProvider: this.#keys, worker: this.#worker }
     this.room = new Room({
-      encryption: { keyProvider: this.#keys, worker: this.#worker },
+      encryption,
+      // By this one alone the client does without layers in Safari before 17.2, which mixes them up when they are sealed.
+      e2ee: encryption,
       // At `beforeunload` it would leave, too, which a download fires and a navigation that comes to nothing.
       disconnectOnPageLeave: false,
       adaptiveStream: true,

@@ -12,6 +12,7 @@ await scenario('devices', async (_, browser) => {
   await allowedAfterLeaving(browser)
   await whileJoining(browser)
   await withoutMeter(browser)
+  await oldSafari(browser)
   await notTaken(browser)
   await soundAlone(browser)
   await secondLink(browser)
@@ -88,6 +89,24 @@ async function withoutMeter(browser) {
   check((await microphone.getAttribute('aria-pressed')) === 'true', 'a microphone without a level is shown as on')
   check((await ada.page.innerText('.problem')) === '', 'and nothing is wrong with it')
   await ada.close()
+}
+
+/** Safari before 17.2 mixes layers up that are sealed. */
+async function oldSafari(browser) {
+  const SAFARI =
+    'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Safari/605.1.15'
+  for (const [userAgent, layers] of [[undefined, 3], [SAFARI, 1]]) {
+    const ada = await lobby(browser, { publish: '720p', userAgent })
+    await ada.consent(true)
+    await ada.join()
+    let sent = []
+    await until('ada sends', 10_000, async () => {
+      sent = await ada.sends('camera')
+      return sent.some(({ frames }) => frames > 10)
+    })
+    check(sent.length === layers, `${userAgent ? 'an old Safari' : 'Chromium'} sends ${sent.length} layers`)
+    await ada.close()
+  }
 }
 
 /** A token that the page takes for the right to show oneself, and the server does not: it writes sources in lower case. */
