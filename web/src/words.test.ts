@@ -10,6 +10,7 @@ import {
   listOf,
   notDone,
   notTaken,
+  screenFailure,
 } from './words.ts'
 
 it('a refused token is not worth another try, an unreachable server is', () => {
@@ -89,4 +90,11 @@ it('what is not said while the connection is interrupted is told as such', () =>
   const what = 'The message could not be sent'
   expect(notDone(what, new InterruptedError())).toMatch(/^The message .* sent: .* interrupted\./)
   expect(notDone(what, new Error('odd'))).toBe('The message could not be sent. Try again.')
+})
+
+it('who chooses no screen is not told about cameras', () => {
+  const closed = new DOMException('no', 'NotAllowedError')
+  expect(screenFailure(closed)).toMatch(/^Nothing is shared/)
+  expect(deviceFailure(closed)).toMatch(/camera and microphone/)
+  expect(screenFailure(new DOMException('no', 'NotReadableError'))).toMatch(/Another program/)
 })

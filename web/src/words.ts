@@ -178,6 +178,13 @@ export function deviceFailure(error: unknown): string {
   }
 }
 
+/** Why a screen could not be shared. Who closes the browser's question has not done anything wrong. */
+export function screenFailure(error: unknown): string {
+  return error instanceof Error && error.name === 'NotAllowedError'
+    ? 'Nothing is shared: no screen was chosen, or this device does not allow it.'
+    : deviceFailure(error)
+}
+
 /** What of one's camera and microphone the server did not take. Both have been closed. */
 export function notTaken(hasCamera: boolean, hasMicrophone: boolean): string {
   if (hasCamera && hasMicrophone)

@@ -12,6 +12,7 @@ await scenario('devices', async (_, browser) => {
   await allowedAfterLeaving(browser)
   await whileJoining(browser)
   await withoutMeter(browser)
+  await withoutScreens(browser)
   await oldSafari(browser)
   await notTaken(browser)
   await soundAlone(browser)
@@ -88,6 +89,21 @@ async function withoutMeter(browser) {
   const microphone = ada.page.getByRole('button', { name: 'Microphone', exact: true })
   check((await microphone.getAttribute('aria-pressed')) === 'true', 'a microphone without a level is shown as on')
   check((await ada.page.innerText('.problem')) === '', 'and nothing is wrong with it')
+  await ada.close()
+}
+
+/** As on a phone. */
+async function withoutScreens(browser) {
+  const ada = await lobby(browser, {
+    script: () => {
+      delete MediaDevices.prototype.getDisplayMedia
+    },
+  })
+  await ada.join()
+  check(await ada.page.locator('.controls .control:visible').count() === 5, 'who cannot share a screen is not offered to')
+  await ada.page.keyboard.press('s')
+  await sleep(300)
+  check((await ada.page.locator('.banner:visible').count()) === 0, 'nor does the key for it do anything')
   await ada.close()
 }
 
