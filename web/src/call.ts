@@ -22,7 +22,15 @@ import {
 } from 'livekit-client'
 import { Chat, type ChatLine } from './chat.ts'
 import { type Invitation, keep } from './invitation.ts'
-import { encodeAnnouncement, KeyRing, parseAnnouncement, randomKey, type Step } from './keyring.ts'
+import {
+  type Announcement,
+  encodeAnnouncement,
+  KeyRing,
+  parseAnnouncement,
+  randomKey,
+  type Step,
+  USE_AFTER_MS,
+} from './keyring.ts'
 import { type Issue, type Lock, lockOf, type Trouble } from './lock.ts'
 import { ChannelKeys, safetyNumber } from './media/channel_keys.ts'
 import { captureOptions, type OwnTrack, publishOptions } from './media/devices.ts'
@@ -30,7 +38,7 @@ import { Receipt } from './media/receipt.ts'
 import { type SealedMessage, SealedWorker } from './media/sealed.ts'
 import { shutReceivers } from './media/shut.ts'
 import { hasTransform, isSealed } from './media/transform.ts'
-import { type Distrust, DistrustError } from './words.ts'
+import { type Distrust, DistrustError, InterruptedError } from './words.ts'
 
 /** Where LiveKit's components look for chat: JSON of `id`, `timestamp` and `message`. */
 const TOPIC_CHAT = 'lk-chat-topic'
@@ -39,6 +47,8 @@ const TOPIC_KEY = 'incamera.key'
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
 const ENCRYPTION_TIMEOUT_MS = 10_000
+/** A page that goes is gone by then. */
+const PAGE_GONE_AFTER_MS = 2_000
 
 /** Something that happened, and when on the page's clock: what tests and `incamera.moments` read. */
 export interface Moment {
@@ -79,9 +89,12 @@ export class Call {
   readonly #listeners = new Map<keyof CallEvents, Set<(value: never) => void>>()
   /** Steps of the ring run one after the other. */
   #steps: Promise<void> = Promise.resolve()
+  /** What this page has announced itself and does not use yet. */
+  #announced: Announcement | undefined
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
+  readonly #pageGoes = () => void this.room.disconnect()
   #wake: ReturnType<typeof setTimeout> | undefined
   #look: ReturnType<typeof setInterval> | undefined
 
@@ -95,8 +108,13 @@ export class Call {
       this.#emit('say', `A message from ${this.nameOf(from)} could not be decrypted.`)
     }
     shutReceivers(this.#worker)
+    const encryption = { keyProvider: this.#keys, worker: this.#worker }
     this.room = new Room({
-      encryption: { keyProvider: this.#keys, worker: this.#worker },
+      encryption,
+      // By this one alone the client does without layers in Safari before 17.2, which mixes them up when they are sealed.
+      e2ee: encryption,
+      // At `beforeunload` it would leave, too, which a download fires and a navigation that comes to nothing.
+      disconnectOnPageLeave: false,
       adaptiveStream: true,
       dynacast: true,
       videoCaptureDefaults: captureOptions(invitation.camera),
@@ -226,6 +244,7 @@ export class Call {
     return `key=${encodeURIComponent(randomKey())}&cipher=${this.invitation.cipher}`
   }
 
+  /** @throws InterruptedError while there is no connection: then nothing was said. */
   async sayToAll(text: string): Promise<void> {
     const written = this.#chat.write(this.me.identity, text, Date.now())
     if (!written) return
@@ -233,11 +252,15 @@ export class Call {
     this.#emit('chat', written.line)
   }
 
-  /** Announces a fresh random key under the current one; all switch to it a moment later. */
+  /**
+   * Announces a fresh random key under the current one; all switch to it a moment later.
+   *
+   * @throws InterruptedError while there is no connection: then the key stays.
+   */
   async rotate(): Promise<void> {
     const announcement = this.#ring.next(randomKey())
-    await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
-    this.mark('rotation announced')
+    await this.#announce(announcement)
+    this.#announced = announcement
     this.#carryOut(this.#ring.admit(announcement, performance.now()))
   }
 
@@ -289,9 +312,13 @@ export class Call {
     this.#emit('change', undefined)
   }
 
-  /** Publishes data, sealed. The client would send it in the clear if encryption were off. */
+  /**
+   * Publishes data, sealed. The client would send it in the clear if encryption were off; without a connection it would
+   * keep it for one, and lose it if that is a new one.
+   */
   async #send(topic: string, payload: Uint8Array<ArrayBuffer>): Promise<void> {
     if (!this.room.isE2EEEnabled) throw new Error('Encryption is not on.')
+    if (this.room.state !== ConnectionState.Connected) throw new InterruptedError()
     await this.me.publishData(payload, { reliable: true, topic })
   }
 
@@ -318,17 +345,36 @@ export class Call {
     for (const step of steps) this.#note(step)
     clearTimeout(this.#wake)
     const wakeAtMs = this.#ring.wakeAtMs
-    if (wakeAtMs !== undefined) {
-      const wait = Math.max(0, wakeAtMs - performance.now())
-      this.#wake = setTimeout(() => this.#carryOut(this.#ring.advance(performance.now())), wait)
-    }
+    if (wakeAtMs !== undefined) this.#wakeIn(Math.max(0, wakeAtMs - performance.now()))
     this.#emit('change', undefined)
+  }
+
+  #wakeIn(waitMs: number): void {
+    clearTimeout(this.#wake)
+    this.#wake = setTimeout(() => {
+      // Whether its announcement was heard, an interrupted page does not know: it says it again before it uses the key.
+      if (this.#announced && this.room.state !== ConnectionState.Connected) return
+      this.#carryOut(this.#ring.advance(performance.now()))
+    }, waitMs)
+  }
+
+  async #announce(announcement: Announcement): Promise<void> {
+    await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
+    this.mark('rotation announced')
+  }
+
+  /** Changes nothing for those who have heard it. */
+  async #announceAgain(announcement: Announcement): Promise<void> {
+    // If that fails, the connection is gone again, and another will come.
+    await this.#announce(announcement).catch(() => {})
+    this.#wakeIn(USE_AFTER_MS)
   }
 
   #note(step: Step): void {
     if (step.do === 'hold') this.mark('key held')
     if (step.do === 'drop') this.mark('key dropped')
     if (step.do === 'use') {
+      this.#announced = undefined
       this.mark('key used')
       keep({ ...this.invitation, key: step.key, epoch: step.epoch })
       this.#emit('say', `Key number ${step.epoch + 1} is in use.`)
@@ -372,6 +418,7 @@ export class Call {
       })
       .on(RoomEvent.ConnectionStateChanged, (state) => this.#noteState(state))
       .on(RoomEvent.Disconnected, (reason) => this.#close(reason))
+    window.addEventListener('pagehide', this.#pageGoes)
   }
 
   #noteState(state: ConnectionState): void {
@@ -379,6 +426,8 @@ export class Call {
     if (state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting) {
       this.#emit('say', 'Reconnecting.')
     }
+    if (state === ConnectionState.Connected && this.#announced)
+      void this.#announceAgain(this.#announced)
   }
 
   /** Leaves a server under which what is sent might not be sealed. */
@@ -392,16 +441,22 @@ export class Call {
     clearTimeout(this.#wake)
     clearInterval(this.#look)
     this.#forget()
-    // The client also disconnects when the page is reloaded or closed; the person has not left then.
     const isPageGoing = reason === DisconnectReason.CLIENT_INITIATED && !this.#isLeaving
     if (!isPageGoing) this.#emit('end', this.#distrust ?? reason)
+    // The person has not left. A page that was frozen may still be there.
+    else setTimeout(() => this.#emit('end', undefined), PAGE_GONE_AFTER_MS)
   }
 
   /**
    * Takes from the room all that leads to keys and the invitation: the browser holds on to it, through a listener of
    * the client's, for as long as the page is there.
+   *
+   * A device that the browser allows only now is turned off: the client stops what it cannot publish, and would wait
+   * fifteen seconds for a connection first.
    */
   #forget(): void {
+    window.removeEventListener('pagehide', this.#pageGoes)
+    this.me.publishTrack = () => Promise.reject(new InterruptedError())
     this.#worker.terminate()
     this.#keys.forget()
     this.room.removeAllListeners()

@@ -1,5 +1,13 @@
-import { describe, expect, it } from 'vitest'
-import { forget, InvitationError, keep, kept, parseFragment, readClaims } from './invitation.ts'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import {
+  endsWithPage,
+  forget,
+  InvitationError,
+  keep,
+  kept,
+  parseFragment,
+  readClaims,
+} from './invitation.ts'
 
 const unsigned = (claims: object) => {
   const bytes = new TextEncoder().encode(JSON.stringify(claims))
@@ -120,18 +128,43 @@ describe('claims', () => {
   )
 })
 
-it('an invitation is kept until it is forgotten', () => {
-  const storage = new Map<string, string>()
-  const fake = {
-    getItem: (name: string) => storage.get(name) ?? null,
-    setItem: (name: string, value: string) => storage.set(name, value),
-    removeItem: (name: string) => storage.delete(name),
-  } as unknown as Storage
+describe('an invitation', () => {
   const invitation = parseFragment(`#token=t&key=${KEY}`)
   if (!invitation) throw new Error('unreachable')
-  keep(invitation, fake)
-  expect(kept(fake)).toEqual({ ...invitation, name: undefined })
-  forget(fake)
-  expect(kept(fake)).toBeUndefined()
-  expect(storage.size).toBe(0)
+  afterEach(() => vi.unstubAllGlobals())
+
+  it('is kept for the tab until it is forgotten', () => {
+    const storage = new Map<string, string>()
+    vi.stubGlobal('sessionStorage', {
+      getItem: (name: string) => storage.get(name) ?? null,
+      setItem: (name: string, value: string) => storage.set(name, value),
+      removeItem: (name: string) => storage.delete(name),
+    })
+    keep(invitation)
+    expect([kept(), endsWithPage()]).toEqual([{ ...invitation, name: undefined }, false])
+    forget()
+    expect(kept()).toBeUndefined()
+    expect(storage.size).toBe(0)
+  })
+
+  const blocked: [string, PropertyDescriptor][] = [
+    ['be asked for', { get: () => fails('SecurityError') }],
+    [
+      'hold anything',
+      { value: { getItem: () => null, setItem: () => fails('QuotaExceededError') } },
+    ],
+  ]
+  it.each(blocked)('is kept for the page where no storage may %s', (_, storage) => {
+    vi.stubGlobal('sessionStorage', undefined)
+    Object.defineProperty(globalThis, 'sessionStorage', { ...storage, configurable: true })
+    expect(kept()).toBeUndefined()
+    keep(invitation)
+    expect([kept(), endsWithPage()]).toEqual([invitation, true])
+    forget()
+    expect([kept(), endsWithPage()]).toEqual([undefined, false])
+  })
 })
+
+function fails(name: string): never {
+  throw new DOMException('no', name)
+}

@@ -97,20 +97,44 @@ export function readClaims(token: string): Claims | undefined {
   }
 }
 
-/** Keeps the invitation for this tab, so that a reload does not lose the call. */
-export function keep(invitation: Invitation, storage: Storage = sessionStorage): void {
-  storage.setItem(STORED_AS, JSON.stringify(invitation))
+/** What the browser does not let the page store, as where people have it block the data of sites. */
+let unstored: Invitation | undefined
+
+/** Keeps the invitation for this tab, so that a reload does not lose the call: without storage, until then. */
+export function keep(invitation: Invitation): void {
+  try {
+    sessionStorage.setItem(STORED_AS, JSON.stringify(invitation))
+    unstored = undefined
+  } catch {
+    unstored = invitation
+  }
 }
 
 /** The invitation kept for this tab. */
-export function kept(storage: Storage = sessionStorage): Invitation | undefined {
-  const stored = storage.getItem(STORED_AS)
+export function kept(): Invitation | undefined {
+  if (unstored) return unstored
+  let stored: string | null
+  try {
+    stored = sessionStorage.getItem(STORED_AS)
+  } catch {
+    return undefined
+  }
   return stored === null ? undefined : (JSON.parse(stored) as Invitation)
 }
 
+/** Whether a reload would lose what is kept. */
+export function endsWithPage(): boolean {
+  return unstored !== undefined
+}
+
 /** Forgets the invitation: its token and its key. */
-export function forget(storage: Storage = sessionStorage): void {
-  storage.removeItem(STORED_AS)
+export function forget(): void {
+  unstored = undefined
+  try {
+    sessionStorage.removeItem(STORED_AS)
+  } catch {
+    // Nothing was stored.
+  }
 }
 
 function required(fields: Map<string, string>, name: string): string {

@@ -11,6 +11,7 @@ import { isE2EESupported, setLogLevel } from 'livekit-client'
 import { Call } from './call.ts'
 import { Facade } from './facade.ts'
 import {
+  endsWithPage,
   forget,
   type Invitation,
   InvitationError,
@@ -35,6 +36,8 @@ const CANNOT_ENCRYPT: Notice = {
   text: 'A call needs a current browser and a page that came over HTTPS, or from this very machine.',
   mayRetry: false,
 }
+
+const PAGE_WITHIN_MS = 5_000
 
 const facade = Facade.install()
 /** From joining on. */
@@ -73,6 +76,20 @@ function start(): void {
   }
 }
 
+/**
+ * Starts anew with the page that the server has now: since an upgrade it may be another one, and have its encryption
+ * worker elsewhere. With this one, if there is no answer or a reload would lose the invitation.
+ */
+async function startAgain(): Promise<void> {
+  const signal = AbortSignal.timeout(PAGE_WITHIN_MS)
+  const hasPage = await fetch(location.pathname, { cache: 'no-store', signal }).then(
+    ({ ok }) => ok,
+    () => false,
+  )
+  if (hasPage && !endsWithPage()) location.reload()
+  else start()
+}
+
 /** The invitation in the address bar, else the one kept for this tab. */
 function takeInvitation(): Invitation | undefined {
   const fragment = location.hash
@@ -108,10 +125,8 @@ async function join(
   { devices }: JoinChoice,
 ): Promise<void> {
   isInCall = true
-  const call = new Call(invitation, identity)
   const tracks = [devices.microphone, devices.camera].flatMap((track) => track ?? [])
-  const again: NoticeAction = { label: 'Try again', act: () => start() }
-  facade.follow('joining', call)
+  const again: NoticeAction = { label: 'Try again', act: () => void startAgain() }
   const fail = (notice: Notice) => {
     isInCall = false
     devices.close()
@@ -119,10 +134,13 @@ async function join(
     if (!notice.mayRetry) forget()
     showNotice(notice, notice.mayRetry ? again : undefined)
   }
+  let call: Call | undefined
   try {
+    call = new Call(invitation, identity)
+    facade.follow('joining', call)
     await call.connect(location.origin)
   } catch (error) {
-    await call.leave()
+    await call?.leave()
     fail(joinFailure(error))
     return
   }

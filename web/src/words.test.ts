@@ -4,10 +4,13 @@ import {
   callEnd,
   DistrustError,
   deviceFailure,
+  InterruptedError,
   isThisMachine,
   joinFailure,
   listOf,
+  notDone,
   notTaken,
+  screenFailure,
 } from './words.ts'
 
 it('a refused token is not worth another try, an unreachable server is', () => {
@@ -81,4 +84,17 @@ it('a server that is left of the page’s own accord is no matter of trying agai
     expect(joinFailure(new DistrustError(why))).toEqual(callEnd(why))
     expect(callEnd(why)).toMatchObject({ mayRetry: false })
   }
+})
+
+it('what is not said while the connection is interrupted is told as such', () => {
+  const what = 'The message could not be sent'
+  expect(notDone(what, new InterruptedError())).toMatch(/^The message .* sent: .* interrupted\./)
+  expect(notDone(what, new Error('odd'))).toBe('The message could not be sent. Try again.')
+})
+
+it('who chooses no screen is not told about cameras', () => {
+  const closed = new DOMException('no', 'NotAllowedError')
+  expect(screenFailure(closed)).toMatch(/^Nothing is shared/)
+  expect(deviceFailure(closed)).toMatch(/camera and microphone/)
+  expect(screenFailure(new DOMException('no', 'NotReadableError'))).toMatch(/Another program/)
 })

@@ -29,6 +29,18 @@ export class DistrustError extends Error {
   }
 }
 
+/** The connection is interrupted, so that nothing reaches the others. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError'
+}
+
+/** That something was not done, and why. `what` is a sentence without its full stop. */
+export function notDone(what: string, error: unknown): string {
+  return error instanceof InterruptedError
+    ? `${what}: the connection is interrupted. Try again when it is back.`
+    : `${what}. Try again.`
+}
+
 function distrusted(why: Distrust): Notice {
   switch (why) {
     case 'renamed':
@@ -164,6 +176,13 @@ export function deviceFailure(error: unknown): string {
     default:
       return 'The device could not be opened.'
   }
+}
+
+/** Why a screen could not be shared. Who closes the browser's question has not done anything wrong. */
+export function screenFailure(error: unknown): string {
+  return error instanceof Error && error.name === 'NotAllowedError'
+    ? 'Nothing is shared: no screen was chosen, or this device does not allow it.'
+    : deviceFailure(error)
 }
 
 /** What of one's camera and microphone the server did not take. Both have been closed. */

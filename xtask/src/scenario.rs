@@ -210,6 +210,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("late_offer", "web/late_offer.mjs", 60).shared(),
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
+    scenario("interrupted", "web/interrupted.mjs", 120).shared(),
     scenario("sdk_alone", "web/sdk_alone.mjs", 120).shared(),
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),

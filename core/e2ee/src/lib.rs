@@ -12,7 +12,8 @@
 //!
 //! What the format cannot promise, whoever implements it: authentication covers neither the track nor the sender, so
 //! that people who share a channel key can pass for each other, and a frame can be moved to another participant's
-//! track; a ratcheted key contains the key before it (see [`KeyRing::ratchet`]).
+//! track; nor does it tell a VP9 frame from a data packet, so that either can come as the other in its own place; a
+//! ratcheted key contains the key before it (see [`KeyRing::ratchet`]).
 //!
 //! Source: `livekit-client` 2.23.0 `src/e2ee/`; libwebrtc of `webrtc-sdk` `api/crypto/frame_crypto_transformer.cc`.
 #![forbid(unsafe_code)]

@@ -26,7 +26,7 @@ pub enum OpenError {
     /// There is no key of this index, yet or any more.
     #[error("there is no key {0}")]
     UnknownKey(u8),
-    /// It was opened before, or is too old to tell.
+    /// It was opened before, be it as a frame or as a data packet, or is too old to tell.
     #[error("opened before, or too old to tell")]
     Replayed,
     /// Not sealed under the key of its index, or changed on the way.

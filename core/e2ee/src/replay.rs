@@ -1,8 +1,9 @@
 //! Which frames and data packets of a participant were opened.
 //!
-//! Guarantees: each is accepted once. Holds across keys. Of frames, none is accepted that is older than a window's
-//! worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is accepted
-//! that is older than its newest: so little must be kept of it that new ones find room for days.
+//! Guarantees: each is accepted once, and as one of both: a sealed frame of VP9 and a sealed data packet look alike,
+//! and the server could hand one on as the other. Holds across keys. Of frames, none is accepted that is older than a
+//! window's worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is
+//! accepted that is older than its newest: so little must be kept of it that new ones find room for days.
 //! Data packets are known by their whole IV: their clock begins anew with a sender's page or process, and what such a
 //! sender seals under the same key is not old for that. Only when as many have been accepted as are kept do the oldest
 //! go, and from then on what is as old as they are is refused.
@@ -116,8 +117,12 @@ impl Packets {
 
     fn check(&self, packet: (u32, u32, u32)) -> Result<(), OpenError> {
         let is_old = self.floor.is_some_and(|floor| self.age(packet.0) >= self.age(floor));
-        let is_new = !is_old && self.accepted.binary_search(&packet).is_err();
+        let is_new = !is_old && !self.knows(packet);
         if is_new { Ok(()) } else { Err(OpenError::Replayed) }
+    }
+
+    fn knows(&self, packet: (u32, u32, u32)) -> bool {
+        self.accepted.binary_search(&packet).is_ok()
     }
 
     fn accept(&mut self, packet: (u32, u32, u32)) {
@@ -166,6 +171,9 @@ impl Replay {
         ticks_per_second: u32,
     ) -> Result<Candidate, OpenError> {
         let (ssrc, timestamp, last) = iv.words();
+        if self.data.knows((timestamp, ssrc, last)) {
+            return Err(OpenError::Replayed);
+        }
         let place = match self.frames.get(&ssrc) {
             Some(window) => {
                 let place = (window.unwrapped(timestamp, now, ticks_per_second), last.into());
@@ -179,8 +187,14 @@ impl Replay {
     }
 
     /// Whether a data packet with this IV was not seen yet. Its timestamp is in milliseconds of the sender's own.
+    ///
+    /// An IV of an SSRC that frames came from is a frame's, seen or not: the random number of a data packet is one of
+    /// seven SSRCs once in 600 million.
     pub(crate) fn check_data(&self, iv: Iv) -> Result<Candidate, OpenError> {
         let (random, timestamp, last) = iv.words();
+        if self.frames.contains_key(&random) {
+            return Err(OpenError::Replayed);
+        }
         let packet = (timestamp, random, last);
         self.data.check(packet)?;
         Ok(Candidate::Data { packet })

@@ -447,3 +447,31 @@ fn secrets_do_not_print() {
     let states = [Probe::<KeyRing>::PRINTS, Probe::<Sealer>::PRINTS, Probe::<Opener>::PRINTS];
     assert_eq!(states, [false; 3]);
 }
+
+#[test]
+fn what_was_opened_as_a_frame_is_no_data_packet_and_the_other_way() {
+    // Of VP9 nothing stays readable, so that neither has anything else authenticated.
+    let (mut sealer, mut opener) = pair(KeySize::Aes128);
+    let frame = seal(&mut sealer, Codec::Vp9, 3000, &[1; 40]);
+    let (value, trailer) = frame.split_at(frame.len() - 14);
+    let as_data = SealedData { key_index: 0, iv: &trailer[..12], value };
+    let mut packet = Vec::new();
+    let DataHeader { iv, .. } = sealer.seal_data(&[2; 40], 77, 0xabcd, &mut packet).unwrap();
+    let data = SealedData { key_index: 0, iv: &iv, value: &packet };
+    let as_frame = [&packet[..], &iv, &[12, 0]].concat();
+    let mut out = Vec::new();
+
+    let (_, mut unknowing) = pair(KeySize::Aes128);
+    assert_eq!(unknowing.open_data(&as_data, &mut out), Ok(()), "the format does not tell");
+    assert_eq!(open(&mut unknowing, Codec::Vp9, &as_frame), Ok(vec![2; 40]), "nor here");
+
+    assert_eq!(open(&mut opener, Codec::Vp9, &frame), Ok(vec![1; 40]));
+    assert_eq!(opener.open_data(&data, &mut out), Ok(()));
+    assert_eq!(opener.open_data(&as_data, &mut out), Err(OpenError::Replayed));
+    assert_eq!(open(&mut opener, Codec::Vp9, &as_frame), Err(OpenError::Replayed));
+    let next = seal(&mut sealer, Codec::Vp9, 6000, &[3; 40]);
+    let (value, trailer) = next.split_at(next.len() - 14);
+    let as_data = SealedData { key_index: 0, iv: &trailer[..12], value };
+    assert_eq!(opener.open_data(&as_data, &mut out), Err(OpenError::Replayed), "of that SSRC");
+    assert_eq!(open(&mut opener, Codec::Vp9, &next), Ok(vec![3; 40]));
+}

@@ -91,6 +91,8 @@ async function inCall(open, context, name) {
   const call = { room: freshRoom('accessibility'), key: freshKey(), publish: '180p', audio: '1' }
   const ada = await open({ ...call, identity: 'ada', publish: 'none', audio: '0', context })
   await clean(ada.page, `lobby (${name})`)
+  const isPhone = context.viewport === SIZES.phone
+  if (isPhone) await besideTheNotch(ada.page, ['.lobby .brand'], name)
   await ada.consent(false)
   await sleep(300)
   await clean(ada.page, `lobby with consent (${name})`)
@@ -104,6 +106,7 @@ async function inCall(open, context, name) {
   )
   await clean(ada.page, `call (${name})`)
   await fits(ada.page, name)
+  if (isPhone) await besideTheNotch(ada.page, ['.bar', '.controls'], name)
   await ada.press('Chat')
   await ada.page.getByLabel('Message', { exact: true }).fill('Hello')
   await ada.page.keyboard.press('Enter')
@@ -207,6 +210,21 @@ async function fits(page, name) {
     return [...wide, ...small]
   })
   check(problems.length === 0, `everything fits (${name}) ${problems}`)
+}
+
+/** Under a phone's notch and under its line for the thumb there is nothing of these. */
+async function besideTheNotch(page, parts, name) {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Emulation.setSafeAreaInsetsOverride', { insets: { top: 59, bottom: 34 } })
+  for (const part of parts) {
+    const room = await page.locator(part).evaluate((it) => {
+      const { top, bottom } = it.getBoundingClientRect()
+      return [top, innerHeight - bottom]
+    })
+    check(room[0] >= 59 && room[1] >= 34, `${part} keeps clear of a phone's edges (${name}): ${room}`)
+  }
+  await session.send('Emulation.setSafeAreaInsetsOverride', { insets: {} })
+  await session.detach()
 }
 
 /** axe runs from the driver's side: the page's policy would not let the page load it. */

@@ -1,6 +1,7 @@
 /**
  * A camera and a microphone are on only while somebody wants them to be: not when the browser allows them after the
- * consent was withdrawn, not when the server takes no picture, not when another link is opened in the same tab.
+ * consent was withdrawn or the call was left, not when the server takes no picture, not when another link is opened in
+ * the same tab, and none is turned on or off while the call that takes them begins.
  */
 import { check, control, freshKey, freshRoom, linkTo, mintToken, Person, scenario, sleep, until } from './driver.mjs'
 
@@ -8,6 +9,11 @@ const CONSENT = /camera and microphone/i
 
 await scenario('devices', async (_, browser) => {
   await allowedTooLate(browser)
+  await allowedAfterLeaving(browser)
+  await whileJoining(browser)
+  await withoutMeter(browser)
+  await withoutScreens(browser)
+  await oldSafari(browser)
   await notTaken(browser)
   await soundAlone(browser)
   await secondLink(browser)
@@ -36,6 +42,87 @@ async function allowedTooLate(browser) {
   await consent.uncheck()
   check((await lights(ada)).length === 0, 'and none once the switch is off')
   await ada.close()
+}
+
+/** The person leaves the call before answering what its buttons have the browser ask. */
+async function allowedAfterLeaving(browser) {
+  const ada = await lobby(browser, { hasToWait: true })
+  await ada.join()
+  for (const name of ['Camera', 'Microphone']) await ada.page.getByRole('button', { name, exact: true }).click()
+  await until('the page asks', 5_000, async () => (await asked(ada)) === 2)
+  await ada.press('Leave')
+  await ada.page.getByText('You have left').waitFor()
+  await ada.page.evaluate(allow)
+  await until('the browser gives both', 5_000, async () => (await given(ada)) === 2)
+  await until('neither stays on', 1_000, async () => (await lights(ada)).length === 0)
+  check(true, 'what is allowed after the call was left is off at once')
+  await ada.close()
+}
+
+/** The server lets the person wait. */
+async function whileJoining(browser) {
+  const ada = await lobby(browser, { video: { canUpdateOwnMetadata: true } })
+  await ada.page.routeWebSocket(/\/rtc\//, () => {})
+  await ada.consent(true)
+  const inputs = ada.page.locator('.lobby :is(button, input, select)')
+  const live = () => inputs.evaluateAll((all) => all.filter((it) => !it.disabled).length)
+  control((await inputs.count()) === 7 && (await live()) === 7, 'the lobby has seven things to press or choose from')
+  await ada.page.getByRole('button', { name: 'Join' }).click()
+  await ada.page.getByRole('button', { name: 'Joining' }).waitFor()
+  check((await live()) === 0, 'while one joins none of them does anything')
+  check((await lights(ada)).join() === 'audio,video', 'and what was on stays on')
+  await ada.close()
+}
+
+/** The browser gives the page no more means to look at sound. */
+async function withoutMeter(browser) {
+  const ada = await lobby(browser)
+  await ada.page.evaluate(() => {
+    window.AudioContext = class {
+      constructor() {
+        throw new DOMException('no more', 'NotSupportedError')
+      }
+    }
+  })
+  await ada.consent(true)
+  await until('both are on', 5_000, async () => (await lights(ada)).join() === 'audio,video')
+  const microphone = ada.page.getByRole('button', { name: 'Microphone', exact: true })
+  check((await microphone.getAttribute('aria-pressed')) === 'true', 'a microphone without a level is shown as on')
+  check((await ada.page.innerText('.problem')) === '', 'and nothing is wrong with it')
+  await ada.close()
+}
+
+/** As on a phone. */
+async function withoutScreens(browser) {
+  const ada = await lobby(browser, {
+    script: () => {
+      delete MediaDevices.prototype.getDisplayMedia
+    },
+  })
+  await ada.join()
+  check(await ada.page.locator('.controls .control:visible').count() === 5, 'who cannot share a screen is not offered to')
+  await ada.page.keyboard.press('s')
+  await sleep(300)
+  check((await ada.page.locator('.banner:visible').count()) === 0, 'nor does the key for it do anything')
+  await ada.close()
+}
+
+/** Safari before 17.2 mixes layers up that are sealed. */
+async function oldSafari(browser) {
+  const SAFARI =
+    'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Safari/605.1.15'
+  for (const [userAgent, layers] of [[undefined, 3], [SAFARI, 1]]) {
+    const ada = await lobby(browser, { publish: '720p', userAgent })
+    await ada.consent(true)
+    await ada.join()
+    let sent = []
+    await until('ada sends', 10_000, async () => {
+      sent = await ada.sends('camera')
+      return sent.some(({ frames }) => frames > 10)
+    })
+    check(sent.length === layers, `${userAgent ? 'an old Safari' : 'Chromium'} sends ${sent.length} layers`)
+    await ada.close()
+  }
 }
 
 /** A token that the page takes for the right to show oneself, and the server does not: it writes sources in lower case. */
@@ -83,16 +170,17 @@ async function secondLink(browser) {
   await ada.close()
 }
 
-function link(room, video) {
-  return linkTo({ token: mintToken(room, 'ada', { video }), key: freshKey(), publish: '180p' })
+function link(room, video, publish = '180p') {
+  return linkTo({ token: mintToken(room, 'ada', { video }), key: freshKey(), publish })
 }
 
-/** Somebody before the call; with `hasToWait`, the browser allows nothing before `allow`. */
-async function lobby(browser, { video, hasToWait = false } = {}) {
-  const context = await browser.newContext()
+/** Somebody before the call; with `hasToWait`, the browser allows nothing before `allow`. `script` runs before the page. */
+async function lobby(browser, { video, publish, userAgent, script = () => {}, hasToWait = false } = {}) {
+  const context = await browser.newContext({ userAgent })
   await context.addInitScript(noteDevices, hasToWait)
+  await context.addInitScript(script)
   const page = await context.newPage()
-  await page.goto(link(freshRoom('devices'), video)).catch(() => {
+  await page.goto(link(freshRoom('devices'), video, publish)).catch(() => {
     throw new Error('no page')
   })
   await page.getByRole('button', { name: 'Join' }).waitFor()
@@ -117,6 +205,11 @@ function asked({ page }) {
   return page.evaluate(() => window.devices.asked)
 }
 
+/** How many tracks the browser has given. */
+function given({ page }) {
+  return page.evaluate(() => window.devices.tracks.length)
+}
+
 /** In the page: the person allows all that was asked for. */
 function allow() {
   for (const go of window.devices.waiting.splice(0)) go()
@@ -128,8 +221,7 @@ function allow() {
  */
 async function settles(person, count, lit) {
   await until(`of ${count} tracks that the browser gives, on are: ${lit || 'none'}`, 5_000, async () => {
-    const given = await person.page.evaluate(() => window.devices.tracks.length)
-    return given === count && (await lights(person)).join() === lit
+    return (await given(person)) === count && (await lights(person)).join() === lit
   })
   await sleep(500)
 }

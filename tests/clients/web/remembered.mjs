@@ -40,6 +40,31 @@ async function inHeap(page, text) {
   return JSON.parse(pieces.join('')).strings.some((string) => string.includes(text))
 }
 
+/** Where people have the data of sites blocked, asking for it is an error. */
+async function withoutStorage(browser) {
+  const page = await browser.newPage()
+  await page.addInitScript(() => {
+    for (const name of ['sessionStorage', 'localStorage'])
+      Object.defineProperty(window, name, {
+        get: () => {
+          throw new DOMException('blocked', 'SecurityError')
+        },
+      })
+  })
+  const key = freshKey()
+  markSensitive(key)
+  const fields = { token: mintToken(freshRoom('remembered'), 'ada'), publish: 'none', audio: '0' }
+  await page.goto(linkTo({ ...fields, key })).catch(() => {
+    throw new Error('no page')
+  })
+  await page.getByRole('button', { name: 'Join' }).click()
+  await page.locator('.call').waitFor({ timeout: 15_000 })
+  check(!page.url().includes('#'), 'a page that may store nothing lets people join, too')
+  await page.getByRole('button', { name: 'Leave' }).click()
+  await page.getByRole('heading', { name: 'You have left' }).waitFor()
+  check(!(await inHeap(page, key)), 'and forgets the key when they leave')
+}
+
 await scenario('remembered', async () => {
   const [room, key] = [freshRoom('remembered'), freshKey()]
   markSensitive(key)
@@ -68,6 +93,7 @@ await scenario('remembered', async () => {
       check(!(await inHeap(page, text)), `in its memory, too: the ${name} is not there`)
     const words = await page.innerText('main')
     check(/stays in your browser.s history/.test(words), 'it says that the browser has not')
+    await withoutStorage(browser)
   } finally {
     await browser.close()
   }

@@ -15,7 +15,7 @@ import type {
   ErrorMessage,
 } from 'livekit-client'
 import workerUrl from 'livekit-client/e2ee-worker?worker&url'
-import { strictOrder } from './order.ts'
+import { StrictOrders } from './order.ts'
 import { readBytesField, readTextField } from './protobuf.ts'
 
 export interface SealedMessage {
@@ -47,6 +47,7 @@ export class SealedWorker extends Worker {
   onUnreadable: (from: string) => void = () => {}
 
   readonly #senders = new Map<string, string>()
+  #orders = new StrictOrders()
 
   constructor() {
     super(TRUSTED_WORKER_URL as string, { type: 'module', name: 'incamera-e2ee' })
@@ -61,7 +62,7 @@ export class SealedWorker extends Worker {
     if (request.kind === 'decryptDataRequest' && this.#senders.size < PENDING_MAX) {
       this.#senders.set(request.data.uuid, request.data.participantIdentity)
     }
-    const order = strictOrder(message)
+    const order = this.#orders.next(message)
     if (order !== undefined) super.postMessage(order, options as StructuredSerializeOptions)
   }
 
@@ -69,6 +70,7 @@ export class SealedWorker extends Worker {
     super.terminate()
     this.onMessage = this.onUnreadable = () => {}
     this.#senders.clear()
+    this.#orders = new StrictOrders()
   }
 
   #observe(answer: Answer): void {

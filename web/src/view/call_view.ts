@@ -3,7 +3,7 @@ import { ConnectionState, Track } from 'livekit-client'
 import type { Call } from '../call.ts'
 import { element, setAttribute, setText } from '../dom.ts'
 import type { OwnTrack } from '../media/devices.ts'
-import { deviceFailure, listOf, notTaken } from '../words.ts'
+import { deviceFailure, listOf, notTaken, screenFailure } from '../words.ts'
 import { brand } from './brand.ts'
 import { ChatPanel } from './chat_panel.ts'
 import { EncryptionDialog, HelpDialog } from './dialogs.ts'
@@ -29,7 +29,9 @@ export class CallView {
   readonly #stage: Stage
   readonly #chat: ChatPanel
   readonly #encryption: EncryptionDialog
-  readonly #help = new HelpDialog(SHORTCUTS)
+  /** Browsers of phones share no screens. */
+  readonly #canShare = 'getDisplayMedia' in navigator.mediaDevices
+  readonly #help = new HelpDialog(SHORTCUTS.filter(([key]) => key !== 'S' || this.#canShare))
   readonly #lock: HTMLButtonElement
   readonly #lockImage = icon('lock')
   readonly #lockText = element('span')
@@ -215,7 +217,8 @@ export class CallView {
     camera.show(me.isCameraEnabled, me.isCameraEnabled ? 'camera' : 'cameraOff')
     camera.allow(this.#maySend(Track.Source.Camera))
     screen.show(me.isScreenShareEnabled, 'screen')
-    screen.allow(this.#maySend(Track.Source.ScreenShare))
+    screen.allow(this.#canShare && this.#maySend(Track.Source.ScreenShare))
+    setAttribute(screen.view, 'hidden', !this.#canShare)
     const isSpeaker = this.#stage.layout === 'speaker'
     layout.show(isSpeaker, isSpeaker ? 'grid' : 'speaker')
     chat.show(!this.#chat.view.hidden, 'chat')
@@ -262,7 +265,8 @@ export class CallView {
       else if (source === Track.Source.Camera) await me.setCameraEnabled(!me.isCameraEnabled)
       else await me.setScreenShareEnabled(!me.isScreenShareEnabled)
     } catch (error) {
-      this.#warn(deviceFailure(error))
+      const isScreen = source === Track.Source.ScreenShare
+      this.#warn(isScreen ? screenFailure(error) : deviceFailure(error))
     }
     this.#schedule()
   }

@@ -2,6 +2,7 @@
 import type { Call } from '../call.ts'
 import type { ChatLine } from '../chat.ts'
 import { element, setText } from '../dom.ts'
+import { notDone } from '../words.ts'
 import { icon } from './icons.ts'
 
 const LINES_SHOWN_MAX = 500
@@ -87,9 +88,9 @@ export class ChatPanel {
     setText(this.#problem, '')
     try {
       await this.#call.sayToAll(text)
-    } catch {
+    } catch (error) {
       this.#input.value = text
-      setText(this.#problem, 'The message could not be sent. Try again.')
+      setText(this.#problem, notDone('The message could not be sent', error))
     }
   }
 }

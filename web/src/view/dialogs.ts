@@ -2,6 +2,7 @@
 import type { Call } from '../call.ts'
 import { element, setAttribute, setText } from '../dom.ts'
 import { cipherName, sentenceOf } from '../lock.ts'
+import { notDone } from '../words.ts'
 import { icon } from './icons.ts'
 import { switchInput } from './switch.ts'
 
@@ -111,8 +112,8 @@ export class EncryptionDialog {
     try {
       await this.#call.rotate()
       setText(this.#copied, '')
-    } catch {
-      setText(this.#copied, 'The key could not be changed. Try again.')
+    } catch (error) {
+      setText(this.#copied, notDone('The key could not be changed', error))
     }
     this.show()
   }

@@ -49,6 +49,8 @@ export class Lobby {
   readonly #joinButton: HTMLButtonElement
   /** Devices being opened. Joining waits for them, so that nobody joins without their voice. */
   #opening = 0
+  /** From pressing Join on: what is open belongs to the call, and nothing else is opened. */
+  #isJoining = false
   #meter: { context: AudioContext; stop: () => void } | undefined
 
   constructor(invitation: Invitation, claims: Claims, join: (choice: JoinChoice) => void) {
@@ -205,6 +207,7 @@ export class Lobby {
   }
 
   async #reopenMicrophone(): Promise<void> {
+    this.#stopMeter()
     await this.#attempt(this.#microphone, async () => {
       const track = await this.#devices.openMicrophone(this.#microphones.value)
       if (track) this.#startMeter(track.mediaStreamTrack)
@@ -214,7 +217,7 @@ export class Lobby {
   /** Opens a device, and turns its button off if that fails. */
   async #attempt(toggle: Toggle, open: () => Promise<void>): Promise<void> {
     this.#opening += 1
-    this.#joinButton.disabled = true
+    this.#show()
     try {
       await open()
     } catch (error) {
@@ -222,7 +225,6 @@ export class Lobby {
       toggle.isOn = false
     } finally {
       this.#opening -= 1
-      this.#joinButton.disabled = this.#opening > 0
       this.#show()
     }
   }
@@ -246,33 +248,41 @@ export class Lobby {
     const isHeard = hasConsent && this.#microphone.isOn
     const words = isHeard ? 'Your camera is off' : 'Camera and microphone are off'
     if (this.#placeholder.lastElementChild) setText(this.#placeholder.lastElementChild, words)
-    this.#camera.show(hasConsent && this.#claims.mayShow)
-    this.#microphone.show(hasConsent && this.#claims.maySpeak)
-    setAttribute(this.#level, 'hidden', this.#devices.microphone === undefined)
+    this.#camera.show(hasConsent && this.#claims.mayShow, !this.#isJoining)
+    this.#microphone.show(hasConsent && this.#claims.maySpeak, !this.#isJoining)
+    setAttribute(this.#level, 'hidden', this.#meter === undefined)
+    this.#joinButton.disabled = this.#isJoining || this.#opening > 0
+    for (const input of [this.#consent, this.#cameras, this.#microphones, this.#name])
+      if (input) input.disabled = this.#isJoining
   }
 
   #busy(): void {
-    this.#joinButton.disabled = true
+    this.#isJoining = true
+    this.#show()
     setAttribute(this.#joinButton, 'aria-busy', true)
     setText(this.#joinButton, `Joining ${this.#claims.room || 'the room'}…`)
   }
 
+  /** Without a meter, as where the browser gives no more contexts, the microphone is as open as with one. */
   #startMeter(track: MediaStreamTrack): void {
-    this.#stopMeter()
-    const context = new AudioContext()
-    const analyser = context.createAnalyser()
-    analyser.fftSize = 512
-    context.createMediaStreamSource(new MediaStream([track])).connect(analyser)
-    const samples = new Float32Array(analyser.fftSize)
     let frame = 0
-    const draw = () => {
-      analyser.getFloatTimeDomainData(samples)
-      const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length
-      this.#level.style.setProperty('--level', String(Math.min(1, Math.sqrt(power) * 4)))
-      frame = requestAnimationFrame(draw)
+    try {
+      const context = new AudioContext()
+      this.#meter = { context, stop: () => cancelAnimationFrame(frame) }
+      const analyser = context.createAnalyser()
+      analyser.fftSize = 512
+      context.createMediaStreamSource(new MediaStream([track])).connect(analyser)
+      const samples = new Float32Array(analyser.fftSize)
+      const draw = () => {
+        analyser.getFloatTimeDomainData(samples)
+        const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length
+        this.#level.style.setProperty('--level', String(Math.min(1, Math.sqrt(power) * 4)))
+        frame = requestAnimationFrame(draw)
+      }
+      draw()
+    } catch {
+      this.#stopMeter()
     }
-    draw()
-    this.#meter = { context, stop: () => cancelAnimationFrame(frame) }
   }
 
   #stopMeter(): void {
@@ -316,8 +326,8 @@ class Toggle {
     )
   }
 
-  show(mayOpen: boolean): void {
-    this.button.disabled = !mayOpen
+  show(mayOpen: boolean, mayChange: boolean): void {
+    this.button.disabled = !mayOpen || !mayChange
     setAttribute(this.button, 'aria-pressed', String(mayOpen && this.isOn))
     setIcon(this.#image, mayOpen && this.isOn ? this.#names.on : this.#names.off)
   }

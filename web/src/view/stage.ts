@@ -1,20 +1,19 @@
 /** Lays out the pictures: all alike in a grid, or one large with the others beside it. */
 import { Track } from 'livekit-client'
 import type { Picture } from '../call.ts'
-import { element, setAttribute } from '../dom.ts'
+import { element, setAttribute, setText } from '../dom.ts'
+import { Places, placeSize } from './places.ts'
 import { Tile } from './tile.ts'
 
 export type Layout = 'grid' | 'speaker'
 
-/** A camera's own shape; a stage that is higher than wide may crop pictures to fill itself. */
-const WIDE = [16 / 9]
-const ANY = [16 / 9, 4 / 3, 1]
-const GAP_PX = 12
-
 export class Stage {
   readonly view: HTMLElement
 
-  readonly #list = element('ul', { class: 'tiles' })
+  /** How many are not shown; after all who are. */
+  readonly #others = element('li', { class: 'tile others', hidden: true })
+  readonly #list = element('ul', { class: 'tiles' }, this.#others)
+  readonly #places = new Places()
   readonly #tiles = new Map<string, Tile>()
   readonly #changed: () => void
   #layout: Layout = 'grid'
@@ -37,7 +36,8 @@ export class Stage {
     if (layout === 'grid') this.#pinned = undefined
   }
 
-  show(pictures: readonly Picture[]): void {
+  show(all: readonly Picture[]): void {
+    const pictures = this.#placed(all)
     const speaking = pictures.find(
       ({ participant, source }) =>
         participant.isSpeaking && !participant.isLocal && source === Track.Source.Camera,
@@ -53,11 +53,24 @@ export class Stage {
     this.#order(pictures)
     setAttribute(this.view, 'data-layout', this.#layout)
     setAttribute(this.view, 'data-count', pictures.length)
+    setAttribute(this.#others, 'hidden', pictures.length === all.length)
+    setText(this.#others, `${all.length - pictures.length} others`)
     this.#measure()
   }
 
   close(): void {
     this.#removeAllBut(new Set())
+  }
+
+  /** Those of the pictures that have a place, in their order. */
+  #placed(pictures: readonly Picture[]): Picture[] {
+    const claims = pictures.map(({ id, participant: { isSpeaking, isLocal }, source }) => ({
+      id,
+      isSpeaking,
+      isFirm: isLocal || source === Track.Source.ScreenShare || id === this.#pinned,
+    }))
+    const given = this.#places.give(claims)
+    return pictures.filter(({ id }) => given.has(id))
   }
 
   /** What somebody pinned, else a shared screen, else who spoke last, else the first person. */
@@ -102,22 +115,10 @@ export class Stage {
     }
   }
 
-  /** Chooses the columns, and the shape, that make the tiles of the grid largest. */
   #measure(): void {
-    const { width, height } = this.view.getBoundingClientRect()
-    const count = Math.max(1, this.#tiles.size)
-    let best = { ratio: 16 / 9, width: 0, area: 0 }
-    for (const ratio of width < height ? ANY : WIDE) {
-      for (let columns = 1; columns <= count; columns++) {
-        const rows = Math.ceil(count / columns)
-        const byWidth = (width - GAP_PX * (columns - 1)) / columns
-        const byHeight = ((height - GAP_PX * (rows - 1)) / rows) * ratio
-        const tileWidth = Math.floor(Math.min(byWidth, byHeight))
-        const area = (tileWidth * tileWidth) / ratio
-        if (area > best.area) best = { ratio, width: tileWidth, area }
-      }
-    }
-    this.#list.style.setProperty('--tile-width', `${best.width}px`)
-    this.#list.style.setProperty('--tile-ratio', String(best.ratio))
+    const count = this.#tiles.size + (this.#others.hidden ? 0 : 1)
+    const { ratio, width } = placeSize(this.view.getBoundingClientRect(), Math.max(1, count))
+    this.#list.style.setProperty('--tile-width', `${width}px`)
+    this.#list.style.setProperty('--tile-ratio', String(ratio))
   }
 }
