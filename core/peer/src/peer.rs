@@ -182,6 +182,16 @@ impl Peer {
         }
     }
 
+    /// So many bytes of media came over a path that a binding request has proven. Whether something follows: if nothing
+    /// does, there is nothing to drain.
+    pub fn credit(&mut self, now: Timestamp, path: Path, len: usize) -> bool {
+        self.turn(now);
+        if self.life == Life::Open {
+            self.ice.credit(now, path, len, &mut self.ready);
+        }
+        !self.ready.is_empty()
+    }
+
     /// The time of the last [`Output::Wait`] has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.turn(now);

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 
-use model::{CallContent, Path};
+use model::{CallContent, Path, RoomId};
 use peer::{BindingRequest, Fingerprint, IceCredentials, Output, Peer, Remote};
 use rtp::packet::Datagram;
+use sfu::Instruction;
 
 use super::*;
 use crate::limits::WAITING_BYTES_MAX;
@@ -156,6 +157,36 @@ fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
     worker.land(now, &Hop::Disowned(path, OTHER), &[]);
     worker.take(now, path, Datagram::Stun, &check, false);
     assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
+}
+
+/// A client that has moved may not check again for seconds, in which it would hear nothing.
+#[test]
+fn media_over_a_path_that_has_answered_nothing_pays_for_another_check_of_ours() {
+    let (mut worker, _hub) = worker();
+    add(&mut worker, 0);
+    let join = Instruction::AddPeer { peer: peer(0), room: RoomId(1) };
+    let now = worker.now();
+    worker.obey(now, ToWorker::Instruct(join));
+    let client = std::net::UdpSocket::bind(ADDRESS).unwrap();
+    let local = worker.outlet.sockets[0].bound();
+    let path = Path::udp(local, client.local_addr().unwrap());
+    let check = check(&worker, 0, path);
+    worker.take(now, path, Datagram::Stun, &check, false);
+    let sent = |worker: &Worker| worker.metrics.datagrams_sent.total();
+    assert_eq!(sent(&worker), 2, "our answer, and a check that is lost");
+    let mut say = |millis, len| {
+        let now = now + Duration::from_millis(millis);
+        worker.take_one(now, path, &vec![0x80; len]);
+        sent(&worker)
+    };
+    assert_eq!(say(10, 1000), 2, "it may be on its way");
+    assert_eq!(say(20, 20), 3);
+    assert_eq!(say(30, 20), 3);
+    assert_eq!(say(40, 20), 4);
+    // What came is more than all of it.
+    let mut buffer = [0; 2048];
+    let gone: usize = (0..4).map(|_| client.recv(&mut buffer).unwrap()).sum();
+    assert!(gone < check.len() + 1000, "{gone}");
 }
 
 #[test]
