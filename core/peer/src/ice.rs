@@ -8,7 +8,8 @@
 //! each five seconds; and a check
 //! that was heard on an open path is not answered on another, as long as it is remembered. A copy that
 //! overtakes its original keeps nobody from being answered.
-//! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport.
+//! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport; a restart
+//! of ICE gives it as much once more.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
 
@@ -37,6 +38,8 @@ struct Route {
     answered: Option<Timestamp>,
     /// When the first was asked of those that were not answered.
     unanswered: Option<Timestamp>,
+    /// A restart gave the other end its time to answer anew, and it has not answered since.
+    is_spared: bool,
     /// The controlling end nominated it since another was selected. A copy of a nomination over a path that never
     /// opens so takes nothing from the original's.
     is_nominated: bool,
@@ -111,7 +114,11 @@ impl Ice {
         self.heard.clear();
         self.is_proven = false;
         for route in &mut self.routes {
-            (route.asked, route.unanswered) = (None, None);
+            route.asked = None;
+            // Once: a restart comes over signalling, and shows nothing of who receives there.
+            if !route.is_spared {
+                route.is_spared = route.unanswered.take().is_some();
+            }
         }
     }
 
@@ -278,7 +285,7 @@ impl Ice {
         let Some(route) = self.route(path) else { return };
         let is_asked = route.asked.is_some_and(|(asked, _)| asked == success.transaction);
         if is_asked && is_authentic {
-            (route.asked, route.unanswered) = (None, None);
+            (route.asked, route.unanswered, route.is_spared) = (None, None, false);
             route.answered = Some(now);
             self.is_proven = true;
             if self.selected.is_none() && self.role == Role::Controlled {
@@ -360,6 +367,7 @@ impl Ice {
             asked: None,
             answered: None,
             unanswered: None,
+            is_spared: false,
             is_nominated: false,
             number: self.routes_made,
             credit: 0,

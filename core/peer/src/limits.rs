@@ -65,7 +65,7 @@ pub(crate) const GIVEN_EVERY: Duration = Duration::from_secs(5);
 /// Our checks of one path are this far apart, however often it is asked for one.
 pub(crate) const CHECK_SPACING: Duration = Duration::from_millis(20);
 
-/// How long a client may leave our checks unanswered (RFC 7675 §5.1).
+/// How long a client may leave our checks unanswered (RFC 7675 §5.1); twice, if it restarts ICE meanwhile.
 pub(crate) const CONSENT_TIME: Duration = Duration::from_secs(30);
 
 /// Datagrams that wait for a path to open: a DTLS flight is under ten.
