@@ -101,6 +101,13 @@ pub(crate) const HANDSHAKE_EVERY: Duration = Duration::from_millis(200);
 /// Those that are under way at once: the one that goes on, and two that the client began anew, 8 KiB each.
 pub(crate) const HANDSHAKES_AT_ONCE_MAX: usize = 3;
 
+/// When a flight of ours that was not answered is sent again, and then after twice as long each time: above the round
+/// trip of most paths, since the second may go for nothing, and below what people notice. dimpl's own is a second.
+pub(crate) const FLIGHT_TIME_FIRST: Duration = Duration::from_millis(250);
+
+/// How often at most: 32 s in all, as long as dimpl's four times after a second.
+pub(crate) const FLIGHTS_AGAIN_MAX: usize = 6;
+
 /// What SCTP receives and nobody has read, over all channels: one of the largest messages, and a fourth of one beside
 /// it. A client that is 50 ms away may send 52 Mbit/s by that, as much as [`CHANNEL_BUFFER_BYTES_MAX`] lets a receiver
 /// have there. It is what [`HELD_TIME_MAX`] is multiplied with: not more than is of use.
