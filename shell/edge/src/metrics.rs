@@ -89,7 +89,8 @@ counters! {
     /// Joins refused with 401: the token is missing, wrong, expired or does not grant it; or with 429, because too many
     /// such came from its network.
     joins_refused_token,
-    /// Joins refused with 400: the request or its offer does not parse.
+    /// Joins refused with 400: the request or its offer does not parse; or with 409, because the same participant came
+    /// in by a later one.
     joins_refused_request,
     /// Joins refused with 404 or 403: no such room, or as many as it holds are there.
     joins_refused_room,
