@@ -221,6 +221,8 @@ counters! {
     packets_relayed,
     /// Datagrams and packets dropped because the ring between two workers was full.
     hops_dropped,
+    /// Words of whose a path is that another worker did not hear because the ring between the two was full.
+    hop_words_lost,
     /// Lossy messages dropped because their sender sent too many.
     data_over_rate,
     /// Peers given up because they sent too many reliable messages, or more than the hub could take.
