@@ -68,8 +68,9 @@ impl Worker {
         }
     }
 
-    pub(super) fn receive(&mut self) {
-        let Some(mut batch) = self.batch.take() else { return };
+    /// `false`: stop.
+    pub(super) fn receive(&mut self) -> bool {
+        let Some(mut batch) = self.batch.take() else { return true };
         for place in 0..self.outlet.sockets.len() {
             if !self.waiter.is_ready(place + 1) {
                 continue;
@@ -77,7 +78,11 @@ impl Worker {
             for turn in 1..=RECEIVE_TURN_MAX {
                 let Some(socket) = self.outlet.sockets.get(place) else { break };
                 let count = socket.receive(&mut batch);
-                // A client that has been answered speaks at once, and its worker said whose it is before that.
+                // A client that has been answered speaks at once, and the hub said before that who it is, its worker
+                // whose path that is.
+                if self.bell.is_rung() && !self.hear_hub() {
+                    return false;
+                }
                 self.hear_workers();
                 let now = self.now();
                 for run in batch.runs() {
@@ -94,6 +99,7 @@ impl Worker {
             }
         }
         self.batch = Some(batch);
+        true
     }
 
     /// Datagrams of one path: whose it is is looked up once, and again when one of them may change it.

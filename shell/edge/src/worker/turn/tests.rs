@@ -27,11 +27,15 @@ fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
 
 /// The same, and the ways out of another.
 fn worker_beside_another() -> (Worker, mpsc::Receiver<ToHub>, Hops) {
+    worker_that_hears(channel().1)
+}
+
+/// The same, of a worker that hears what the hub says.
+fn worker_that_hears(inbox: Receiver<ToWorker>) -> (Worker, mpsc::Receiver<ToHub>, Hops) {
     let metrics = Arc::new(Metrics::default());
     let bell = Arc::new(Bell::new().unwrap());
     let bells = [Arc::clone(&bell), Arc::new(Bell::new().unwrap())];
     let [(hops, inbound), (others, _)] = Hops::between(&bells, &metrics).try_into().ok().unwrap();
-    let (_queue, inbox) = channel();
     let (to_hub, hub) = mpsc::channel(16);
     let origin = Instant::now();
     let worker = Worker::new(Parts {
@@ -64,17 +68,20 @@ fn named(ufrag: &str) -> IceCredentials {
 }
 
 /// Its name is one of the door's, and its client's is `ours`.
-fn add(worker: &mut Worker, index: u32) {
+fn added(worker: &Worker, index: u32) -> ToWorker {
     let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
-    let new = NewPeer {
+    ToWorker::AddPeer(Box::new(NewPeer {
         peer: peer(index),
         local: named(&worker.door.mint(peer(index), 0)),
         remote: named("ours"),
         fingerprint,
         lag: RoomLag::default(),
-    };
-    let now = worker.now();
-    assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
+    }))
+}
+
+fn add(worker: &mut Worker, index: u32) {
+    let (now, added) = (worker.now(), added(worker, index));
+    assert!(worker.guard(|worker| worker.obey(now, added)));
 }
 
 #[test]
@@ -210,10 +217,32 @@ fn what_another_worker_said_of_a_path_is_heard_before_what_comes_over_it() {
     client.send_to(&[22; 100], local).unwrap();
     worker.waiter.wait(Duration::from_secs(10));
     let hops = worker.metrics.hops_made.total();
-    worker.receive();
+    assert!(worker.receive());
     assert_eq!(worker.metrics.datagrams_received.total(), 1);
     assert_eq!(worker.metrics.datagrams_unproven.total(), 0);
     assert_eq!(worker.metrics.hops_made.total(), hops + 1, "it is handed over");
+}
+
+/// The client's first check would else be lost, and its join take as long as until the next.
+#[test]
+fn what_the_hub_said_of_a_peer_is_heard_before_what_comes_from_it() {
+    let (queue, inbox) = channel();
+    let (mut worker, _hub, _others) = worker_that_hears(inbox);
+    let client = std::net::UdpSocket::bind(ADDRESS).unwrap();
+    let local = worker.outlet.sockets[0].bound();
+    let check = check(&worker, 0, Path::udp(local, client.local_addr().unwrap()));
+    client.send_to(&check, local).unwrap();
+    worker.waiter.wait(Duration::from_secs(10));
+    // It is said while a turn is under way that has looked at the queues already.
+    queue.send(added(&worker, 0)).unwrap();
+    worker.bell.ring();
+    assert!(worker.receive());
+    assert_eq!(worker.metrics.knocks_late.total(), 0);
+    assert_eq!(worker.metrics.datagrams_sent.total(), 2);
+    client.send_to(&check, local).unwrap();
+    worker.waiter.wait(Duration::from_secs(10));
+    queue.send(ToWorker::Stop).unwrap();
+    assert!(!worker.receive(), "nor does a stop wait");
 }
 
 #[test]
