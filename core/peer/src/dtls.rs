@@ -15,14 +15,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dimpl::{Config, Dtls as Machine, DtlsCertificate, Output, SrtpProfile};
+use dimpl::{Config, ConfigBuilder, Dtls as Machine, DtlsCertificate, Output, SrtpProfile};
 use ring::rand::SystemRandom;
 use ring::{digest, hmac};
 use rtp::srtp::{KeyingMaterial, Profile};
 
 use crate::cookie::{self, Cookie};
 use crate::hello::{self, Heard, Hellos, Random};
-use crate::limits::{HANDSHAKE_EVERY, HANDSHAKES_AT_ONCE_MAX, HANDSHAKES_BURST, RECORD_BYTES_MAX};
+use crate::limits::{
+    FLIGHT_TIME_FIRST, FLIGHTS_AGAIN_MAX, HANDSHAKE_EVERY, HANDSHAKES_AT_ONCE_MAX,
+    HANDSHAKES_BURST, RECORD_BYTES_MAX,
+};
 use crate::records::Records;
 use crate::sieve::Sieve;
 use crate::{Fingerprint, IceCredentials, PeerFactoryError, suites};
@@ -37,10 +40,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new() -> Result<Self, PeerFactoryError> {
-        let config = Config::builder()
-            .use_server_cookie(true)
-            .with_crypto_provider(cookie::provider())
-            .build();
+        let config = settings().build();
         let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|_| PeerFactoryError::Certificate)?;
@@ -69,6 +69,14 @@ impl Identity {
         let _question = machine.poll_output(&mut [0; RECORD_BYTES_MAX]);
         Ok(machine)
     }
+}
+
+fn settings() -> ConfigBuilder {
+    Config::builder()
+        .use_server_cookie(true)
+        .flight_start_rto(FLIGHT_TIME_FIRST)
+        .flight_retries(FLIGHTS_AGAIN_MAX)
+        .with_crypto_provider(cookie::provider())
 }
 
 /// The other end is not whom the signalling announced, or the protocol broke for good.
@@ -457,11 +465,7 @@ impl Identity {
     pub(crate) fn with_suite(
         suite: dimpl::crypto::Dtls12CipherSuite,
     ) -> Result<Self, PeerFactoryError> {
-        let config = Config::builder()
-            .use_server_cookie(true)
-            .with_crypto_provider(cookie::provider())
-            .dtls12_cipher_suites(&[suite])
-            .build();
+        let config = settings().dtls12_cipher_suites(&[suite]).build();
         let config = Arc::new(config.map_err(PeerFactoryError::SelfTest)?);
         Ok(Self { config, ..Self::new()? })
     }

@@ -158,12 +158,11 @@ impl Peer {
         }
     }
 
-    /// A STUN datagram that came over `path`. What is malformed or not authentic is ignored.
-    pub fn handle_stun(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
+    /// A STUN datagram that came over `path`. What is malformed or not authentic is ignored. `false`: it is a check
+    /// that is not answered, since too many come.
+    pub fn handle_stun(&mut self, now: Timestamp, path: Path, datagram: &[u8]) -> bool {
         self.turn(now);
-        if self.life == Life::Open {
-            self.ice.handle(now, path, datagram, &mut self.ready);
-        }
+        self.life != Life::Open || self.ice.handle(now, path, datagram, &mut self.ready)
     }
 
     /// Whether the client has shown, not long ago, that it receives over `path`.
@@ -180,6 +179,16 @@ impl Peer {
             let taken = self.dtls.handle(self.instant(now), datagram);
             self.survive(taken);
         }
+    }
+
+    /// So many bytes of media came over a path that a binding request has proven. Whether something follows: if nothing
+    /// does, there is nothing to drain.
+    pub fn credit(&mut self, now: Timestamp, path: Path, len: usize) -> bool {
+        self.turn(now);
+        if self.life == Life::Open {
+            self.ice.credit(now, path, len, &mut self.ready);
+        }
+        !self.ready.is_empty()
     }
 
     /// The time of the last [`Output::Wait`] has come.

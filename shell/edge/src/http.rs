@@ -111,6 +111,8 @@ enum Refused {
     TooManyWrong,
     #[error("too many requests to join with this token: try again in a while")]
     TooOften,
+    #[error("the same participant has come in by a later request")]
+    Overtaken,
     #[error("no such path")]
     NoPath,
     #[error("this server speaks /rtc/v1 alone: clients with one peer connection")]
@@ -297,7 +299,8 @@ impl Front {
         let join = visitor.join.ok_or(Refused::NoJoinRequest)?;
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let (cut, is_cut) = oneshot::channel();
-        let knock = Box::new(Knock { token: visitor.token, join, outbox, cut, part: None });
+        let token = visitor.token;
+        let knock = Box::new(Knock { token, join, outbox, cut, part: None, session: None });
         let (hub, answer_wait) = (self.hub.clone(), self.limits.answer_wait);
         // In a task of its own: when the client hangs up meanwhile, hyper drops this future, but an
         // admission by then on its way must still reach its end and be dropped there.
@@ -379,13 +382,14 @@ fn not_asked(version: Version, parts: &Parts) -> Refused {
     }
 }
 
-/// Knocks, and again when there is room for what is told of the room.
+/// Knocks, and again when there is room for what is told of the room, unless the client has hung up by then.
 async fn knock_until_answered(
     hub: &mpsc::Sender<ToHub>,
     mut knock: Box<Knock>,
     time_max: Duration,
 ) -> Result<SessionId, Refusal> {
     const STOPPING: Refusal = Refusal::Unavailable("node is stopping");
+    const HUNG_UP: Refusal = Refusal::Unavailable("the client has hung up");
     let until = tokio::time::Instant::now() + time_max;
     loop {
         let (reply, answer) = oneshot::channel();
@@ -395,8 +399,13 @@ async fn knock_until_answered(
             Verdict::Refused(refusal) => return Err(refusal),
             Verdict::Later(again, wanted) => {
                 knock = again;
-                let part = timeout_at(until, wanted.wait()).await;
-                knock.part = Some(part.map_err(|_| Refusal::Crowded)?);
+                let part = tokio::select! {
+                    biased;
+                    // Dropped with the request.
+                    () = knock.outbox.closed() => return Err(HUNG_UP),
+                    part = timeout_at(until, wanted.wait()) => part.map_err(|_| Refusal::Crowded)?,
+                };
+                knock.part = Some(part);
             }
         }
     }
@@ -477,6 +486,7 @@ impl From<Refusal> for Refused {
             Refusal::RoomFull => Self::RoomFull,
             Refusal::Unavailable(reason) => Self::Unavailable(reason),
             Refusal::Busy => Self::Busy,
+            Refusal::Overtaken => Self::Overtaken,
             Refusal::TooOften => Self::TooOften,
             Refusal::Crowded => Self::Crowded,
         }
@@ -499,6 +509,7 @@ impl Refused {
             Self::NoRoom | Self::NoPath | Self::OldPath => StatusCode::NOT_FOUND,
             Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Overtaken => StatusCode::CONFLICT,
             Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -351,6 +351,10 @@ pub const HOPS_MAX: usize = 1024;
 /// rests for 5 ms.
 pub const HOPS_MIN: usize = 512;
 
+/// Of these, kept for words of whose a path is, which are said once in [`PATH_TOLD_EVERY`]: without one what comes over
+/// the path goes to nobody, or to whose it was. As many as 16 clients say who join or move while a reader rests.
+pub const HOPS_KEPT: usize = 64;
+
 /// Paths whose owner is another worker and that were shown to lead to a client: four of each participant, which is told
 /// of every one; some 3 MiB when they are all there.
 pub const ROUTES_MAX: usize = 4 * PARTICIPANTS_MAX;

@@ -89,7 +89,8 @@ counters! {
     /// Joins refused with 401: the token is missing, wrong, expired or does not grant it; or with 429, because too many
     /// such came from its network.
     joins_refused_token,
-    /// Joins refused with 400: the request or its offer does not parse.
+    /// Joins refused with 400: the request or its offer does not parse; or with 409, because the same participant came
+    /// in by a later one.
     joins_refused_request,
     /// Joins refused with 404 or 403: no such room, or as many as it holds are there.
     joins_refused_room,
@@ -197,6 +198,8 @@ counters! {
     knocks_beyond,
     /// Binding requests dropped because too many came over unproven paths from their network.
     knocks_over_budget,
+    /// Binding requests that were not answered because their peer sends too many.
+    checks_over_rate,
     /// DTLS dropped because its network had begun too many handshakes; it is sent again.
     handshakes_over_budget,
     /// Proofs of a path that were not accepted because it is another peer's.
@@ -220,6 +223,8 @@ counters! {
     packets_relayed,
     /// Datagrams and packets dropped because the ring between two workers was full.
     hops_dropped,
+    /// Words of whose a path is that another worker did not hear because the ring between the two was full.
+    hop_words_lost,
     /// Lossy messages dropped because their sender sent too many.
     data_over_rate,
     /// Peers given up because they sent too many reliable messages, or more than the hub could take.

@@ -20,7 +20,7 @@ use crate::answers::{AnswerPart, Wanted};
 use crate::limits::{DECODED_FIELDS_MAX, FRAME_SMALL};
 use crate::pulse::Pulse;
 
-/// One signalling connection, never used twice in a process.
+/// One signalling connection, never used twice in a process; whoever knocks later has a higher one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
@@ -36,6 +36,8 @@ pub struct Knock {
     pub cut: oneshot::Sender<()>,
     /// What it has waited for, if it had to: then it is paid for as well.
     pub part: Option<AnswerPart>,
+    /// Given when it knocks for the first time, so that it tells who came before whom.
+    pub session: Option<SessionId>,
 }
 
 /// What the hub says to who knocks.
@@ -61,6 +63,8 @@ pub enum Refusal {
     RoomFull,
     /// 503: the node is full or stopping.
     Unavailable(&'static str),
+    /// 409: while it waited, the same identity knocked again and was let in.
+    Overtaken,
     /// 429: too many joins and resumes with this token, for so large a room.
     TooOften,
     /// 503 for now: the media workers have too much to do for anybody new.

@@ -268,6 +268,36 @@ fn checks_that_are_remembered_are_bounded() {
 }
 
 #[test]
+fn a_flood_of_checks_is_answered_at_a_rate_and_copies_keep_no_new_one_from_its_answer() {
+    let (mut server, mut client) = open();
+    let burst = usize::try_from(ANSWERS_BURST).unwrap();
+    let answered = |server: &mut Ice, now, check: &[u8]| {
+        let mut out = VecDeque::new();
+        let is_heeded = server.handle(now, path(1), check, &mut out);
+        assert_eq!(is_heeded, !out.is_empty());
+        out.len()
+    };
+    // It was open a moment ago.
+    let recorded = another(&mut client, START);
+    answered(&mut server, START, &recorded);
+    let copies: usize = (0..10 * burst).map(|_| answered(&mut server, START, &recorded)).sum();
+    assert_eq!(copies, burst);
+    let mut late = START + Duration::from_secs(1);
+    let mut fresh = 0;
+    for _ in 0..10 * burst {
+        let check = another(&mut client, late);
+        fresh += answered(&mut server, late, &check);
+    }
+    assert_eq!(fresh, burst);
+    late += ANSWER_EVERY;
+    let check = another(&mut client, late);
+    assert_eq!(answered(&mut server, late, &check), 1, "and then at a rate");
+    // Another path has its own.
+    let check = another(&mut client, late);
+    assert_eq!(sent(&mut server, late, path(2), &check).len(), 2);
+}
+
+#[test]
 fn the_nominated_path_is_selected_once_it_is_open() {
     let mut server = server();
     let (mut first, mut second) = (client(path(1)), client(path(2)));
@@ -345,7 +375,7 @@ fn consent_is_asked_for_and_its_loss_is_the_end() {
         assert!(server.next_timeout().since(now) <= CONSENT_INTERVAL * 2);
         now = server.next_timeout();
         let ask = check(&mut server, now);
-        let [answer] = sent(&mut client, now, path(1), &ask).try_into().unwrap();
+        let answer = sent(&mut client, now, path(1), &ask).remove(0);
         sent(&mut server, now, path(1), &answer.datagram);
     }
     let answered = now;
@@ -353,6 +383,48 @@ fn consent_is_asked_for_and_its_loss_is_the_end() {
     while server.handle_timeout(server.next_timeout(), &mut out) {}
     assert!(server.next_timeout() >= answered + CONSENT_TIME, "it was given its time");
     assert!(server.next_timeout() < answered + CONSENT_TIME + CONSENT_INTERVAL * 2);
+}
+
+/// How long media goes on to a client that answers nothing and restarts ICE this often.
+fn endures(server: &mut Ice, every: Duration, from: Timestamp) -> Duration {
+    let mut restart = from;
+    let mut out = VecDeque::new();
+    loop {
+        let now = server.next_timeout().min(restart);
+        if !server.handle_timeout(now, &mut out) {
+            return now.since(from);
+        }
+        if now == restart {
+            server.restart(credentials("t"), credentials("d"));
+            restart += every;
+        }
+        assert!(now.since(from) < CONSENT_TIME * 10, "it never ends");
+    }
+}
+
+#[test]
+fn a_restart_renews_consent_once_until_the_client_answers() {
+    let at_most = CONSENT_TIME * 2 + CONSENT_INTERVAL * 2;
+    for every in [1, 5, 25, 29].map(Duration::from_secs) {
+        let (mut server, _client) = open();
+        let endured = endures(&mut server, every, START);
+        assert!((CONSENT_TIME..at_most).contains(&endured), "{endured:?} at {every:?}");
+    }
+    let (mut server, mut client) = open();
+    let late = server.next_timeout();
+    check(&mut server, late);
+    for (pair, wait) in [("a", 29), ("b", 29), ("c", 0)] {
+        // It was away for as long as it may be, comes back, and is away again.
+        let now = server.next_timeout() + Duration::from_secs(wait);
+        server.restart(credentials("s"), credentials(pair));
+        client.restart(credentials(pair), credentials("s"));
+        let ask = check(&mut server, now);
+        let answer = sent(&mut client, now, path(1), &ask).remove(0);
+        sent(&mut server, now, path(1), &answer.datagram);
+    }
+    let answered = server.next_timeout();
+    let endured = endures(&mut server, Duration::from_secs(25), answered);
+    assert!((CONSENT_TIME..at_most).contains(&endured), "{endured:?}");
 }
 
 #[test]

@@ -433,6 +433,46 @@ fn a_forged_hello_is_answered_with_less_than_it_is_and_nothing_of_it() {
     }
 }
 
+/// When the server's answer to a hello is sent again, as long as the client answers nothing, and when it is given up.
+#[test]
+fn a_flight_that_was_lost_is_sent_again_soon_and_for_half_a_minute() {
+    let mut wire = Wire::new();
+    let hello = wire.until(has_cookie);
+    wire.server.handle_dtls(wire.now, paths()[1], &hello);
+    wire.drain(1);
+    let began = wire.now;
+    let mut flights = Vec::new();
+    let ended = loop {
+        match wire.server.poll() {
+            Output::Transmit(transmit) if is_stun(&transmit.datagram) => {
+                // It is there, and only its handshake hangs.
+                let path = paths()[0];
+                wire.client.handle_stun(wire.now, path, &transmit.datagram);
+                while let Output::Transmit(answer) = wire.client.poll() {
+                    if is_stun(&answer.datagram) {
+                        wire.server.handle_stun(wire.now, paths()[1], &answer.datagram);
+                    }
+                }
+            }
+            Output::Transmit(_) => {
+                let at = wire.now.since(began);
+                flights.push(at);
+                flights.dedup();
+            }
+            Output::Event(Event::Closed) => break wire.now.since(began),
+            Output::Event(event) => panic!("{event:?}"),
+            Output::Wait(at) => {
+                wire.now = at.max(wire.now + STEP);
+                wire.server.handle_timeout(wire.now);
+            }
+        }
+    };
+    let millis: Vec<u128> = flights.iter().map(std::time::Duration::as_millis).collect();
+    assert_eq!(millis.len(), 6, "{millis:?}");
+    assert!((187..=313).contains(&millis[0]), "{millis:?}");
+    assert!(ended.as_millis() >= 31_750 * 3 / 4, "{ended:?}");
+}
+
 #[test]
 fn a_client_that_begins_anew_on_end_is_bounded_and_ends_nothing_that_goes_on() {
     let mut wire = Wire::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Identity, ParticipantSid, PeerId, RoomId, RoomName, Timestamp};
 use sfu::control::{self, Coming, DepartureReason, Input, Join, JoinError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::grant::Permission;
 use wire::negotiation::{AcceptedCodecs, Negotiation};
@@ -35,9 +35,13 @@ impl Hub {
             Ok(admission) => admission,
             Err(refusal) => return Verdict::Refused(refusal),
         };
+        let session = *knock.session.get_or_insert_with(|| self.next_session());
+        if self.is_overtaken(session, &admission) {
+            return Verdict::Refused(Refusal::Overtaken);
+        }
         match self.reserve_answer(&mut knock, &admission.room) {
-            Ok(None) => match self.let_in(*knock, admission) {
-                Ok(session) => Verdict::Admitted(session),
+            Ok(None) => match self.let_in(session, *knock, admission) {
+                Ok(()) => Verdict::Admitted(session),
                 Err(refusal) => Verdict::Refused(refusal),
             },
             Ok(Some(wanted)) => Verdict::Later(knock, wanted),
@@ -59,6 +63,14 @@ impl Hub {
         Ok(admission)
     }
 
+    /// Whether the identity has come in by a later knock: this one's client has most likely given up waiting, and would
+    /// put out whoever is there.
+    fn is_overtaken(&self, session: SessionId, admission: &wire::join::Admission) -> bool {
+        let held = self.control.find(&admission.room, &admission.identity);
+        let seat = held.and_then(|held| self.seats.get(&held.peer));
+        seat.is_some_and(|seat| seat.latest > session)
+    }
+
     /// Whether a join would be refused for want of a place.
     pub(super) fn may_join(
         &self,
@@ -76,9 +88,10 @@ impl Hub {
 
     fn let_in(
         &mut self,
+        session: SessionId,
         mut knock: Knock,
         admission: wire::join::Admission,
-    ) -> Result<SessionId, Refusal> {
+    ) -> Result<(), Refusal> {
         let room = self.control.room_named(&admission.room).map(|held| held.room);
         let room = room.and_then(|room| self.gatherings.get(&room));
         let is_narrowed = room.is_some_and(|room| {
@@ -89,34 +102,37 @@ impl Hub {
         if knock.join.reconnect {
             let held = self.control.find(&admission.room, &admission.identity);
             let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
-            let held = held.filter(|held| held.sid == sid).map(|held| held.peer);
+            let mut held = held.filter(|held| held.sid == sid).map(|held| held.peer);
+            if let Some(peer) = held.take_if(|peer| self.timers.is_set(Timer::Lost(*peer))) {
+                self.current = Some(peer);
+                self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+            }
             return match held {
-                Some(peer) if self.timers.is_set(Timer::Lost(peer)) => {
-                    self.current = Some(peer);
-                    self.tell(Input::Depart(peer, DepartureReason::PeerLost));
-                    Ok(self.turn_away(&sid, &knock.outbox))
+                Some(peer) => self.resume(session, peer, knock),
+                None => {
+                    self.turn_away(&sid, &knock.outbox);
+                    Ok(())
                 }
-                Some(peer) => self.resume(peer, knock),
-                None => Ok(self.turn_away(&sid, &knock.outbox)),
             };
         }
-        let session = self.join(admission, permission, knock)?;
+        self.join(session, admission, permission, knock)?;
         if is_narrowed
             && let Some(peer) = self.sessions.get(&session)
             && let Some(seat) = self.seats.get_mut(peer)
         {
             seat.is_moderated = true;
         }
-        Ok(session)
+        Ok(())
     }
 
     fn join(
         &mut self,
+        id: SessionId,
         admission: wire::join::Admission,
         permission: Permission,
         knock: Knock,
-    ) -> Result<SessionId, Refusal> {
-        let Knock { token, join, outbox, cut, part } = knock;
+    ) -> Result<(), Refusal> {
+        let Knock { token, join, outbox, cut, part, .. } = knock;
         let offer = join.publisher_offer.as_ref();
         let parsed = offer.map(|offer| Offer::parse(&offer.sdp)).transpose();
         let parsed = parsed.map_err(|_| Refusal::BadRequest("the offer does not parse"))?;
@@ -149,7 +165,7 @@ impl Hub {
         };
         let peer = self.control.join(self.now, wanted).map_err(refusal)?;
         self.current = Some(peer);
-        let session = self.take_seat(peer, token, permission, &join, (outbox, cut));
+        self.take_seat(peer, token, permission, &join, Session { id, outbox, cut });
         if let Some(parsed) = &parsed {
             self.make_peer(peer, &parsed.transport);
         }
@@ -168,7 +184,7 @@ impl Hub {
         self.apply_rights(peer);
         self.metrics.participants_joined.count();
         self.log_join(peer);
-        Ok(session)
+        Ok(())
     }
 
     /// Tokens of LiveKit's first steps ask for agents, and a call is a call without them. The log says it once.
@@ -211,9 +227,9 @@ impl Hub {
         token: VerifiedToken,
         permission: Permission,
         join: &proto::JoinRequest,
-        (outbox, cut): (mpsc::Sender<Outgoing>, oneshot::Sender<()>),
-    ) -> SessionId {
-        let id = self.next_session();
+        session: Session,
+    ) {
+        let id = session.id;
         let accepted =
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
         let mut local = self.local_transport(peer, 0);
@@ -223,7 +239,8 @@ impl Hub {
         let debts = self.debts(peer);
         let seat = Seat {
             room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
-            session: Some(Session { id, outbox, cut }),
+            session: Some(session),
+            latest: id,
             token,
             permission,
             client: Client::of(join.client_info.as_ref()),
@@ -258,7 +275,6 @@ impl Hub {
             self.note_room(seat.room);
         }
         self.seats.insert(peer, Box::new(seat));
-        id
     }
 
     /// Whether it asked for TCP alone before it came, which counts once: a client whom that does not suit comes again.
@@ -322,9 +338,8 @@ impl Hub {
     }
 
     /// The signal connection of a participant that is still here is replaced.
-    fn resume(&mut self, peer: PeerId, knock: Knock) -> Result<SessionId, Refusal> {
+    fn resume(&mut self, id: SessionId, peer: PeerId, knock: Knock) -> Result<(), Refusal> {
         self.current = Some(peer);
-        let id = self.next_session();
         self.push(peer, Outgoing::Close(CloseCode::Normal, "resumed elsewhere"));
         let gone = Refusal::Unavailable("the participant is gone");
         let seat = self.seats.get_mut(&peer).ok_or(gone)?;
@@ -333,6 +348,7 @@ impl Hub {
         {
             self.sessions.remove(&old.id);
         }
+        seat.latest = id;
         let old = std::mem::replace(&mut seat.token, knock.token);
         let (was, is) = (&old.claims, &seat.token.claims);
         // Others are told it again only with another version.
@@ -357,7 +373,7 @@ impl Hub {
             Some(ResumeFault::BeforeMessages(left)) => {
                 seat.resume_fault = left.checked_sub(1).map(ResumeFault::BeforeMessages);
                 self.push(peer, Outgoing::Close(CloseCode::Normal, "simulated"));
-                return Ok(id);
+                return Ok(());
             }
             Some(ResumeFault::AfterMessages) | None => {}
         }
@@ -408,11 +424,11 @@ impl Hub {
         }
         self.metrics.participants_resumed.count();
         crate::log!(INFO, "participant resumed", peer = peer);
-        Ok(id)
+        Ok(())
     }
 
     /// A resume of somebody who is not here: it must join afresh, or stays out, and only a message says so.
-    fn turn_away(&mut self, sid: &ParticipantSid, outbox: &mpsc::Sender<Outgoing>) -> SessionId {
+    fn turn_away(&self, sid: &ParticipantSid, outbox: &mpsc::Sender<Outgoing>) {
         self.metrics.resumes_unknown.count();
         let put_out = self.put_out.why(self.now, sid);
         // livekit-client obeys a goodbye to stay out only within a session: one that comes first it takes for a fault,
@@ -429,7 +445,6 @@ impl Hub {
             // The outbox is empty: there is room.
             drop(outbox.try_send(outgoing));
         }
-        self.next_session()
     }
 
     /// Gives the client a token that lasts as long as its own, for reconnects.

@@ -89,6 +89,8 @@ pub(super) enum ResumeFault {
 pub(super) struct Seat {
     pub(super) room: RoomId,
     pub(super) session: Option<Session>,
+    /// Its session's, or that of the last which it had.
+    pub(super) latest: SessionId,
     pub(super) token: VerifiedToken,
     pub(super) permission: Permission,
     pub(super) client: Client,

@@ -220,7 +220,7 @@ impl Node {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (reply, mut answer) = oneshot::channel();
         let (cut, is_cut) = oneshot::channel();
-        let knock = Box::new(Knock { token, join, outbox, cut, part: None });
+        let knock = Box::new(Knock { token, join, outbox, cut, part: None, session: None });
         self.tell(ToHub::Knock(knock, reply));
         match answer.try_recv() {
             Ok(Verdict::Admitted(session)) => Ok(Client { session, inbox, is_cut }),

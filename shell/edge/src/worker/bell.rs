@@ -27,12 +27,17 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung and is not answered yet: something may be in the queues already.
+    pub(super) fn is_rung(&self) -> bool {
+        self.is_rung.load(Ordering::Acquire)
+    }
+
     /// Whether it was rung since the last answer. Look at the queues after this, not before.
     ///
     /// `is_readable`: whether the last wait found the event so. A ringer may be held up between its two
     /// steps; then the event becomes readable after the ring was answered, and must still be hushed.
     pub(super) fn answer(&self, is_readable: bool) -> bool {
-        if !is_readable && !self.is_rung.load(Ordering::Acquire) {
+        if !is_readable && !self.is_rung() {
             return false;
         }
         self.event.hush();

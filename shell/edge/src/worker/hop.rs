@@ -1,8 +1,8 @@
 //! From worker to worker: datagrams for another's peer, packets for another's subscribers.
 //!
 //! Owns: one single-producer ring for each ordered pair of workers.
-//! Guarantees: sending never blocks and never allocates; a full ring drops and counts; a slot whose
-//! packet was taken holds nothing of it, opened or sealed, and no client's address.
+//! Guarantees: sending never blocks and never allocates; a full ring drops and counts, media before words of whose a
+//! path is; a slot whose packet was taken holds nothing of it, opened or sealed, and no client's address.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use sfu::forward::RelayedPacket;
 
 use super::bell::Bell;
 use super::path::Proof;
-use crate::limits::{HOP_BYTES_MAX, HOPS_MAX, HOPS_MIN, HOPS_TOTAL};
+use crate::limits::{HOP_BYTES_MAX, HOPS_KEPT, HOPS_MAX, HOPS_MIN, HOPS_TOTAL};
 use crate::metrics::Metrics;
 
 /// Bytes by value, so that a ring is one piece of memory.
@@ -107,6 +107,13 @@ const BLANK_BYTES: usize = 111;
 // Which of them it is, is one byte.
 const _: () = assert!(size_of::<Hop>() == 1 + BLANK_BYTES, "a blank covers all others");
 
+impl Hop {
+    /// What is sent or asked again does not have to arrive. Of a path its owner says nothing new for long.
+    const fn is_word(&self) -> bool {
+        matches!(self, Self::Owned(..) | Self::Disowned(..))
+    }
+}
+
 impl Default for Hop {
     fn default() -> Self {
         Self::Blank([0; BLANK_BYTES])
@@ -153,9 +160,12 @@ impl Hops {
     /// Puts `hop` in the ring and `bytes` into it there: they lie nowhere else meanwhile, no stack
     /// included, which nobody would wipe.
     fn push(&mut self, to: WorkerId, hop: Hop, bytes: &[u8]) {
+        let is_word = hop.is_word();
+        let kept = if is_word { 0 } else { HOPS_KEPT };
         let lane = self.lanes.get_mut(usize::from(to.0)).and_then(Option::as_mut);
         if let Some(lane) = lane
             && bytes.len() <= HOP_BYTES_MAX
+            && lane.ring.write_chunk_uninit(1 + kept).is_ok()
             && let Ok(mut chunk) = lane.ring.write_chunk(1)
             && let Some(slot) = chunk.as_mut_slices().0.first_mut()
         {
@@ -164,6 +174,8 @@ impl Hops {
             chunk.commit_all();
             lane.is_waiting = true;
             self.metrics.hops_made.count();
+        } else if is_word {
+            self.metrics.hop_words_lost.count();
         } else {
             self.metrics.hops_dropped.count();
         }
@@ -303,6 +315,36 @@ mod tests {
         });
         assert_eq!(landed, SOUND);
         assert!(slot.bytes.bytes.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_ring_that_is_full_of_media_has_room_for_words() {
+        let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::new().unwrap())).collect();
+        let metrics = Arc::default();
+        let mut ends = Hops::between(&bells, &metrics).into_iter();
+        let (mut here, mut there) = (ends.next().unwrap().0, ends.next().unwrap().1);
+        let path = Path::udp(
+            SocketAddr::from(([127, 0, 0, 1], 7882)),
+            SocketAddr::from(([192, 0, 2, 77], 5077)),
+        );
+        for _ in 0..HOPS_MAX {
+            here.datagram(WorkerId(1), path, SOUND);
+            here.want_keyframe(WorkerId(1), TRACK, 0);
+        }
+        let media = metrics.hops_made.total();
+        assert_eq!(media + metrics.hops_dropped.total(), 2 * HOPS_MAX as u64);
+        for _ in 0..HOPS_KEPT / 2 {
+            here.own(path, WorkerId(0), Proof::Sends);
+            here.disown(path, WorkerId(0));
+        }
+        assert_eq!(metrics.hop_words_lost.total(), 0);
+        here.disown(path, WorkerId(0));
+        assert_eq!(metrics.hop_words_lost.total(), 1);
+        let (mut taken, mut words) = (0, 0);
+        while take(&mut there[0], |hop, _| words += u64::from(hop.is_word())) {
+            taken += 1;
+        }
+        assert_eq!((taken - words, words), (media, HOPS_KEPT as u64));
     }
 
     /// Leaves something on the stack that is nobody's now.

@@ -112,6 +112,11 @@ impl Seat {
         self.checked_at = now;
     }
 
+    /// Whether media goes there.
+    pub(super) fn is_aimed_at(&self, path: &Path) -> bool {
+        self.destination.as_ref() == Some(path)
+    }
+
     /// Where media goes from now on.
     pub(super) fn aim(&mut self, id: PeerId, path: Path, forward: &mut Forward<Mapping>) {
         if self.destination != Some(path) {

@@ -219,7 +219,9 @@ impl Worker {
             self.hear_workers();
             self.hear_tcp();
         }
-        self.receive();
+        if !self.receive() {
+            return false;
+        }
         self.flush();
         self.fire();
         self.outlet.hops.ring();

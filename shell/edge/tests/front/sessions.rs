@@ -372,6 +372,28 @@ async fn who_has_to_wait_for_room_is_let_in_when_there_is_some_and_told_so_when_
     assert_eq!(&head, b"HTTP/1.1 101");
 }
 
+/// Else it would come in when there is room, for nobody, and keep others waiting until then.
+#[tokio::test]
+async fn who_hangs_up_waits_for_room_no_longer() {
+    let room = Answers::default().of_room();
+    let left = ANSWERS_ROOM_BYTES_MAX - (1 << 20);
+    let _taken = room.take(1 << 20).unwrap();
+    let mut house = House::with(Limits::STANDARD, Hub::Reserves(room.clone())).await;
+    let mut stream = house.connect().await;
+    stream.write_all(upgrade(&good_join()).as_bytes()).await.unwrap();
+    assert!(matches!(house.hear().await, Heard::Knock), "it knocks");
+    let began = Instant::now();
+    while room.take(left).is_ok() {
+        assert!(began.elapsed() < Limits::STANDARD.answer_wait, "it waits");
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    while room.take(left).is_err() {
+        assert!(began.elapsed() < Limits::STANDARD.answer_wait / 2, "it waits on");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// In JSON a message may be six times as long as was reckoned, and there may be no room for that.
 #[tokio::test]
 async fn an_answer_that_is_longer_in_json_than_there_is_room_for_is_not_written() {

@@ -205,7 +205,7 @@ fn who_has_waited_is_let_in_though_the_room_has_grown_meanwhile() {
     let (cut, _is_cut) = oneshot::channel();
     let (token, join) = (token("joe", "red"), joining(CHROMIUM_JOIN));
     let (reply, mut verdict) = oneshot::channel();
-    let knock = Knock { token, join, outbox, cut, part: None };
+    let knock = Knock { token, join, outbox, cut, part: None, session: None };
     node.tell(ToHub::Knock(Box::new(knock), reply));
     let Ok(Verdict::Later(mut knock, wanted)) = verdict.try_recv() else { panic!("not later") };
     drop(taken);
@@ -218,4 +218,37 @@ fn who_has_waited_is_let_in_though_the_room_has_grown_meanwhile() {
     let (reply, mut verdict) = oneshot::channel();
     node.tell(ToHub::Knock(knock, reply));
     assert!(matches!(verdict.try_recv(), Ok(Verdict::Admitted(_))));
+}
+
+/// The client of one that waits gives up, and comes again while it waits on.
+#[test]
+fn a_knock_that_has_waited_puts_out_nobody_who_came_later() {
+    let mut node = Node::new();
+    drop(speakers(&mut node, "red", 10));
+    let mut joe = node.active("joe");
+    for (stale_resumes, newer_resumes) in
+        [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let sid = sid_of(&node, &joe);
+        let join = |resumes| if resumes { resuming(&sid) } else { joining(CHROMIUM_JOIN) };
+        let gathering = node.hub.gatherings.values().next().unwrap();
+        let taken = gathering.answers.take(ANSWERS_ROOM_BYTES_MAX).unwrap();
+        let (outbox, _inbox) = mpsc::channel(OUTBOX_MAX);
+        let (cut, _is_cut) = oneshot::channel();
+        let (token, join, newer) = (token("joe", "red"), join(stale_resumes), join(newer_resumes));
+        let (reply, mut verdict) = oneshot::channel();
+        let knock = Knock { token: token.clone(), join, outbox, cut, part: None, session: None };
+        node.tell(ToHub::Knock(Box::new(knock), reply));
+        let Ok(Verdict::Later(mut knock, wanted)) = verdict.try_recv() else { panic!("not later") };
+        drop(taken);
+        joe = node.knock(token, newer).expect("there is room");
+        let peer = node.peer(&joe);
+        assert!(left(&joe.told()).is_none());
+        knock.part = wanted.wait().now_or_never();
+        let (reply, mut verdict) = oneshot::channel();
+        node.tell(ToHub::Knock(knock, reply));
+        assert!(matches!(verdict.try_recv(), Ok(Verdict::Refused(Refusal::Overtaken))));
+        assert_eq!(node.hub.sessions.get(&joe.session), Some(&peer));
+        assert!(!joe.is_closed(), "nor is it told to go");
+    }
 }

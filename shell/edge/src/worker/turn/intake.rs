@@ -15,6 +15,15 @@ use crate::limits::{RECEIVE_TURN_MAX, TCP_TURN_MAX};
 use crate::sys::{RECEIVE_BATCH, Run};
 use crate::worker::tcp::FromTcp;
 
+/// A peer whose media is taken, over one of its paths.
+#[derive(Clone, Copy)]
+struct Sender {
+    peer: PeerId,
+    slot: PeerSlot,
+    /// What goes to it goes over another path, or none yet.
+    is_aside: bool,
+}
+
 impl Worker {
     /// What came over TCP.
     pub(super) fn hear_tcp(&mut self) {
@@ -51,16 +60,17 @@ impl Worker {
 
     /// A datagram that is for this worker or for nobody.
     pub(super) fn take_one(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
-        match (Datagram::classify(datagram), self.owner(&path)) {
-            (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
-                self.ingest(now, peer, slot, kind, datagram);
+        match (Datagram::classify(datagram), self.sender(&path)) {
+            (kind @ (Datagram::Rtp | Datagram::Rtcp), Some(sender)) => {
+                self.ingest(now, path, sender, kind, datagram);
             }
             (kind, _) => self.take(now, path, kind, datagram, true),
         }
     }
 
-    pub(super) fn receive(&mut self) {
-        let Some(mut batch) = self.batch.take() else { return };
+    /// `false`: stop.
+    pub(super) fn receive(&mut self) -> bool {
+        let Some(mut batch) = self.batch.take() else { return true };
         for place in 0..self.outlet.sockets.len() {
             if !self.waiter.is_ready(place + 1) {
                 continue;
@@ -68,7 +78,11 @@ impl Worker {
             for turn in 1..=RECEIVE_TURN_MAX {
                 let Some(socket) = self.outlet.sockets.get(place) else { break };
                 let count = socket.receive(&mut batch);
-                // A client that has been answered speaks at once, and its worker said whose it is before that.
+                // A client that has been answered speaks at once, and the hub said before that who it is, its worker
+                // whose path that is.
+                if self.bell.is_rung() && !self.hear_hub() {
+                    return false;
+                }
                 self.hear_workers();
                 let now = self.now();
                 for run in batch.runs() {
@@ -85,49 +99,63 @@ impl Worker {
             }
         }
         self.batch = Some(batch);
+        true
     }
 
-    /// Datagrams of one path: its owner is looked up once, and again when one of them may change it.
+    /// Datagrams of one path: whose it is is looked up once, and again when one of them may change it.
     fn take_run(&mut self, now: Timestamp, run: Run<'_>) {
         let path = Path::udp(run.local, run.remote);
-        let mut owner = self.owner(&path);
+        let mut sender = self.sender(&path);
         let mut datagrams = 0;
         for datagram in run.datagrams() {
             datagrams += 1;
-            match (Datagram::classify(datagram), owner) {
-                (kind @ (Datagram::Rtp | Datagram::Rtcp), Some((peer, Some(slot)))) => {
-                    if !self.guard(|worker| worker.ingest(now, peer, slot, kind, datagram)) {
-                        owner = self.owner(&path);
+            match (Datagram::classify(datagram), sender) {
+                (kind @ (Datagram::Rtp | Datagram::Rtcp), Some(from)) => {
+                    if !self.guard(|worker| worker.ingest(now, path, from, kind, datagram)) {
+                        sender = self.sender(&path);
                     }
                 }
                 (kind, _) => {
                     self.guard(|worker| worker.take(now, path, kind, datagram, false));
-                    owner = self.owner(&path);
+                    sender = self.sender(&path);
                 }
             }
         }
         self.metrics.datagrams_received.add(datagrams);
     }
 
-    pub(super) fn owner(&self, path: &Path) -> Option<(PeerId, Option<PeerSlot>)> {
+    fn sender(&self, path: &Path) -> Option<Sender> {
         let peer = self.paths.get(path)?;
-        Some((peer, self.seats.get(&peer)?.slot))
+        let seat = self.seats.get(&peer)?;
+        Some(Sender { peer, slot: seat.slot?, is_aside: !seat.is_aimed_at(path) })
     }
 
     fn ingest(
         &mut self,
         now: Timestamp,
-        peer: PeerId,
-        slot: PeerSlot,
+        path: Path,
+        from: Sender,
         kind: Datagram,
         datagram: &[u8],
     ) {
-        self.current = Some(peer);
+        self.current = Some(from.peer);
         if kind == Datagram::Rtp {
             self.media.packets += 1;
             self.media.bytes += u64::try_from(datagram.len()).unwrap_or(0);
         }
-        self.forward.ingest(now, slot, datagram, &mut self.outlet);
+        self.forward.ingest(now, from.slot, datagram, &mut self.outlet);
+        if from.is_aside {
+            self.credit(now, from.peer, path, datagram.len());
+        }
+    }
+
+    /// Media of a client that has moved pays for our check there: the first may be lost, and the client's own are
+    /// seconds apart.
+    fn credit(&mut self, now: Timestamp, peer: PeerId, path: Path, len: usize) {
+        let Some(seat) = self.seats.get_mut(&peer) else { return };
+        if seat.peer.credit(now, path, len) {
+            self.drive(now, peer, |_, _| true);
+        }
     }
 
     pub(super) fn take(
@@ -213,9 +241,13 @@ impl Worker {
 
     /// Gives a peer a check or the answer to one of its own.
     pub(super) fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
+        let mut is_heeded = true;
         self.drive(now, peer, |seat, _| {
-            seat.peer.handle_stun(now, path, datagram);
+            is_heeded = seat.peer.handle_stun(now, path, datagram);
             true
         });
+        if !is_heeded {
+            self.metrics.checks_over_rate.count();
+        }
     }
 }

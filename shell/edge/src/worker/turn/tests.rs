@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 
-use model::{CallContent, Path};
+use model::{CallContent, Path, RoomId};
 use peer::{BindingRequest, Fingerprint, IceCredentials, Output, Peer, Remote};
 use rtp::packet::Datagram;
+use sfu::Instruction;
 
 use super::*;
 use crate::limits::WAITING_BYTES_MAX;
@@ -26,11 +27,15 @@ fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
 
 /// The same, and the ways out of another.
 fn worker_beside_another() -> (Worker, mpsc::Receiver<ToHub>, Hops) {
+    worker_that_hears(channel().1)
+}
+
+/// The same, of a worker that hears what the hub says.
+fn worker_that_hears(inbox: Receiver<ToWorker>) -> (Worker, mpsc::Receiver<ToHub>, Hops) {
     let metrics = Arc::new(Metrics::default());
     let bell = Arc::new(Bell::new().unwrap());
     let bells = [Arc::clone(&bell), Arc::new(Bell::new().unwrap())];
     let [(hops, inbound), (others, _)] = Hops::between(&bells, &metrics).try_into().ok().unwrap();
-    let (_queue, inbox) = channel();
     let (to_hub, hub) = mpsc::channel(16);
     let origin = Instant::now();
     let worker = Worker::new(Parts {
@@ -63,17 +68,20 @@ fn named(ufrag: &str) -> IceCredentials {
 }
 
 /// Its name is one of the door's, and its client's is `ours`.
-fn add(worker: &mut Worker, index: u32) {
+fn added(worker: &Worker, index: u32) -> ToWorker {
     let fingerprint = Fingerprint { algorithm: "sha-256".into(), bytes: vec![7; 32] };
-    let new = NewPeer {
+    ToWorker::AddPeer(Box::new(NewPeer {
         peer: peer(index),
         local: named(&worker.door.mint(peer(index), 0)),
         remote: named("ours"),
         fingerprint,
         lag: RoomLag::default(),
-    };
-    let now = worker.now();
-    assert!(worker.guard(|worker| worker.obey(now, ToWorker::AddPeer(Box::new(new)))));
+    }))
+}
+
+fn add(worker: &mut Worker, index: u32) {
+    let (now, added) = (worker.now(), added(worker, index));
+    assert!(worker.guard(|worker| worker.obey(now, added)));
 }
 
 #[test]
@@ -158,6 +166,52 @@ fn nobody_takes_a_path_that_a_peer_of_another_worker_proves() {
     assert_eq!((worker.paths.get(&path), worker.routes.get(&path)), (Some(peer(0)), None));
 }
 
+/// A client that has moved may not check again for seconds, in which it would hear nothing.
+#[test]
+fn media_over_a_path_that_has_answered_nothing_pays_for_another_check_of_ours() {
+    let (mut worker, _hub) = worker();
+    add(&mut worker, 0);
+    let join = Instruction::AddPeer { peer: peer(0), room: RoomId(1) };
+    let now = worker.now();
+    worker.obey(now, ToWorker::Instruct(join));
+    let client = std::net::UdpSocket::bind(ADDRESS).unwrap();
+    let local = worker.outlet.sockets[0].bound();
+    let path = Path::udp(local, client.local_addr().unwrap());
+    let check = check(&worker, 0, path);
+    worker.take(now, path, Datagram::Stun, &check, false);
+    let sent = |worker: &Worker| worker.metrics.datagrams_sent.total();
+    assert_eq!(sent(&worker), 2, "our answer, and a check that is lost");
+    let mut say = |millis, len| {
+        let now = now + Duration::from_millis(millis);
+        worker.take_one(now, path, &vec![0x80; len]);
+        sent(&worker)
+    };
+    assert_eq!(say(10, 1000), 2, "it may be on its way");
+    assert_eq!(say(20, 20), 3);
+    assert_eq!(say(30, 20), 3);
+    assert_eq!(say(40, 20), 4);
+    // What came is more than all of it.
+    let mut buffer = [0; 2048];
+    let gone: usize = (0..4).map(|_| client.recv(&mut buffer).unwrap()).sum();
+    assert!(gone < check.len() + 1000, "{gone}");
+}
+
+#[test]
+fn a_client_that_checks_on_end_is_answered_at_a_rate() {
+    let (mut worker, _hub) = worker();
+    add(&mut worker, 0);
+    let path = Path::udp(worker.outlet.sockets[0].bound(), ADDRESS);
+    let check = check(&worker, 0, path);
+    let now = worker.now();
+    for _ in 0..1000 {
+        worker.take(now, path, Datagram::Stun, &check, false);
+    }
+    let over = worker.metrics.checks_over_rate.total();
+    assert!((700..900).contains(&over), "{over}");
+    worker.take(now + Duration::from_secs(1), path, Datagram::Stun, &check, false);
+    assert_eq!(worker.metrics.checks_over_rate.total(), over);
+}
+
 #[test]
 fn a_knock_that_nobody_authenticated_teaches_no_route() {
     let (mut worker, _hub) = worker();
@@ -179,10 +233,32 @@ fn what_another_worker_said_of_a_path_is_heard_before_what_comes_over_it() {
     client.send_to(&[22; 100], local).unwrap();
     worker.waiter.wait(Duration::from_secs(10));
     let hops = worker.metrics.hops_made.total();
-    worker.receive();
+    assert!(worker.receive());
     assert_eq!(worker.metrics.datagrams_received.total(), 1);
     assert_eq!(worker.metrics.datagrams_unproven.total(), 0);
     assert_eq!(worker.metrics.hops_made.total(), hops + 1, "it is handed over");
+}
+
+/// The client's first check would else be lost, and its join take as long as until the next.
+#[test]
+fn what_the_hub_said_of_a_peer_is_heard_before_what_comes_from_it() {
+    let (queue, inbox) = channel();
+    let (mut worker, _hub, _others) = worker_that_hears(inbox);
+    let client = std::net::UdpSocket::bind(ADDRESS).unwrap();
+    let local = worker.outlet.sockets[0].bound();
+    let check = check(&worker, 0, Path::udp(local, client.local_addr().unwrap()));
+    client.send_to(&check, local).unwrap();
+    worker.waiter.wait(Duration::from_secs(10));
+    // It is said while a turn is under way that has looked at the queues already.
+    queue.send(added(&worker, 0)).unwrap();
+    worker.bell.ring();
+    assert!(worker.receive());
+    assert_eq!(worker.metrics.knocks_late.total(), 0);
+    assert_eq!(worker.metrics.datagrams_sent.total(), 2);
+    client.send_to(&check, local).unwrap();
+    worker.waiter.wait(Duration::from_secs(10));
+    queue.send(ToWorker::Stop).unwrap();
+    assert!(!worker.receive(), "nor does a stop wait");
 }
 
 #[test]
