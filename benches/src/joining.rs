@@ -132,7 +132,7 @@ impl End {
         for Transmit { path, datagram, .. } in datagrams {
             let here = Path::udp(path.remote, path.local);
             self.turn(|peer| match Datagram::classify(&datagram) {
-                Datagram::Stun => assert!(peer.handle_stun(now, here, &datagram)),
+                Datagram::Stun => peer.handle_stun(now, here, &datagram),
                 _ => peer.handle_dtls(now, here, &datagram),
             });
         }

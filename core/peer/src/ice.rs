@@ -7,8 +7,7 @@
 //! some path is open, another gets no more bytes than came over it until it is open as well, but for one check of ours
 //! each five seconds; and a check
 //! that was heard on an open path is not answered on another, as long as it is remembered. A copy that
-//! overtakes its original keeps nobody from being answered. Over one path so many checks are answered a second, and as
-//! many repeated ones, so that copies of what is remembered keep no new check from its answer.
+//! overtakes its original keeps nobody from being answered.
 //! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport; a restart
 //! of ICE gives it as much once more.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
@@ -18,12 +17,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Path, Ration, Timestamp};
+use model::{Path, Timestamp};
 use ring::hmac;
 
-use crate::limits::{
-    ANSWER_EVERY, ANSWERS_BURST, CHECK_SPACING, CONSENT_TIME, GIVEN_EVERY, HEARD_MAX, PATHS_MAX,
-};
+use crate::limits::{CHECK_SPACING, CONSENT_TIME, GIVEN_EVERY, HEARD_MAX, PATHS_MAX};
 use crate::stun::{self, Kind, Message, Role, TransactionId};
 use crate::{IceCredentials, Transmit};
 
@@ -50,10 +47,6 @@ struct Route {
     number: u16,
     /// Bytes that came and nothing has answered yet. Counts until the path is open.
     credit: usize,
-    /// Of the other end's checks that are answered.
-    answers: Ration,
-    /// Of those that came before.
-    again: Ration,
 }
 
 /// A client's check, by the start of its transaction id and the path that it came over.
@@ -147,21 +140,18 @@ impl Ice {
         std::mem::take(&mut self.is_news).then(|| self.destination()).flatten()
     }
 
-    /// Takes a STUN datagram; what cannot be believed is ignored. `false`: it is a check too many, and not answered.
+    /// Takes a STUN datagram; what cannot be believed is ignored.
     pub(crate) fn handle(
         &mut self,
         now: Timestamp,
         path: Path,
         datagram: &[u8],
         out: &mut VecDeque<Transmit>,
-    ) -> bool {
-        let Some(message) = Message::parse(datagram) else { return true };
+    ) {
+        let Some(message) = Message::parse(datagram) else { return };
         match message.kind {
             Kind::Request => self.answer(now, path, &message, datagram.len(), out),
-            Kind::Success => {
-                self.hear(now, path, &message);
-                true
-            }
+            Kind::Success => self.hear(now, path, &message),
         }
     }
 
@@ -221,7 +211,7 @@ impl Ice {
         request: &Message<'_>,
         request_len: usize,
         out: &mut VecDeque<Transmit>,
-    ) -> bool {
+    ) {
         let named = request
             .username
             .and_then(|it| it.strip_prefix(self.local.ufrag.as_bytes())?.strip_prefix(b":"));
@@ -229,23 +219,20 @@ impl Ice {
         #[cfg(feature = "sabotage")]
         let is_authentic = is_authentic || crate::sabotage::is_off();
         if named != Some(self.remote.ufrag.as_bytes()) || !is_authentic {
-            return true;
+            return;
         }
         let elsewhere = self.heard_elsewhere(now, path, request.transaction);
         if elsewhere == Some(Elsewhere::Open) {
-            return true;
+            return;
         }
         if self.route(path).is_none() {
             self.learn(path);
-        }
-        if !self.may_answer(now, path, request.transaction) {
-            return false;
         }
         let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
         let role = self.role;
         // A client that moves must not have to ask for it more than once.
         let may_give = !self.is_proven || self.given.is_none_or(|at| now.since(at) >= GIVEN_EVERY);
-        let Some(route) = self.route(path) else { return true };
+        let Some(route) = self.route(path) else { return };
         let is_open = route.is_open(now);
         let is_given = !is_open && may_give && route.asked.is_none() && elsewhere.is_none();
         let credit = (route.credit + request_len).saturating_sub(datagram.len());
@@ -262,16 +249,6 @@ impl Ice {
         } else {
             self.ask(now, path, if is_given { Price::Free } else { Price::Credit }, out);
         }
-        true
-    }
-
-    /// Counts an answer to a check over a path, if there may be one more.
-    fn may_answer(&mut self, now: Timestamp, path: Path, transaction: TransactionId) -> bool {
-        let Some(route) = self.routes.iter_mut().find(|it| it.path == path) else { return false };
-        let heard = Heard { start: start(transaction), route: route.number };
-        let is_again = self.heard.contains(&heard);
-        let ration = if is_again { &mut route.again } else { &mut route.answers };
-        ration.take(now, ANSWER_EVERY)
     }
 
     /// Whether a check came over another path as well. Whoever makes a check makes another for another path, so one
@@ -304,12 +281,10 @@ impl Ice {
     }
 
     fn hear(&mut self, now: Timestamp, path: Path, success: &Message<'_>) {
-        let asked = self.route(path).and_then(|it| it.asked).unzip().0;
-        // Looked at first, as it costs the least.
-        if asked != Some(success.transaction) || !success.is_authentic(&self.remote.pwd) {
-            return;
-        }
-        if let Some(route) = self.route(path) {
+        let is_authentic = success.is_authentic(&self.remote.pwd);
+        let Some(route) = self.route(path) else { return };
+        let is_asked = route.asked.is_some_and(|(asked, _)| asked == success.transaction);
+        if is_asked && is_authentic {
             (route.asked, route.unanswered, route.is_spared) = (None, None, false);
             route.answered = Some(now);
             self.is_proven = true;
@@ -396,8 +371,6 @@ impl Ice {
             is_nominated: false,
             number: self.routes_made,
             credit: 0,
-            answers: Ration::new(ANSWER_EVERY * ANSWERS_BURST),
-            again: Ration::new(ANSWER_EVERY * ANSWERS_BURST),
         });
     }
 }

@@ -62,13 +62,6 @@ pub(crate) const HEARD_MAX: usize = 64;
 /// whoever moves is answered in one round trip, and whoever has recorded checks gets a hundred bytes so often.
 pub(crate) const GIVEN_EVERY: Duration = Duration::from_secs(5);
 
-/// How often a client's checks of one path are answered, and as often those that are repeated: two thousandths of a
-/// core, at 5 us for two digests and a datagram. Browsers check fifty times a second at most, while they begin.
-pub(crate) const ANSWER_EVERY: Duration = Duration::from_millis(5);
-
-/// How many are answered at once: what a client sent in the second in which its network stood still.
-pub(crate) const ANSWERS_BURST: u32 = 200;
-
 /// Our checks of one path are this far apart, however often it is asked for one.
 pub(crate) const CHECK_SPACING: Duration = Duration::from_millis(20);
 

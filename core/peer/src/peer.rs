@@ -158,11 +158,12 @@ impl Peer {
         }
     }
 
-    /// A STUN datagram that came over `path`. What is malformed or not authentic is ignored. `false`: it is a check
-    /// that is not answered, since too many come.
-    pub fn handle_stun(&mut self, now: Timestamp, path: Path, datagram: &[u8]) -> bool {
+    /// A STUN datagram that came over `path`. What is malformed or not authentic is ignored.
+    pub fn handle_stun(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
         self.turn(now);
-        self.life != Life::Open || self.ice.handle(now, path, datagram, &mut self.ready)
+        if self.life == Life::Open {
+            self.ice.handle(now, path, datagram, &mut self.ready);
+        }
     }
 
     /// Whether the client has shown, not long ago, that it receives over `path`.

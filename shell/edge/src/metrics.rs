@@ -198,8 +198,6 @@ counters! {
     knocks_beyond,
     /// Binding requests dropped because too many came over unproven paths from their network.
     knocks_over_budget,
-    /// Binding requests that were not answered because their peer sends too many.
-    checks_over_rate,
     /// DTLS dropped because its network had begun too many handshakes; it is sent again.
     handshakes_over_budget,
     /// Proofs of a path that were not accepted because it is another peer's.

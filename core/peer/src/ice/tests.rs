@@ -268,36 +268,6 @@ fn checks_that_are_remembered_are_bounded() {
 }
 
 #[test]
-fn a_flood_of_checks_is_answered_at_a_rate_and_copies_keep_no_new_one_from_its_answer() {
-    let (mut server, mut client) = open();
-    let burst = usize::try_from(ANSWERS_BURST).unwrap();
-    let answered = |server: &mut Ice, now, check: &[u8]| {
-        let mut out = VecDeque::new();
-        let is_heeded = server.handle(now, path(1), check, &mut out);
-        assert_eq!(is_heeded, !out.is_empty());
-        out.len()
-    };
-    // It was open a moment ago.
-    let recorded = another(&mut client, START);
-    answered(&mut server, START, &recorded);
-    let copies: usize = (0..10 * burst).map(|_| answered(&mut server, START, &recorded)).sum();
-    assert_eq!(copies, burst);
-    let mut late = START + Duration::from_secs(1);
-    let mut fresh = 0;
-    for _ in 0..10 * burst {
-        let check = another(&mut client, late);
-        fresh += answered(&mut server, late, &check);
-    }
-    assert_eq!(fresh, burst);
-    late += ANSWER_EVERY;
-    let check = another(&mut client, late);
-    assert_eq!(answered(&mut server, late, &check), 1, "and then at a rate");
-    // Another path has its own.
-    let check = another(&mut client, late);
-    assert_eq!(sent(&mut server, late, path(2), &check).len(), 2);
-}
-
-#[test]
 fn the_nominated_path_is_selected_once_it_is_open() {
     let mut server = server();
     let (mut first, mut second) = (client(path(1)), client(path(2)));

@@ -241,13 +241,9 @@ impl Worker {
 
     /// Gives a peer a check or the answer to one of its own.
     pub(super) fn check(&mut self, now: Timestamp, peer: PeerId, path: Path, datagram: &[u8]) {
-        let mut is_heeded = true;
         self.drive(now, peer, |seat, _| {
-            is_heeded = seat.peer.handle_stun(now, path, datagram);
+            seat.peer.handle_stun(now, path, datagram);
             true
         });
-        if !is_heeded {
-            self.metrics.checks_over_rate.count();
-        }
     }
 }
