@@ -78,6 +78,7 @@ pub(crate) fn verify(
         issuer: ProjectName::new(id.into()),
         key: app.key_id(),
         kind: TokenKind::Original,
+        is_changed: false,
         ends,
     })
 }

@@ -55,6 +55,9 @@ pub const ANNOUNCED_MAX: usize = 20;
 pub const REQUEST_LINE_MAX: usize = 16 << 10;
 /// Bytes of a token. In a browser it shares the request line; by itself it may fill as much.
 pub const TOKEN_MAX: usize = 16 << 10;
+/// Seconds for which a refresh token is good that says what a moderator has made of its holder (LiveKit: for all, the
+/// same). A client is given another after half of that.
+pub const CHANGED_TIME_MAX_S: u64 = 600;
 /// Bytes of an inflated join request (LiveKit: the same). The wheel's has 14 kB.
 pub const JOIN_REQUEST_MAX: usize = 1 << 20;
 /// Bytes of an identity, a room's name and a participant's name (LiveKit: the same).

@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn refreshed(token: &VerifiedToken) -> VerifiedToken {
-        verify(&keys(), &mint_refresh(&keys(), token).unwrap(), NOW).unwrap()
+        verify(&keys(), &mint_refresh(&keys(), token, NOW).unwrap(), NOW).unwrap()
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         for token in [&named, &plain] {
             let text = mint(&key(), &token.claims);
             assert_eq!(claimed_id(&text), Ok(token.id));
-            assert_eq!(claimed_id(&mint_refresh(&keys(), token).unwrap()), Ok(token.id));
+            assert_eq!(claimed_id(&mint_refresh(&keys(), token, NOW).unwrap()), Ok(token.id));
         }
     }
 

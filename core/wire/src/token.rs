@@ -22,7 +22,7 @@ use crate::claims::Date;
 pub use crate::claims::{Claims, RoomConfig, RoomConfigError};
 use crate::grant::{Ends, Permission};
 use crate::key::{Algorithm, KeyId, KeyPair, ProjectKey, ProjectKeys, ProjectName, REFRESH_ISSUER};
-use crate::limits::{CLOCK_LEEWAY_S, TOKEN_MAX};
+use crate::limits::{CHANGED_TIME_MAX_S, CLOCK_LEEWAY_S, TOKEN_MAX};
 use crate::rinse;
 use crate::shape::{self, ShapeError};
 
@@ -148,7 +148,7 @@ pub enum TokenKind {
 /// A token that is believed.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
-    /// What it says.
+    /// What it says. Its expiry is the original's for a refresh token.
     pub claims: Claims,
     /// Its name; the original's for a refresh token.
     pub id: TokenId,
@@ -160,6 +160,8 @@ pub struct VerifiedToken {
     pub kind: TokenKind,
     /// When what it grants ends; the original's for a refresh token.
     pub ends: Ends,
+    /// It says more or less than it did, or than its original did, by a moderator's will.
+    pub is_changed: bool,
 }
 
 impl VerifiedToken {
@@ -240,6 +242,9 @@ struct Origin {
     id: String,
     #[serde(default)]
     ends: Ends,
+    /// The original's, where the token itself expires sooner. Seconds of Unix time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
 }
 
 impl Origin {
@@ -307,7 +312,7 @@ fn believe(
     signed: &str,
     now: u64,
 ) -> Result<VerifiedToken, TokenError> {
-    let Date(expires_at) = payload.exp.ok_or(TokenError::NoExpiry)?;
+    let Date(mut expires_at) = payload.exp.ok_or(TokenError::NoExpiry)?;
     if now >= expires_at.saturating_add(CLOCK_LEEWAY_S) {
         return Err(TokenError::Expired);
     }
@@ -317,10 +322,12 @@ fn believe(
     }
 
     let jti = payload.jti.filter(|jti| !jti.is_empty());
-    let mut ends = Ends::default();
+    let (mut ends, mut is_changed) = (Ends::default(), false);
     let (kind, issuer, key, id) = if issuer == REFRESH_ISSUER {
         let origin = payload.incamera.ok_or(TokenError::Malformed)?;
         ends = origin.ends;
+        is_changed = origin.expires_at.is_some();
+        expires_at = origin.expires_at.unwrap_or(expires_at);
         if ends.join.is_some_and(|end| end <= now) {
             return Err(TokenError::Expired);
         }
@@ -343,7 +350,7 @@ fn believe(
         expires_at,
         ..payload.claims
     };
-    Ok(VerifiedToken { claims, id, issuer: ProjectName::new(issuer), key, kind, ends })
+    Ok(VerifiedToken { claims, id, issuer: ProjectName::new(issuer), key, kind, ends, is_changed })
 }
 
 /// The id that a token will have if it is believed, for whoever revokes it and has no key to verify it with.
@@ -392,12 +399,13 @@ pub fn mint_with(
     Ok(seal(signed, &signature))
 }
 
-/// Mints a refresh token: the same claims, the same id, the same end.
+/// Mints a refresh token at the Unix second `now`: the same claims, the same id, the same end. Of one that was changed
+/// it is good for [`CHANGED_TIME_MAX_S`] at most: what a moderator gave may be taken back.
 ///
 /// None if the key of its original is gone, or if it would be longer than a token may be, which takes an original of
 /// nearly that length; its holder then goes on using the original.
 #[must_use]
-pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String> {
+pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken, now: u64) -> Option<String> {
     if !keys.has(token.issuer.expose(), &token.key) {
         return None;
     }
@@ -406,8 +414,13 @@ pub fn mint_refresh(keys: &ProjectKeys, token: &VerifiedToken) -> Option<String>
         key: URL_SAFE_NO_PAD.encode(token.key.as_bytes()),
         id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
         ends: token.ends,
+        expires_at: token.is_changed.then_some(token.claims.expires_at),
     };
-    let signed = signed(Algorithm::Hs256, None, REFRESH_ISSUER, &token.claims, Some(origin));
+    let mut claims = token.claims.clone();
+    if token.is_changed {
+        claims.expires_at = claims.expires_at.min(now.saturating_add(CHANGED_TIME_MAX_S));
+    }
+    let signed = signed(Algorithm::Hs256, None, REFRESH_ISSUER, &claims, Some(origin));
     let signature = keys.sign_refresh(token.issuer.expose(), signed.as_bytes())?;
     let text = seal(signed, &signature);
     (text.len() <= TOKEN_MAX).then_some(text)

@@ -63,6 +63,7 @@ pub(crate) mod tests {
             key: ProjectKey::hs256_short(issuer, b"secret").unwrap().id(),
             kind: TokenKind::Original,
             ends: wire::grant::Ends::default(),
+            is_changed: false,
         }
     }
 

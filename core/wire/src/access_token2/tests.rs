@@ -229,7 +229,7 @@ fn a_body_that_lies_about_its_lengths_is_malformed() {
 #[test]
 fn a_refresh_keeps_id_rights_and_ends() {
     let token = at("each_its_end", 0).unwrap();
-    let refreshed = mint_refresh(&keys(), &token).unwrap();
+    let refreshed = mint_refresh(&keys(), &token, issued()).unwrap();
     let believed = verify_token(&keys(), &refreshed, issued() + 599).unwrap();
     assert_eq!((believed.id, believed.ends), (token.id, token.ends));
     assert_eq!(believed.issued_at(), Some(issued()));
@@ -267,11 +267,11 @@ fn a_refresh_token_says_no_more_than_its_original_can() {
     };
     let forged = VerifiedToken { claims: more, ..token.clone() };
     for signed in [&token, &forged] {
-        let refreshed = mint_refresh(&keys(), signed).unwrap();
+        let refreshed = mint_refresh(&keys(), signed, issued()).unwrap();
         let believed = verify_token(&keys(), &refreshed, issued()).unwrap();
         assert!(believed.claims == token.claims);
         let nowhere = VerifiedToken { ends: Ends::default(), ..signed.clone() };
-        let refreshed = mint_refresh(&keys(), &nowhere).unwrap();
+        let refreshed = mint_refresh(&keys(), &nowhere, issued()).unwrap();
         let video = verify_token(&keys(), &refreshed, issued()).unwrap().claims.video.unwrap();
         assert!(!video.room_join && video.can_publish == Some(false), "without an end no right");
     }
@@ -288,7 +288,7 @@ fn a_refresh_token_says_what_a_moderator_has_made_of_its_holder() {
     });
     let claims = Claims { name: "Guest 7".into(), video, ..token.claims.clone() };
     let moderated = VerifiedToken { claims, ..token };
-    let refreshed = mint_refresh(&keys(), &moderated).unwrap();
+    let refreshed = mint_refresh(&keys(), &moderated, issued()).unwrap();
     let believed = verify_token(&keys(), &refreshed, issued()).unwrap();
     assert_eq!(believed.claims.permission(), moderated.claims.permission());
     assert_eq!(believed.claims.name, "Guest 7");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::grant::VideoGrant;
 use crate::key::{KeyPair, Project, PublicKeys, PublicProject, RefreshKey};
-use crate::limits::{DATE_MAX, JSON_DEPTH_MAX, METADATA_MAX};
+use crate::limits::{CHANGED_TIME_MAX_S, DATE_MAX, JSON_DEPTH_MAX, METADATA_MAX};
 
 const NOW: u64 = 1_800_000_000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -265,28 +265,50 @@ fn long_and_deep_tokens_are_refused_before_they_are_parsed() {
 fn a_refresh_token_is_its_original_again() {
     let keys = keys();
     let original = verify(&keys, &mint(&key(), &claims()), NOW).unwrap();
-    let mut token = mint_refresh(&keys, &original).unwrap();
+    let mut token = mint_refresh(&keys, &original, NOW).unwrap();
     for _ in 0..3 {
         let refreshed = verify(&keys, &token, NOW + 3600).unwrap();
         assert_eq!(refreshed.kind, TokenKind::Refresh);
         assert_eq!((refreshed.id, &refreshed.issuer), (original.id, &original.issuer));
         assert!(refreshed.claims == original.claims);
-        token = mint_refresh(&keys, &refreshed).unwrap();
+        token = mint_refresh(&keys, &refreshed, NOW).unwrap();
     }
     assert_eq!(verify(&keys, &token, NOW + 3660).unwrap_err(), TokenError::Expired);
+}
+
+#[test]
+fn a_refresh_token_that_says_what_a_moderator_gave_is_good_for_ten_minutes() {
+    let keys = keys();
+    let mut changed = verify(&keys, &mint(&key(), &claims()), NOW).unwrap();
+    changed.is_changed = true;
+    let token = mint_refresh(&keys, &changed, NOW).unwrap();
+    let last = NOW + CHANGED_TIME_MAX_S + CLOCK_LEEWAY_S - 1;
+    assert_eq!(verify(&keys, &token, last + 1).unwrap_err(), TokenError::Expired);
+    let refreshed = verify(&keys, &token, last).unwrap();
+    assert!(
+        refreshed.is_changed && refreshed.claims == changed.claims,
+        "its own end is no right's"
+    );
+    // The next lasts as long again, and no longer than the original.
+    let next = mint_refresh(&keys, &refreshed, last).unwrap();
+    assert!(verify(&keys, &next, last + 60).unwrap().is_changed);
+    assert_eq!(verify(&keys, &next, NOW + 3660).unwrap_err(), TokenError::Expired);
+    let late = mint_refresh(&keys, &refreshed, NOW + 3500).unwrap();
+    assert_eq!(verify(&keys, &late, NOW + 3660).unwrap_err(), TokenError::Expired);
+    assert!(verify(&keys, &late, NOW + 3659).is_ok());
 }
 
 #[test]
 fn refresh_tokens_die_with_the_key_of_their_original() {
     let keys = keys();
     let original = verify(&keys, &mint(&key(), &claims()), NOW).unwrap();
-    let token = mint_refresh(&keys, &original).unwrap();
+    let token = mint_refresh(&keys, &original, NOW).unwrap();
     let without = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
     assert_eq!(verify(&without, &token, NOW).unwrap_err(), TokenError::UnknownKey);
     let other = ProjectKey::hs256("project", &[9; 32]).unwrap();
     let other = ProjectKeys::new(RefreshKey::new(&[7; 32]), [other.into()]).unwrap();
     assert_eq!(verify(&other, &token, NOW).unwrap_err(), TokenError::BadSignature);
-    assert_eq!(mint_refresh(&without, &original), None);
+    assert_eq!(mint_refresh(&without, &original, NOW), None);
 }
 
 /// One of several keys of a project, or its secret where the settings name a key of refresh tokens, which stays.
@@ -313,7 +335,7 @@ fn refresh_tokens_die_with_the_key_of_their_original_though_their_own_stays() {
         mint(&key(), &claims()),
     ];
     let originals = tokens.map(|token| verify(&before, &token, NOW).unwrap());
-    let refreshed = originals.each_ref().map(|it| mint_refresh(&before, it).unwrap());
+    let refreshed = originals.each_ref().map(|it| mint_refresh(&before, it, NOW).unwrap());
     for (after, stays) in [
         (keys(&pairs, &key()), [true, true, true]),
         (keys(&pairs[..1], &key()), [true, false, true]),
@@ -322,7 +344,7 @@ fn refresh_tokens_die_with_the_key_of_their_original_though_their_own_stays() {
         for ((original, refreshed), stays) in originals.iter().zip(&refreshed).zip(stays) {
             let verified = verify(&after, refreshed, NOW).map(drop);
             assert_eq!(verified, if stays { Ok(()) } else { Err(TokenError::UnknownKey) });
-            assert_eq!(mint_refresh(&after, original).is_some(), stays);
+            assert_eq!(mint_refresh(&after, original, NOW).is_some(), stays);
             let name = original.issuer.expose();
             assert_eq!(after.outlasts_process(name, &original.key), stays);
         }
@@ -333,7 +355,7 @@ fn refresh_tokens_die_with_the_key_of_their_original_though_their_own_stays() {
 fn check_elsewhere(here: &RefreshKey, there: &RefreshKey, expect: Result<(), TokenError>) {
     let here = ProjectKeys::new(here.clone(), [key().into()]).unwrap();
     let original = verify(&here, &mint(&key(), &claims()), NOW).unwrap();
-    let token = mint_refresh(&here, &original).unwrap();
+    let token = mint_refresh(&here, &original, NOW).unwrap();
     let there = ProjectKeys::new(there.clone(), [key().into()]).unwrap();
     assert_eq!(verify(&there, &token, NOW).map(drop), expect);
 }
@@ -372,7 +394,7 @@ fn refresh_tokens_of_a_project_without_a_secret_outlast_the_process_by_a_key_tha
         let original = verify(&here, &minted, NOW).unwrap();
         assert_eq!(here.outlasts_process("public", &original.key), lasts);
         assert!(here.outlasts_process("project", &key().id()));
-        let token = mint_refresh(&here, &original).unwrap();
+        let token = mint_refresh(&here, &original, NOW).unwrap();
         assert!(verify(&here, &token, NOW).is_ok());
         assert_eq!(verify(&keys(there), &token, NOW).map(drop), expect);
     }
@@ -393,6 +415,7 @@ fn no_project_mints_refresh_tokens_for_another() {
         key: URL_SAFE_NO_PAD.encode(token.key.as_bytes()),
         id: URL_SAFE_NO_PAD.encode(token.id.as_bytes()),
         ends: token.ends,
+        expires_at: None,
     };
     for (token, expect) in [(&theirs, Ok(())), (&forged, Err(TokenError::BadSignature))] {
         let origin = Some(origin(token));
@@ -424,7 +447,7 @@ fn a_refresh_token_that_would_be_too_long_is_not_minted() {
         long.metadata.push_str(&"m".repeat(16));
     }
     let original = verify(&keys, &mint(&key(), &long), NOW).unwrap();
-    assert_eq!(mint_refresh(&keys, &original), None);
+    assert_eq!(mint_refresh(&keys, &original, NOW), None);
 }
 
 #[test]

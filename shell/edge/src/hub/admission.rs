@@ -94,9 +94,9 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let room = self.control.room_named(&admission.room).map(|held| held.room);
         let room = room.and_then(|room| self.gatherings.get(&room));
-        let is_narrowed = room.is_some_and(|room| {
-            room.moderated.narrow(&mut knock.token, room.name(&admission.identity))
-        });
+        if let Some(room) = room {
+            room.moderated.narrow(&mut knock.token, room.name(&admission.identity));
+        }
         let permission = knock.token.permission(self.unix_s());
         let permission = permission.ok_or(Refusal::NotAllowed("the token grants no join"))?;
         if knock.join.reconnect {
@@ -115,14 +115,7 @@ impl Hub {
                 }
             };
         }
-        self.join(session, admission, permission, knock)?;
-        if is_narrowed
-            && let Some(peer) = self.sessions.get(&session)
-            && let Some(seat) = self.seats.get_mut(peer)
-        {
-            seat.is_moderated = true;
-        }
-        Ok(())
+        self.join(session, admission, permission, knock)
     }
 
     fn join(
@@ -265,7 +258,6 @@ impl Hub {
             permit: None,
             untold: Untold::new(),
             is_synced: false,
-            is_moderated: false,
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
@@ -353,7 +345,7 @@ impl Hub {
         let (was, is) = (&old.claims, &seat.token.claims);
         // Others are told it again only with another version.
         let is_another_kind = (&was.kind, &was.kind_details) != (&is.kind, &is.kind_details);
-        if seat.is_moderated {
+        if old.is_changed {
             // The client may have come with the token that it had before. Rights of that, and their ends, are not those
             // of another.
             let is_its = seat.token.is_of_one_with(&old);
@@ -363,6 +355,8 @@ impl Hub {
             {
                 grant.set_permission(&if is_its { was } else { is.within(&was) });
             }
+            seat.token.is_changed = true;
+            let claims = &mut seat.token.claims;
             claims.name = old.claims.name;
             claims.metadata = old.claims.metadata;
             claims.attributes = old.claims.attributes;
@@ -453,7 +447,7 @@ impl Hub {
             return;
         };
         let access = Arc::clone(&self.config.access.borrow());
-        if let Some(token) = wire::token::mint_refresh(&access.keys, &seat.token) {
+        if let Some(token) = wire::token::mint_refresh(&access.keys, &seat.token, self.unix_s()) {
             self.send(peer, Message::RefreshToken(token));
         }
         self.timers.set(self.now + REFRESH_EVERY, Timer::Refresh(peer));

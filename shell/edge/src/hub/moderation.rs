@@ -36,22 +36,21 @@ impl Moderated {
         self.0.push_back(Change { of, at_s, left });
     }
 
-    /// Takes from a token what a moderator took away after it was issued. Whether that was anything.
-    pub(super) fn narrow(&self, token: &mut VerifiedToken, of: Pseudonym) -> bool {
+    /// Takes from a token what a moderator took away after it was issued.
+    pub(super) fn narrow(&self, token: &mut VerifiedToken, of: Pseudonym) {
         let issued_at = token.issued_at();
         let change = self.0.iter().find(|change| change.of == of);
         // Seconds do not say which came first within one.
         let change = change.filter(|it| issued_at.is_none_or(|issued| issued <= it.at_s));
         let (Some(change), Some(grant)) = (change, &mut token.claims.video) else {
-            return false;
+            return;
         };
         let held = grant.permission();
         let left = held.clone().within(&change.left);
-        let is_less = left != held;
-        if is_less {
+        if left != held {
             grant.set_permission(&left);
+            token.is_changed = true;
         }
-        is_less
     }
 }
 

@@ -226,7 +226,7 @@ impl Hub {
         let (Some(profile), Some(seat)) = (profile, self.seats.get_mut(&peer)) else {
             return;
         };
-        seat.is_moderated = true;
+        seat.token.is_changed = true;
         if size(profile) <= REFRESH_PROFILE_MAX {
             let claims = &mut seat.token.claims;
             claims.name.clone_from(&profile.name);

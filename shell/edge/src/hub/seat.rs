@@ -130,8 +130,6 @@ pub(super) struct Seat {
     pub(super) untold: Untold,
     /// The session has said what it believes, which counts once.
     pub(super) is_synced: bool,
-    /// A moderator has changed what its token's claims say of it; a resume does not undo that.
-    pub(super) is_moderated: bool,
     pub(super) resume_fault: Option<ResumeFault>,
 }
 

@@ -95,6 +95,7 @@ fn token(identity: &str, room: &str) -> VerifiedToken {
         key: devkey()[0].id(),
         kind: TokenKind::Original,
         ends: Ends::default(),
+        is_changed: false,
     }
 }
 

@@ -391,11 +391,12 @@ fn what_was_taken_away_stays_away_for_tokens_of_before_and_not_for_later_ones() 
         let fresh = wire::token::mint_refresh(
             &node.hub.config.access.borrow().keys,
             &node.hub.seats[&peer].token,
+            ORIGIN_S,
         );
         let fresh = node.hub.config.access.borrow().verify(&fresh.unwrap(), ORIGIN_S + 60).unwrap();
         assert_eq!(fresh.claims.permission().unwrap().publish_data, may.can_publish_data);
         assert!(may.can_publish && may.can_subscribe);
-        (may.can_publish_sources, may.can_publish_data, node.hub.seats[&peer].is_moderated)
+        (may.can_publish_sources, may.can_publish_data, node.hub.seats[&peer].token.is_changed)
     };
     let less = (vec![1], false, true);
     assert_eq!(rights(issued(Some(0))), less, "the token of before");
