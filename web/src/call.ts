@@ -91,6 +91,8 @@ export class Call {
   #steps: Promise<void> = Promise.resolve()
   /** What this page has announced itself and does not use yet. */
   #announced: Announcement | undefined
+  /** It is being said again, under the key before it, which is not left meanwhile. */
+  #isAnnouncing = false
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
@@ -353,7 +355,8 @@ export class Call {
     clearTimeout(this.#wake)
     this.#wake = setTimeout(() => {
       // Whether its announcement was heard, an interrupted page does not know: it says it again before it uses the key.
-      if (this.#announced && this.room.state !== ConnectionState.Connected) return
+      const isConnected = this.room.state === ConnectionState.Connected
+      if (this.#announced && (this.#isAnnouncing || !isConnected)) return
       this.#carryOut(this.#ring.advance(performance.now()))
     }, waitMs)
   }
@@ -365,9 +368,18 @@ export class Call {
 
   /** Changes nothing for those who have heard it. */
   async #announceAgain(announcement: Announcement): Promise<void> {
-    // If that fails, the connection is gone again, and another will come.
-    await this.#announce(announcement).catch(() => {})
-    this.#wakeIn(USE_AFTER_MS)
+    if (this.#isAnnouncing) return
+    this.#isAnnouncing = true
+    const isSaid = await this.#announce(announcement).then(
+      () => true,
+      () => false,
+    )
+    this.#isAnnouncing = false
+    if (this.#announced !== announcement) return
+    if (isSaid) this.#wakeIn(USE_AFTER_MS)
+    // Without a connection, the next brings it here again.
+    else if (this.room.state === ConnectionState.Connected)
+      this.#wake = setTimeout(() => void this.#announceAgain(announcement), USE_AFTER_MS)
   }
 
   #note(step: Step): void {

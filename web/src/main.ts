@@ -42,6 +42,8 @@ const PAGE_WITHIN_MS = 5_000
 const facade = Facade.install()
 /** From joining on. */
 let isInCall = false
+/** How often the page has begun with what its address says. */
+let starts = 0
 /** The one on the screen, whose devices nobody has taken into a call. */
 let lobby: Lobby | undefined
 
@@ -59,6 +61,7 @@ window.addEventListener('pageshow', ({ persisted }) => {
 start()
 
 function start(): void {
+  starts += 1
   lobby?.abandon()
   lobby = undefined
   try {
@@ -81,11 +84,14 @@ function start(): void {
  * worker elsewhere. With this one, if there is no answer or a reload would lose the invitation.
  */
 async function startAgain(): Promise<void> {
+  const before = starts
   const signal = AbortSignal.timeout(PAGE_WITHIN_MS)
   const hasPage = await fetch(location.pathname, { cache: 'no-store', signal }).then(
     ({ ok }) => ok,
     () => false,
   )
+  // A link that was opened meanwhile is what counts.
+  if (starts !== before || isInCall) return
   if (hasPage && !endsWithPage()) location.reload()
   else start()
 }

@@ -1,12 +1,12 @@
 //! Which frames and data packets of a participant were opened.
 //!
-//! Guarantees: each is accepted once, and as one of both: a sealed frame of VP9 and a sealed data packet look alike,
-//! and the server could hand one on as the other. Holds across keys. Of frames, none is accepted that is older than a
-//! window's worth of accepted ones. Of a source that has been silent for longer than [`SOURCES_MAX`] others, nothing is
-//! accepted that is older than its newest: so little must be kept of it that new ones find room for days.
-//! Data packets are known by their whole IV: their clock begins anew with a sender's page or process, and what such a
-//! sender seals under the same key is not old for that. Only when as many have been accepted as are kept do the oldest
-//! go, and from then on what is as old as they are is refused.
+//! Guarantees: each is accepted once, and as one of both as long as it is known: a sealed frame of VP9 and a sealed
+//! data packet look alike, and the server could hand one on as the other. Holds across keys. Of frames, none is
+//! accepted that is older than a window's worth of accepted ones. Of a source that has been silent for longer than
+//! [`SOURCES_MAX`] others, nothing is accepted that is older than its newest: so little must be kept of it that new
+//! ones find room for days. Data packets are known by their whole IV: their clock begins anew with a sender's page or
+//! process, and what such a sender seals under the same key is not old for that. Only when as many have been accepted
+//! as are kept do the oldest go, and from then on what is as old as they are is refused.
 //! Not here: a frame of a picture that comes again after 11 hours under the same key (20 for sound):
 //! timestamps have 32 bits, and its IV no longer tells that it is old. A key should be changed before that;
 //! a sender of ours must after 13 hours.

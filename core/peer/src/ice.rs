@@ -313,13 +313,12 @@ impl Ice {
     /// Asks a check, unless one was asked a moment ago. One that was not answered is asked again, under
     /// its own id: the way may be longer than the time between two checks.
     fn ask(&mut self, now: Timestamp, path: Path, price: Price, out: &mut VecDeque<Transmit>) {
-        let fresh = self.next_transaction();
         let Some(route) = self.route(path) else { return };
-        let (transaction, asked_at) = route.asked.unzip();
-        if asked_at.is_some_and(|at| now.since(at) < CHECK_SPACING) {
-            return;
-        }
-        let transaction = transaction.unwrap_or(fresh);
+        let transaction = match route.asked {
+            Some((_, at)) if now.since(at) < CHECK_SPACING => return,
+            Some((transaction, _)) => transaction,
+            None => self.next_transaction(),
+        };
         let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
         let datagram = stun::request(transaction, &username, self.role, &self.remote.pwd);
         let Some(route) = self.route(path) else { return };

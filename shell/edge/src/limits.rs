@@ -344,11 +344,11 @@ pub const HOP_BYTES_MAX: usize = 1500;
 /// been used takes memory.
 pub const HOPS_TOTAL: usize = 4096;
 
-/// Slots of one ring at most: one full receive batch of 32 messages with 32 datagrams each.
+/// Slots of one ring at most: one full receive batch of 32 messages with 32 datagrams each, but for [`HOPS_KEPT`].
 pub const HOPS_MAX: usize = 1024;
 
 /// Slots of one ring at least, on machines with many cores: what a gigabit a second brings while its reader
-/// rests for 5 ms.
+/// rests for 4 ms, and [`HOPS_KEPT`].
 pub const HOPS_MIN: usize = 512;
 
 /// Of these, kept for words of whose a path is, which are said once in [`PATH_TOLD_EVERY`]: without one what comes over

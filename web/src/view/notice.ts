@@ -1,5 +1,5 @@
 /** A page that says one thing: no link, could not join, left, removed. */
-import { element } from '../dom.ts'
+import { element, setAttribute } from '../dom.ts'
 import { isThisMachine, type Notice } from '../words.ts'
 import { brand } from './brand.ts'
 
@@ -23,10 +23,20 @@ export function noticeView(
       element('h1', { tabindex: '-1' }, title),
       element('p', {}, text),
       more,
-      action &&
-        element('button', { class: 'primary', type: 'button', click: action.act }, action.label),
+      action && actionButton(action),
     ),
   )
+}
+
+/** Once pressed it is under way, and this page about to go. */
+function actionButton({ label, act }: NoticeAction): HTMLElement {
+  const button = element('button', { class: 'primary', type: 'button' }, label)
+  button.addEventListener('click', () => {
+    button.disabled = true
+    setAttribute(button, 'aria-busy', true)
+    act()
+  })
+  return button
 }
 
 /** For somebody who came without a link. */

@@ -85,7 +85,6 @@ pub(super) enum ResumeFault {
     BeforeMessages(u8),
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "they are facts independent of each other")]
 pub(super) struct Seat {
     pub(super) room: RoomId,
     pub(super) session: Option<Session>,

@@ -79,8 +79,8 @@ impl Worker {
                 let Some(socket) = self.outlet.sockets.get(place) else { break };
                 let count = socket.receive(&mut batch);
                 // A client that has been answered speaks at once, and the hub said before that who it is, its worker
-                // whose path that is.
-                if self.bell.is_rung() && !self.hear_hub() {
+                // whose path that is. What is more than a turn's worth waits until media was sent.
+                if self.bell.is_rung() && !self.is_behind && !self.hear_hub() {
                     return false;
                 }
                 self.hear_workers();
