@@ -346,7 +346,7 @@ impl Hub {
                 self.tell(Input::Connected(peer));
             }
             FromWorker::Closed(peer) => self.lose(peer, GOODBYE_TIME),
-            FromWorker::Broken(peer) => self.lose(peer, Duration::ZERO),
+            FromWorker::PutOut(peer) => self.lose(peer, Duration::ZERO),
             FromWorker::ChannelOpen(peer, Channel::Reliable) => {
                 self.current = Some(peer);
                 self.open_reliable(peer);

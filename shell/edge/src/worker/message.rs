@@ -76,10 +76,10 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// ICE and DTLS are up.
     Connected(PeerId),
-    /// The peer's transport has ended, by its client's wish or not, and it is gone from the worker.
+    /// The peer's transport has ended, by its client's wish or a fault, and it is gone from the worker.
     Closed(PeerId),
-    /// The worker panicked over the peer, which is gone from it.
-    Broken(PeerId),
+    /// The worker has put the peer out: it sent or waited for too much, or there was a panic over it.
+    PutOut(PeerId),
     /// A data channel opened.
     ChannelOpen(PeerId, Channel),
     /// A message arrived on a data channel, at that time at the earliest: from then on it is in memory.
@@ -110,7 +110,7 @@ impl fmt::Debug for FromWorker {
         match self {
             Self::Connected(peer) => f.debug_tuple("Connected").field(peer).finish(),
             Self::Closed(peer) => f.debug_tuple("Closed").field(peer).finish(),
-            Self::Broken(peer) => f.debug_tuple("Broken").field(peer).finish(),
+            Self::PutOut(peer) => f.debug_tuple("PutOut").field(peer).finish(),
             Self::ChannelOpen(peer, channel) => {
                 f.debug_tuple("ChannelOpen").field(peer).field(channel).finish()
             }

@@ -40,6 +40,8 @@ pub(super) struct Seat {
     proofs: Ration,
     /// DTLS has begun.
     pub(super) is_shaking: bool,
+    /// Its transport has, whoever ended it.
+    pub(super) has_ended: bool,
     /// Of the client's own messages.
     pub(super) allowance: Allowance,
     /// When a check of the client last held, or ICE began.
@@ -60,6 +62,7 @@ impl Seat {
             paths: VecDeque::new(),
             proofs: proofs(),
             is_shaking: false,
+            has_ended: false,
             allowance: Allowance::new(now),
             checked_at: now,
             wake: Timestamp::MAX,

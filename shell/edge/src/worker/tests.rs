@@ -116,7 +116,7 @@ fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
                 from_flooder += u64::from(id == flooder);
                 from_other += u64::from(id == other);
                 said_since += usize::from(id == other && !put_out.is_empty());
-            } else if let FromWorker::Closed(id) = message {
+            } else if let FromWorker::PutOut(id) = message {
                 put_out.push(id);
             }
         }
@@ -157,7 +157,7 @@ fn put_out_after(say: impl Fn(&House, PeerId)) -> (Duration, bool) {
     let gone = loop {
         assert!(begin.elapsed() < Duration::from_secs(5), "it is still there");
         other.turn();
-        if let Ok(ToHub::Worker(FromWorker::Closed(gone))) = house.node.hub.try_recv() {
+        if let Ok(ToHub::Worker(FromWorker::PutOut(gone))) = house.node.hub.try_recv() {
             break gone;
         }
     };
@@ -243,7 +243,7 @@ impl Copying {
                         self.house.node.workers.send(peer.worker, send);
                     }
                 }
-                FromWorker::Closed(peer) | FromWorker::Broken(peer) => {
+                FromWorker::Closed(peer) | FromWorker::PutOut(peer) => {
                     panic!("{peer:?} is put out")
                 }
                 FromWorker::Connected(_) | FromWorker::ChannelOpen(..) | FromWorker::Report(_) => {}

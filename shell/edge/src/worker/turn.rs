@@ -278,7 +278,7 @@ impl Worker {
             Some(peer) => {
                 crate::log!(ERROR, "a worker panicked over a peer: ended", peer = peer, at = panic);
                 self.forget(peer);
-                self.upward.tell(FromWorker::Broken(peer));
+                self.upward.tell(FromWorker::PutOut(peer));
             }
             None => crate::log!(ERROR, "a worker panicked over nobody", at = panic),
         }

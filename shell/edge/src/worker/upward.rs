@@ -160,7 +160,7 @@ const fn len(message: &FromWorker) -> usize {
         FromWorker::Message(.., content) => content.expose().len(),
         FromWorker::Connected(_)
         | FromWorker::Closed(_)
-        | FromWorker::Broken(_)
+        | FromWorker::PutOut(_)
         | FromWorker::ChannelOpen(..)
         | FromWorker::Report(_) => 0,
     }
@@ -172,7 +172,7 @@ const fn sender(message: &FromWorker) -> Option<PeerId> {
         FromWorker::Message(peer, ..) => Some(*peer),
         FromWorker::Connected(_)
         | FromWorker::Closed(_)
-        | FromWorker::Broken(_)
+        | FromWorker::PutOut(_)
         | FromWorker::ChannelOpen(..)
         | FromWorker::Report(_) => None,
     }

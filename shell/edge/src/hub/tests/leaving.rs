@@ -91,6 +91,16 @@ fn a_lost_peer_makes_its_client_join_afresh() {
 }
 
 #[test]
+fn whom_a_worker_puts_out_is_told_at_once() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let peer = node.peer(&alice);
+    node.tell(ToHub::Worker(FromWorker::PutOut(peer)));
+    let leave = first!(alice.told(), Told::Leave(leave) => leave.action);
+    assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
+}
+
+#[test]
 fn who_ends_its_transport_before_its_goodbye_comes_has_left_all_the_same() {
     let mut node = Node::new();
     let mut bob = node.active("bob");

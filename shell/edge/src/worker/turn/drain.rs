@@ -31,8 +31,10 @@ impl Worker {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let may_stay = act(seat, &mut self.pile) && self.drain(now, id);
         if !may_stay {
+            let has_ended = self.seats.get(&id).is_some_and(|seat| seat.has_ended);
             self.close(now, id);
-            self.upward.tell(FromWorker::Closed(id));
+            let word = if has_ended { FromWorker::Closed } else { FromWorker::PutOut };
+            self.upward.tell(word(id));
         }
     }
 
@@ -128,7 +130,11 @@ fn tell(
         }
         // What it means to those who wait is said where it came.
         Event::ChannelClosed(_) => {}
-        Event::Overdue | Event::Closed => return false,
+        Event::Overdue => return false,
+        Event::Closed => {
+            seat.has_ended = true;
+            return false;
+        }
     }
     true
 }

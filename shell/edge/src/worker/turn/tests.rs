@@ -96,7 +96,7 @@ fn a_panic_over_one_peer_ends_that_peer_alone() {
     assert_eq!(worker.metrics.worker_panics.total(), 1);
     assert!(matches!(
         hub.try_recv(),
-        Ok(ToHub::Worker(FromWorker::Broken(gone))) if gone == peer(1)
+        Ok(ToHub::Worker(FromWorker::PutOut(gone))) if gone == peer(1)
     ));
     let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
     left.sort();
@@ -272,7 +272,7 @@ fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
     send(0, 4);
     let gone = |hub: &mut mpsc::Receiver<ToHub>| {
         let told = hub.try_recv().ok()?;
-        if let ToHub::Worker(FromWorker::Closed(gone)) = told { Some(gone) } else { None }
+        if let ToHub::Worker(FromWorker::PutOut(gone)) = told { Some(gone) } else { None }
     };
     assert_eq!(gone(&mut hub), Some(peer(2)));
     send(1, 6);
