@@ -133,7 +133,7 @@ impl Scenario {
         Self { is_scaled: true, ..self }
     }
 
-    /// Beside another: it measures neither time nor loss closely, nor is it in another's way.
+    /// Beside another: it measures neither time nor loss closely, waits most of its time, and is in nobody's way.
     const fn shared(self) -> Self {
         let needs = if self.is_apart { Needs::Network } else { Needs::Nothing };
         Self { needs, ..self }
@@ -224,7 +224,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("firefox_resume", "web/resume.mjs", 60).in_firefox().shared(),
     scenario("firefox_unopened", "web/unopened.mjs", 180).in_firefox().shared(),
     scenario("accessibility", "web/accessibility.mjs", 120).shared(),
-    scenario("frame_encryption", "web/frame_encryption.mjs", 300).shared(),
+    scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
