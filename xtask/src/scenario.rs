@@ -26,7 +26,8 @@ Runs black-box scenarios (all of them, or those named): each gets a fresh `incam
 with keys of all kinds, on free ports of 127.0.0.1 (some: of an address before a network namespace, in
 which the script runs), or ports at which its script starts servers itself; then its script runs with a
 time limit. It passes when the script ends with 0, the server ends gracefully after SIGTERM, and the
-server's log holds no token, key, secret, identity or client address.
+server's log holds no token, key, secret, identity or client address. Those that measure nothing closely run two at a
+time, before the others; what fails so is tried again alone.
 
 A script finds in its environment:
   INCAMERA_URL        http://127.0.0.1:PORT of its server

@@ -299,8 +299,7 @@ impl Hub {
                 {
                     seat.session = None;
                     if self.timers.is_set(Timer::Lost(peer)) {
-                        self.current = Some(peer);
-                        self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+                        self.give_up(peer);
                     }
                 }
             }
@@ -377,8 +376,14 @@ impl Hub {
         if seat.session.is_some() && !patience.is_zero() {
             self.timers.set(self.now + patience, Timer::Lost(peer));
         } else {
-            self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+            self.give_up(peer);
         }
+    }
+
+    /// A participant without a transport has no more to say.
+    fn give_up(&mut self, peer: PeerId) {
+        self.current = Some(peer);
+        self.tell(Input::Depart(peer, DepartureReason::PeerLost));
     }
 
     /// Tells Control how busy the workers are, and the log when that begins or ceases to keep people out.
@@ -418,10 +423,7 @@ impl Hub {
                     self.permit_in_time(peer);
                 }
                 Timer::Allowed(peer) => self.tell_allowed(peer),
-                Timer::Lost(peer) => {
-                    self.current = Some(peer);
-                    self.tell(Input::Depart(peer, DepartureReason::PeerLost));
-                }
+                Timer::Lost(peer) => self.give_up(peer),
                 Timer::Forget(room) => self.forget_packets(room),
             }
         }

@@ -160,16 +160,11 @@ impl<M: Memory> Forward<M> {
             };
             let mut nacks = Bounded::<_, NACKS_OUT_MAX>::of(Nack { pid: 0, blp: 0 });
             stream.nack.poll(now, rtt, |nack| nacks.add(nack));
-            let (mut lost, mut expected) = (0, 0);
-            let block = if is_report_due {
-                stream.reception.as_mut().and_then(|reception| {
-                    (lost, expected) = reception.since_report();
-                    reception.report(now)
-                })
-            } else {
-                None
-            };
+            let reception = stream.reception.as_mut().filter(|_| is_report_due);
+            let (since, block) =
+                reception.map_or(((0, 0), None), |it| (it.since_report(), it.report(now)));
             if let Some(peer) = self.peers.get_mut(row) {
+                let (lost, expected) = since;
                 peer.loss_up.add(lost, expected);
             }
             if block.is_some() || !nacks.items().is_empty() {

@@ -104,8 +104,7 @@ impl Hub {
             let sid = ParticipantSid::from_wire(&knock.join.participant_sid);
             let mut held = held.filter(|held| held.sid == sid).map(|held| held.peer);
             if let Some(peer) = held.take_if(|peer| self.timers.is_set(Timer::Lost(*peer))) {
-                self.current = Some(peer);
-                self.tell(Input::Depart(peer, DepartureReason::PeerLost));
+                self.give_up(peer);
             }
             return match held {
                 Some(peer) => self.resume(session, peer, knock),
@@ -355,11 +354,10 @@ impl Hub {
             {
                 grant.set_permission(&if is_its { was } else { is.within(&was) });
             }
-            seat.token.is_changed = true;
-            let claims = &mut seat.token.claims;
             claims.name = old.claims.name;
             claims.metadata = old.claims.metadata;
             claims.attributes = old.claims.attributes;
+            seat.token.is_changed = true;
         }
         seat.is_synced = false;
         self.sessions.insert(id, peer);
@@ -441,7 +439,7 @@ impl Hub {
         }
     }
 
-    /// Gives the client a token that lasts as long as its own, for reconnects.
+    /// Gives the client a token for reconnects, which lasts as long as its own; ten minutes if a moderator changed it.
     pub(super) fn refresh_token(&mut self, peer: PeerId) {
         let Some(seat) = self.seats.get(&peer) else {
             return;
