@@ -87,7 +87,7 @@ pub(crate) struct Options {
     ///
     /// To spread a room copies every track once for each further worker, all of which wake up for it; not to spread
     /// it leaves cores idle. A worker that is busy takes nobody new in any case. One gives every participant to the
-    /// worker that has the fewest.
+    /// worker that has the fewest of its room.
     #[arg(long, value_name = "COUNT", default_value_t = process::SPREAD_AT)]
     spread_at: NonZeroU16,
     /// Refuse joins while the media workers are busy for more than this share of their time; 1 for no limit

@@ -39,7 +39,7 @@ pub struct Config {
     /// Media workers: one for each core is the use of the machine.
     pub workers: NonZeroU8,
     /// Participants of one room that share a worker before the room spreads to another. One puts each
-    /// where the fewest are.
+    /// where the fewest of its room are.
     pub spread_at: NonZeroU16,
     /// Of its time that a worker may be busy and still take newcomers; all of it is no bound.
     pub busy_max: Share,

@@ -219,7 +219,8 @@ impl Control {
     }
 
     /// A room stays on one worker while it is small, so that its packets cross no ring, and while that worker has
-    /// time. Whoever may come in though nobody has any goes to the one that has the most.
+    /// time; then it takes the next, whatever else is there, and all of them again. Whoever may come in though nobody
+    /// has any time goes to the one that has the most.
     fn choose_worker(&self, room: RoomId) -> WorkerId {
         if self.is_busy() {
             let least = self.workers().min_by_key(|worker| self.capacity.share(*worker));
@@ -237,9 +238,10 @@ impl Control {
             let all = self.workers().zip(loads.iter().copied());
             all.filter(|(worker, _)| !self.capacity.is_full(*worker))
         };
+        let spill_at = self.config.spill_at.max(1);
         workers()
-            .find(|(_, (here, _))| (1..self.config.spill_at).contains(here))
-            .or_else(|| workers().min_by_key(|(_, (_, all))| *all))
+            .find(|(_, (here, _))| (1..spill_at).contains(here))
+            .or_else(|| workers().min_by_key(|(_, (here, all))| (here / spill_at, *all)))
             .map_or(WorkerId(0), |(worker, _)| worker)
     }
 

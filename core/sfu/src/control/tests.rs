@@ -443,6 +443,14 @@ fn a_large_room_spreads() {
 }
 
 #[test]
+fn a_room_spreads_whatever_else_is_there() {
+    let mut node = Node::new(Config { spill_at: 1, ..config() });
+    let come = [("red", "a"), ("blue", "b"), ("red", "c"), ("blue", "d")];
+    let workers = come.map(|(room, who)| node.active(join(room, who)).worker.0);
+    assert_eq!(workers, [0, 1, 1, 0], "in turn they would lie whole on one worker each");
+}
+
+#[test]
 fn twenty_tracks_may_wait_and_the_next_is_refused() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
