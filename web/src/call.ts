@@ -34,6 +34,7 @@ import {
 import { type Issue, type Lock, lockOf, type Trouble } from './lock.ts'
 import { ChannelKeys, safetyNumber } from './media/channel_keys.ts'
 import { captureOptions, type OwnTrack, publishOptions } from './media/devices.ts'
+import { Pulse } from './media/pulse.ts'
 import { Receipt } from './media/receipt.ts'
 import { type SealedMessage, SealedWorker } from './media/sealed.ts'
 import { shutReceivers } from './media/shut.ts'
@@ -46,6 +47,8 @@ const TOPIC_KEY = 'incamera.key'
 
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
+/** While the server gives no sign of having what this page has announced. */
+const PULSE_EVERY_MS = 250
 const ENCRYPTION_TIMEOUT_MS = 10_000
 /** A page that goes is gone by then. */
 const PAGE_GONE_AFTER_MS = 2_000
@@ -93,6 +96,10 @@ export class Call {
   #announced: Announcement | undefined
   /** It is being said again, under the key before it, which is not left meanwhile. */
   #isAnnouncing = false
+  /** Since the announcement. */
+  readonly #pulse = new Pulse()
+  /** The session in which all that was said recently has been said. */
+  #sid: string | undefined
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
@@ -251,6 +258,7 @@ export class Call {
     const written = this.#chat.write(this.me.identity, text, Date.now())
     if (!written) return
     await this.#send(TOPIC_CHAT, written.bytes)
+    this.#chat.sent(written.bytes, Date.now())
     this.#emit('chat', written.line)
   }
 
@@ -353,15 +361,23 @@ export class Call {
 
   #wakeIn(waitMs: number): void {
     clearTimeout(this.#wake)
-    this.#wake = setTimeout(() => {
-      // Whether its announcement was heard, an interrupted page does not know: it says it again before it uses the key.
-      const isConnected = this.room.state === ConnectionState.Connected
-      if (this.#announced && (this.#isAnnouncing || !isConnected)) return
-      this.#carryOut(this.#ring.advance(performance.now()))
-    }, waitMs)
+    this.#wake = setTimeout(() => void this.#advance(), waitMs)
+  }
+
+  /**
+   * Whether its announcement was heard, an interrupted page does not know: it says it again before it uses the key. That
+   * it is interrupted shows itself by the server's silence first.
+   */
+  async #advance(): Promise<void> {
+    const isLive = !this.#announced || (await this.#pulse.hasBeaten(this.room))
+    const isConnected = this.room.state === ConnectionState.Connected
+    if (this.#announced && (this.#isAnnouncing || !isConnected)) return
+    if (isLive) this.#carryOut(this.#ring.advance(performance.now()))
+    else this.#wakeIn(PULSE_EVERY_MS)
   }
 
   async #announce(announcement: Announcement): Promise<void> {
+    await this.#pulse.restart(this.room)
     await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
     this.mark('rotation announced')
   }
@@ -438,8 +454,16 @@ export class Call {
     if (state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting) {
       this.#emit('say', 'Reconnecting.')
     }
-    if (state === ConnectionState.Connected && this.#announced)
-      void this.#announceAgain(this.#announced)
+    if (state !== ConnectionState.Connected) return
+    if (this.#announced) void this.#announceAgain(this.#announced)
+    if (this.#sid !== this.me.sid) void this.#sayAgain()
+    this.#sid = this.me.sid
+  }
+
+  /** What was said before a new session may have been lost with the old one. Who has heard it knows it again. */
+  async #sayAgain(): Promise<void> {
+    for (const line of this.#chat.recent(Date.now()))
+      await this.#send(TOPIC_CHAT, line).catch(() => {})
   }
 
   /** Leaves a server under which what is sent might not be sealed. */

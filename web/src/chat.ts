@@ -18,10 +18,15 @@ const TEXT_LENGTH_MAX = 4_000
 /** A UUID has 36 characters. */
 const ID_LENGTH_MAX = 64
 const IDS_KNOWN_MAX = 8_192
+/** From a network's end until the browser has seen it, tried to go on, and begun anew. */
+const RECENT_MS = 60_000
+const RECENT_MAX = 64
 
 export class Chat {
   /** In the order in which they came. */
   readonly #known = new Set<string>()
+  /** Lines of one's own, in the order in which they were sent. */
+  #recent: { atMs: number; bytes: Uint8Array<ArrayBuffer> }[] = []
 
   /** A line of one's own and the bytes of it to seal; `undefined` if there is nothing to say. */
   write(
@@ -37,6 +42,17 @@ export class Chat {
     const written = { id, timestamp: nowMs, message: text, from: me }
     const bytes = new TextEncoder().encode(JSON.stringify(written))
     return { line: { from: me, isMine: true, atMs: nowMs, text }, bytes }
+  }
+
+  /** The line of these bytes has been given to the browser to send. */
+  sent(bytes: Uint8Array<ArrayBuffer>, nowMs: number): void {
+    this.#recent = [...this.#recent, { atMs: nowMs, bytes }].slice(-RECENT_MAX)
+  }
+
+  /** Lines that were sent in the last minute, to be sent again where it is not known whether they arrived. */
+  recent(nowMs: number): Uint8Array<ArrayBuffer>[] {
+    this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS)
+    return this.#recent.map(({ bytes }) => bytes)
   }
 
   /** Reads what was opened of somebody's; `undefined` if it is no line, or not theirs, or has come before. */

@@ -212,6 +212,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("resume", "web/resume.mjs", 60),
     scenario("full_reconnect", "web/full_reconnect.mjs", 60),
     scenario("interrupted", "web/interrupted.mjs", 120).shared(),
+    own("unnoticed", "web/unnoticed.mjs", 120).shared(),
     scenario("sdk_alone", "web/sdk_alone.mjs", 120).shared(),
     scenario("force_tcp", "web/force_tcp.mjs", 90),
     own("lan", "web/lan.mjs", 120),

@@ -1,0 +1,65 @@
+/**
+ * A network that has gone without the browser's having seen it: a key that is announced then is not used before others
+ * can have it, and a line of chat that is lost with the session is said again in the next.
+ */
+import { LossyServer } from './lossy_server.mjs'
+import { check, control, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
+import { SignalProxy } from './signal_proxy.mjs'
+
+const LINE = 'Into the dark'
+
+await scenario('unnoticed', async (open) => {
+  const server = await LossyServer.start()
+  const proxy = await SignalProxy.start(SERVER)
+  try {
+    const call = { room: freshRoom('unnoticed'), key: freshKey(), publish: '180p', audio: '0' }
+    const ben = await open({ ...call, identity: 'ben' })
+    await ben.join()
+    await until('ben is connected', 15_000, async () => (await ben.transports()).length === 1)
+    server.spare()
+    const ada = await open({ ...call, identity: 'ada', server: proxy.url })
+    await ada.join()
+    await sees(ada, 'ben')
+    await sees(ben, 'ada')
+
+    server.lose(1)
+    await ada.say(LINE)
+    await ada.press('Close chat')
+    await ada.press('Encryption')
+    await ada.press('Change the key')
+    await until('the new key is announced', 1_000, () => ada.moment('key held'), 10)
+    await sleep(3_000)
+    const { state, epoch } = await ada.facts()
+    control(state === 'connected', `three seconds later the page takes its call for ${state}`)
+    check(epoch === 0, 'and does not use a key that nobody else can have')
+    await ada.page.keyboard.press('Escape')
+
+    proxy.dropAndForget()
+    await until('ada begins anew', 10_000, async () => (await ada.facts()).state === 'reconnecting')
+    await sleep(500)
+    server.lose(0)
+    await until('both use the new key', 30_000, async () => {
+      return (await ada.facts()).epoch === 1 && (await ben.facts()).epoch === 1
+    })
+    await sees(ada, 'ben')
+    await sees(ben, 'ada')
+    check(true, 'both use it once the call has begun anew, and see each other')
+    await ben.openChat()
+    await ben.page.getByText(LINE).waitFor({ timeout: 5_000 })
+    await ada.openChat()
+    for (const person of [ada, ben]) {
+      const times = await person.page.getByText(LINE).count()
+      check(times === 1, `${person.identity} reads the line ${times} times`)
+    }
+  } finally {
+    proxy.close()
+    await server.stop()
+  }
+})
+
+async function sees(person, from) {
+  const { framesDecoded } = await person.receives(from, 'camera')
+  await until(`${person.identity} sees ${from}`, 20_000, async () => {
+    return (await person.receives(from, 'camera')).framesDecoded > framesDecoded + 30
+  })
+}
