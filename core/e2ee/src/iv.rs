@@ -64,22 +64,23 @@ impl IvCounter {
     /// The next IV for `source` under the key of `epoch` in `slot`.
     ///
     /// Refuses timestamps that go back, the 65,536th IV of one timestamp, and a key that has seen 2^32
-    /// ticks: each could repeat an IV, which gives away what AES-GCM protects.
+    /// ticks: each could repeat an IV, which gives away what AES-GCM protects. After a pause so long that it looks like
+    /// a step back, a key that is new here seals again.
     pub(crate) fn next(
         &mut self,
         source: u32,
         timestamp: u32,
         (slot, epoch): (KeyIndex, u64),
     ) -> Result<Iv, SealError> {
+        let Some(begun) = self.begun.get_mut(usize::from(slot.value())) else {
+            return Err(SealError::NoKey(slot));
+        };
         let step = timestamp.wrapping_sub(self.newest);
-        if step > u32::MAX / 2 {
+        if step > u32::MAX / 2 && begun.0 == epoch {
             return Err(SealError::TimestampWentBack);
         }
         let ticks = self.ticks + u64::from(step);
         let at_newest = if step == 0 { self.at_newest + 1 } else { 1 };
-        let Some(begun) = self.begun.get_mut(usize::from(slot.value())) else {
-            return Err(SealError::NoKey(slot));
-        };
         if begun.0 != epoch {
             *begun = (epoch, ticks);
         }
@@ -127,6 +128,22 @@ mod tests {
         assert!(counter.next(1, u32::MAX, key(1)).is_ok());
         assert!(counter.next(1, 2, key(1)).is_ok());
         assert!(matches!(counter.next(1, 1, key(1)), Err(SealError::TimestampWentBack)));
+    }
+
+    #[test]
+    fn a_new_key_seals_after_a_pause_that_looks_like_a_step_back() {
+        let mut counter = IvCounter::new(0, 0);
+        let seven_hours = 7 * 3600 * 90_000;
+        assert!(counter.next(1, 0, key(1)).is_ok());
+        let same = counter.next(1, seven_hours, key(1));
+        assert!(matches!(same, Err(SealError::TimestampWentBack)));
+        assert!(counter.next(1, seven_hours, key(2)).is_ok());
+        assert!(counter.next(1, seven_hours + 3000, key(2)).is_ok());
+        let back = counter.next(1, seven_hours, key(2));
+        assert!(matches!(back, Err(SealError::TimestampWentBack)));
+        assert!(counter.next(1, seven_hours + 6000, key(1)).is_ok(), "the old one as before");
+        let round = counter.next(1, 0, key(1));
+        assert!(matches!(round, Err(SealError::KeyWornOut)), "and it comes to no timestamp again");
     }
 
     #[test]

@@ -75,8 +75,9 @@ impl Window {
     }
 
     fn accept(&mut self, place: Place, now: Duration) {
-        // One more, for the moment before the oldest goes.
-        self.accepted.reserve_exact((self.capacity + 1).saturating_sub(self.accepted.len()));
+        // Of most sources nothing but the newest is kept. One more, for the moment before the oldest goes.
+        let room = if self.accepted.is_empty() { 1 } else { self.capacity + 1 };
+        self.accepted.reserve_exact(room.saturating_sub(self.accepted.len()));
         if self.accepted.back().is_none_or(|newest| place > *newest) {
             self.at = now;
         }
@@ -308,9 +309,21 @@ mod tests {
             }
         }
         assert_eq!(replay.frames.values().filter(|window| window.is_open()).count(), SOURCES_MAX);
+        let room: usize = replay.frames.values().map(|window| window.accepted.capacity()).sum();
+        assert!(room <= SOURCES_MAX * (FRAME_REPLAY_WINDOW + 1) + 4 * SOURCES_EVER_MAX, "{room}");
         let refused = open(&mut replay, iv(9999, 1, 1), most.into());
         assert_eq!(refused, Err(OpenError::TooManySources));
         assert!(open(&mut replay, iv(most - 1, 4, 4), most.into()).is_ok());
+    }
+
+    #[test]
+    fn a_source_of_one_frame_costs_a_place_and_no_window() {
+        let mut replay = Replay::new();
+        for ssrc in 0..u32::try_from(SOURCES_EVER_MAX).unwrap() {
+            assert!(open(&mut replay, iv(ssrc, 1, 1), 0).is_ok());
+        }
+        let most = replay.frames.values().map(|window| window.accepted.capacity()).max();
+        assert!(most.is_some_and(|most| most <= 4), "{most:?}");
     }
 
     #[test]
