@@ -1,7 +1,8 @@
 //! Runs scenarios two at a time where they leave each other in peace.
 //!
 //! Owns: which may run at once. Guarantees: what fails beside another is tried again with the machine to itself, and
-//! that verdict holds: it may be a measurement that had too little of a processor. Not here: what a scenario does.
+//! that verdict holds, since it may be a measurement that had too little of a processor; but not what fails for a
+//! reason that no processor makes good. Not here: what a scenario does, and which reasons those are.
 
 use std::sync::{Mutex, mpsc};
 use std::thread;
@@ -31,10 +32,11 @@ pub(crate) struct Ended<R> {
 }
 
 /// Does `act` with each of `items` and tells how it ended: first those that share the machine, then the others, each in
-/// their order.
+/// their order. A failure that `is_final` is not tried again.
 pub(crate) fn run<T: Copy + Send, R: Send>(
     items: Vec<(T, Needs)>,
     act: impl Fn(T) -> Result<R, Failure> + Sync,
+    is_final: impl Fn(T, &Failure) -> bool,
     mut tell: impl FnMut(T, Ended<R>),
 ) {
     let (alone, shared): (Vec<_>, Vec<_>) =
@@ -63,7 +65,9 @@ pub(crate) fn run<T: Copy + Send, R: Send>(
         drop(sender);
         for (item, (took, outcome)) in receiver {
             match outcome {
-                Err(failure) if is_shared => again.push((item, failure)),
+                Err(failure) if is_shared && !is_final(item, &failure) => {
+                    again.push((item, failure))
+                }
                 Ok(_) | Err(_) => tell(item, Ended { took, outcome, before: None }),
             }
         }
@@ -117,6 +121,7 @@ mod tests {
                 running.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
             },
+            |_, _| false,
             |at, _| order.push(at),
         );
         (order, most.into_inner(), most_networks.into_inner())
@@ -132,8 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_beside_another_is_tried_again_alone_and_what_fails_alone_is_not() {
-        for (needs, tries) in [(Needs::Nothing, 2), (Needs::Machine, 1)] {
+    fn what_fails_beside_another_is_tried_again_alone_unless_that_cannot_help() {
+        let cases =
+            [(Needs::Nothing, false, 2), (Needs::Machine, false, 1), (Needs::Nothing, true, 1)];
+        for (needs, is_final, tries) in cases {
             let count = AtomicU32::new(0);
             let mut told = Vec::new();
             run(
@@ -142,6 +149,7 @@ mod tests {
                     0 => Err(format!("try {}", count.fetch_add(1, Ordering::SeqCst))),
                     _ => Ok(()),
                 },
+                |at, failure| at == 0 && failure == "try 0" && is_final,
                 |at, ended| told.push((at, ended.outcome.is_ok(), ended.before)),
             );
             told.sort();

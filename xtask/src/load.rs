@@ -66,6 +66,9 @@ const STEP_ROOMS: [&str; 2] = ["--rooms", "100x10"];
 const STEP_TRIES: u32 = 6;
 const STEP_TRIES_FOR_GOAL: u32 = 2;
 
+/// Of fewer that have a transport the clients judge nothing.
+const JUDGED_FROM: u32 = 1_000;
+
 /// What goes on beside many rooms.
 const BESIDE: (u32, u32) = (5, 50);
 
@@ -296,16 +299,16 @@ fn measure(
 /// socket each, beside the one for signalling.
 fn files(shape: &Shape) -> Result<(u32, u32), Failure> {
     let beside = shape.beside.map_or(0, |(rooms, sessions)| rooms.saturating_mul(sessions));
-    let least =
+    let few =
         (2 * (shape.publishers + shape.subscribers)).saturating_add(beside).saturating_add(64);
-    let wanted = least.saturating_add(beside);
+    let (least, wanted) = (few.saturating_add(beside.min(JUDGED_FROM)), few.saturating_add(beside));
     let may_be = answer("prlimit", &["--nofile", "--noheadings", "--raw", "--output", "HARD"]);
     let may_be = may_be.and_then(|hard| hard.parse().ok()).unwrap_or(u32::MAX);
     if may_be < least {
         return Err(format!("{least} files must be open at least, and {may_be} may (ulimit -Hn)"));
     }
     let files = wanted.min(may_be);
-    Ok((files, files - least))
+    Ok((files, files - few))
 }
 
 fn parse(arguments: &[String]) -> Result<(Vec<Shape>, u32), Failure> {

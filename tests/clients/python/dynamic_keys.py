@@ -634,6 +634,7 @@ async def another_refresh_key() -> None:
     text = settings.read_text()
     secret.touch(0o600)
     secret.write_text(secrets.token_urlsafe(32))
+    mark_sensitive("mary")
     async with signalling(Private("", "eddsa", "eddsa", "EdDSA").mint(identity="mary")) as socket:
         before = await given(socket)
         control((await ask(before))[0] == 200, "a fresh token is taken")

@@ -174,6 +174,9 @@ async def deleted_room(watch: Watch) -> None:
     _, talking = await talkers(watch, room, *people)
     await caught(watch, *people)
     async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
+        metadata = api.UpdateRoomMetadataRequest(room=room, metadata=mark("deleted_metadata"))
+        await back_end.room.update_room_metadata(metadata)
+        await until("the room's metadata are found", 20, lambda: watch.most("deleted_metadata") > 0)
         await back_end.room.delete_room(api.DeleteRoomRequest(room=room))
     deleted = time.monotonic()
     for task in talking:
@@ -182,11 +185,12 @@ async def deleted_room(watch: Watch) -> None:
     scan = await watch.after(deleted + PERSON_GONE_S)
     for person in people:
         nothing_of(watch, scan, person, "the room was deleted")
-    names = vanished(scan, "deleted", ("room",))
-    found(watch, "deleted_audio", "deleted_room")
+    names = vanished(scan, "deleted", ("room", "metadata"))
+    found(watch, "deleted_audio", "deleted_room", "deleted_metadata")
     measured(
         sounds + names == 0,
-        f"a deleted room: {sounds} copies of its sound {MEDIA_GONE_S:g} s, {names} of its name {PERSON_GONE_S:g} s after",
+        f"a deleted room: {sounds} copies of its sound {MEDIA_GONE_S:g} s, {names} of its name and metadata "
+        f"{PERSON_GONE_S:g} s after",
     )
     await ended(process)
 

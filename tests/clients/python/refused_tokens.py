@@ -90,7 +90,7 @@ async def act() -> None:
 
     limited = api.VideoGrants(room_join=True, room=ROOM, can_publish=False, can_publish_data=False)
     room = rtc.Room()
-    await room.connect(SIGNAL, mint(ROOM, "listener", grants=limited))
+    await room.connect(SIGNAL, mint(ROOM, "ben", grants=limited))
     permission = room.local_participant.permissions
     check(not permission.can_publish and permission.can_subscribe, "grants become permissions")
     track = rtc.LocalAudioTrack.create_audio_track("forbidden", rtc.AudioSource(48_000, 1))
