@@ -218,7 +218,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("overload", "python/overload.py", 120).over(SOON_BUSY, "joins_refused_busy").apart(),
     scenario("two_pages", "web/two_pages.mjs", 60).shared(),
     scenario("remembered", "web/remembered.mjs", 60).shared(),
-    scenario("devices", "web/devices.mjs", 60).shared(),
+    scenario("devices", "web/devices.mjs", 120).shared(),
     scenario("wrong_key", "web/wrong_key.mjs", 60),
     scenario("unopened", "web/unopened.mjs", 180).shared(),
     scenario("aes_256", "web/aes_256.mjs", 60).shared(),

@@ -1,14 +1,20 @@
 /**
  * A camera and a microphone are on only while somebody wants them to be: not when the browser allows them after the
  * consent was withdrawn or the call was left, not when the server takes no picture, not when another link is opened in
- * the same tab, and none is turned on or off while the call that takes them begins.
+ * the same tab, not when another one is chosen that is to stay off, and none is turned on or off while the call that
+ * takes them begins.
  */
 import { check, control, freshKey, freshRoom, linkTo, mintToken, Person, scenario, sleep, until } from './driver.mjs'
 
 const CONSENT = /camera and microphone/i
 
+/** Two cameras and three microphones. */
+const flags = ['--use-fake-device-for-media-stream=device-count=2']
+
 await scenario('devices', async (_, browser) => {
   await allowedTooLate(browser)
+  await chosenWhileOff(browser)
+  await openedAfterAll(browser)
   await allowedAfterLeaving(browser)
   await whileJoining(browser)
   await withoutMeter(browser)
@@ -17,7 +23,7 @@ await scenario('devices', async (_, browser) => {
   await notTaken(browser)
   await soundAlone(browser)
   await secondLink(browser)
-})
+}, { flags })
 
 /** The person answers the browser's question when the switch is off again, or off and on. */
 async function allowedTooLate(browser) {
@@ -42,6 +48,55 @@ async function allowedTooLate(browser) {
   await consent.uncheck()
   check((await lights(ada)).length === 0, 'and none once the switch is off')
   await ada.close()
+}
+
+/** The person has turned both off, and chooses others. */
+async function chosenWhileOff(browser) {
+  const ada = await lobby(browser)
+  await ada.consent(true)
+  control((await lights(ada)).join() === 'audio,video', 'both are on')
+  const buttons = ['Microphone', 'Camera'].map((name) => ada.page.getByRole('button', { name, exact: true }))
+  for (const button of buttons) await button.click()
+  check((await lights(ada)).length === 0, 'and off once their buttons were pressed')
+  const chosen = []
+  for (const name of ['Microphone', 'Camera'])
+    chosen.push(...(await ada.page.getByRole('combobox', { name }).selectOption({ index: 1 })))
+  await settles(ada, 2, '')
+  check(true, 'choosing another opens nothing that is off')
+  await buttons[0].click()
+  await settles(ada, 3, 'audio')
+  check((await deviceOfLast(ada)) === chosen[0], 'its button opens the one that was chosen')
+  await ada.join()
+  await until('ada sends her microphone', 10_000, async () => (await ada.tracks()).length > 0)
+  await sleep(500)
+  const sent = (await ada.tracks()).map(({ source }) => source)
+  check(sent.join() === 'microphone' && (await lights(ada)).join() === 'audio', `and ${sent} alone is sent`)
+  await ada.close()
+}
+
+/** Another program lets go of the camera when it is tried for the second time. */
+async function openedAfterAll(browser) {
+  const ada = await lobby(browser, { script: refuseFirstCamera })
+  await ada.consent(false)
+  await ada.page.getByText('Another program is using the device.').waitFor()
+  await ada.page.getByRole('combobox', { name: 'Camera' }).selectOption({ index: 1 })
+  await settles(ada, 1, 'audio')
+  await ada.page.getByRole('button', { name: 'Camera', exact: true }).click()
+  await settles(ada, 2, 'audio,video')
+  check((await ada.page.innerText('.problem')) === '', 'a camera that opens after all leaves no problem behind')
+  await ada.close()
+}
+
+/** In the page, before it runs. */
+function refuseFirstCamera() {
+  const { mediaDevices } = navigator
+  const ask = mediaDevices.getUserMedia.bind(mediaDevices)
+  let isFirst = true
+  mediaDevices.getUserMedia = async (constraints) => {
+    if (!constraints.video || !isFirst) return ask(constraints)
+    isFirst = false
+    throw new DOMException('in use', 'NotReadableError')
+  }
 }
 
 /** The person leaves the call before answering what its buttons have the browser ask. */
@@ -208,6 +263,11 @@ function asked({ page }) {
 /** How many tracks the browser has given. */
 function given({ page }) {
   return page.evaluate(() => window.devices.tracks.length)
+}
+
+/** Which device the last track is of. */
+function deviceOfLast({ page }) {
+  return page.evaluate(() => window.devices.tracks.at(-1).getSettings().deviceId)
 }
 
 /** In the page: the person allows all that was asked for. */

@@ -35,13 +35,14 @@ export class Lobby {
   readonly #level = element('span', { class: 'level', 'aria-hidden': 'true' })
   readonly #camera: Toggle
   readonly #microphone: Toggle
+  /** Choosing opens nothing that is off: its button will, and then what was chosen. */
   readonly #cameras = element('select', {
     'aria-label': 'Camera',
-    change: () => void this.#reopenCamera(),
+    change: () => void (this.#isWanted(this.#camera) && this.#reopenCamera()),
   })
   readonly #microphones = element('select', {
     'aria-label': 'Microphone',
-    change: () => void this.#reopenMicrophone(),
+    change: () => void (this.#isWanted(this.#microphone) && this.#reopenMicrophone()),
   })
   readonly #pickers: HTMLElement
   readonly #name: HTMLInputElement | undefined
@@ -184,19 +185,21 @@ export class Lobby {
   }
 
   async #applyCamera(): Promise<void> {
-    const isWanted = this.#consent.checked && this.#camera.isOn
-    if (!isWanted) this.#devices.closeCamera()
+    if (!this.#isWanted(this.#camera)) this.#devices.closeCamera()
     else if (!this.#devices.camera) await this.#reopenCamera()
     this.#show()
   }
 
   async #applyMicrophone(): Promise<void> {
-    const isWanted = this.#consent.checked && this.#microphone.isOn
-    if (!isWanted) {
+    if (!this.#isWanted(this.#microphone)) {
       this.#devices.closeMicrophone()
       this.#stopMeter()
     } else if (!this.#devices.microphone) await this.#reopenMicrophone()
     this.#show()
+  }
+
+  #isWanted(toggle: Toggle): boolean {
+    return this.#consent.checked && toggle.isOn
   }
 
   async #reopenCamera(): Promise<void> {
@@ -216,6 +219,7 @@ export class Lobby {
 
   /** Opens a device, and turns its button off if that fails. */
   async #attempt(toggle: Toggle, open: () => Promise<void>): Promise<void> {
+    setText(this.#problem, '')
     this.#opening += 1
     this.#show()
     try {
