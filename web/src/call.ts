@@ -19,6 +19,7 @@ import {
   RoomEvent,
   Track,
   type TrackPublication,
+  type TrackPublishOptions,
 } from 'livekit-client'
 import { Chat, type ChatLine } from './chat.ts'
 import { type Invitation, keep } from './invitation.ts'
@@ -70,6 +71,9 @@ export interface Picture {
   readonly trouble: Trouble | undefined
 }
 
+/** What one turns on and off. */
+export type OwnSource = Track.Source.Microphone | Picture['source']
+
 type CallEvents = {
   /** Anything a view shows may have changed. */
   change: undefined
@@ -100,6 +104,8 @@ export class Call {
   readonly #pulse = new Pulse()
   /** The session in which all that was said recently has been said. */
   #sid: string | undefined
+  /** What was open before the call, until the server has answered for it: off by its `enabled` alone. */
+  readonly #coming = new Map<Track.Source, OwnTrack>()
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
@@ -162,13 +168,29 @@ export class Call {
   /** Publishes what the person has opened. Closes and returns what the server does not take. */
   async publish(tracks: readonly OwnTrack[]): Promise<OwnTrack[]> {
     const options = publishOptions(this.invitation.camera)
-    // livekit-client's own types disagree with each other under exactOptionalPropertyTypes.
-    const outcomes = await Promise.allSettled(
-      tracks.map((track) => this.me.publishTrack(track as LocalTrack, options)),
-    )
+    const outcomes = await Promise.allSettled(tracks.map((track) => this.#publish(track, options)))
     const refused = tracks.filter((_, number) => outcomes[number]?.status === 'rejected')
     for (const track of refused) track.stop()
     return refused
+  }
+
+  /** Whether one's camera, microphone or screen is on: sent, or about to be. */
+  isOn(source: OwnSource): boolean {
+    const coming = this.#coming.get(source)
+    if (coming) return coming.mediaStreamTrack.enabled
+    return this.me.getTrackPublication(source)?.isMuted === false
+  }
+
+  /**
+   * Turns one's camera, microphone or screen on or off. Of one that is still to be published the client knows nothing: it
+   * would open a second one.
+   */
+  async turn(source: OwnSource, isOn: boolean): Promise<void> {
+    const coming = this.#coming.get(source)
+    if (coming) coming.mediaStreamTrack.enabled = isOn
+    else if (source === Track.Source.Microphone) await this.me.setMicrophoneEnabled(isOn)
+    else if (source === Track.Source.Camera) await this.me.setCameraEnabled(isOn)
+    else await this.me.setScreenShareEnabled(isOn)
   }
 
   /** Takes the name that the person gave, where the token lets them. */
@@ -277,6 +299,19 @@ export class Call {
   mark(what: string, who?: string): void {
     this.moments.push({ atMs: performance.now(), what, ...(who === undefined ? {} : { who }) })
     if (this.moments.length > MOMENTS_KEPT_MAX) this.moments.shift()
+  }
+
+  async #publish(track: OwnTrack, options: TrackPublishOptions): Promise<void> {
+    this.#coming.set(track.source, track)
+    this.#emit('change', undefined)
+    try {
+      // livekit-client's own types disagree with each other under exactOptionalPropertyTypes.
+      await this.me.publishTrack(track as LocalTrack, options)
+      if (!track.mediaStreamTrack.enabled) await track.mute()
+    } finally {
+      this.#coming.delete(track.source)
+      this.#emit('change', undefined)
+    }
   }
 
   #picture(

@@ -2,11 +2,14 @@
  * A camera and a microphone are on only while somebody wants them to be: not when the browser allows them after the
  * consent was withdrawn or the call was left, not when the server takes no picture, not when another link is opened in
  * the same tab, not when another one is chosen that is to stay off, and none is turned on or off while the call that
- * takes them begins.
+ * takes them begins. What the call has taken has one button, from its first moment.
  */
 import { check, control, freshKey, freshRoom, linkTo, mintToken, Person, scenario, sleep, until } from './driver.mjs'
 
 const CONSENT = /camera and microphone/i
+
+/** As the first byte of a `SignalRequest` that is an `AddTrackRequest`, its field 4. */
+const ADD_TRACK = 0x22
 
 /** Two cameras and three microphones. */
 const flags = ['--use-fake-device-for-media-stream=device-count=2']
@@ -15,6 +18,7 @@ await scenario('devices', async (_, browser) => {
   await allowedTooLate(browser)
   await chosenWhileOff(browser)
   await openedAfterAll(browser)
+  await beforeTheAnswer(browser)
   await allowedAfterLeaving(browser)
   await whileJoining(browser)
   await withoutMeter(browser)
@@ -97,6 +101,50 @@ function refuseFirstCamera() {
     isFirst = false
     throw new DOMException('in use', 'NotReadableError')
   }
+}
+
+/** The server takes its time to answer that it has a track. */
+async function beforeTheAnswer(browser) {
+  const ada = await lobby(browser)
+  let announced = 0
+  const held = []
+  let tell
+  await ada.page.routeWebSocket(/\/rtc\//, (socket) => {
+    const server = socket.connectToServer()
+    tell = (answer) => socket.send(answer)
+    socket.onMessage((request) => {
+      if (request[0] === ADD_TRACK) announced += 1
+      server.send(request)
+    })
+    server.onMessage((answer) => (announced > 0 && tell ? held.push(answer) : socket.send(answer)))
+  })
+  await ada.consent(true)
+  await ada.join()
+  await until('ada announces both', 5_000, () => announced === 2)
+  control((await ada.tracks()).length === 0, 'the server has taken nothing yet')
+  const microphone = ada.page.getByRole('button', { name: 'Microphone', exact: true })
+  const camera = ada.page.getByRole('button', { name: 'Camera', exact: true })
+  const pressed = async () => [await microphone.getAttribute('aria-pressed'), await camera.getAttribute('aria-pressed')]
+  const show = (what) => until(`the buttons show ${what}`, 2_000, async () => (await pressed()).join() === what)
+  await show('true,true')
+  await microphone.click()
+  await camera.click()
+  await show('false,false')
+  await camera.click()
+  await show('false,true')
+  announced = 0
+  for (const answer of held.splice(0)) tell(answer)
+  const sent = async () =>
+    (await ada.tracks()).map(({ source, isMuted }) => `${source} ${isMuted ? 'muted' : 'on'}`).sort().join()
+  await until('both are sent, one of them muted', 10_000, async () => (await sent()) === 'camera on,microphone muted')
+  check((await asked(ada)) === 2, 'what is pressed before the server has answered opens nothing for the second time')
+  await show('false,true')
+  await microphone.click()
+  await until('the microphone is on', 5_000, async () => (await sent()) === 'camera on,microphone on')
+  await microphone.click()
+  await until('the microphone is off', 5_000, async () => (await sent()) === 'camera on,microphone muted')
+  check((await asked(ada)) === 2, 'and its button goes on turning it on and off')
+  await ada.close()
 }
 
 /** The person leaves the call before answering what its buttons have the browser ask. */

@@ -1,6 +1,6 @@
 /** The page during a call: header with the lock, stage, chat, controls. */
 import { ConnectionState, Track } from 'livekit-client'
-import type { Call } from '../call.ts'
+import type { Call, OwnSource } from '../call.ts'
 import { element, setAttribute, setText } from '../dom.ts'
 import type { OwnTrack } from '../media/devices.ts'
 import { deviceFailure, listOf, notTaken, screenFailure } from '../words.ts'
@@ -47,6 +47,7 @@ export class CallView {
   #frame = 0
   #unread = 0
   #warning = ''
+  #isClosed = false
 
   constructor(call: Call) {
     this.#call = call
@@ -115,6 +116,7 @@ export class CallView {
 
   /** Takes everything down; the call itself goes on or has ended. */
   close(): void {
+    this.#isClosed = true
     cancelAnimationFrame(this.#frame)
     document.removeEventListener('keydown', this.#keydown)
     this.#stage.close()
@@ -185,6 +187,7 @@ export class CallView {
 
   /** Many things change at once; one look a frame is enough. */
   #schedule(): void {
+    if (this.#isClosed) return
     cancelAnimationFrame(this.#frame)
     this.#frame = requestAnimationFrame(() => this.#show())
   }
@@ -211,12 +214,13 @@ export class CallView {
 
   #showControls(): void {
     const { microphone, camera, screen, layout, chat } = this.#buttons
-    const { me } = this.#call
-    microphone.show(me.isMicrophoneEnabled, me.isMicrophoneEnabled ? 'microphone' : 'microphoneOff')
+    const isHeard = this.#call.isOn(Track.Source.Microphone)
+    microphone.show(isHeard, isHeard ? 'microphone' : 'microphoneOff')
     microphone.allow(this.#maySend(Track.Source.Microphone))
-    camera.show(me.isCameraEnabled, me.isCameraEnabled ? 'camera' : 'cameraOff')
+    const isSeen = this.#call.isOn(Track.Source.Camera)
+    camera.show(isSeen, isSeen ? 'camera' : 'cameraOff')
     camera.allow(this.#maySend(Track.Source.Camera))
-    screen.show(me.isScreenShareEnabled, 'screen')
+    screen.show(this.#call.isOn(Track.Source.ScreenShare), 'screen')
     screen.allow(this.#canShare && this.#maySend(Track.Source.ScreenShare))
     setAttribute(screen.view, 'hidden', !this.#canShare)
     const isSpeaker = this.#stage.layout === 'speaker'
@@ -258,12 +262,9 @@ export class CallView {
     }
   }
 
-  async #toggle(source: Track.Source): Promise<void> {
-    const { me } = this.#call
+  async #toggle(source: OwnSource): Promise<void> {
     try {
-      if (source === Track.Source.Microphone) await me.setMicrophoneEnabled(!me.isMicrophoneEnabled)
-      else if (source === Track.Source.Camera) await me.setCameraEnabled(!me.isCameraEnabled)
-      else await me.setScreenShareEnabled(!me.isScreenShareEnabled)
+      await this.#call.turn(source, !this.#call.isOn(source))
     } catch (error) {
       const isScreen = source === Track.Source.ScreenShare
       this.#warn(isScreen ? screenFailure(error) : deviceFailure(error))
