@@ -48,6 +48,8 @@ const TOPIC_KEY = 'incamera.key'
 
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
+/** Whoever has no key can send what cannot be opened as fast as they like. */
+const UNREADABLE_TOLD_EVERY_MS = 60_000
 /** While the server gives no sign of having what this page has announced. */
 const PULSE_EVERY_MS = 250
 const ENCRYPTION_TIMEOUT_MS = 10_000
@@ -80,6 +82,8 @@ type CallEvents = {
   chat: ChatLine
   /** A sentence worth saying aloud. */
   say: string
+  /** One worth showing, too. */
+  warn: string
   end: DisconnectReason | Distrust | undefined
 }
 
@@ -104,6 +108,8 @@ export class Call {
   readonly #pulse = new Pulse()
   /** The session in which all that was said recently has been said. */
   #sid: string | undefined
+  #isInterrupted = false
+  #unreadableToldAtMs = -UNREADABLE_TOLD_EVERY_MS
   /** What was open before the call, until the server has answered for it: off by its `enabled` alone. */
   readonly #coming = new Map<Track.Source, OwnTrack>()
   #isLeaving = false
@@ -119,9 +125,7 @@ export class Call {
     this.#ring = new KeyRing(invitation.epoch, invitation.key)
     this.#keys = new ChannelKeys(invitation.cipher)
     this.#worker.onMessage = (message) => this.#receive(message)
-    this.#worker.onUnreadable = (from) => {
-      this.#emit('say', `A message from ${this.nameOf(from)} could not be decrypted.`)
-    }
+    this.#worker.onUnreadable = (from) => this.#tellUnreadable(from)
     shutReceivers(this.#worker)
     const encryption = { keyProvider: this.#keys, worker: this.#worker }
     this.room = new Room({
@@ -487,12 +491,21 @@ export class Call {
   #noteState(state: ConnectionState): void {
     this.mark(state)
     if (state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting) {
-      this.#emit('say', 'Reconnecting.')
+      this.#isInterrupted = true
     }
     if (state !== ConnectionState.Connected) return
+    if (this.#isInterrupted) this.#emit('say', 'Connected again.')
+    this.#isInterrupted = false
     if (this.#announced) void this.#announceAgain(this.#announced)
     if (this.#sid !== this.me.sid) void this.#sayAgain()
     this.#sid = this.me.sid
+  }
+
+  #tellUnreadable(from: string): void {
+    const now = performance.now()
+    if (now - this.#unreadableToldAtMs < UNREADABLE_TOLD_EVERY_MS) return
+    this.#unreadableToldAtMs = now
+    this.#emit('warn', `A message from ${this.nameOf(from)} could not be decrypted.`)
   }
 
   /** What was said before a new session may have been lost with the old one. Who has heard it knows it again. */

@@ -242,7 +242,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario("firefox_layer_change", "web/layer_change.mjs", 120).in_firefox(),
     scenario("firefox_resume", "web/resume.mjs", 60).in_firefox().shared(),
     scenario("firefox_unopened", "web/unopened.mjs", 180).in_firefox().shared(),
-    scenario("accessibility", "web/accessibility.mjs", 120).shared(),
+    scenario("accessibility", "web/accessibility.mjs", 180).shared(),
     scenario("frame_encryption", "web/frame_encryption.mjs", 300),
 ];
 

@@ -29,6 +29,7 @@ await scenario('accessibility', async (open, browser) => {
   }
   await whatGoesWrong(open, browser, { viewport: SIZES.phone, colorScheme: 'dark' }, 'phone, dark')
   await byKeyboardAlone(open)
+  await byEarAlone(open)
 })
 
 async function withoutLink(browser, look, name) {
@@ -180,6 +181,34 @@ async function byKeyboardAlone(open) {
     (await ada.page.evaluate(() => sessionStorage.length)) === 0,
     'leaving forgets token and key',
   )
+}
+
+/** Nobody looks at the page, and it draws nothing: who comes is heard, and what they write is told. */
+async function byEarAlone(open) {
+  const call = { room: freshRoom('by-ear'), key: freshKey() }
+  const ada = await open({ ...call, identity: 'ada', publish: 'none', audio: '0' })
+  await ada.join()
+  await ada.page.evaluate(() => {
+    window.requestAnimationFrame = () => 0
+    window.spoken = []
+    const region = document.querySelector('.call > [aria-live]')
+    const note = (changes) =>
+      window.spoken.push(...changes.flatMap(({ addedNodes }) => [...addedNodes].map((it) => it.textContent)))
+    new MutationObserver(note).observe(region, { childList: true, subtree: true })
+  })
+  const spoken = () => ada.page.evaluate(() => window.spoken)
+  const ben = await open({ ...call, identity: 'ben', publish: 'none', audio: '1' })
+  await ben.join()
+  await until('ada hears ben', 10_000, () =>
+    ada.page.evaluate(() => [...document.querySelectorAll('audio')].some(({ srcObject, paused }) => srcObject && !paused)),
+  )
+  check(true, 'who comes while a page draws nothing is heard there')
+  for (const line of ['Hello', 'Are you there?']) await ben.say(line)
+  const told = async () => (await spoken()).filter((words) => words === 'New message from ben.').length
+  await until('ada is told of both lines', 5_000, async () => (await told()) === 2)
+  check(true, `while the chat is closed each line is told: ${(await spoken()).join(' ')}`)
+  await ada.close()
+  await ben.close()
 }
 
 async function tabTo(person, isIt) {

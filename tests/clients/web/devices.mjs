@@ -11,6 +11,10 @@ const CONSENT = /camera and microphone/i
 /** As the first byte of a `SignalRequest` that is an `AddTrackRequest`, its field 4. */
 const ADD_TRACK = 0x22
 
+/** How long a warning is shown, and how long after the first one the second comes. */
+const WARNING_SHOWN_MS = 8_000
+const SECOND_AFTER_MS = 5_000
+
 /** Two cameras and three microphones. */
 const flags = ['--use-fake-device-for-media-stream=device-count=2']
 
@@ -27,6 +31,7 @@ await scenario('devices', async (_, browser) => {
   await notTaken(browser)
   await soundAlone(browser)
   await secondLink(browser)
+  await twoWarnings(browser)
 }, { flags })
 
 /** The person answers the browser's question when the switch is off again, or off and on. */
@@ -271,6 +276,35 @@ async function secondLink(browser) {
   await ada.join()
   control((await lights(ada)).join() === 'audio,video', 'and they can be turned on for it')
   await ada.close()
+}
+
+/** Something else goes wrong while the page still says what has gone wrong before. */
+async function twoWarnings(browser) {
+  const ada = await lobby(browser, {
+    script: () => {
+      const refuse = (name) => () => Promise.reject(new DOMException('no', name))
+      navigator.mediaDevices.getUserMedia = refuse('NotReadableError')
+      navigator.mediaDevices.getDisplayMedia = refuse('NotAllowedError')
+    },
+  })
+  await ada.join()
+  check(await ada.page.locator('.banner').evaluate(isRendered), 'a screen reader knows where warnings come before one does')
+  await ada.press('Camera')
+  await ada.page.getByText('Another program is using the device.').waitFor()
+  await sleep(SECOND_AFTER_MS)
+  await ada.press('Share screen')
+  const second = ada.page.getByText('Nothing is shared')
+  await second.waitFor()
+  await sleep(WARNING_SHOWN_MS - SECOND_AFTER_MS + 500)
+  check(await second.isVisible(), 'the end of one warning is not that of the next')
+  await second.waitFor({ state: 'hidden', timeout: SECOND_AFTER_MS + 1_000 })
+  check((await ada.page.locator('.banner:visible').count()) === 0, 'which ends, too, and leaves nothing to be seen')
+  await ada.close()
+}
+
+/** In the page: whether it stands in the tree that screen readers have. */
+function isRendered(node) {
+  return getComputedStyle(node).display !== 'none' && getComputedStyle(node).visibility === 'visible'
 }
 
 function link(room, video, publish = '180p') {

@@ -38,6 +38,8 @@ async function nothingIsLost(ada, ben, proxy) {
   check((await ada.facts()).epoch === 0, 'nor is the key changed for one alone')
   await isBack
   await connected(ada)
+  await ada.page.locator('.call > [aria-live]', { hasText: 'Connected again.' }).waitFor()
+  check(true, 'that the connection is back is said aloud')
   await ada.openChat()
   await ada.page.keyboard.press('Enter')
   await ben.openChat()

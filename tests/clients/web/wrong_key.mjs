@@ -1,10 +1,13 @@
-/** Somebody with another key decodes nothing and hears nothing, and both pages say why. */
+/** Somebody with another key decodes nothing and hears nothing, nor is what they write read; and both pages say why. */
 import { check, control, freshKey, freshRoom, measured, scenario, sleep, until } from './driver.mjs'
+
+const WARNING_SHOWN_MS = 8_000
 
 await scenario('wrong_key', async (open) => {
   const room = freshRoom('wrong-key')
   const key = freshKey()
-  const ada = await open({ room, key, identity: 'ada', publish: '180p' })
+  const context = { viewport: { width: 390, height: 844 } }
+  const ada = await open({ room, key, identity: 'ada', publish: '180p', context })
   const eve = await open({ room, key: freshKey(), identity: 'eve', publish: '180p' })
   await ada.join()
   await eve.join()
@@ -34,7 +37,18 @@ await scenario('wrong_key', async (open) => {
       `${person.identity}'s page says: ${lock.label}`,
     )
   }
+  // On a phone, where it covers all but the bars.
+  await ada.press('Chat')
+  await eve.say('Can you read this?')
+  const warning = ada.page.locator('.banner', { hasText: 'A message from eve could not be decrypted.' })
+  await warning.waitFor({ timeout: 5_000 })
+  const warnedAt = Date.now()
+  check(
+    await warning.evaluate(isInSight),
+    "ada's page shows, above the chat, that there was a message that it could not decrypt",
+  )
   await sleep(2_000)
+  for (const line of ['And this?', 'Or this?']) await eve.say(line)
   const [video, audio] = [
     await eve.receives('ada', 'camera'),
     await eve.receives('ada', 'microphone'),
@@ -57,4 +71,12 @@ await scenario('wrong_key', async (open) => {
     `grace, who has ada's key, has decoded ${picture.framesDecoded} frames of ${picture.packets} packets, ` +
       `and hears ada in ${sound.packets}`,
   )
+  await warning.waitFor({ state: 'hidden', timeout: Math.max(1, warnedAt + WARNING_SHOWN_MS + 1_000 - Date.now()) })
+  check(true, 'and does not go on doing so for as long as such messages come')
 })
+
+/** In the page: whether nothing lies over the middle of it. */
+function isInSight(node) {
+  const { left, top, width, height } = node.getBoundingClientRect()
+  return document.elementFromPoint(left + width / 2, top + height / 2) === node
+}

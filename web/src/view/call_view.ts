@@ -47,6 +47,7 @@ export class CallView {
   #frame = 0
   #unread = 0
   #warning = ''
+  #warningEnds: ReturnType<typeof setTimeout> | undefined
   #isClosed = false
 
   constructor(call: Call) {
@@ -86,11 +87,15 @@ export class CallView {
       chat: new ControlButton('Chat', 'C', () => this.#toggleChat()),
     }
     this.view = this.#build()
-    call.on('change', () => this.#schedule())
+    call.on('change', () => this.#change())
     call.on('say', (sentence) => this.#say(sentence))
+    call.on('warn', (sentence) => this.#warn(sentence))
     call.on('chat', (line) => {
       this.#chat.add(line)
-      if (!line.isMine && this.#chat.view.hidden) this.#unread += 1
+      if (!line.isMine && this.#chat.view.hidden) {
+        this.#unread += 1
+        this.#say(`New message from ${call.nameOf(line.from)}.`)
+      }
       this.#schedule()
     })
     document.addEventListener('keydown', this.#keydown)
@@ -118,6 +123,7 @@ export class CallView {
   close(): void {
     this.#isClosed = true
     cancelAnimationFrame(this.#frame)
+    clearTimeout(this.#warningEnds)
     document.removeEventListener('keydown', this.#keydown)
     this.#stage.close()
     for (const [track, audio] of this.#attached) track.detach(audio)
@@ -185,6 +191,14 @@ export class CallView {
     )
   }
 
+  /** What is heard waits for no frame: a page that nobody looks at has none. */
+  #change(): void {
+    if (this.#isClosed) return
+    this.#showLock()
+    this.#showSounds()
+    this.#schedule()
+  }
+
   /** Many things change at once; one look a frame is enough. */
   #schedule(): void {
     if (this.#isClosed) return
@@ -198,6 +212,7 @@ export class CallView {
     this.#showControls()
     this.#showLock()
     this.#showSounds()
+    if (this.#encryption.view.open) this.#encryption.show()
     const others = [...room.remoteParticipants.values()].map(({ identity }) =>
       this.#call.nameOf(identity),
     )
@@ -207,7 +222,6 @@ export class CallView {
       room.state === ConnectionState.SignalReconnecting
     const banner = isReconnecting ? 'Connection interrupted. Reconnecting…' : this.#warning
     setText(this.#banner, banner)
-    setAttribute(this.#banner, 'hidden', banner === '')
     setAttribute(this.#soundButton, 'hidden', room.canPlaybackAudio)
     setAttribute(this.view, 'data-state', room.state)
   }
@@ -243,7 +257,6 @@ export class CallView {
     setText(this.#lockText, label)
     setIcon(this.#lockImage, level === 'broken' ? 'lockOpen' : 'lock')
     setText(this.#alarm, level === 'broken' ? label : '')
-    if (this.#encryption.view.open) this.#encryption.show()
   }
 
   #showSounds(): void {
@@ -296,16 +309,18 @@ export class CallView {
 
   /** Shows a sentence for a while. */
   #warn(sentence: string): void {
+    clearTimeout(this.#warningEnds)
     this.#warning = sentence
-    setTimeout(() => {
+    this.#warningEnds = setTimeout(() => {
       this.#warning = ''
       this.#schedule()
     }, WARNING_SHOWN_MS)
     this.#schedule()
   }
 
+  /** As a new element: the same text twice would be no change to speak of. */
   #say(sentence: string): void {
-    setText(this.#spoken, sentence)
+    this.#spoken.replaceChildren(element('span', {}, sentence))
   }
 
   #shortcut(event: KeyboardEvent): void {
