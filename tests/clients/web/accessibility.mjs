@@ -97,6 +97,8 @@ async function inCall(open, context, name) {
   await ada.consent(false)
   await sleep(300)
   await clean(ada.page, `lobby with consent (${name})`)
+  await standsOut(ada.page, 'select', edgesOf, name)
+  await keepsStill(ada.page, '.switch', '::before', name)
   await ada.join()
   const ben = await open({ ...call, identity: 'ben' })
   await ben.join()
@@ -106,6 +108,9 @@ async function inCall(open, context, name) {
     async () => (await ada.receives('ben', 'camera')).framesDecoded > 0,
   )
   await clean(ada.page, `call (${name})`)
+  await standsOut(ada.page, '.tile:not([data-trouble])', ringOf, name)
+  await keepsStill(ada.page, '.tile', '::after', name)
+  check((await ada.page.evaluate(focusableOnStage)) > 0, `the keyboard reaches what is on the stage (${name})`)
   await fits(ada.page, name)
   if (isPhone) await besideTheNotch(ada.page, ['.bar', '.controls'], name)
   await ada.press('Chat')
@@ -113,6 +118,9 @@ async function inCall(open, context, name) {
   await ada.page.keyboard.press('Enter')
   await ada.page.getByText('Hello', { exact: true }).waitFor()
   await clean(ada.page, `chat (${name})`)
+  await standsOut(ada.page, '.chat input', edgesOf, name)
+  const under = await ada.page.evaluate(focusableOnStage)
+  check(under > 0 === !isPhone, `and ${isPhone ? 'not what lies under the chat' : 'beside the chat'} (${name})`)
   check(await ada.page.evaluate(isLockInSight), `the lock is in sight beside the chat (${name})`)
   await ada.press('Close chat')
   await ada.press('Encryption')
@@ -134,6 +142,63 @@ async function inCall(open, context, name) {
 function isLockInSight() {
   const { left, top, width, height } = document.querySelector('.lock').getBoundingClientRect()
   return document.elementFromPoint(left + width / 2, top + height / 2)?.closest('.lock') !== null
+}
+
+/** In the page: how many buttons of the stage can have the focus. */
+function focusableOnStage() {
+  const before = document.activeElement
+  const buttons = [...document.querySelectorAll('.stage button')]
+  const count = buttons.filter((button) => {
+    button.focus()
+    return document.activeElement === button
+  }).length
+  before.focus()
+  return count
+}
+
+/** In the page: a colour, and those that it lies between or on. */
+function edgesOf(node) {
+  const { borderTopColor, backgroundColor } = getComputedStyle(node)
+  let around = node.parentElement
+  while (getComputedStyle(around).backgroundColor === 'rgba(0, 0, 0, 0)') around = around.parentElement
+  return [borderTopColor, backgroundColor, getComputedStyle(around).backgroundColor]
+}
+
+/** In the page: as `edgesOf`, the frame of who speaks. */
+function ringOf(node) {
+  const [ring] = /rgb\([^)]*\)/.exec(getComputedStyle(node, '::after').boxShadow)
+  return [ring, getComputedStyle(node).backgroundColor]
+}
+
+/** What axe does not look at: lines that say what something is or does. */
+async function standsOut(page, part, colorsOf, name) {
+  const [line, ...grounds] = await page.locator(part).first().evaluate(colorsOf)
+  const least = Math.min(...grounds.map((ground) => contrast(line, ground)))
+  check(least >= 3, `the line of ${part} stands out by ${least.toFixed(2)}:1 (${name})`)
+}
+
+/** Of two colours as browsers write them, after WCAG 2.2. */
+function contrast(one, other) {
+  const [light, dark] = [one, other].map(luminance).sort((a, b) => b - a)
+  return (light + 0.05) / (dark + 0.05)
+}
+
+function luminance(color) {
+  const [red, green, blue] = /^rgb\((\d+), (\d+), (\d+)\)$/
+    .exec(color)
+    .slice(1)
+    .map((level) => level / 255)
+    .map((level) => (level <= 0.04045 ? level / 12.92 : ((level + 0.055) / 1.055) ** 2.4))
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+/** For those who asked for less motion. */
+async function keepsStill(page, part, pseudo, name) {
+  const takes = await page
+    .locator(part)
+    .first()
+    .evaluate((node, of) => getComputedStyle(node, of).transitionDuration, pseudo)
+  check(takes === '0s', `${part}${pseudo} does not move (${name})`)
 }
 
 async function byKeyboardAlone(open) {
@@ -171,6 +236,16 @@ async function byKeyboardAlone(open) {
   await ada.page.getByText('m is a letter here').waitFor()
   await press('Escape')
   check((await focused()) === 'Chat', 'closing the chat gives the focus back')
+  await press('e')
+  await tabTo(ada, (name) => name === 'Change the key')
+  await press('Enter')
+  const rotate = ada.page.getByRole('button', { name: 'Change the key' })
+  await until('the key changes', 2_000, () => rotate.isDisabled(), 10)
+  await press('Enter')
+  await until('the key has changed', 5_000, () => rotate.isEnabled())
+  check((await focused()) === 'Change the key', 'a button that can be pressed no more keeps the focus')
+  check((await ada.facts()).epoch === 1, 'and does nothing')
+  await press('Escape')
   await press('?')
   await ada.page.getByRole('dialog', { name: 'Keyboard' }).waitFor()
   await press('Escape')

@@ -16,6 +16,7 @@ export class EncryptionDialog {
   readonly #epoch = element('dd')
   readonly #rotate: HTMLButtonElement
   readonly #copied = element('p', { class: 'muted small', role: 'status' })
+  #isStarting = false
 
   constructor(call: Call) {
     this.#call = call
@@ -103,18 +104,26 @@ export class EncryptionDialog {
       this.#epoch,
       `Number ${this.#call.epoch + 1}${this.#call.isRotating ? ', changing…' : ''}`,
     )
-    this.#rotate.disabled = this.#call.isRotating || lock.level === 'pending'
+    // A button that is disabled loses the focus.
+    setAttribute(this.#rotate, 'aria-disabled', !this.#mayRotate() && 'true')
     void this.#call.safetyNumber().then((number) => setText(this.#number, number))
   }
 
+  #mayRotate(): boolean {
+    return !this.#isStarting && !this.#call.isRotating && this.#call.lock().level !== 'pending'
+  }
+
   async #startRotation(): Promise<void> {
-    this.#rotate.disabled = true
+    if (!this.#mayRotate()) return
+    this.#isStarting = true
+    this.show()
     try {
       await this.#call.rotate()
       setText(this.#copied, '')
     } catch (error) {
       setText(this.#copied, notDone('The key could not be changed', error))
     }
+    this.#isStarting = false
     this.show()
   }
 
