@@ -21,6 +21,8 @@ const VP8_LEN: usize = 1_072;
 const FRAME_PACKETS: usize = 8;
 /// Of AES-GCM.
 pub(crate) const TAG_LEN: usize = 16;
+/// Where the media clocks begin: in their upper half, as those of every second client do (RFC 3550 §5.1).
+const FIRST_TIMESTAMP: u32 = 0x9000_0000;
 /// A key frame each second: a subscriber starts at one.
 const KEYFRAME_EVERY: u16 = 30;
 /// X, then I: a 15-bit picture id follows. S in a frame's first packet.
@@ -61,7 +63,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) const fn new(kind: Kind, ssrc: u32, stamp: Option<Stamp>) -> Self {
-        Self { kind, ssrc, index: 1, timestamp: 0, frame: 0, stamp }
+        Self { kind, ssrc, index: 1, timestamp: FIRST_TIMESTAMP, frame: 0, stamp }
     }
 
     /// Makes and seals the packets of the next turn, one after the other, for `send`.

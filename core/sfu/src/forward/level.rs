@@ -18,6 +18,9 @@ const UNITS_PER_MS: u32 = 48;
 /// The longest that a packet of Opus may be (RFC 7587 §4.2), and what one is whose predecessor is further away.
 const PACKET_MAX: u32 = 120 * UNITS_PER_MS;
 const PACKET: u32 = 20 * UNITS_PER_MS;
+/// A packet this much older than the newest is late. One that is older still begins another clock: a publisher's
+/// begins anywhere, and anew when its stream does.
+const LATE_MAX: u32 = 2_000 * UNITS_PER_MS;
 /// Weight of the past intervals: 1 new in 2.
 const SMOOTH: f32 = 0.5;
 
@@ -25,7 +28,7 @@ const SMOOTH: f32 = 0.5;
 pub(super) struct LevelMeter {
     began: Timestamp,
     /// Of the newest packet, on its media clock.
-    timestamp: u32,
+    timestamp: Option<u32>,
     /// Active time, in units of that clock.
     active: u32,
     loudest: Option<u8>,
@@ -36,12 +39,12 @@ pub(super) struct LevelMeter {
 impl LevelMeter {
     /// A packet with its level in -dBov, 0 (loudest) to 127.
     pub(super) fn packet(&mut self, level: u8, timestamp: u32) {
-        let step = timestamp.wrapping_sub(self.timestamp);
-        if step > u32::MAX / 2 {
+        let step = self.timestamp.map_or(PACKET, |newest| timestamp.wrapping_sub(newest));
+        if (1..=LATE_MAX).contains(&step.wrapping_neg()) {
             // Its time has counted as that of the one after it.
             return;
         }
-        self.timestamp = timestamp;
+        self.timestamp = Some(timestamp);
         if level <= ACTIVE_LEVEL {
             let time = if step <= PACKET_MAX { step } else { PACKET };
             self.active = self.active.saturating_add(time);
@@ -80,9 +83,19 @@ mod tests {
 
     /// An interval in which packets of these levels came, of 20 ms each; none where it is `None`.
     fn interval(meter: &mut LevelMeter, from: u32, levels: &[Option<u8>]) -> Option<Option<f32>> {
+        on_clock(0, meter, from, levels)
+    }
+
+    /// The same of a publisher whose media clock is so far ahead.
+    fn on_clock(
+        ahead: u32,
+        meter: &mut LevelMeter,
+        from: u32,
+        levels: &[Option<u8>],
+    ) -> Option<Option<f32>> {
         for (n, level) in (0..).zip(levels) {
             if let Some(level) = level {
-                meter.packet(*level, (from + n * 20) * UNITS_PER_MS);
+                meter.packet(*level, ahead.wrapping_add((from + n * 20) * UNITS_PER_MS));
             }
         }
         meter.poll(Timestamp::from_millis(u64::from(from) + 400))
@@ -96,6 +109,21 @@ mod tests {
         assert!(first > 0.0 && second > first && second < 0.11);
         assert_eq!(interval(&mut meter, 800, &[Some(127); 20]), Some(None));
         assert_eq!(interval(&mut meter, 1200, &[Some(127); 20]), None);
+    }
+
+    #[test]
+    fn speech_is_heard_wherever_its_clock_begins_and_begins_anew() {
+        let clocks =
+            [0, 0x7fff_fff0, 0x8000_0000, 0x9000_0000, 0xffff_fff0, 0x9000_0000, 0x1000_0000];
+        let (mut all, mut from) = (LevelMeter::default(), 0);
+        for ahead in clocks {
+            let mut one = LevelMeter::default();
+            for meter in [&mut one, &mut all] {
+                let speech = on_clock(ahead, meter, from, &[Some(20); 20]);
+                assert!(matches!(speech, Some(Some(_))), "{ahead:#x}: {speech:?}");
+            }
+            from += 400;
+        }
     }
 
     #[test]
