@@ -74,7 +74,7 @@ pub(crate) struct Outcome {
 
 /// Counts what is sent, and sends nothing.
 #[derive(Default)]
-struct Nowhere {
+pub(crate) struct Nowhere {
     bytes: usize,
 }
 

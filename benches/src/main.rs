@@ -11,6 +11,7 @@ mod frames;
 mod history;
 mod joining;
 mod sys;
+mod ticking;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,11 +27,12 @@ static HEAP: sys::Counting = sys::Counting;
 const HELP: &str = "\
 Usage: cargo run --release -p benches [-- --history FILE]
 
-Measures forwarding, ingest, the SRTP profiles, token verification, building a peer and the handshake
-of a join (ICE, DTLS, SCTP; in memory). Fails when forwarding a packet takes more than 1.6 times
-(1,100 bytes) or 2.5 times (120 bytes) the bare AES-128-GCM seal of the same run, or allocates; or when
-encrypting a frame end to end allocates, or takes more than twice as long where start codes must
-be escaped.
+Measures forwarding, ingest, the timer, the SRTP profiles, token verification, building a peer and the
+handshake of a join (ICE, DTLS, SCTP; in memory). Fails when forwarding a packet takes more than 1.6
+times (1,100 bytes) or 2.5 times (120 bytes) the bare AES-128-GCM seal of the same run, or allocates;
+when a turn of the timer over 64,000 silent subscriptions takes longer than 1,500 of them; or when
+encrypting a frame end to end allocates, or takes more than twice as long where start codes must be
+escaped.
 
   --history FILE   appends the figures and the machine to FILE as one line of JSON";
 
@@ -40,6 +42,10 @@ const GATES: [(Kind, &str, f64); 2] =
 
 /// Frames that hold start codes may take this many times as long as those that do not.
 const ESCAPE_GATE: f64 = 2.0;
+
+/// A turn of the timer may take as long as so many bare seals of 1,100 bytes: to visit each subscription takes thrice
+/// that.
+const TIMER_GATE: f64 = 1_500.0;
 
 /// By the names that DTLS has for them.
 const PROFILES: [(&str, Profile); 3] = [
@@ -83,6 +89,17 @@ impl Record {
         }
     }
 
+    fn timer(&mut self, seal: Figure) {
+        let turn = ticking::measure();
+        self.row("the timer, 64,000 silent subscriptions", turn);
+        let ratio = turn.min / seal.min;
+        self.figures.push(("timer_ratio".into(), ratio));
+        if ratio > TIMER_GATE {
+            let most = format!("{TIMER_GATE:.0} are the most");
+            self.broken.push(format!("the timer takes as long as {ratio:.0} bare seals, {most}"));
+        }
+    }
+
     fn frames(&mut self) {
         let [plain, escaped] = [Codec::Vp9, Codec::H264].map(frames::measure);
         let pairs = [
@@ -121,7 +138,11 @@ fn main() -> ExitCode {
     println!("{:<38}{:>12}{:>12}{:>14}", "", "ns, min", "ns, p20", "allocations");
     let mut record = Record::default();
     for (kind, size, gate) in GATES {
-        record.forwarding(size, gate, &forwarding::measure(kind));
+        let outcome = forwarding::measure(kind);
+        record.forwarding(size, gate, &outcome);
+        if kind == Kind::Picture {
+            record.timer(outcome.seal);
+        }
     }
     record.frames();
     for (name, profile) in PROFILES {

@@ -119,6 +119,13 @@ impl Estimator {
         self.probe.demand = demand.as_bps() as f64;
     }
 
+    /// Whether [`Self::probe_wanted`] may have something to say: for callers to whom finding out whether they have
+    /// something to probe with costs more.
+    #[must_use]
+    pub fn may_probe(&self, now: Timestamp) -> bool {
+        self.updated.is_some() && self.probe.is_due(now, self.estimate)
+    }
+
     /// The rate to probe with, if now is the time for a probe. Ask on every timer turn; each answer is one probe.
     ///
     /// The caller then sends at this rate in all, media and padding together, evenly, for

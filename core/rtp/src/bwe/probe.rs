@@ -83,9 +83,14 @@ impl Default for Probe {
 }
 
 impl Probe {
+    /// Whether one is on its way, or would be of use and not too early.
+    pub(super) fn is_due(&self, now: Timestamp, estimate: f64) -> bool {
+        self.running.is_some() || now >= self.not_before && self.demand > estimate
+    }
+
     /// Starts a probe above `estimate` if it is time and of use; gives its rate.
     pub(super) fn start(&mut self, now: Timestamp, estimate: f64) -> Option<f64> {
-        if self.running.is_some() || now < self.not_before || self.demand <= estimate {
+        if self.running.is_some() || !self.is_due(now, estimate) {
             return None;
         }
         if self.succeeded.is_some_and(|succeeded| now.since(succeeded) > REGRET) {

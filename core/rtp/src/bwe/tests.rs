@@ -383,12 +383,16 @@ fn nothing_is_probed_before_feedback_or_beyond_demand() {
     let now = Timestamp::from_millis(1);
     let mut estimator = Estimator::new(DataRate::from_kbps(500));
     estimator.set_demand(DataRate::from_kbps(800));
+    assert!(!estimator.may_probe(now));
     assert_eq!(estimator.probe_wanted(now), None);
     estimator.feedback(now, []);
+    assert!(estimator.may_probe(now));
     assert_eq!(estimator.probe_wanted(now), Some(DataRate::from_kbps(880)));
     assert_eq!(estimator.probe_wanted(now), None, "one at a time");
     estimator.set_demand(DataRate::from_kbps(500));
+    assert!(estimator.may_probe(now + secs(2)), "its end is still to be found");
     estimator.feedback(now + secs(2), []);
+    assert!(!estimator.may_probe(now + secs(10)));
     assert_eq!(estimator.probe_wanted(now + secs(10)), None);
 }
 

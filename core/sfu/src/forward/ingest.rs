@@ -201,7 +201,7 @@ impl<M: Memory> Forward<M> {
                 if let Some(subscription) = self.subscriptions.get(subscription)
                     && let Some(peer) = self.peers.get_mut(subscription.peer)
                 {
-                    peer.downlink().allocated = None;
+                    peer.allocate_soon();
                 }
             }
             self.next_tick = self.next_tick.min(now);

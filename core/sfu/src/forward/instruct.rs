@@ -51,7 +51,7 @@ impl<M: Memory> Forward<M> {
                             // What comes after the silence begins anew instead of leaving a gap.
                             subscription.current = None;
                             if let Some(peer) = self.peers.get_mut(subscription.peer) {
-                                peer.downlink().allocated = None;
+                                peer.allocate_soon();
                             }
                         }
                     }
@@ -161,6 +161,7 @@ impl<M: Memory> Forward<M> {
             subscriptions: Vec::new(),
             relays: Vec::new(),
             muted: false,
+            is_awaited: false,
             last_packet: Timestamp::ZERO,
             woke: Timestamp::ZERO,
             newest_entry: EntryId::default(),

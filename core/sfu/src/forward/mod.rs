@@ -146,7 +146,11 @@ pub struct Forward<M> {
     refused: Refused,
     /// Of what has arrived.
     again: Again,
+    /// When the timer looks at everything next.
     next_tick: Timestamp,
+    /// When it goes on with the probes, and the rows of the peers of which each has one.
+    next_probe: Timestamp,
+    probing: Vec<u32>,
 }
 
 impl<M> std::fmt::Debug for Forward<M> {
@@ -181,6 +185,8 @@ impl<M: Memory> Forward<M> {
             refused: Refused::default(),
             again: Again::default(),
             next_tick: Timestamp::MAX,
+            next_probe: Timestamp::MAX,
+            probing: Vec::new(),
         }
     }
 
@@ -190,6 +196,7 @@ impl<M: Memory> Forward<M> {
         let sender = SrtpSender::new(keys, DtlsRole::Server);
         if let Some(peer) = self.peer_mut(peer) {
             peer.keys = Some((Box::new(receiver), Box::new(sender)));
+            peer.allocate_soon();
         }
     }
 
@@ -197,6 +204,7 @@ impl<M: Memory> Forward<M> {
     pub fn set_destination(&mut self, peer: PeerId, path: Path) {
         if let Some(peer) = self.peer_mut(peer) {
             peer.destination = Some(path);
+            peer.allocate_soon();
         }
     }
 
@@ -208,8 +216,8 @@ impl<M: Memory> Forward<M> {
 
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
-    pub const fn next_timeout(&self) -> Timestamp {
-        self.next_tick
+    pub fn next_timeout(&self) -> Timestamp {
+        self.next_tick.min(self.next_probe)
     }
 
     /// What Control should know.

@@ -240,6 +240,13 @@ impl Peer {
         });
     }
 
+    /// Its bandwidth is divided at the next turn of the timer, and what that gives it asked for.
+    pub(super) fn allocate_soon(&mut self) {
+        if let Some(downlink) = &mut self.downlink {
+            downlink.allocated = None;
+        }
+    }
+
     pub(super) fn downlink(&mut self) -> &mut Downlink {
         self.downlink.get_or_insert_with(|| Box::new(Downlink::new()))
     }

@@ -167,6 +167,11 @@ impl<M: Memory> Forward<M> {
                     self.plan.push(Planned { subscription: row, size, sent });
                 }
             }
+            if subscription.lacks_keyframe().is_some()
+                && let Some(track) = self.tracks.get_mut(track)
+            {
+                track.is_awaited = true;
+            }
         }
         equalize(&mut self.plan);
     }

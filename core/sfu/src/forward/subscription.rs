@@ -238,11 +238,14 @@ impl Subscription {
     /// Does a key frame of the target's rtp stream have to come before anything can go on? One that comes before its
     /// peer can have it is lost.
     pub(super) fn awaits_keyframe(&self, peers: &Slab<Peer>) -> Option<u8> {
+        let spatial = self.lacks_keyframe()?;
+        peers.get(self.peer).is_some_and(Peer::is_reached).then_some(spatial)
+    }
+
+    /// The same whether its peer can have it or not.
+    pub(super) fn lacks_keyframe(&self) -> Option<u8> {
         let target = self.target?;
-        let is_reached = peers.get(self.peer).is_some_and(Peer::is_reached);
-        (is_reached
-            && self.current != Some(target.spatial)
-            && self.spec.codec.kind() == TrackKind::Video)
+        (self.current != Some(target.spatial) && self.spec.codec.kind() == TrackKind::Video)
             .then_some(target.spatial)
     }
 

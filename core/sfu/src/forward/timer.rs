@@ -18,7 +18,7 @@ use crate::Report;
 
 /// Between two turns of the timer while anybody is here.
 const TICK: Duration = Duration::from_millis(20);
-/// The same while a probe runs, so that its padding is even.
+/// The same of a probe, so that its padding is even.
 const PROBE_TICK: Duration = Duration::from_millis(5);
 /// The same for a peer that neither sends nor receives.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,10 +35,24 @@ const CNAME: &[u8] = b"incamera";
 impl<M: Memory> Forward<M> {
     /// Does what is due: feedback, requests, reports, layers, probes, expiry.
     pub fn handle_timeout(&mut self, now: Timestamp, outside: &mut impl Outside) {
+        let is_for_probes = (self.next_probe..self.next_tick).contains(&now);
+        let mut probing = std::mem::take(&mut self.probing);
+        if is_for_probes {
+            probing.retain(|&row| self.tick_probe(now, row, outside));
+        } else {
+            probing.clear();
+            self.tick(now, &mut probing, outside);
+        }
+        self.hand_over(outside);
+        self.next_probe = if probing.is_empty() { Timestamp::MAX } else { now + PROBE_TICK };
+        self.probing = probing;
+    }
+
+    /// Looks at everything, and notes who probes.
+    fn tick(&mut self, now: Timestamp, probing: &mut Vec<u32>, outside: &mut impl Outside) {
         for room in self.rooms.values_mut() {
             room.arena.expire(now);
         }
-        let mut probing = false;
         for row in 0..self.tracks.len() {
             self.tick_track(now, row, outside);
         }
@@ -48,16 +62,13 @@ impl<M: Memory> Forward<M> {
             }
             self.tick_uplink(now, row, outside);
             self.tick_downlink(now, row, outside);
-            probing |= self.tick_probe(now, row, outside);
+            if self.tick_probe(now, row, outside) {
+                probing.push(row);
+            }
             self.rest(now, row);
         }
-        self.hand_over(outside);
         // As long as there is a history, its packets grow old.
-        self.next_tick = if self.rooms.is_empty() {
-            Timestamp::MAX
-        } else {
-            now + if probing { PROBE_TICK } else { TICK }
-        };
+        self.next_tick = if self.rooms.is_empty() { Timestamp::MAX } else { now + TICK };
     }
 
     /// Leaves a peer alone for a while that neither sends nor receives.
@@ -95,7 +106,8 @@ impl<M: Memory> Forward<M> {
             *wanted = stream.keyframe_wanted;
         }
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
-        for &subscription in &track.subscriptions {
+        let is_awaited = std::mem::take(&mut track.is_awaited);
+        for &subscription in track.subscriptions.iter().filter(|_| is_awaited) {
             if let Some(spatial) =
                 self.subscriptions.get(subscription).and_then(|it| it.awaits_keyframe(&self.peers))
                 && let Some(wanted) = wanted.get_mut(usize::from(spatial))
@@ -248,6 +260,13 @@ impl<M: Memory> Forward<M> {
         let Some(peer) = self.peers.get_mut(row) else {
             return false;
         };
+        let may_probe = peer
+            .downlink
+            .as_ref()
+            .is_some_and(|downlink| downlink.probe.is_some() || downlink.estimator.may_probe(now));
+        if !may_probe {
+            return false;
+        }
         let carrier = peer.subscriptions.iter().copied().find(|&row| {
             self.subscriptions.get(row).is_some_and(|subscription| {
                 // A picture that is paused for want of bandwidth comes back by a probe alone, once all are.

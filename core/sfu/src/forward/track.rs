@@ -202,6 +202,8 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<u32>,
     pub(super) relays: Vec<WorkerId>,
     pub(super) muted: bool,
+    /// One of them could not have what came last for want of a key frame.
+    pub(super) is_awaited: bool,
     pub(super) last_packet: Timestamp,
     /// When a silence ended last.
     pub(super) woke: Timestamp,

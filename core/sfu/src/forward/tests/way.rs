@@ -260,3 +260,18 @@ fn reports_tell_of_sound_that_is_not_numbered_beside_pictures_that_are() {
     // Half of the sound, which is a third of all.
     assert_eq!(call.losses(), ["0", "17"]);
 }
+
+/// All the others would be looked at two hundred times a second.
+#[test]
+fn who_probes_has_the_timer_alone_between_two_of_its_turns() {
+    let mut call = Call::begin(Way::of(100, 20), true);
+    let (mut turns, mut of_probes) = (0, 0);
+    for _ in 0..20_000 {
+        let (tick, probe) = (call.forward.next_tick, call.forward.next_probe);
+        call.millisecond();
+        turns += u64::from(call.forward.next_tick != tick);
+        of_probes += u64::from(call.forward.next_probe != probe);
+    }
+    assert!((950..=1_050).contains(&turns), "{turns} turns in 20 s");
+    assert!(of_probes > 100, "{of_probes} of them for probes");
+}
