@@ -405,8 +405,7 @@ impl Client {
             }
             Datagram::Rtcp => {
                 if let Some(receiver) = &mut self.receiver {
-                    let asked = abuse::keyframes_asked(receiver, datagram);
-                    self.tally.keyframes_asked += u64::from(self.phase == Phase::Measuring) * asked;
+                    self.tally.keyframes_asked += abuse::keyframes_asked(receiver, datagram);
                 }
             }
             Datagram::Unknown => {}

@@ -95,6 +95,11 @@ pub const FEEDBACK_STATUS_COST: Duration = Duration::from_micros(50);
 pub const FEEDBACK_BURST: Duration = Duration::from_secs(1);
 /// Key frame requests to a publisher's stream are this far apart at least.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// Who asks for another key frame after each that it was sent waits longer for each, up to this: it cannot use them, as
+/// with another channel key, and all others pay. Once it can, that long is the most that it waits.
+pub const KEYFRAME_PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// Who asks for none for so long asks as if for the first time.
+pub const KEYFRAME_PATIENCE_MEMORY: Duration = Duration::from_secs(10);
 /// The most that one track of sound may bring, headers of RTP included: Opus takes 510 kbit/s at most, and the headers
 /// of 100 packets a second, with what end-to-end encryption adds, 60.
 pub const OPUS_RATE_MAX: DataRate = DataRate::from_kbps(640);

@@ -116,10 +116,11 @@ impl<M: Memory> Forward<M> {
         for &ssrc in requests.keyframes.items() {
             let place = self
                 .received_as(from, ssrc)
-                .and_then(|row| self.subscriptions.get(row))
-                .and_then(|row| Some((row.track, row.current.or(Some(row.target?.spatial))?)));
-            if let Some((track, spatial)) = place {
-                self.want_keyframe(now, track, spatial, outside);
+                .and_then(|row| self.subscriptions.get_mut(row))
+                .and_then(|row| Some((row.current.or(Some(row.target?.spatial))?, row)));
+            if let Some((spatial, subscription)) = place {
+                let (track, due) = (subscription.track, subscription.keyframe_due(now));
+                self.want_keyframe_at(due, now, track, spatial, outside);
             }
         }
     }
@@ -139,6 +140,18 @@ impl<M: Memory> Forward<M> {
         spatial: u8,
         outside: &mut impl Outside,
     ) {
+        self.want_keyframe_at(now, now, row, spatial, outside);
+    }
+
+    /// The same not before `due`, unless one comes until then.
+    fn want_keyframe_at(
+        &mut self,
+        due: Timestamp,
+        now: Timestamp,
+        row: u32,
+        spatial: u8,
+        outside: &mut impl Outside,
+    ) {
         let Some(track) = self.tracks.get_mut(row) else {
             return;
         };
@@ -150,14 +163,16 @@ impl<M: Memory> Forward<M> {
         if muted {
             return;
         }
-        if stream.keyframe_asked.is_some_and(|at| now.since(at) < limits::KEYFRAME_INTERVAL) {
-            stream.keyframe_wanted = true;
+        let due = stream.keyframe_asked.map_or(due, |at| due.max(at + limits::KEYFRAME_INTERVAL));
+        if now < due {
+            let wanted = stream.keyframe_wanted.map_or(due, |before| before.min(due));
+            stream.keyframe_wanted = Some(wanted);
             return;
         }
         match origin {
             Origin::Worker(worker) => {
                 stream.keyframe_asked = Some(now);
-                stream.keyframe_wanted = false;
+                stream.keyframe_wanted = None;
                 outside.want_keyframe(worker, id, spatial);
             }
             Origin::Peer(peer) => {
@@ -165,7 +180,7 @@ impl<M: Memory> Forward<M> {
                     return;
                 };
                 stream.keyframe_asked = Some(now);
-                stream.keyframe_wanted = false;
+                stream.keyframe_wanted = None;
                 self.send_rtcp(PeerSlot(peer), outside, |writer| {
                     writer.picture_loss(OUR_SSRC, ssrc)
                 });

@@ -115,7 +115,9 @@ impl<M: Memory> Forward<M> {
         stream.packet(now, payload.len());
         let is_late = stream.newest > Some(packet.index);
         stream.newest = stream.newest.max(Some(packet.index));
-        stream.keyframe_wanted &= !packet.facts.keyframe;
+        if packet.facts.keyframe {
+            stream.keyframe_wanted = None;
+        }
         // Under another SSRC there is none until the publisher tells it.
         stream.media_time = packet.clock.map(|(ntp, rtp_timestamp, at)| MediaTime {
             ntp: NtpTime(ntp),
@@ -149,7 +151,7 @@ impl<M: Memory> Forward<M> {
         if let Some(track) = row.and_then(|row| self.tracks.get_mut(row))
             && let Some(stream) = track.streams.get_mut(usize::from(spatial))
         {
-            stream.keyframe_wanted = true;
+            stream.keyframe_wanted = Some(Timestamp::ZERO);
         }
     }
 
@@ -361,7 +363,7 @@ fn accept(
     }
     let facts = Facts::of(opened.codec, payload, header.marker);
     if facts.keyframe && track.kind == TrackKind::Video {
-        stream.keyframe_wanted = false;
+        stream.keyframe_wanted = None;
     }
     if header.marker && !is_late {
         track.picture(opened.stream.spatial);

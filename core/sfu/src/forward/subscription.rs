@@ -3,6 +3,8 @@
 //! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
 //! the payload is never changed but for the VP8 descriptor, which is not part of it.
 
+use std::time::Duration;
+
 use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
 use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
@@ -171,6 +173,11 @@ pub(super) struct Subscription {
     pub(super) heard: u32,
     /// Of the last sender report: the middle of its NTP time, and when it went out.
     pub(super) reported: Option<(u32, Timestamp)>,
+    /// When the last key frame was forwarded, and when its receiver asked for one last.
+    keyframe_at: Option<Timestamp>,
+    keyframe_asked: Option<Timestamp>,
+    /// How long after a key frame it may have another one.
+    patience: Duration,
 }
 
 impl Subscription {
@@ -198,6 +205,9 @@ impl Subscription {
             heard: before.packets,
             octets: before.octets,
             reported: before.reported,
+            keyframe_at: None,
+            keyframe_asked: None,
+            patience: Duration::ZERO,
             peer,
             track,
             spec,
@@ -247,6 +257,22 @@ impl Subscription {
         let target = self.target?;
         (self.current != Some(target.spatial) && self.spec.codec.kind() == TrackKind::Video)
             .then_some(target.spatial)
+    }
+
+    /// When the key frame may be asked for that its receiver asks for now: later after each that it was sent since it
+    /// asked before, and in the end no oftener than that. What all who insist are sent comes at once, and so do their
+    /// next requests.
+    pub(super) fn keyframe_due(&mut self, now: Timestamp) -> Timestamp {
+        match self.keyframe_asked.replace(now) {
+            Some(before) if now.since(before) < limits::KEYFRAME_PATIENCE_MEMORY => {
+                if self.keyframe_at > Some(before) {
+                    let longer = (self.patience * 2).max(limits::KEYFRAME_INTERVAL);
+                    self.patience = longer.min(limits::KEYFRAME_PATIENCE_MAX);
+                }
+            }
+            _ => self.patience = Duration::ZERO,
+        }
+        self.keyframe_at.map_or(now, |at| at + self.patience)
     }
 
     /// Nothing passes until the next key frame.
@@ -312,6 +338,9 @@ impl Subscription {
             _ => None,
         };
         let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
+        if packet.facts.keyframe && packet.codec.kind() == TrackKind::Video {
+            self.keyframe_at = Some(now);
+        }
         Some(Sent {
             entry: packet.entry,
             payload_at: packet.payload_at,

@@ -103,7 +103,7 @@ impl<M: Memory> Forward<M> {
         for ((stream, wanted), flows) in track.streams.iter_mut().zip(&mut wanted).zip(&mut flows) {
             stream.measure(now);
             *flows = stream.is_live(now);
-            *wanted = stream.keyframe_wanted;
+            *wanted = stream.keyframe_wanted.is_some_and(|due| due <= now);
         }
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
         let is_awaited = std::mem::take(&mut track.is_awaited);

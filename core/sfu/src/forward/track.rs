@@ -73,8 +73,8 @@ pub(super) struct Stream {
     resumed: Option<Timestamp>,
     pub(super) told_live: bool,
     pub(super) keyframe_asked: Option<Timestamp>,
-    /// A key frame is wanted and could not be asked for yet.
-    pub(super) keyframe_wanted: bool,
+    /// When a key frame may be asked for that is wanted and could not be yet.
+    pub(super) keyframe_wanted: Option<Timestamp>,
     bytes: u64,
     /// When a silence ended last.
     began: Timestamp,
@@ -102,7 +102,7 @@ impl Stream {
             resumed: None,
             told_live: false,
             keyframe_asked: None,
-            keyframe_wanted: false,
+            keyframe_wanted: None,
             bytes: 0,
             began: Timestamp::ZERO,
             rate_since: Timestamp::ZERO,

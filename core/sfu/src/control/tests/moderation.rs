@@ -87,7 +87,7 @@ fn a_moderator_changes_a_profile_that_its_owner_may_not() {
     assert_eq!(node.control.update_profile(alice, change()), Err(ProfileError::NotAllowed));
     assert_eq!(node.control.change_profile(alice, change()), Ok(()));
     assert_eq!(node.control.participant(alice).unwrap().profile.name, "Al");
-    let metadata = Some("x".repeat(crate::limits::METADATA_MAX + 1));
+    let metadata = Some("x".repeat(limits::METADATA_MAX + 1));
     let change = ProfileChange { metadata, ..change() };
     assert_eq!(node.control.change_profile(alice, change), Err(ProfileError::TooLarge));
     node.tell(Input::Depart(alice, DepartureReason::Removed));
@@ -100,7 +100,7 @@ fn what_is_said_of_a_room_is_bounded_told_and_not_printed() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
     let room = room_of(&node, alice);
-    assert!(RoomMetadata::new("x".repeat(crate::limits::METADATA_MAX + 1)).is_none());
+    assert!(RoomMetadata::new("x".repeat(limits::METADATA_MAX + 1)).is_none());
     let metadata = RoomMetadata::new("agenda".to_owned()).unwrap();
     node.tell(Input::Describe(room, metadata));
     assert!(matches!(node.outputs[..], [Output::RoomChanged(changed)] if changed == room));
@@ -180,7 +180,7 @@ fn a_room_that_is_made_again_is_the_same_and_keeps_what_is_not_said() {
 #[test]
 fn rooms_that_wait_for_somebody_are_bounded() {
     let mut node = Node::new(config());
-    for number in 0..crate::limits::ROOMS_MAX {
+    for number in 0..limits::ROOMS_MAX {
         node.open(&number.to_string(), RoomSettings::default()).unwrap();
     }
     assert_eq!(node.open("more", RoomSettings::default()), Err(OpenError::NodeFull));

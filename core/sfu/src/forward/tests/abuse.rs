@@ -203,6 +203,59 @@ fn asking_for_pictures_on_end_reaches_the_publisher_now_and_then() {
     assert_eq!(asked, 6, "requests reached ada");
 }
 
+/// When Ada, who sends a key frame 50 ms after each request, is asked for one of the layer that Ben and Cy receive.
+/// Whether they ask is said of the time, in turns of 20 ms.
+fn asked_of_ada(until: u64, asks: impl Fn(u64) -> [bool; 2]) -> Vec<u64> {
+    let (mut forward, mut wire, mut ada, ben) = picture_call();
+    let cy = Client::join(&mut forward, &mut wire, 30);
+    forward.instruct(at(2), subscription(TRACK, cy.id, Codec::Vp8), &mut wire);
+    let mut receivers = [(ben, SSRC), (cy, 7030)];
+    let (mut asked, mut is_begun) = (Vec::new(), false);
+    for now in (20..until).step_by(20) {
+        let is_due = asked.last().is_some_and(|at| (40..60).contains(&(now - at)));
+        is_begun |= is_due;
+        let bytes = ada.seal(&picture(2, 1_000 + now / 20, &vp8(2, is_due, 7)));
+        ada.send(&mut forward, &mut wire, at(now), &bytes);
+        for ((receiver, ssrc), asks) in receivers.iter_mut().zip(asks(now)) {
+            receiver.receive(&mut wire);
+            if asks && is_begun {
+                receiver.rtcp(&mut forward, &mut wire, at(now), |writer| {
+                    writer.picture_loss(1, *ssrc).unwrap();
+                });
+            }
+        }
+        forward.handle_timeout(at(now), &mut wire);
+        let (_, control) = ada.receive(&mut wire);
+        let mut all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
+        if all.any(|it| matches!(it, RtcpPacket::PictureLoss { media_ssrc: 202, .. })) {
+            asked.push(now);
+        }
+    }
+    asked
+}
+
+/// Most likely they have another channel key, of which nobody here knows.
+#[test]
+fn those_who_can_use_no_key_frame_have_one_sent_every_two_seconds() {
+    for asks in [[true, false], [true, true]] {
+        let asked = asked_of_ada(40_000, |_| asks);
+        let steps: Vec<u64> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps[..3].is_sorted() && steps[0] <= 600, "{steps:?}");
+        // Whoever can use one at last has it by then.
+        assert!(steps[3..].iter().all(|step| (2_000..2_200).contains(step)), "{steps:?}");
+    }
+}
+
+#[test]
+fn who_has_asked_for_nothing_for_a_while_and_others_are_not_kept_waiting() {
+    let asked = asked_of_ada(40_000, |now| {
+        [(0..15_000).contains(&now) || (30_000..30_020).contains(&now), now == 14_000]
+    });
+    let next = |from: u64| asked.iter().copied().find(|at| *at >= from).unwrap();
+    assert!(next(14_000) < 14_540, "another's wish: {asked:?}");
+    assert_eq!(next(16_500), 30_000, "{asked:?}");
+}
+
 #[test]
 fn nonsense_for_feedback_brings_no_more_than_it_costs() {
     let (mut forward, mut wire, ada, mut ben) = picture_call();
