@@ -31,6 +31,9 @@ pub const ATTRIBUTES_MAX: usize = 64 << 10;
 /// Participants and tracks that one subscription permission may name: a room full of publishers, and
 /// at some 40 bytes each 160 KiB.
 pub const ALLOWANCES_MAX: usize = 4096;
+/// Words on how well somebody is connected that are told in one turn. All of a room of 3,000 of whom each receives 128
+/// are told in four seconds.
+pub const QUALITIES_PER_TURN_MAX: usize = 1024;
 /// Rtp streams of one track, one per spatial layer.
 pub const STREAMS_MAX: usize = model::Layer::SPATIAL_MAX;
 

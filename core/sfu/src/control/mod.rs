@@ -203,7 +203,7 @@ pub enum Output {
     Qualities {
         /// Whom to tell.
         to: PeerId,
-        /// Those it receives, and itself.
+        /// New ones and changes, of those it receives and itself.
         scores: Vec<(PeerId, Score)>,
     },
     /// A subscription stopped or goes on, for want of bandwidth.
@@ -549,7 +549,7 @@ impl Control {
                 }
             }
             Report::Quality { peer, loss_up, loss_down, rtt_ms } => {
-                self.hear_quality(now, peer, Score::of(loss_up.max(loss_down), rtt_ms));
+                self.hear_quality(peer, Score::of(loss_up.max(loss_down), rtt_ms));
             }
             // For the record, which the shell keeps.
             Report::HistoryReleased { .. } => {}
@@ -570,23 +570,6 @@ impl Control {
         }
     }
 
-    fn hear_quality(&mut self, now: Timestamp, peer: PeerId, score: Score) {
-        let Some(participant) = self.participants.get_mut(&peer) else {
-            return;
-        };
-        let before = participant.score.replace(score);
-        let id = participant.room;
-        let Some(room) = self.rooms.get_mut(&id) else {
-            return;
-        };
-        let changed = before.is_none_or(|before| before.quality != score.quality);
-        if changed && room.quality_due.is_none() {
-            let at = room.quality_next.max(now);
-            room.quality_due = Some(at);
-            self.timers.insert((at, Timer::Quality(id)));
-        }
-    }
-
     fn tell_speakers(&mut self, now: Timestamp, id: RoomId) {
         let Some(room) = self.rooms.get_mut(&id) else {
             return;
@@ -602,27 +585,6 @@ impl Control {
         }
         for (to, speakers) in news {
             self.outputs.push_back(Output::Speakers { to, speakers });
-        }
-    }
-
-    fn tell_quality(&mut self, now: Timestamp, id: RoomId) {
-        let Some(room) = self.rooms.get_mut(&id) else {
-            return;
-        };
-        room.quality_due = None;
-        room.quality_next = now + quality::INTERVAL;
-        let mut news: BTreeMap<PeerId, Vec<(PeerId, Score)>> = BTreeMap::new();
-        let peers: Vec<PeerId> = room.participants.values().copied().collect();
-        for peer in peers {
-            let Some(score) = self.participants.get(&peer).and_then(|held| held.score) else {
-                continue;
-            };
-            for to in self.audience(peer) {
-                news.entry(to).or_default().push((peer, score));
-            }
-        }
-        for (to, scores) in news {
-            self.outputs.push_back(Output::Qualities { to, scores });
         }
     }
 

@@ -123,6 +123,7 @@ impl Control {
             departure: self.config.departure,
             speakers: Speakers::default(),
             closes_at: None,
+            quality_news: BTreeSet::new(),
             quality_due: None,
             quality_next: Timestamp::ZERO,
         };

@@ -1,6 +1,6 @@
 //! A named gathering while it lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -67,7 +67,10 @@ pub struct Room {
     pub(super) speakers: Speakers,
     /// When the room closes if nobody comes.
     pub(super) closes_at: Option<Timestamp>,
-    /// When changes of connection quality are told.
+    /// Who is to be told of whose connection quality, since it is new to it or has changed: as many as there are
+    /// subscriptions and participants, at most.
+    pub(super) quality_news: BTreeSet<(PeerId, PeerId)>,
+    /// When they are told.
     pub(super) quality_due: Option<Timestamp>,
     /// The earliest that may be.
     pub(super) quality_next: Timestamp,

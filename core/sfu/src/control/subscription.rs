@@ -224,11 +224,18 @@ impl Control {
         self.tell_about(peer, publisher);
     }
 
-    /// What a new receiver should know of a publisher at once: that it speaks.
+    /// What a new receiver should know of a publisher: at once that it speaks, and with other such news how well it is
+    /// connected.
     fn tell_about(&mut self, peer: PeerId, publisher: PeerId) {
-        let room = self.participants.get(&publisher).and_then(|held| self.rooms.get(&held.room));
+        let Some(held) = self.participants.get(&publisher) else {
+            return;
+        };
+        let room = self.rooms.get(&held.room);
         if let Some(speaker) = room.and_then(|room| room.speakers.told(publisher)) {
             self.outputs.push_back(Output::Speakers { to: peer, speakers: vec![speaker] });
+        }
+        if held.score.is_some() {
+            self.owe_quality(held.room, peer, publisher);
         }
     }
 

@@ -6,7 +6,7 @@ use model::{
 use rtp::extension::ExtensionMap;
 
 use super::*;
-use crate::StreamSpec;
+use crate::{StreamSpec, limits};
 
 mod crowds;
 mod moderation;
@@ -251,14 +251,14 @@ fn a_busy_worker_takes_no_newcomers_and_a_busy_node_only_those_who_come_back() {
 #[test]
 fn an_oversized_profile_is_refused_at_join_and_later() {
     let mut node = Node::new(config());
-    let name = "x".repeat(crate::limits::NAME_MAX + 1);
+    let name = "x".repeat(limits::NAME_MAX + 1);
     let profile = Profile { name: name.clone(), ..Profile::default() };
     let refused = node.try_join(Join { profile, ..join("red", "alice") });
     assert_eq!(refused, Err(JoinError::ProfileTooLarge));
     let alice = node.active(join("red", "alice"));
     let change = ProfileChange { name: Some(name), ..ProfileChange::default() };
     assert_eq!(node.control.update_profile(alice, change), Err(ProfileError::TooLarge));
-    let attributes = [("k".to_owned(), "v".repeat(crate::limits::ATTRIBUTES_MAX))].into();
+    let attributes = [("k".to_owned(), "v".repeat(limits::ATTRIBUTES_MAX))].into();
     let change = ProfileChange { attributes, ..ProfileChange::default() };
     assert_eq!(node.control.update_profile(alice, change), Err(ProfileError::TooLarge));
 }
@@ -454,7 +454,7 @@ fn a_room_spreads_whatever_else_is_there() {
 fn twenty_tracks_may_wait_and_the_next_is_refused() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
-    for index in 0..crate::limits::PENDING_MAX {
+    for index in 0..limits::PENDING_MAX {
         node.pending(alice, &format!("c{index}"), TrackKind::Audio);
     }
     let refused = node.control.publish(alice, announcement("more", TrackKind::Audio));
@@ -466,7 +466,7 @@ fn a_cid_is_used_once_and_is_not_empty() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
     node.pending(alice, "c", TrackKind::Audio);
-    for cid in ["c", "", &"x".repeat(crate::limits::CID_MAX + 1)] {
+    for cid in ["c", "", &"x".repeat(limits::CID_MAX + 1)] {
         let refused = node.control.publish(alice, announcement(cid, TrackKind::Audio));
         assert_eq!(refused, Err(PublishError::BadCid));
     }
@@ -1136,9 +1136,7 @@ fn connection_quality_is_told_when_it_changes_at_most_every_five_seconds() {
     let bob = node.active(join("red", "bob"));
     let track = node.microphone(alice, "a");
     assert!(node.subscription(bob, track).is_some());
-    let measured = |loss_up| {
-        Input::Report(Report::Quality { peer: alice, loss_up, loss_down: 0.0, rtt_ms: Some(10) })
-    };
+    let measured = |loss_up| measured(alice, loss_up);
     let told = |node: &Node| {
         let each = node.outputs.iter().filter_map(|output| {
             if let Output::Qualities { to, scores } = output {
@@ -1164,6 +1162,71 @@ fn connection_quality_is_told_when_it_changes_at_most_every_five_seconds() {
     assert!(told(&node).is_empty());
     node.wait(4 * SECOND);
     assert_eq!(told(&node)[1], (bob, excellent));
+}
+
+fn measured(peer: PeerId, loss_up: f32) -> Input {
+    Input::Report(Report::Quality { peer, loss_up, loss_down: 0.0, rtt_ms: Some(10) })
+}
+
+/// Who was told of whose connection.
+fn qualities_told(node: &Node) -> Vec<(PeerId, Vec<PeerId>)> {
+    let each = node.outputs.iter().filter_map(|output| {
+        let Output::Qualities { to, scores } = output else {
+            return None;
+        };
+        Some((*to, scores.iter().map(|(of, _)| *of).collect()))
+    });
+    each.collect()
+}
+
+#[test]
+fn of_connections_those_that_changed_are_told_and_to_newcomers_those_that_they_receive() {
+    let mut node = Node::new(config());
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| node.active(join("red", name)));
+    for peer in [alice, bob] {
+        node.microphone(peer, "a");
+    }
+    for peer in [alice, bob, carol] {
+        node.tell(measured(peer, 0.0));
+    }
+    node.wait(6 * SECOND);
+    node.tell(measured(bob, 0.9));
+    node.wait(6 * SECOND);
+    assert_eq!(qualities_told(&node), [alice, bob, carol].map(|to| (to, vec![bob])));
+    let dave = node.active(join("red", "dave"));
+    node.wait(6 * SECOND);
+    assert_eq!(qualities_told(&node), [(dave, vec![alice, bob])]);
+    let track = node.microphone(carol, "a");
+    node.wait(6 * SECOND);
+    assert_eq!(qualities_told(&node), [alice, bob, dave].map(|to| (to, vec![carol])));
+    // Who receives nothing of it any more learns nothing of it.
+    node.tell(measured(carol, 0.9));
+    node.tell(Input::Ended { peer: carol, track });
+    node.wait(6 * SECOND);
+    assert_eq!(qualities_told(&node), [(carol, vec![carol])]);
+}
+
+#[test]
+fn when_everybodys_connection_changes_a_bounded_number_is_told_of_in_one_turn() {
+    let mut node = Node::new(config());
+    let peers: Vec<PeerId> = (0..60).map(|n| node.active(join("red", &format!("{n}")))).collect();
+    for peer in &peers {
+        node.microphone(*peer, "a");
+        node.tell(measured(*peer, 0.0));
+    }
+    node.wait(20 * SECOND);
+    for peer in &peers {
+        node.tell(measured(*peer, 0.9));
+    }
+    let (mut told, mut messages, began) = (0, 0, node.now);
+    while let Some(at) = node.control.next_timeout().filter(|at| *at < began + 10 * SECOND) {
+        node.wait(at.since(node.now));
+        let turn: usize = qualities_told(&node).iter().map(|(_, of)| of.len()).sum();
+        assert!(turn <= limits::QUALITIES_PER_TURN_MAX, "{turn} in one turn");
+        (told, messages) = (told + turn, messages + qualities_told(&node).len());
+    }
+    assert_eq!(told, 60 * 60);
+    assert!(messages <= 60 + 4, "{messages} messages");
 }
 
 #[test]

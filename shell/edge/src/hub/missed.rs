@@ -23,8 +23,8 @@ impl Hub {
         }
     }
 
-    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, and which
-    /// tracks stand still for want of bandwidth.
+    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, which tracks
+    /// stand still for want of bandwidth, and how well all are connected.
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));
@@ -42,6 +42,10 @@ impl Hub {
         let stream_states: Vec<proto::StreamStateInfo> = states.collect();
         if !stream_states.is_empty() {
             self.send(peer, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        }
+        let scores = self.control.scores(peer);
+        if !scores.is_empty() {
+            self.tell_qualities(peer, &scores);
         }
     }
 }

@@ -334,7 +334,7 @@ impl Hub {
         self.send(to, Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
     }
 
-    fn tell_qualities(&mut self, to: PeerId, scores: &[(PeerId, Score)]) {
+    pub(super) fn tell_qualities(&mut self, to: PeerId, scores: &[(PeerId, Score)]) {
         let each = scores.iter().filter_map(|(peer, score)| {
             Some(proto::ConnectionQualityInfo {
                 participant_sid: self.control.participant(*peer)?.sid.to_string(),

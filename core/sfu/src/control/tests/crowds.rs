@@ -1,7 +1,7 @@
 //! Rooms with more tracks than anybody can receive.
 
 use super::*;
-use limits::{PUBLICATIONS_MAX, SUBSCRIPTIONS_MAX};
+use crate::limits::{PUBLICATIONS_MAX, SUBSCRIPTIONS_MAX};
 
 /// Publishers of as many tracks as one may have, of one track more than half of what may be subscribed to beyond that.
 const PUBLISHERS: usize = SUBSCRIPTIONS_MAX * 3 / 2 / PUBLICATIONS_MAX;

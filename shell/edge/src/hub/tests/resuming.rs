@@ -405,3 +405,22 @@ fn whether_a_stream_is_paused_is_said_again_at_a_resume() {
         assert!(state > position(&told, |it| matches!(it, Told::Update(_))));
     }
 }
+
+#[test]
+fn how_well_others_are_connected_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let (alices, from) = (sid_of(&node, &alice), node.peer(&alice));
+    let bob = node.join("bob");
+    let bobs = sid_of(&node, &bob);
+    node.tell(ToHub::Closed(bob.session));
+    let report = Report::Quality { peer: from, loss_up: 0.9, loss_down: 0.0, rtt_ms: Some(9) };
+    node.tell(ToHub::Worker(FromWorker::Report(report)));
+    node.wait(Duration::from_secs(6));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    let told = first!(again.told(), Told::ConnectionQuality(update) => update.updates.clone());
+    let told: Vec<_> =
+        told.unwrap_or_default().into_iter().map(|it| (it.quality(), it.participant_sid)).collect();
+    assert_eq!(told, [(proto::ConnectionQuality::Poor, alices)]);
+}
