@@ -164,7 +164,7 @@ pub struct SubscriptionSpec {
 /// From a Forward to Control.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    /// The first packet of a layer of a track arrived, or a stopped layer came back.
+    /// The first packet of a layer of a track arrived, a stopped layer came back, or it goes on in another codec.
     LayerLive {
         /// Which track.
         track: TrackId,

@@ -87,10 +87,12 @@ impl Control {
             streams: media.streams.clone(),
         };
         let muted = publication.muted;
-        let before = publication.media.replace(media);
-        if before.is_some() {
+        if let Some(held) = &mut publication.media {
+            // What its packets are in is known better by now, and told when it changes.
+            *held = Media { codec: held.codec, ..media };
             return;
         }
+        publication.media = Some(media);
         self.instruct(peer.worker, Instruction::AddTrack(spec));
         if muted {
             self.instruct(peer.worker, Instruction::MuteTrack { track, muted });

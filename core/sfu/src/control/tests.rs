@@ -1075,7 +1075,14 @@ fn another_codec_than_negotiated_is_negotiated_again() {
     node.tell(live(Codec::H264));
     assert!(matches!(node.instructions()[..], [(0, Instruction::Unsubscribe { .. })]));
     assert!(node.has(|output| matches!(output, Output::Wanted(s) if *s == subscription)));
-    assert_eq!(node.control.publication(track).unwrap().media.as_ref().unwrap().codec, Codec::H264);
+    let codec =
+        |node: &Node| node.control.publication(track).unwrap().media.as_ref().unwrap().codec;
+    assert_eq!(codec(&node), Codec::H264);
+    // An offer for something else describes its section again, as it was.
+    node.tell(Input::Started { peer: alice, track, media: media(Codec::Vp8, 3) });
+    assert_eq!(codec(&node), Codec::H264, "what is sent is known");
+    node.tell(live(Codec::Vp8));
+    assert_eq!(codec(&node), Codec::Vp8);
 }
 
 #[test]

@@ -196,7 +196,7 @@ impl<M: Memory> Forward<M> {
         };
         let id = track.id;
         if let Some(stream) = track.streams.get_mut(usize::from(packet.spatial))
-            && !std::mem::replace(&mut stream.told_live, true)
+            && stream.is_news(now, packet.codec)
         {
             // A layer that appears may be what somebody waits for.
             for &subscription in &track.subscriptions {

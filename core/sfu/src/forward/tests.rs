@@ -891,6 +891,40 @@ fn the_first_packet_of_a_layer_and_speech_are_reported() {
 }
 
 #[test]
+fn another_codec_is_reported_and_not_too_often() {
+    let (mut forward, mut wire, ada, _) = picture_call();
+    let codecs = [(VP8, Codec::Vp8), (102, Codec::H264)];
+    let formats =
+        codecs.map(|(payload_type, codec)| ReceiveFormat { payload_type, codec, rtx: None });
+    let formats = Instruction::SetReceive {
+        peer: ada.id,
+        formats: formats.to_vec(),
+        extensions: extensions(),
+    };
+    forward.instruct(at(2), formats, &mut wire);
+    while forward.poll_report().is_some() {}
+    let mut told = Vec::new();
+    let mut send = |from: u64, until: u64, codec: fn(u64) -> u8| {
+        told.clear();
+        for now in (from..until).step_by(20) {
+            let payload = vp8(2, true, 7);
+            let media = picture(2, 1_000 + now, &payload);
+            let bytes = ada.seal(&Media { payload_type: codec(now), ..media });
+            ada.send(&mut forward, &mut wire, at(now), &bytes);
+            forward.handle_timeout(at(now), &mut wire);
+            told.extend(std::iter::from_fn(|| forward.poll_report()).filter_map(|it| {
+                if let Report::LayerLive { codec, .. } = it { Some(codec) } else { None }
+            }));
+        }
+        told.clone()
+    };
+    assert_eq!(send(20, 2_000, |_| VP8), []);
+    assert_eq!(send(2_000, 5_000, |_| 102), [Codec::H264]);
+    let told = send(5_000, 15_000, |now| if now % 40 == 0 { VP8 } else { 102 });
+    assert!((2..=7).contains(&told.len()), "{told:?}");
+}
+
+#[test]
 fn random_datagrams_change_nothing() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
     let slot = forward.slot(ada.id).unwrap();

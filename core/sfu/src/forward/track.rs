@@ -71,7 +71,8 @@ pub(super) struct Stream {
     missed: u8,
     /// When it came again after it had been overtaken last.
     resumed: Option<Timestamp>,
-    pub(super) told_live: bool,
+    /// Of what is there: the codec that was told, and when.
+    told: Option<(Codec, Timestamp)>,
     pub(super) keyframe_asked: Option<Timestamp>,
     /// When a key frame may be asked for that is wanted and could not be yet.
     pub(super) keyframe_wanted: Option<Timestamp>,
@@ -100,7 +101,7 @@ impl Stream {
             last_packet: None,
             missed: 0,
             resumed: None,
-            told_live: false,
+            told: None,
             keyframe_asked: None,
             keyframe_wanted: None,
             bytes: 0,
@@ -137,6 +138,16 @@ impl Stream {
             && self.resumed.is_none_or(|at| now.since(at) >= PROBATION)
     }
 
+    /// Whether a packet in this codec is news: the first since it was not there, or in another one than those before.
+    /// The latter is told no oftener than the former can be, as all receivers negotiate anew.
+    pub(super) fn is_news(&mut self, now: Timestamp, codec: Codec) -> bool {
+        let is_news = self.told.is_none_or(|(told, at)| told != codec && now.since(at) >= STALL);
+        if is_news {
+            self.told = Some((codec, now));
+        }
+        is_news
+    }
+
     pub(super) fn packet(&mut self, now: Timestamp, bytes: usize) {
         if !self.is_live(now) {
             self.began = now;
@@ -159,7 +170,7 @@ impl Stream {
         self.lasting_rate = followed(self.lasting_rate, self.lasting(now)).min(self.rate);
         (self.bytes, self.rate_since) = (0, now);
         if !self.is_live(now) {
-            self.told_live = false;
+            self.told = None;
             // What begins then has no share in the silence before it.
             self.windows = Default::default();
         }
