@@ -115,8 +115,8 @@ pub const SOUND_RATE_MAX: DataRate = DataRate::from_kbps(2_048);
 pub const SOUND_BURST: Duration = Duration::from_millis(500);
 /// Segments of sequence number offsets that a subscription remembers for late packets.
 pub const OFFSETS_MAX: usize = 16;
-/// Reports that wait for Control; beyond it the oldest is dropped.
-pub const REPORTS_MAX: usize = 4096;
+/// Reports that wait for Control; beyond it the oldest is dropped, and beyond half of it each that may be missed.
+pub const REPORTS_MAX: usize = 8192;
 /// Ended subscriptions whose numbers are remembered for each peer. An SSRC comes again only when a
 /// subscription moves to another section, at once after it left the first.
 pub const ENDED_MAX: usize = 64;

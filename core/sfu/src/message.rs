@@ -161,7 +161,7 @@ pub struct SubscriptionSpec {
     pub is_screen: bool,
 }
 
-/// From a Forward to Control.
+/// From a Forward to Control. Those that may be missed are the first to go where there are too many.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     /// The first packet of a layer of a track arrived, a stopped layer came back, or it goes on in another codec.
@@ -206,4 +206,18 @@ pub enum Report {
         /// Bytes of packets that it had for its last seconds, all zeroed by now.
         bytes: usize,
     },
+}
+
+impl Report {
+    /// Whether it is said once. All others only refresh a figure, and come again soon.
+    #[must_use]
+    pub const fn must_arrive(&self) -> bool {
+        match self {
+            Self::LayerLive { .. }
+            | Self::Level { level: None, .. }
+            | Self::Bandwidth { .. }
+            | Self::HistoryReleased { .. } => true,
+            Self::Level { level: Some(_), .. } | Self::Quality { .. } => false,
+        }
+    }
 }

@@ -236,7 +236,11 @@ impl<M: Memory> Forward<M> {
     }
 
     fn report(&mut self, report: Report) {
-        if self.reports.len() >= limits::REPORTS_MAX {
+        let waiting = self.reports.len();
+        if !report.must_arrive() && waiting >= limits::REPORTS_MAX / 2 {
+            return;
+        }
+        if waiting >= limits::REPORTS_MAX {
             self.reports.pop_front();
         }
         self.reports.push_back(report);

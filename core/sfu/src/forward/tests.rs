@@ -925,6 +925,27 @@ fn another_codec_is_reported_and_not_too_often() {
 }
 
 #[test]
+fn reports_that_are_said_once_outlast_any_number_of_those_that_come_again() {
+    let mut forward = worker(0);
+    let level = |level| Report::Level { track: TRACK, level };
+    let paused = |n| Report::Bandwidth { subscription: SubscriptionId(n), paused: true };
+    for n in 0..4_000 {
+        for _ in 0..4 {
+            forward.report(level(Some(0.5)));
+        }
+        forward.report(paused(n));
+    }
+    forward.report(level(None));
+    let all: Vec<Report> = std::iter::from_fn(|| forward.poll_report()).collect();
+    let kept: Vec<&Report> = all.iter().filter(|report| report.must_arrive()).collect();
+    assert!(all.len() > kept.len(), "as long as there is room all are");
+    assert_eq!(kept.len(), 4_001);
+    assert_eq!((kept[0], kept[4_000]), (&paused(0), &level(None)));
+    (0..100_000).for_each(|n| forward.report(paused(n)));
+    assert_eq!(forward.reports.len(), crate::limits::REPORTS_MAX);
+}
+
+#[test]
 fn random_datagrams_change_nothing() {
     let (mut forward, mut wire, ada, mut ben) = sound_call();
     let slot = forward.slot(ada.id).unwrap();

@@ -86,10 +86,7 @@ impl Upward {
 
     /// Passes a report on; those that only refresh a figure are the first to be dropped.
     pub(super) fn report(&mut self, report: Report) {
-        let must_arrive = matches!(
-            report,
-            Report::LayerLive { .. } | Report::Bandwidth { .. } | Report::HistoryReleased { .. }
-        );
+        let must_arrive = report.must_arrive();
         if let Some(report) = self.offer(FromWorker::Report(report)) {
             if must_arrive && self.has_room() {
                 self.wait(report);
