@@ -5,11 +5,13 @@
 //! server says of its refusal does not steer the terminal.
 //! Not here: what is asked (`room`), whose certificate is believed (`trust`).
 
-use std::env;
+use std::cell::OnceCell;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use std::{env, fs};
 
 use clap::Args;
 use edge::listener::TLS_SPOKEN_HERE;
@@ -35,6 +37,7 @@ use crate::{Failure, harmless};
 const URL_VARIABLE: &str = "INCAMERA_URL";
 const URL_DEFAULT: &str = "http://127.0.0.1:7880";
 const NO_URL: &str = "a server's address is wanted, as http://127.0.0.1:7880";
+const STANDARD_INPUT: &str = "/dev/stdin";
 const TOKEN_VARIABLE: &str = "INCAMERA_TOKEN";
 /// How long a token of ours is good: for one request, between clocks that differ.
 const TOKEN_TIME_S: u64 = 60;
@@ -57,6 +60,9 @@ pub(crate) struct BackEnd {
     /// Read a token from standard input instead of signing one [default: INCAMERA_TOKEN, if it is set]
     #[arg(long, conflicts_with_all = ["api_key", "api_secret", "api_secret_file", "private_key_file"])]
     token_stdin: bool,
+    /// What was read there: it is there once, and a command may ask twice.
+    #[arg(skip)]
+    token_read: OnceCell<Zeroizing<String>>,
 }
 
 /// What a server says of a request that it refuses.
@@ -115,6 +121,14 @@ impl BackEnd {
         Ok((read.map_err(|_| "the answer cannot be read: another version's?")?, answer))
     }
 
+    /// Whether the token is read where this file is, which then has nothing else.
+    pub(crate) fn takes_token_from(&self, path: &Path) -> bool {
+        let found = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let of_token = || found(Path::new(STANDARD_INPUT));
+        self.token_stdin
+            && matches!((found(path), of_token()), (Ok(one), Ok(other)) if one == other)
+    }
+
     fn url(&self) -> Result<Uri, Failure> {
         match (&self.url, env::var(URL_VARIABLE)) {
             (Some(url), _) => Ok(url.clone()),
@@ -126,10 +140,14 @@ impl BackEnd {
     /// The one that is given, or one that is signed here.
     fn token(&self, video: VideoGrant) -> Result<Zeroizing<String>, Failure> {
         if self.token_stdin {
-            let mut text = Zeroizing::new(String::new());
-            let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
-            io::stdin().take(limit).read_to_string(&mut text)?;
-            return Ok(text.trim().to_owned().into());
+            let token = match self.token_read.get() {
+                Some(token) => token,
+                None => {
+                    let token = read_token()?;
+                    self.token_read.get_or_init(|| token)
+                }
+            };
+            return Ok(token.clone());
         }
         if !self.signing.is_given()
             && let Ok(token) = env::var(TOKEN_VARIABLE)
@@ -145,6 +163,13 @@ impl BackEnd {
         };
         self.signing.mint(&claims).map(Zeroizing::new)
     }
+}
+
+fn read_token() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    let limit = u64::try_from(TOKEN_MAX)?.saturating_add(1);
+    io::stdin().take(limit).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned().into())
 }
 
 /// Where a server is.

@@ -380,6 +380,10 @@ impl Update {
 
 impl Send {
     fn run(&self) -> Result<(), Failure> {
+        if self.file.as_ref().is_some_and(|path| self.asking.back_end.takes_token_from(path)) {
+            let message = "--file and --token-stdin both read standard input";
+            Arguments::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
         let data = match (&self.file, &self.text) {
             (Some(path), _) => std::mem::take(&mut *files::read_any_bytes(path, DATA_PACKET_MAX)?),
             (None, text) => text.clone().unwrap_or_default().into_bytes(),

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use wire::key::Project;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_incamera");
 
 /// Far more than anything here takes; a test that needs it has failed.
@@ -178,6 +180,33 @@ fn keygen_overwrites_nothing_and_says_so() {
     assert!(said.contains("shared.yaml is there already; nothing was overwritten"), "{said}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_keygen_prints_is_settings_and_says_who_can_mint_with_what() {
+    let printed = incamera(&["token", "keygen", "--name", "mine"]);
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let (pair, shared) = text.split_once("# A shared secret").unwrap();
+    assert!(pair.starts_with("# A key pair. The server's operator cannot mint with it;"), "{text}");
+    assert!(shared.contains("The server's operator could mint with it.\nkeys:\n"), "{text}");
+    let read = |text: &str| {
+        let text = format!("rtc: {{node_ip: 127.0.0.1}}\n{text}");
+        let mut none = |_: &str, _: settings::Holds| Err("no file is named".to_owned());
+        settings::read_settings(&text, &mut none).unwrap().projects
+    };
+    let names = |projects: &[Project]| {
+        let names = projects.iter().map(|project| project.name().expose().to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&read(shared.split_once('\n').unwrap().1)), ["mine-shared"]);
+    // The public half stands there twice, as comments: in either form.
+    let (_, public) = pair.split_once("#keys:\n").unwrap();
+    let (pem, jwks) = public.split_once("#    jwks:").unwrap();
+    let (pem, _) = pem.rsplit_once("#  mine:\n").unwrap();
+    for form in [pem.to_owned(), format!("#  mine:\n#    jwks:{jwks}")] {
+        let projects = read(&format!("keys:\n{}", form.replace('#', "")));
+        assert!(matches!(&projects[..], [Project::Public(_)]) && names(&projects) == ["mine"]);
+    }
 }
 
 #[test]
@@ -356,6 +385,51 @@ fn a_token_for_a_room_command_may_come_from_outside() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+}
+
+/// Answers so many requests, one after the other, and says with what tokens they came.
+fn tokens_shown(listener: &TcpListener, requests: usize) -> Vec<String> {
+    let answered = (0..requests).map(|_| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut request, mut piece) = (String::new(), [0; 1024]);
+        while !request.ends_with('}') {
+            let len = stream.read(&mut piece).unwrap();
+            assert_ne!(len, 0, "{request}");
+            request.push_str(std::str::from_utf8(piece.get(..len).unwrap()).unwrap());
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n";
+        stream.write_all(format!("{head}{{}}").as_bytes()).unwrap();
+        let token = request.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
+        token.unwrap().to_owned()
+    });
+    answered.collect()
+}
+
+#[test]
+fn a_command_that_asks_twice_reads_its_token_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let words = ["room", "update", "demo", "ada", "--can-publish=false", "--token-stdin", "--url"];
+    let mut command = Command::new(BINARY);
+    command.args(words).arg(url).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a.b.c\n").unwrap();
+    assert_eq!(tokens_shown(&listener, 2), ["a.b.c", "a.b.c"]);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_token_and_a_file_do_not_both_come_from_standard_input() {
+    for path in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
+        let mut command = Command::new(BINARY);
+        command.args(["room", "send", "demo", "--token-stdin", "--file", path]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"a.b.c\n").unwrap();
+        let refused = child.wait_with_output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{path}: {said}");
+        assert!(said.contains("--file and --token-stdin both read standard input"), "{said}");
+    }
 }
 
 #[test]
