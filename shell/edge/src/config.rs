@@ -106,6 +106,8 @@ pub struct Limits {
     pub network_connections: usize,
     /// TLS handshakes of one network that are under way.
     pub network_handshakes: usize,
+    /// Of requests that one network may send at once over connections that have had one.
+    pub network_later_requests: u64,
     /// Wrong tokens of one network at once.
     pub network_wrong_tokens: u64,
     /// Participants at once.
@@ -118,6 +120,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// For the body of a request to the server API.
     pub body_time: Duration,
+    /// From the first byte of a client's message to its last.
+    pub message_time: Duration,
     /// For a message to a client whose window is full.
     pub write_time: Duration,
     /// How long whoever joins waits until others have read what they are told of large rooms.
@@ -200,12 +204,14 @@ impl Limits {
         connections: limits::CONNECTIONS_MAX,
         network_connections: limits::NETWORK_CONNECTIONS_MAX,
         network_handshakes: limits::NETWORK_HANDSHAKES_MAX,
+        network_later_requests: limits::LATER_REQUESTS_BURST,
         network_wrong_tokens: limits::WRONG_TOKENS_BURST,
         participants: limits::PARTICIPANTS_MAX,
         room_participants: limits::ROOM_PARTICIPANTS_MAX,
         handshake_time: limits::HANDSHAKE_TIME_MAX,
         head_time: limits::HEAD_TIME_MAX,
         body_time: limits::BODY_TIME_MAX,
+        message_time: limits::MESSAGE_TIME_MAX,
         write_time: limits::WRITE_TIME_MAX,
         answer_wait: limits::ANSWER_WAIT_MAX,
         unread_time: limits::UNREAD_TIME_MAX,

@@ -1,10 +1,11 @@
 //! A connection that hands a WebSocket no byte beyond the frame that it reads.
 //!
-//! Owns: where one frame ends (RFC 6455 §5.2).
+//! Owns: where one frame, and one message, ends (RFC 6455 §5.2, §5.4).
 //! Guarantees: a reader that has had a whole frame holds nothing of the next one, so that it may be replaced there. A
 //! reader's buffer stays as large as the largest frame, 2 MiB, for as long as there is the reader. What was handed out
-//! is overwritten here.
-//! Not here: what a frame says, and whether it may be sent (`socket`).
+//! is overwritten here. A payload is handed out once there is room for it.
+//! Not here: how much room there is, and how long a message may take (`unfinished`), what a frame says, and whether it
+//! may be sent (`socket`).
 
 use std::io;
 use std::ops::Range;
@@ -14,6 +15,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use zeroize::Zeroize as _;
 
+use crate::unfinished::Message;
+
 /// Bytes read from the socket at once: most messages are a few hundred.
 const READ_BUFFER: usize = 512;
 
@@ -22,14 +25,22 @@ const HEAD_MIN: usize = 2;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 const MASKED: u8 = 0x80;
+/// Of a head's first byte: the message ends with this frame; it is none of a message, and may come between those that
+/// are.
+const FINAL: u8 = 0x80;
+const CONTROL: u8 = 0x08;
 
 /// Reads frame by frame; writes as it is.
-#[derive(Debug)]
 pub(crate) struct FrameIo<T> {
     /// `None` once it was taken.
     io: Option<T>,
     read: Read,
     at: At,
+    /// The first byte of the frame's head.
+    first: u8,
+    /// Whether frames of a message have come and not its last.
+    is_amid: bool,
+    message: Message,
 }
 
 /// What was read and not handed out.
@@ -85,6 +96,10 @@ enum At {
 impl At {
     const START: Self = Self::Head { seen: 0, second: 0, length: 0 };
 
+    const fn is_start(self) -> bool {
+        matches!(self, Self::Head { seen: 0, .. })
+    }
+
     /// How many bytes the frame has at least from here on: never none.
     fn ahead(self) -> usize {
         match self {
@@ -136,8 +151,9 @@ const fn head_len(second: u8) -> usize {
 }
 
 impl<T: AsyncRead> FrameIo<T> {
-    pub(crate) fn new(io: T) -> Self {
-        Self { io: Some(io), read: Read::new(), at: At::START }
+    pub(crate) fn new(io: T, message: Message) -> Self {
+        let (read, at) = (Read::new(), At::START);
+        Self { io: Some(io), read, at, first: 0, is_amid: false, message }
     }
 }
 
@@ -145,7 +161,8 @@ impl<T> FrameIo<T> {
     /// The same, for another reader that goes on where this one's has got to. What is left reads and writes nothing.
     pub(crate) fn hand_over(&mut self) -> Self {
         let read = std::mem::replace(&mut self.read, Read::new());
-        Self { io: self.io.take(), read, at: self.at }
+        let message = self.message.hand_over();
+        Self { io: self.io.take(), read, message, ..*self }
     }
 
     fn io(&mut self) -> io::Result<&mut T> {
@@ -159,14 +176,31 @@ impl<T: AsyncRead + Unpin> AsyncRead for FrameIo<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, read, at } = self.get_mut();
+        let Self { io, read, at, first, is_amid, message } = self.get_mut();
         let io = io.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        ready!(read.fill(io, context))?;
+        let filled = read.fill(io, context);
+        ready!(message.in_time(context, filled))?;
         let bytes = read.bytes(at.ahead().min(buffer.remaining()));
-        *at = at.behind(bytes);
+        let [byte, ..] = bytes else { return Poll::Ready(Ok(())) };
+        if at.is_start() {
+            *first = *byte;
+            message.begin();
+        }
+        let next = at.behind(bytes);
+        let is_control = *first & CONTROL != 0;
+        if let (At::Head { .. }, At::Payload(len), false) = (*at, next, is_control) {
+            ready!(message.poll_room(context, len))?;
+        }
+        *at = next;
         buffer.put_slice(bytes);
         let len = bytes.len();
         read.forget(len);
+        if at.is_start() {
+            *is_amid = if is_control { *is_amid } else { *first & FINAL == 0 };
+            if !*is_amid {
+                message.end();
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -191,10 +225,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt as _;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::unfinished::{Unfinished, is_late};
+
+    fn frames_of(bytes: &[u8]) -> FrameIo<&[u8]> {
+        FrameIo::new(bytes, Unfinished::default().of_connection(Duration::from_secs(10)))
+    }
 
     /// A frame with a payload of so many bytes.
     fn frame(len: usize, mask: bool) -> Vec<u8> {
@@ -225,7 +266,7 @@ mod tests {
             let frames: Vec<_> = lens.iter().map(|len| frame(*len, mask)).collect();
             let all = frames.concat();
             for at_once in [1, 3, 100, 1 << 20] {
-                let mut io = FrameIo::new(&*all);
+                let mut io = frames_of(&all);
                 let mut buffer = vec![0; at_once];
                 for frame in &frames {
                     let mut read: Vec<u8> = Vec::new();
@@ -244,18 +285,42 @@ mod tests {
     #[test]
     fn what_was_handed_out_is_in_the_buffer_no_more() {
         let all = [frame(9, true), frame(7, true)].concat();
-        let mut io = FrameIo::new(&*all);
+        let mut io = frames_of(&all);
         let mut read = vec![0; 15];
         io.read_exact(&mut read).now_or_never().unwrap().unwrap();
         assert_eq!(io.read.buffer[15..all.len()], all[15..], "what was not is");
         assert!(io.read.buffer[..15].iter().all(|byte| *byte == 0));
     }
 
+    #[tokio::test]
+    async fn what_has_begun_has_its_time_and_who_has_said_all_has_more() {
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let node = Unfinished::default();
+        let mut io = FrameIo::new(server, node.of_connection(Duration::ZERO));
+        let [mut whole, mut begun, mut last, mut ping] = [(); 4].map(|()| frame(5, true));
+        (begun[0], last[0], ping[0]) = (0x02, 0x80, 0x89);
+        whole.extend(&ping);
+        client.write_all(&whole).await.unwrap();
+        let mut read = vec![0; 100];
+        io.read_exact(&mut read[..whole.len()]).await.unwrap();
+        assert!(io.read(&mut read).now_or_never().is_none(), "nothing has begun");
+        // A message in two frames with a ping between them: after the first and after the ping it is amid.
+        for piece in [&begun, &ping] {
+            client.write_all(piece).await.unwrap();
+            io.read_exact(&mut read[..piece.len()]).await.unwrap();
+            assert!(io.is_amid);
+        }
+        assert!(is_late(&io.read(&mut read).await.unwrap_err()));
+        client.write_all(&last).await.unwrap();
+        io.read_exact(&mut read[..last.len()]).await.unwrap();
+        assert!(io.read(&mut read).now_or_never().is_none(), "it is whole");
+    }
+
     #[test]
     fn another_reader_goes_on_where_one_was_and_that_one_has_nothing() {
         let (first, second) = (frame(300, true), frame(7, true));
         let all = [&*first, &*second].concat();
-        let mut io = FrameIo::new(&*all);
+        let mut io = frames_of(&all);
         let mut read = vec![0; first.len() - 100];
         io.read_exact(&mut read).now_or_never().unwrap().unwrap();
         let mut other = io.hand_over();

@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, 
 use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use model::RoomName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout_at;
 use wire::access::Access;
@@ -38,6 +39,7 @@ use crate::pulse::Pulse;
 use crate::session::{Decoding, Knock, Refusal, SessionId, ToHub, Verdict};
 use crate::socket::{Admission, Handshake, Seat};
 use crate::tls::Shown;
+use crate::unfinished::Unfinished;
 use crate::visits::Visits;
 
 /// What `/livez` says, whether or not participants may be sent here.
@@ -57,6 +59,8 @@ pub struct Front {
     pub hub: mpsc::Sender<ToHub>,
     /// What may be on its way there, decoded.
     pub decoding: Decoding,
+    /// What may have begun to come and not be whole.
+    pub unfinished: Unfinished,
     /// Where everything is counted.
     pub metrics: Arc<Metrics>,
     /// What connections may cost.
@@ -109,6 +113,8 @@ enum Refused {
     Crowded,
     #[error("too many wrong tokens came from your network: try again in a while")]
     TooManyWrong,
+    #[error("too many requests came from your network: try again in a while")]
+    TooMany,
     #[error("too many requests to join with this token: try again in a while")]
     TooOften,
     #[error("the same participant has come in by a later request")]
@@ -182,6 +188,12 @@ impl Front {
             _ => Err(Refused::NoPath),
         };
         Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
+    }
+
+    /// Answers one request more than its network may send.
+    pub(crate) fn refuse_more(&self) -> Response<Body> {
+        self.metrics.http_over_budget.count();
+        with_cors(Refused::TooMany.answer())
     }
 
     /// As LiveKit answers: what clients and its load balancers ask before they connect.
@@ -334,10 +346,12 @@ impl Front {
             Disbelief::Wrong(error) => Refused::Token(error),
             Disbelief::Unheard => Refused::TooManyWrong,
         })?;
-        let admission = join::admission(&token.claims).map_err(Refused::Join)?;
-        if !self.visits.may_come(&token, &admission.room) {
+        // Whatever comes of it: one that admits nowhere was judged as well.
+        let room = token.claims.video.as_ref().map_or("", |video| &video.room);
+        if !self.visits.may_come(&token, &RoomName::new(room)) {
             return Err(Refused::TooOften);
         }
+        let admission = join::admission(&token.claims).map_err(Refused::Join)?;
         let config = token.claims.room_config();
         config.map_err(|error| Refused::Join(JoinError::RoomConfig(error)))?;
         let decoded = query.join_request.as_deref().map(|request| {
@@ -510,7 +524,7 @@ impl Refused {
             Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Overtaken => StatusCode::CONFLICT,
-            Self::TooManyWrong | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyWrong | Self::TooMany | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -547,11 +561,14 @@ impl Refused {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        if matches!(self, Self::Busy | Self::Crowded | Self::TooManyWrong | Self::TooOften) {
+        let comes_again = matches!(self, Self::Busy | Self::Crowded | Self::TooManyWrong);
+        let is_too_much = matches!(self, Self::TooMany | Self::TooOften);
+        if comes_again || is_too_much {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
-        if matches!(self, Self::TooOften) {
-            // The token was judged; who goes on pays for connections, which its network has a rate of.
+        if is_too_much {
+            // It was read, and maybe its token judged; who goes on pays for connections, of which its network has a
+            // rate.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

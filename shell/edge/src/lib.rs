@@ -46,6 +46,7 @@ mod stream;
 mod sys;
 mod tcp;
 pub mod tls;
+pub mod unfinished;
 mod unread;
 pub mod visits;
 pub mod worker;

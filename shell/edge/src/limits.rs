@@ -21,7 +21,8 @@ pub const HEADERS_MAX: usize = 64;
 
 /// TCP connections at once. An open and quiet one holds 13 KiB, 195 MiB for all, and under TLS 19 KiB more; one whose
 /// head comes without an end 37 KiB beside, so that 15,360 of these hold 750 MiB at the very worst, for
-/// [`HEAD_TIME_MAX`].
+/// [`HEAD_TIME_MAX`]. Of those that are sessions each may hold twice [`UNFINISHED_SMALL`] beside it, and all together
+/// twice [`UNFINISHED_BYTES_MAX`]: 480 and 128 MiB, for [`MESSAGE_TIME_MAX`].
 pub const CONNECTIONS_MAX: usize = 15_360;
 
 /// Of these, of one network, which may be a house full of people behind one address: half, so that others find room
@@ -33,6 +34,13 @@ pub const CONNECTIONS_BURST: u64 = 5000;
 
 /// The same a second, on end: with a TLS handshake of 0.5 ms each a tenth of a core.
 pub const CONNECTIONS_PER_SECOND: u64 = 200;
+
+/// Requests that one network may send at once over connections that have had one: the page with its files to a thousand
+/// people.
+pub const LATER_REQUESTS_BURST: u64 = 10_000;
+
+/// The same a second, on end: at 50 us each a fortieth of a core.
+pub const LATER_REQUESTS_PER_SECOND: u64 = 500;
 
 /// TLS handshakes of one network that are under way: at a tenth of a second each twenty times what it may open on end.
 pub const NETWORK_HANDSHAKES_MAX: usize = 1024;
@@ -144,6 +152,18 @@ pub const HUB_INBOX_MAX: usize = 1024;
 pub const DECODED_FIELDS_MAX: usize = 4 * FIELDS_MAX;
 /// Bytes of a signalling message that waits for none that is longer, as nearly all are.
 pub const FRAME_SMALL: usize = 1 << 10;
+
+/// Bytes of signalling messages that have begun to come and are not whole: 32 of the largest, 280 offers of 230 KB. One
+/// that comes in pieces lies in up to twice as much.
+pub const UNFINISHED_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one that is not counted, so that no number of others keeps it waiting: an offer in a small call, and nearly
+/// all else.
+pub const UNFINISHED_SMALL: usize = 16 << 10;
+
+/// How long one may take from its first byte to its last, and so how long it keeps others waiting: the largest at
+/// 1.7 Mbit/s, an offer of 230 KB at 180 kbit/s.
+pub const MESSAGE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How often a client is pinged, as LiveKit does.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
@@ -370,7 +390,7 @@ pub const PATHS_PROVEN_MAX: u32 = 64;
 pub const PATH_PROVEN_EVERY: Duration = Duration::from_secs(60);
 
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
-/// and twelve beside them.
+/// and thirteen beside them.
 pub const BUDGET_ROWS: usize = 4096;
 
 /// Binding requests over unproven paths that one network may have judged at once, on one worker: 250 people

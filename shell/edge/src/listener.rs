@@ -1,8 +1,8 @@
 //! Accepts TCP connections and carries each from its first byte to its last.
 //!
-//! Owns: how many there are, of one network too, how long a TLS handshake and a request's head may take and be, how
-//! long an answer may wait to be read, and the tasks in which a connection lives, first as HTTP and, once upgraded,
-//! as a signalling session.
+//! Owns: how many there are, of one network too, whether one more request over one is heard, how long a TLS handshake
+//! and a request's head may take and be, how long an answer may wait to be read, and the tasks in which a connection
+//! lives, first as HTTP and, once upgraded, as a signalling session.
 //! Guarantees: a panic in a connection ends that connection alone; a stop says 1001 to every session
 //! and waits for all of them, but not for ever; where TLS is spoken, nobody is answered in the clear but
 //! that it is, and with the certificate of our own authority, if there is one; while there is no certificate, nobody
@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -293,10 +294,14 @@ async fn connection(
 ) -> Option<Seat> {
     let (seats, mut seated) = mpsc::channel(1);
     {
+        let has_asked = AtomicBool::new(false);
         let answer = service_fn(|mut request: Request<Incoming>| {
+            let is_first = !has_asked.swap(true, Ordering::Relaxed);
+            let is_heard = is_first || front.networks.may_ask_again(whereabouts);
             request.extensions_mut().insert(Seats(seats.clone()));
             request.extensions_mut().insert(whereabouts);
-            Arc::clone(&front).answer(request)
+            let front = Arc::clone(&front);
+            async move { if is_heard { front.answer(request).await } else { Ok(front.refuse_more()) } }
         });
         let stream = Unread::new(stream, front.limits.unread_time);
         let io = TokioIo::new(FirstLine::new(stream));

@@ -61,6 +61,8 @@ counters! {
     accepts_failed,
     /// TLS handshakes not begun because too many of their network were under way.
     tls_over_budget,
+    /// Requests refused with 429 because too many came from their network over connections that had had one.
+    http_over_budget,
     /// Requests refused with 429 because their network had shown too many wrong tokens.
     tokens_over_budget,
     /// TCP connections that spoke HTTP in the clear where TLS is spoken; each was told so.
@@ -114,6 +116,8 @@ counters! {
     sockets_undecodable,
     /// Signalling connections closed with 1009: a message was too long.
     sockets_oversized,
+    /// Signalling connections closed with 1008: a message was not whole in time, or others that were not left no room.
+    sockets_unfinished,
     /// Signalling connections closed with 1002: the client broke the WebSocket protocol.
     sockets_broken,
     /// Signalling connections cut because the client read too slowly.

@@ -1,4 +1,4 @@
-//! What a client's network may have at the port of HTTP: connections, TLS handshakes, wrong tokens.
+//! What a client's network may have at the port of HTTP: connections, TLS handshakes, requests, wrong tokens.
 //!
 //! Guarantees: one network, be it as large as a hospital behind one address, cannot take every place or all of the
 //! time for handshakes; where a proxy is before us, or all are on this machine, nobody is limited by an address that
@@ -9,7 +9,9 @@ use std::net::IpAddr;
 
 use crate::budget::{Held, Network, Rate, SharedBudget};
 use crate::config::Limits;
-use crate::limits::{CONNECTIONS_BURST, CONNECTIONS_PER_SECOND, WRONG_TOKENS_PER_SECOND};
+use crate::limits::{
+    CONNECTIONS_BURST, CONNECTIONS_PER_SECOND, LATER_REQUESTS_PER_SECOND, WRONG_TOKENS_PER_SECOND,
+};
 
 /// Whose the addresses are that connections come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Networks {
     openings: SharedBudget,
     connections: SharedBudget,
     handshakes: SharedBudget,
+    /// Of requests over a connection that has had one: the first is paid for by its opening.
+    later_requests: SharedBudget,
     wrong_tokens: SharedBudget,
 }
 
@@ -50,6 +54,7 @@ impl Networks {
             openings: rate(CONNECTIONS_BURST, CONNECTIONS_PER_SECOND),
             connections: SharedBudget::of_places(limits.network_connections),
             handshakes: SharedBudget::of_places(limits.network_handshakes),
+            later_requests: rate(limits.network_later_requests, LATER_REQUESTS_PER_SECOND),
             wrong_tokens: rate(limits.network_wrong_tokens, WRONG_TOKENS_PER_SECOND),
         }
     }
@@ -73,6 +78,11 @@ impl Networks {
     /// One more TLS handshake, as long as the place lives.
     pub(crate) fn shake(&self, whereabouts: Whereabouts) -> Option<Place> {
         whereabouts.0.map_or(Some(Place { _held: None }), |network| hold(&self.handshakes, network))
+    }
+
+    /// Whether one more request over a connection that has had one is answered.
+    pub(crate) fn may_ask_again(&self, whereabouts: Whereabouts) -> bool {
+        whereabouts.0.is_none_or(|network| self.later_requests.take(&network))
     }
 
     /// Whether a token from there is looked at.
@@ -100,6 +110,7 @@ mod tests {
     const SMALL: Limits = Limits {
         network_connections: 2,
         network_handshakes: 1,
+        network_later_requests: 3,
         network_wrong_tokens: 3,
         ..Limits::STANDARD
     };
@@ -119,11 +130,13 @@ mod tests {
             networks.showed_wrong_token(neighbor);
         }
         assert!(!networks.may_show_token(one));
+        assert!((0..3).all(|_| networks.may_ask_again(one)) && !networks.may_ask_again(neighbor));
         // Two may share a row, eight do not.
         let others =
             || (1..9).map(|net| networks.whereabouts(IpAddr::from([198, 51, 100 + net, 7])));
         assert!(others().filter_map(|other| networks.connect(other)).count() >= 7);
         assert!(others().filter(|other| networks.may_show_token(*other)).count() >= 7);
+        assert!(others().filter(|other| networks.may_ask_again(*other)).count() >= 7);
         drop((places, shaking));
         assert!(networks.connect(one).is_some() && networks.shake(one).is_some());
     }
@@ -139,5 +152,6 @@ mod tests {
             networks.showed_wrong_token(proxy);
         }
         assert!(networks.may_show_token(proxy));
+        assert!((0..9).all(|_| networks.may_ask_again(proxy)));
     }
 }

@@ -38,6 +38,7 @@ use crate::scrape::{self, Scrape};
 use crate::session::{Decoding, ToHub};
 use crate::tcp;
 use crate::tls::{Showing, Shown, Tls};
+use crate::unfinished::Unfinished;
 use crate::visits::Visits;
 use crate::worker::{self, Workers, WorkersConfig};
 
@@ -204,6 +205,7 @@ impl Server {
             access: admitting,
             hub: to_hub.clone(),
             decoding: Decoding::default(),
+            unfinished: Unfinished::default(),
             metrics: Arc::clone(&metrics),
             limits: config.limits,
             phase: watched.clone(),

@@ -1,9 +1,9 @@
 //! One signalling session on its WebSocket.
 //!
 //! Owns: the handshake, frames in and out, pings, and every reason for which a session ends.
-//! Guarantees: bounded memory; a client that reads too slowly, says nothing or sends what does not
-//! decode is closed with the code for it; a session that the hub has forgotten, since it was put out or replaced, has
-//! [`CLOSE_TIME_MAX`] to read why; the hub hears of every end exactly once.
+//! Guarantees: bounded memory; a client that reads too slowly, says nothing, does not end what it says or sends what
+//! does not decode is closed with the code for it; a session that the hub has forgotten, since it was put out or
+//! replaced, has [`CLOSE_TIME_MAX`] to read why; the hub hears of every end exactly once.
 //! Not here: what a message causes (`hub`), whether one may join (`http`).
 //! Source: RFC 6455; LiveKit `pkg/service/wsprotocol.go`.
 
@@ -36,6 +36,7 @@ use crate::http::Front;
 use crate::limits::CLOSE_TIME_MAX;
 use crate::listener::{Phase, discard};
 use crate::session::{Outgoing, SessionId, ToHub};
+use crate::unfinished;
 
 /// Bytes that tungstenite takes at once from [`FrameIo`].
 const READ_BUFFER: usize = 128;
@@ -134,7 +135,8 @@ enum Ending {
 pub(crate) async fn run(seat: Seat, front: Arc<Front>, phase: watch::Receiver<Phase>) {
     let Seat { upgrade, admission, outbox, is_cut } = seat;
     let Ok(upgraded) = upgrade.await else { return };
-    let socket = websocket(FrameIo::new(TokioIo::new(upgraded))).await;
+    let message = front.unfinished.of_connection(front.limits.message_time);
+    let socket = websocket(FrameIo::new(TokioIo::new(upgraded), message)).await;
     let mut session = Session { socket, encoding: Encoding::default(), admission, front };
     let metrics = Arc::clone(&session.front.metrics);
     let (forgets, forgotten) = oneshot::channel();
@@ -289,6 +291,10 @@ impl Session {
             SocketError::Utf8(_) => {
                 metrics.sockets_undecodable.count();
                 Ending::Refuse(CloseCode::Invalid, "text is not UTF-8")
+            }
+            SocketError::Io(error) if unfinished::is_late(error) => {
+                metrics.sockets_unfinished.count();
+                Ending::Refuse(CloseCode::Policy, "message is not whole in time")
             }
             SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::Gone,
             SocketError::Protocol(_) => {

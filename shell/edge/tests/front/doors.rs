@@ -231,7 +231,8 @@ async fn an_unfinished_head_is_cut() {
 
 #[tokio::test]
 async fn whoever_asks_and_never_reads_is_cut() {
-    let limits = Limits { unread_time: Duration::from_millis(50), ..Limits::STANDARD };
+    let (unread_time, network_later_requests) = (Duration::from_millis(50), u64::MAX);
+    let limits = Limits { unread_time, network_later_requests, ..Limits::STANDARD };
     let house = House::with(limits, Hub::Admits).await;
     let mut stream = house.connect().await;
     let asked = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n".repeat(512);
@@ -366,6 +367,61 @@ async fn wrong_tokens_are_looked_at_so_often_and_no_more() {
     assert_eq!(house.metrics.tokens_over_budget.total(), 1);
     // And then they are looked at again.
     while validate(&good).await.status != 200 {}
+}
+
+#[tokio::test]
+async fn a_network_may_ask_so_often_over_connections_that_it_has() {
+    let limits = Limits { network_later_requests: 40, ..Limits::STANDARD };
+    let house = House::with(limits, Hub::Admits).await;
+    let mut stream = house.connect().await;
+    let mut answered = 0;
+    let refused = loop {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        let mut answer = vec![soon(stream.read_u8()).await.unwrap()];
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(soon(stream.read_u8()).await.unwrap());
+        }
+        if !answer.starts_with(b"HTTP/1.1 200 ") {
+            break String::from_utf8(answer).unwrap();
+        }
+        soon(stream.read_u16()).await.unwrap();
+        answered += 1;
+        // Some are given back meanwhile, one each two milliseconds.
+        assert!(answered < 10_000);
+    };
+    assert!(answered > 40, "{answered}");
+    assert!(
+        refused.starts_with("HTTP/1.1 429 ") && refused.contains("retry-after: 5"),
+        "{refused}"
+    );
+    let said = Answer::read(&mut stream).await.head;
+    assert_eq!(said, "too many requests came from your network: try again in a while\n", "the end");
+    assert_eq!(house.metrics.http_over_budget.total(), 1);
+    assert_eq!(house.ask("GET", "/").await.status, 200, "a connection's first is paid for");
+}
+
+/// Nobody could join with it, and each time its signature is judged.
+#[tokio::test]
+async fn a_good_token_that_admits_nowhere_may_ask_as_often_as_others() {
+    for (change, status) in [
+        (
+            (|claims: &mut Claims| claims.video.as_mut().unwrap().room_join = false) as fn(&mut _),
+            401,
+        ),
+        (|claims: &mut Claims| claims.video.as_mut().unwrap().room.clear(), 400),
+        (|claims: &mut Claims| claims.video = None, 401),
+    ] {
+        let house = House::open().await;
+        let target = format!("/rtc/v1/validate?access_token={}", token(change));
+        let most = usize::try_from(VISITS_TOKEN_BURST).unwrap();
+        let mut asked = 0;
+        while house.ask("GET", &target).await.status == status {
+            asked += 1;
+            assert!(asked < 10 * most);
+        }
+        assert!(asked >= most, "{asked}");
+        assert_eq!(house.metrics.validations_refused_rate.total(), 1);
+    }
 }
 
 /// Of some hundred requests with one token the rest is refused before anything of it is decompressed.

@@ -17,6 +17,7 @@ use edge::session::{
     Decoding, Outgoing, ParticipantPage, Refusal, RoomPage, SessionId, ToHub, Verdict,
 };
 use edge::tls::Tls;
+use edge::unfinished::Unfinished;
 use edge::visits::Visits;
 use futures_util::StreamExt as _;
 use model::{Identity, RoomId};
@@ -106,6 +107,7 @@ impl House {
             access,
             hub: to_hub,
             decoding: Decoding::default(),
+            unfinished: Unfinished::default(),
             metrics: Arc::clone(&metrics),
             limits,
             phase: watched.clone(),

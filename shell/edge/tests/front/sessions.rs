@@ -137,6 +137,28 @@ async fn a_message_of_2_mib_is_taken() {
     assert!(matches!(house.hear().await, Heard::Request(_)));
 }
 
+#[tokio::test]
+async fn a_message_that_is_not_whole_in_time_closes_1008() {
+    let limits = Limits { message_time: Duration::from_millis(50), ..Limits::STANDARD };
+    for begun in [
+        // A frame that is not whole, one that is with more to come, and half a head.
+        vec![0x82, 0xfe, 0x40, 0, 0, 0, 0, 0, 7],
+        vec![0x02, 0x81, 0, 0, 0, 0, 7],
+        vec![0x82],
+    ] {
+        let mut house = House::with(limits, Hub::Admits).await;
+        let mut client = enter(&mut house).await;
+        client.0.get_mut().write_all(&begun).await.unwrap();
+        // It goes on saying that it is there, where that breaks no frame.
+        if begun[0] == 0x02 {
+            client.0.get_mut().write_all(&frame(0x8a, b"")).await.unwrap();
+        }
+        assert_eq!(client.close_code().await, Some(1008), "{begun:?}");
+        house.hear_closed().await;
+        assert_eq!(house.metrics.sockets_unfinished.total(), 1);
+    }
+}
+
 /// A frame of a client's, under a mask of zeros.
 fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     let len = u64::try_from(payload.len()).unwrap().to_be_bytes();
