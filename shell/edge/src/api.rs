@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use wire::frame::Encoding;
 use wire::limits::API_BODY_MAX;
 use wire::room_service::{DENIED, Method, Request, Response as Answer};
-use wire::token::{TokenId, VerifiedToken};
+use wire::token::{TokenError, TokenId, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
 use crate::budget::{Rate, SharedBudget};
@@ -46,7 +46,6 @@ const NO_TOKEN: Error =
     Error::new(Code::Unauthenticated, "no token: send `Authorization: Bearer …`");
 const TOO_MANY_WRONG: Error =
     Error::new(Code::ResourceExhausted, "too many wrong tokens came from your network");
-const REVOKED: Error = Error::new(Code::Unauthenticated, "the token is revoked");
 const TOO_OFTEN: Error =
     Error::new(Code::ResourceExhausted, "too many requests with this token or key: slow down");
 const BUSY: Error = Error::new(Code::ResourceExhausted, "too many requests at once");
@@ -205,9 +204,7 @@ impl Front {
             return Err(DENIED);
         }
         // The body took its time.
-        if self.access.borrow().revocations.revokes(&token) {
-            return Err(REVOKED);
-        }
+        self.access.borrow().judge_again(&token).map_err(unbelieved)?;
         let response = self.ask_hub(request).await?;
         let method = LogData(method.name());
         match logged(&token) {
@@ -221,9 +218,7 @@ impl Front {
     fn back_end(&self, parts: &Parts) -> Result<VerifiedToken, Error> {
         let text = bearer(&parts.headers).ok_or(NO_TOKEN)?;
         self.believe(parts, text).map_err(|disbelief| match disbelief {
-            Disbelief::Wrong(error) => {
-                Error { code: Code::Unauthenticated, message: Cow::Owned(error.to_string()) }
-            }
+            Disbelief::Wrong(error) => unbelieved(error),
             Disbelief::Unheard => TOO_MANY_WRONG,
         })
     }
@@ -280,6 +275,10 @@ impl Front {
             }
         }
     }
+}
+
+fn unbelieved(error: TokenError) -> Error {
+    Error { code: Code::Unauthenticated, message: Cow::Owned(error.to_string()) }
 }
 
 /// Puts an answer into its form; a large one where it keeps no signalling waiting.

@@ -57,9 +57,7 @@ impl Hub {
         let admission = wire::join::admission(&knock.token.claims)
             .map_err(|_| Refusal::NotAllowed("the token grants no join"))?;
         // It was believed before it waited for us.
-        if self.is_revoked(&knock.token) {
-            return Err(Refusal::NotAllowed("the token is revoked"));
-        }
+        self.judge_again(&knock.token)?;
         Ok(admission)
     }
 

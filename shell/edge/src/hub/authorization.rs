@@ -13,10 +13,11 @@ use model::{LogData, PeerId};
 use sfu::control::{DepartureReason, Input};
 use wire::access::Access;
 use wire::grant::Permission;
-use wire::token::VerifiedToken;
+use wire::token::{TokenError, VerifiedToken};
 
 use super::seat::Seat;
 use super::{Hub, REFRESH_APART, Timer, translate};
+use crate::session::Refusal;
 
 /// How long at most until a participant's rights are judged again: the system's clock may be set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -32,8 +33,13 @@ impl Hub {
         i64::try_from(self.unix_ms).unwrap_or(i64::MAX)
     }
 
-    pub(super) fn is_revoked(&self, token: &VerifiedToken) -> bool {
-        self.config.access.borrow().revocations.revokes(token)
+    /// Refuses a token that is believed no more, of those that were when they came.
+    pub(super) fn judge_again(&self, token: &VerifiedToken) -> Result<(), Refusal> {
+        match self.config.access.borrow().judge_again(token) {
+            Ok(()) => Ok(()),
+            Err(TokenError::Revoked) => Err(Refusal::NotAllowed("the token is revoked")),
+            Err(_) => Err(Refusal::NotAllowed("the key of the token is gone")),
+        }
     }
 
     /// Hears by what people are let in from now on: ends the sessions of tokens that are revoked by now, and gives

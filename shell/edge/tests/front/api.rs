@@ -11,7 +11,7 @@ use wire::grant::VideoGrant;
 use wire::limits::API_BODY_MAX;
 use wire::token::Claims;
 
-use crate::house::{Answer, House, Hub, soon, token};
+use crate::house::{Answer, House, Hub, access, soon, token};
 
 const LIST: &str = "/twirp/livekit.RoomService/ListRooms";
 const GET: &str = "/twirp/livekit.RoomService/GetParticipant";
@@ -102,6 +102,26 @@ async fn a_body_that_is_too_long_is_refused_and_the_refusal_arrives() {
     assert_eq!(code(&longest), (400, "malformed"));
     let longer = house.post(LIST, &admin, &vec![b' '; API_BODY_MAX + 1]).await;
     assert_eq!(code(&longer), (413, "resource_exhausted"));
+}
+
+#[tokio::test]
+async fn a_token_whose_key_goes_while_its_body_comes_is_refused() {
+    let house = House::open().await;
+    let mut stream = house.connect().await;
+    let head = format!(
+        "POST {LIST} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 2\r\n{}{JSON}\r\n",
+        bearer(|_| {})
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It says so once it wants the body, and so believes the token.
+    let mut asked = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    soon(stream.read_exact(&mut asked)).await.unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100 "));
+    house.access.send_replace(access([]));
+    stream.write_all(b"{}").await.unwrap();
+    let refused = Answer::read(&mut stream).await;
+    assert_eq!(code(&refused), (401, "unauthenticated"));
+    assert!(refused.body.contains("unknown API key"), "{}", refused.body);
 }
 
 #[tokio::test]

@@ -70,6 +70,8 @@ pub(crate) struct House {
     pub(crate) outboxes: mpsc::Receiver<mpsc::Sender<Outgoing>>,
     /// What cuts them.
     pub(crate) cuts: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Whose tokens are taken.
+    pub(crate) access: watch::Sender<Arc<Access>>,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pulse: Arc<Pulse>,
@@ -101,8 +103,7 @@ impl House {
         let (phase, watched) = watch::channel(Phase::Open);
         let metrics = Arc::new(Metrics::default());
         let pulse = Arc::new(Pulse::new(origin, 1));
-        let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [key().into()]).unwrap();
-        let (_, access) = watch::channel(Arc::new(Access::new(keys)));
+        let (admits, access) = watch::channel(access([key()]));
         let front = Front {
             access,
             hub: to_hub,
@@ -122,7 +123,7 @@ impl House {
         let (give_cut, cuts) = mpsc::channel(8);
         tokio::spawn(answer(hub, inbox, tell, (give, give_cut)));
         let served = tokio::spawn(serve(vec![listener], tls, Arc::new(front), watched));
-        Self { address, heard, outboxes, cuts, phase, metrics, pulse, served }
+        Self { address, heard, outboxes, cuts, access: admits, phase, metrics, pulse, served }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -277,6 +278,11 @@ pub(crate) fn upgrade(target: &str) -> String {
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     )
+}
+
+pub(crate) fn access(keys: impl IntoIterator<Item = ProjectKey>) -> Arc<Access> {
+    let keys = keys.into_iter().map(Into::into);
+    Arc::new(Access::new(ProjectKeys::new(RefreshKey::new(&[9; 32]), keys).unwrap()))
 }
 
 fn key() -> ProjectKey {

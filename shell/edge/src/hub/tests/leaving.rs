@@ -2,11 +2,17 @@
 
 use super::*;
 
-/// What one is told to do who has this token, when a server stops that has `next` after it.
-fn told_at_the_end(token: VerifiedToken, next: Next) -> proto::leave_request::Action {
+/// What one is told to do who has this token, when a server stops that knows these keys by then and has `next` after
+/// it.
+fn told_at_the_end(
+    token: VerifiedToken,
+    keys: impl IntoIterator<Item = ProjectKey>,
+    next: Next,
+) -> proto::leave_request::Action {
     let mut node = Node::new();
     node.hub.config.next = next;
     let mut alice = node.knock(token, joining(CHROMIUM_JOIN)).unwrap();
+    node.access.send_replace(access(keys, Revocations::default()));
     let (reply, _told) = oneshot::channel();
     node.tell(ToHub::Stop(reply));
     first!(alice.told(), Told::Leave(leave) => leave.action()).unwrap()
@@ -17,13 +23,12 @@ fn a_stop_sends_back_whom_the_next_process_will_take() {
     let back = proto::leave_request::Action::Reconnect;
     let away = proto::leave_request::Action::Disconnect;
     let good = token("alice", "red");
-    assert_eq!(told_at_the_end(good.clone(), Next::Process), back);
-    assert_eq!(told_at_the_end(good.clone(), Next::Nobody), away);
+    assert_eq!(told_at_the_end(good.clone(), devkey(), Next::Process), back);
+    assert_eq!(told_at_the_end(good.clone(), devkey(), Next::Nobody), away);
     let mut over = good.clone();
     over.claims.expires_at = 1;
-    assert_eq!(told_at_the_end(over, Next::Process), away);
-    let unknown = VerifiedToken { issuer: ProjectName::new("gone".into()), ..good };
-    assert_eq!(told_at_the_end(unknown, Next::Process), away);
+    assert_eq!(told_at_the_end(over, devkey(), Next::Process), away);
+    assert_eq!(told_at_the_end(good, [], Next::Process), away);
 }
 
 #[test]

@@ -213,6 +213,28 @@ fn a_revoked_key_ends_every_session_that_it_let_in_and_lets_nobody_in() {
 }
 
 #[test]
+fn a_join_that_was_under_way_when_its_key_went_is_refused() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let sid = sid_of(&node, &alice);
+    let others = [ProjectKey::hs256_short("devkey", b"another").unwrap()];
+    for keys in [Vec::new(), others.to_vec()] {
+        node.access.send_replace(access(keys, Revocations::default()));
+        node.hub.turn(node.now, unix_ms(node.now), std::iter::empty());
+        for (kind, join) in [
+            (TokenKind::Original, joining(CHROMIUM_JOIN)),
+            (TokenKind::Refresh, joining(CHROMIUM_JOIN)),
+            (TokenKind::Refresh, resuming(&sid)),
+        ] {
+            let refused = node.knock(VerifiedToken { kind, ..token("alice", "red") }, join);
+            let Err(Refusal::NotAllowed(reason)) = refused else { panic!("let in") };
+            assert_eq!(reason, "the key of the token is gone");
+        }
+    }
+    assert!(left(&alice.told()).is_none(), "who is in stays in");
+}
+
+#[test]
 fn sessions_outlive_the_key_of_their_token_and_are_refreshed_no_more() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
