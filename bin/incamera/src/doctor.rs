@@ -3,7 +3,7 @@
 //! Owns: the command, the order of its checks, how findings are said.
 //! Guarantees: it changes nothing; each finding says what is, why it matters and what mends it, and holds no
 //! secret; outside this machine it asks only whom it is told to ask, and where the names of `tls.acme` lead.
-//! Not here: the checks (`machine`, `network`, `port`, `certificates`, `acme`).
+//! Not here: the checks (`machine`, `network`, `port`, `sockets`, `certificates`, `acme`).
 
 mod acme;
 mod certificates;
@@ -12,6 +12,7 @@ mod machine;
 mod network;
 mod ntp;
 mod port;
+mod sockets;
 mod stun;
 
 use std::io::{self, Write as _};
@@ -33,7 +34,7 @@ Looks for what would keep a server from working on this machine, and says what t
 With --config it judges the settings and all that they name: ports, addresses, certificate, keys,
 revocations. Always: the clock, limits, socket buffers, swap. Run it as the user that the server runs as,
 before the first start and whenever something is odd; it changes nothing. Ports that a running server
-holds are told apart from those that something else does.
+holds are told apart from those that something else does; of media only root can tell.
 
 It asks nobody else unless it is told whom: the authority of `tls.acme`, for its directory alone, and TCP
 443 or 80 of each name there, whether that is this server; a STUN server, from where this machine looks

@@ -37,6 +37,9 @@ use crate::listener::{Phase, count_end};
 use crate::session::ToHub;
 use crate::unread::Unread;
 
+/// What is said at every other path than that of the figures.
+pub const FIGURES_ELSEWHERE: &str = "figures are at /metrics";
+
 /// How many times a second the kernel counts processor time, for user space on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -134,7 +137,7 @@ impl Scrape {
     ) -> Result<Response<Body>, Infallible> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         if request.uri().path() != "/metrics" || !is_read {
-            return Ok((StatusCode::NOT_FOUND, "figures are at /metrics\n").into_response());
+            return Ok((StatusCode::NOT_FOUND, format!("{FIGURES_ELSEWHERE}\n")).into_response());
         }
         if self.login.is_some_and(|login| !login.admits(request.headers())) {
             let realm = HeaderValue::from_static("Basic realm=\"metrics\"");

@@ -1,7 +1,7 @@
 //! What an authority needs to give a certificate: its directory, the names, the way to this server, a place to keep it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::Path;
 
 use edge::challenge::ONLY_AN_AUTHORITY;
@@ -15,7 +15,7 @@ use tokio::runtime;
 
 use super::certificates::check_secrecy;
 use super::finding::{Finding, Report};
-use super::port::{self, Purpose};
+use super::port::{self, Holder, Purpose};
 use crate::acme::{CA_KEY, Client, Kept, State};
 use crate::certificate::{self, WARN_DAYS};
 use crate::trust::Trust;
@@ -47,8 +47,8 @@ pub(super) fn check(
     for address in &settings.http {
         if let Some(http_port) = acme.http_port {
             let at = SocketAddr::new(address.ip(), http_port);
-            let is_ours = || port::answers_an_authority(at);
-            let holder = Purpose::Authority.holder(at, TcpListener::bind(at), is_ours);
+            let who = || Holder::answering(port::answers_an_authority(at));
+            let holder = Purpose::Authority.holder(at, TcpListener::bind(at), who);
             report.add(Purpose::Authority.finding(at, &holder, own));
         }
     }
@@ -248,6 +248,8 @@ fn is_overdue(kept: &Kept, now: UnixTime) -> bool {
     settings::renewal::renew_at(from, to, u8::MAX) < now
 }
 
+const WHY_ASKED: &str = "the authority looks there whether the name is yours, and gives no certificate if it finds nobody";
+
 /// Whether the authority, which asks at a port that it knows, comes here.
 fn check_name(
     domain: &str,
@@ -260,34 +262,66 @@ fn check_name(
         Some(port) => (HTTP_PORT, port, ONLY_AN_AUTHORITY),
         None => (HTTPS_PORT, port, TLS_SPOKEN_HERE),
     };
-    let why = "the authority looks there whether the name is yours, and gives no certificate if it finds nobody";
     let found: Vec<SocketAddr> = match (domain, asked).to_socket_addrs() {
         Ok(found) => found.collect(),
         Err(error) => {
             let what = format!("{domain} does not resolve: {error}");
             let fix = "give the name an A or AAAA record with the address at which the outside reaches this server";
-            report.add(Finding::wrong(CHECK, what, why, fix));
+            report.add(Finding::wrong(CHECK, what, WHY_ASKED, fix));
             return;
         }
     };
-    if let Some(at) = found.iter().find(|at| port::says(**at, words)) {
+    let (answering, silent): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|at| port::says(*at, words));
+    judge_addresses(domain, &answering, &silent, (asked, here), own, report);
+}
+
+/// Judges the addresses of a name: some answer as this server, others do not. Authorities look at one of them, of IPv6
+/// first mostly, or at several.
+fn judge_addresses(
+    domain: &str,
+    answering: &[SocketAddr],
+    silent: &[SocketAddr],
+    (asked, here): (u16, u16),
+    own: &[OwnAddress],
+    report: &mut Report,
+) {
+    let listed = |all: &[SocketAddr]| {
+        all.iter().map(|at| at.ip().to_string()).collect::<Vec<_>>().join(" and ")
+    };
+    for at in answering {
         report.add(Finding::fine(CHECK, format!("what comes to {domain} at TCP {at} comes here")));
+    }
+    let (own, elsewhere): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        silent.iter().partition(|at| own.iter().any(|own| own.address == at.ip()));
+    // Nothing answers at this machine's addresses before the server runs.
+    let is_expected = answering.is_empty() && asked == here;
+    if !own.is_empty() && is_expected {
+        report.add(Finding::fine(CHECK, format!("{domain} is this machine, at {}", listed(&own))));
+    }
+    let unseen = if is_expected { &*elsewhere } else { silent };
+    if unseen.is_empty() {
         return;
     }
-    let is_own = |ip: IpAddr| own.iter().any(|own| own.address == ip);
-    if found.iter().any(|at| is_own(at.ip())) && asked == here {
-        report.add(Finding::fine(CHECK, format!("{domain} is this machine")));
-        return;
-    }
-    let listed: Vec<String> = found.iter().map(|at| at.ip().to_string()).collect();
+    let unseen = listed(unseen);
+    let what = if answering.is_empty() {
+        format!(
+            "{domain} is at {unseen}: from here one cannot see whether TCP {asked} there comes to TCP {here} of this \
+             server"
+        )
+    } else {
+        format!(
+            "{domain} is at {unseen} as well, and TCP {asked} there does not answer as this server"
+        )
+    };
     report.add(Finding::warning(
         CHECK,
+        what,
+        WHY_ASKED,
         format!(
-            "{domain} is at {}: from here one cannot see whether TCP {asked} there comes to TCP {here} of this server",
-            listed.join(" and ")
+            "have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere, or take what \
+             leads elsewhere out of the name's records"
         ),
-        why,
-        format!("have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere"),
     ));
 }
 
@@ -353,6 +387,37 @@ mod tests {
         fs::write(state.folder(), "").unwrap();
         check(&["ca.example-dir cannot be written to"]);
         fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn each_address_of_a_name_is_judged() {
+        let all = |text: &str| -> Vec<SocketAddr> {
+            text.split_whitespace().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect()
+        };
+        let own = [OwnAddress { interface: "eth0".into(), address: "192.0.2.2".parse().unwrap() }];
+        let check = |answering: &str, silent: &str, here, expect: &[&str]| {
+            let mut report = Report::default();
+            judge_addresses(
+                "a.example",
+                &all(answering),
+                &all(silent),
+                (443, here),
+                &own,
+                &mut report,
+            );
+            let text = report.to_string();
+            let said = text.matches("a.example").count();
+            assert!(said == expect.len() && expect.iter().all(|it| text.contains(it)), "{text}");
+        };
+        let here = "a.example at TCP 192.0.2.2:443 comes here";
+        check("192.0.2.2", "", 443, &[here]);
+        check("192.0.2.2 2001:db8::2", "", 443, &[here, "[2001:db8::2]:443 comes here"]);
+        // A record of IPv6 that leads to another machine, or to this one where nothing listens.
+        check("192.0.2.2", "2001:db8::7", 443, &[here, "2001:db8::7 as well, and TCP 443"]);
+        check("203.0.113.7", "192.0.2.2", 443, &["7:443 comes here", "192.0.2.2 as well"]);
+        check("", "192.0.2.2", 443, &["a.example is this machine, at 192.0.2.2"]);
+        check("", "192.0.2.2 2001:db8::7", 443, &["is this machine", "at 2001:db8::7: from here"]);
+        check("", "192.0.2.2", 8443, &["comes to TCP 8443 of this"]);
     }
 
     #[test]

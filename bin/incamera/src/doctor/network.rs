@@ -12,6 +12,7 @@ use settings::address::{OwnAddress, Places};
 
 use super::finding::{Finding, Report};
 use super::port::{self, Holder, Purpose};
+use super::sockets::{self, Kind};
 use super::stun;
 
 /// For a datagram to come around, and how often it is tried.
@@ -25,14 +26,16 @@ pub(super) fn check(
     stun: Option<&str>,
     report: &mut Report,
 ) {
-    let mut is_running = false;
+    let mut running = None;
     for at in &settings.http {
-        let is_ours = || port::is_ours(*at, settings.tls.is_some());
-        let holder = Purpose::Http.holder(*at, TcpListener::bind(at), is_ours);
-        is_running |= matches!(holder, Holder::Ours);
+        let who = || Holder::answering(port::is_ours(*at, settings.tls.is_some()));
+        let holder = Purpose::Http.holder(*at, TcpListener::bind(at), who);
+        if matches!(holder, Holder::Ours) {
+            running = Some(*at);
+        }
         report.add(Purpose::Http.finding(*at, &holder, own));
     }
-    check_metrics(settings, is_running, own, report);
+    check_metrics(settings, own, report);
     let places = match settings.media.places(own) {
         Ok(places) => places,
         Err(fault) => {
@@ -45,10 +48,10 @@ pub(super) fn check(
             return;
         }
     };
-    let sockets = bind_media(&places, is_running, own, report);
+    let (sockets, is_held) = bind_media(&places, running, own, report);
     for at in &places.bound_tcp {
         let bound = edge::bind_media_over_tcp(*at);
-        let holder = Purpose::MediaOverTcp.holder(*at, bound, || is_running);
+        let holder = Purpose::MediaOverTcp.holder(*at, bound, || of_media(running, Kind::Tcp, *at));
         report.add(Purpose::MediaOverTcp.finding(*at, &holder, own));
     }
     if places.bound_tcp.is_empty() {
@@ -61,7 +64,7 @@ pub(super) fn check(
     }
     let seen =
         stun.and_then(|server| ask_stun(server, sockets.first(), &places.advertised, report));
-    if is_running {
+    if is_held {
         let what = "a running server holds the UDP port: stop it to test the way to it";
         report.add(Finding::fine("reach", what));
     } else if !sockets.is_empty() {
@@ -71,34 +74,45 @@ pub(super) fn check(
     }
 }
 
-/// Whether the figures can be served; a running server of ours serves them already.
-fn check_metrics(settings: &Settings, is_running: bool, own: &[OwnAddress], report: &mut Report) {
+/// Who has a port of media that cannot be asked: who has that of HTTP, if a server of ours has that.
+fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
+    let Some(http) = running else { return Holder::Another };
+    match sockets::is_one_process((Kind::Tcp, http), (kind, at)) {
+        Some(is_one) => Holder::answering(is_one),
+        None => Holder::Somebody,
+    }
+}
+
+/// Whether the figures can be served; a running server of ours may serve them already.
+fn check_metrics(settings: &Settings, own: &[OwnAddress], report: &mut Report) {
     let (Some(metrics), Some(http)) = (&settings.metrics, settings.http.first()) else {
         return;
     };
     let at = SocketAddr::new(http.ip(), metrics.port);
-    let holder = Purpose::Metrics.holder(at, TcpListener::bind(at), || is_running);
+    let who = || Holder::answering(port::serves_figures(at));
+    let holder = Purpose::Metrics.holder(at, TcpListener::bind(at), who);
     report.add(Purpose::Metrics.finding(at, &holder, own));
 }
 
-/// The sockets that media would be received at, as far as they are free.
+/// The sockets that media would be received at, as far as they are free; and whether a running server has one, or may.
 fn bind_media(
     places: &Places,
-    is_running: bool,
+    running: Option<SocketAddr>,
     own: &[OwnAddress],
     report: &mut Report,
-) -> Vec<UdpSocket> {
-    let mut sockets = Vec::new();
+) -> (Vec<UdpSocket>, bool) {
+    let (mut sockets, mut is_held) = (Vec::new(), false);
     for at in &places.bound {
         let (socket, bound) = match edge::bind_media_alone(*at) {
             Ok(socket) => (Some(socket), Ok(())),
             Err(error) => (None, Err(error)),
         };
         sockets.extend(socket);
-        let holder = Purpose::Media.holder(*at, bound, || is_running);
+        let holder = Purpose::Media.holder(*at, bound, || of_media(running, Kind::Udp, *at));
+        is_held |= matches!(holder, Holder::Ours | Holder::Somebody);
         report.add(Purpose::Media.finding(*at, &holder, own));
     }
-    sockets
+    (sockets, is_held)
 }
 
 /// Whether what is sent to an advertised address comes here.
@@ -111,7 +125,10 @@ fn reach(
 ) -> Finding {
     let at = SocketAddr::new(address, port);
     if comes_around(at, sockets) {
-        return Finding::fine("reach", format!("what is sent to UDP {at} comes here"));
+        return Finding::fine(
+            "reach",
+            format!("what is sent to UDP {at} from this machine comes here"),
+        );
     }
     let why = "clients are told to send media there: calls would begin, and nobody would be seen or heard";
     if own.iter().any(|own| own.address == address) {

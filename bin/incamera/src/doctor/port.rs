@@ -10,6 +10,7 @@ use std::time::Duration;
 use edge::challenge::ONLY_AN_AUTHORITY;
 use edge::http::ALIVE;
 use edge::listener::TLS_SPOKEN_HERE;
+use edge::scrape::FIGURES_ELSEWHERE;
 use settings::address::OwnAddress;
 
 use super::finding::Finding;
@@ -35,10 +36,19 @@ pub(super) enum Holder {
     Nobody,
     Ours,
     Another,
+    /// Somebody. There is a running server, and this user may not know whether it is that.
+    Somebody,
     /// Nobody, and this user may not take it.
     Forbidden,
     /// Nobody can.
     Unusable(io::Error),
+}
+
+impl Holder {
+    /// Of what was asked and answered as a server of ours does, or not.
+    pub(super) const fn answering(is_ours: bool) -> Self {
+        if is_ours { Self::Ours } else { Self::Another }
+    }
 }
 
 impl Purpose {
@@ -70,12 +80,12 @@ impl Purpose {
         }
     }
 
-    /// Who holds the port at `address`, of which `bound` is what came of taking it. `is_ours` asks who is there.
+    /// Who holds the port at `address`, of which `bound` is what came of taking it. `who` asks who is there.
     pub(super) fn holder<T>(
         self,
         address: SocketAddr,
         bound: io::Result<T>,
-        is_ours: impl FnOnce() -> bool,
+        who: impl FnOnce() -> Holder,
     ) -> Holder {
         let Err(error) = bound else { return Holder::Nobody };
         let is_forbidden = error.kind() == io::ErrorKind::PermissionDenied;
@@ -87,13 +97,9 @@ impl Purpose {
         if is_forbidden && is_asked && connect(address).is_err() {
             return Holder::Forbidden;
         }
-        if is_ours() {
-            Holder::Ours
-        } else if is_forbidden && !is_asked {
-            Holder::Forbidden
-        } else {
-            Holder::Another
-        }
+        let found = who();
+        let is_unknown = matches!(found, Holder::Another | Holder::Somebody);
+        if is_unknown && is_forbidden && !is_asked { Holder::Forbidden } else { found }
     }
 
     /// What that means.
@@ -116,6 +122,13 @@ impl Purpose {
                 );
                 Finding::wrong(CHECK, format!("{at} is taken by something else"), why, fix)
             }
+            Holder::Somebody => Finding::warning(
+                CHECK,
+                format!("{at} is taken; whether by the running server is not known"),
+                "if it is by something else, the server gives its clients an address at which it hears nothing, or does \
+                 not start again",
+                "run this as root, who may see which process has it",
+            ),
             Holder::Forbidden => Finding::warning(
                 CHECK,
                 format!("{at} is free, and this user may not listen there"),
@@ -150,6 +163,11 @@ pub(super) fn is_ours(address: SocketAddr, has_tls: bool) -> bool {
     let alive = format!("\r\n\r\n{ALIVE}");
     answer(address, "/livez")
         .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&alive))
+}
+
+/// Whether a server of ours serves its figures there, to whomever.
+pub(super) fn serves_figures(address: SocketAddr) -> bool {
+    says(address, FIGURES_ELSEWHERE)
 }
 
 /// Whether a server of ours answers an authority there.
@@ -238,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_of_a_server_of_ours_are_known_with_and_without_a_password() {
+        const FIGURES: &[(&str, &str)] = &[
+            ("/metrics", "401 Unauthorized|name and password are wanted here\n"),
+            ("/", "404 Not Found|figures are at /metrics\n"),
+        ];
+        assert!(serves_figures(answering(FIGURES)));
+        assert!(!serves_figures(answering(READY)) && !serves_figures(answering(OTHER)));
+    }
+
+    #[test]
     fn what_listens_at_all_addresses_is_found_where_ipv6_leads_nowhere() {
         let port = answering(READY).port();
         assert!(is_ours(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), false));
@@ -252,8 +280,8 @@ mod tests {
         let denied = || Err::<(), _>(io::ErrorKind::PermissionDenied.into());
         let in_use = || Err::<(), _>(io::ErrorKind::AddrInUse.into());
         let judge = |purpose: Purpose, at, bound, is_ours| {
-            let finding = purpose.finding(at, &purpose.holder(at, bound, || is_ours), &[]);
-            finding.to_string()
+            let who = || Holder::answering(is_ours);
+            purpose.finding(at, &purpose.holder(at, bound, who), &[]).to_string()
         };
         let check = |purpose, at, bound, is_ours, level: &str, words: &str| {
             let said = judge(purpose, at, bound, is_ours);
@@ -273,6 +301,11 @@ mod tests {
         check(Purpose::Media, nobody, denied(), true, "fine", "held by a running server");
         check(Purpose::Media, nobody, denied(), false, "warning", "CAP_NET_BIND_SERVICE");
         check(Purpose::Media, nobody, in_use(), false, "wrong", "ss -lunp");
+        for purpose in [Purpose::Media, Purpose::MediaOverTcp] {
+            let holder = purpose.holder(somebody, in_use(), || Holder::Somebody);
+            let said = purpose.finding(somebody, &holder, &[]).to_string();
+            assert!(said.starts_with("warning") && said.contains("is not known"), "{said}");
+        }
         let nowhere = || Err(io::ErrorKind::AddrNotAvailable.into());
         check(Purpose::Http, nobody, nowhere(), false, "wrong", "`bind_addresses` what it has");
     }
