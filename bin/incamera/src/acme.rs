@@ -24,7 +24,7 @@ use settings::certificate::UnixTime;
 use settings::renewal::{Failures, Hold, renew_at};
 use settings::{Acme, Fault};
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use zeroize::Zeroizing;
 
@@ -287,8 +287,9 @@ impl Keeping {
     }
 
     async fn keep_failures(&self) {
-        let (state, failures) = (self.state.clone(), self.failures.clone());
-        if let Err(failure) = blocking(move || state.keep_failures(&failures)).await {
+        let failures = self.failures.clone();
+        let kept = self.state.at_disk(move |state| state.keep_failures(&failures)).await;
+        if let Err(failure) = kept {
             edge::log!(
                 WARN,
                 "attempts at the authority cannot be kept",
@@ -298,8 +299,8 @@ impl Keeping {
     }
 
     async fn keep_hold(&self) {
-        let (state, hold) = (self.state.clone(), self.hold);
-        if let Err(failure) = blocking(move || state.keep_hold(hold)).await {
+        let hold = self.hold;
+        if let Err(failure) = self.state.at_disk(move |state| state.keep_hold(hold)).await {
             edge::log!(
                 WARN,
                 "for how long the authority wants to be left alone cannot be kept",
@@ -312,8 +313,9 @@ impl Keeping {
         let Some(Unkept { text, .. }) = self.unkept.take_if(|unkept| unkept.is_due(now)) else {
             return;
         };
-        let (state, kept) = (self.state.clone(), text.clone());
-        if let Err(failure) = blocking(move || state.keep_certificate(&kept)).await {
+        let kept = text.clone();
+        let kept = self.state.at_disk(move |state| state.keep_certificate(&kept)).await;
+        if let Err(failure) = kept {
             edge::log!(
                 ERROR,
                 "the certificate is shown and cannot be kept: after a restart another is asked for",
@@ -337,13 +339,6 @@ async fn contained<T: Send + 'static>(
         Ok(Some(Err(_)) | None) => Err("a fault of this server ended it".into()),
         Err(_) => Err("it takes too long".into()),
     }
-}
-
-/// Does what may wait for a disk where that holds nobody up.
-async fn blocking(
-    work: impl FnOnce() -> Result<(), String> + Send + 'static,
-) -> Result<(), String> {
-    spawn_blocking(work).await.map_err(|error| error.to_string())?
 }
 
 /// A certificate of nobody's for no name.

@@ -17,7 +17,6 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use settings::Acme;
 use settings::certificate::{Chain, UnixTime};
 use settings::limits::DOMAINS_MAX;
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 use super::client::Client;
@@ -140,8 +139,7 @@ async fn account(
     client: &Client,
     state: &State,
 ) -> Result<(Account, bool), Failure> {
-    let kept = state.clone();
-    match spawn_blocking(move || kept.account()).await?? {
+    match state.at_disk(State::account).await? {
         Some(credentials) => {
             let builder = Account::builder_with_http(Box::new(client.clone()));
             Ok((builder.from_credentials(credentials).await?, false))
@@ -167,8 +165,7 @@ async fn enrol(settings: &Acme, client: &Client, state: &State) -> Result<Accoun
         return Err(words::of_a_contact(problem).into());
     }
     let (account, credentials) = made?;
-    let state = state.clone();
-    spawn_blocking(move || state.keep_account(&credentials)).await??;
+    state.at_disk(move |state| state.keep_account(&credentials)).await?;
     edge::log!(INFO, "the authority has an account of this server now");
     Ok(account)
 }

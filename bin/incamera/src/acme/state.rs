@@ -3,18 +3,25 @@
 //! Owns: the folder of one directory: account, certificate with its key, attempts that failed, and for how long the
 //! authority wants to be left alone.
 //! Guarantees: others than the server's user read none of it, and see nothing of it; each file is there in whole or not
-//! at all; what was got from one authority is not taken for another's, so that one can try a test authority first.
+//! at all; a disk that does not answer is waited for by one thread, and by nobody else for longer than
+//! [`DISK_WITHIN`]; what was got from one authority is not taken for another's, so that one can try a test authority
+//! first.
 //! Not here: what goes into it (`order`), when (`acme`).
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use edge::tls::CertifiedKey;
 use instant_acme::AccountCredentials;
 use settings::certificate::{CertificateError, Chain, UnixTime};
 use settings::renewal::{Failures, Hold};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{certificate, files};
@@ -25,10 +32,15 @@ const OTHERS: u32 = 0o077;
 /// Letters of a folder's name; the system takes 255.
 const NAME_MAX: usize = 200;
 
+/// How long the disk is waited for: from one that works an answer comes within milliseconds.
+const DISK_WITHIN: Duration = Duration::from_secs(5);
+
 /// The folder.
 #[derive(Clone)]
 pub(crate) struct State {
     folder: PathBuf,
+    /// One is at the disk at a time: what comes late overwrites nothing newer, and no more than one hangs.
+    at_disk: Arc<Semaphore>,
 }
 
 /// A certificate that is kept, or was to be.
@@ -89,7 +101,35 @@ impl Wide {
 impl State {
     /// Where what belongs to a directory is kept; nothing is touched.
     pub(crate) fn of(state_dir: &Path, directory_url: &str) -> Self {
-        Self { folder: state_dir.join(name(directory_url)) }
+        Self { folder: state_dir.join(name(directory_url)), at_disk: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Does what may wait for the disk where that holds nobody up, and waits no longer than [`DISK_WITHIN`].
+    ///
+    /// # Errors
+    /// What `work` says; that the disk does not answer, or has not yet since it was asked before.
+    pub(super) async fn at_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        self.at_disk_within(DISK_WITHIN, work).await
+    }
+
+    async fn at_disk_within<T: Send + 'static>(
+        &self,
+        within: Duration,
+        work: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let silent = || format!("{}: the disk does not answer", self.folder.display());
+        let place = Arc::clone(&self.at_disk).try_acquire_owned().map_err(|_| silent())?;
+        let state = self.clone();
+        let working = spawn_blocking(move || {
+            let _place = place;
+            work(&state)
+        });
+        let done = timeout(within, working).await.map_err(|_| silent())?;
+        // Where is in the log; of what it says, anything may be a part.
+        done.map_err(|_| "a fault of this server ended it")?
     }
 
     /// Makes the folder, and makes sure that something can be kept there, and by nobody else read.
@@ -224,7 +264,7 @@ mod tests {
     use super::*;
     use crate::authority::tests::pair;
     use std::fs::Permissions;
-    use std::time::Duration;
+    use std::sync::mpsc;
 
     fn folder(of: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("incamera-acme-{of}-{}", std::process::id()));
@@ -234,6 +274,23 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_given_up_and_asked_again_once_it_has_answered() {
+        let state = State::of(Path::new("state"), "https://ca.example/dir");
+        let (answer, hung) = mpsc::channel::<()>();
+        let hanging = state.at_disk_within(Duration::ZERO, move |_| Ok(hung.recv().is_ok())).await;
+        assert!(hanging.unwrap_err().contains("ca.example-dir: the disk does not answer"));
+        let another = state.clone().at_disk(|_| Ok(())).await;
+        assert!(another.unwrap_err().contains("does not answer"), "it is not asked beside that");
+        answer.send(()).unwrap();
+        while state.at_disk(|_| Ok(())).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let panicked = state.at_disk::<()>(|_| panic!("ada@example.org")).await;
+        assert_eq!(panicked.unwrap_err(), "a fault of this server ended it");
+        assert_eq!(state.at_disk(|_| Err::<(), _>("full".to_owned())).await.unwrap_err(), "full");
     }
 
     #[test]
