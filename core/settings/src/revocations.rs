@@ -1,5 +1,6 @@
 //! The revocation file: tokens by id or by key and `jti`, identities with a time, and whole keys by their names.
 
+use wire::limits::DATE_MAX;
 use wire::revocation::{RevocationError, Revocations};
 use wire::token::TokenId;
 
@@ -31,8 +32,12 @@ pub fn read_revocations(text: &str) -> Result<Revocations, Fault> {
         let mut map = node.map()?;
         let (identity, before) = (map.need("identity")?, map.need("issued_before")?);
         map.end()?;
-        let before = before.number("a second of Unix time")?;
-        all.revoke_identity(identity.text()?, before).map_err(|error| refused(line, error))?;
+        let second: u64 = before.number("a second of Unix time")?;
+        if second > DATE_MAX {
+            let reason = "`issued_before` lies beyond the year 9999: seconds are wanted, and these are milliseconds";
+            return Err(Fault::new(line, reason));
+        }
+        all.revoke_identity(identity.text()?, second).map_err(|error| refused(line, error))?;
     }
     for node in keys.unwrap_or_default() {
         all.revoke_key(node.text()?).map_err(|error| refused(node.line, error))?;
@@ -111,6 +116,10 @@ mod tests {
         check("tokens: secretive\n", 1);
         check("tokens:\n  - {key: mine}\n", 2);
         check("identities:\n  - {identity: ada, issued_before: yesterday}\n", 2);
+        let last = "identities:\n  - {identity: ada, issued_before: 253402300799}\n";
+        assert_eq!(read_revocations(last).unwrap().len(), 1);
+        check(&last.replace("799", "800"), 2);
+        check("identities:\n  - {identity: ada, issued_before: 1764460782000}\n", 2);
         check("identities:\n  - {identity: '', issued_before: 9}\n", 2);
         check("identities:\n  - {identity: ada, issued_before: 9, secretly: 1}\n", 2);
         check("keys:\n  - ''\n", 2);
