@@ -178,7 +178,14 @@ impl Media {
         let mut within = |name: &'static str| rtc.as_mut().and_then(|rtc| rtc.take(name));
         let (node_ip, external_ip) = (within("node_ip"), within("use_external_ip"));
         let choice = Choice::read(rtc)?;
+        let line = node_ip.as_ref().map_or(1, |node| node.line);
         let advertised = node_ip.map(advertised).transpose()?.unwrap_or_default();
+        let leads_here_alone = !advertised.is_empty() && advertised.iter().all(IpAddr::is_loopback);
+        if local.is_none() && leads_here_alone {
+            let reason = "`rtc.node_ip` is of this machine alone, and people may join from elsewhere: they would see and \
+                          hear nobody";
+            warnings.push(Fault::new(line, reason));
+        }
         if let Some(node) = external_ip
             && node.boolean()?
         {
@@ -375,6 +382,25 @@ mod tests {
         let places = media("", local).unwrap().places(&[]).unwrap();
         assert_eq!(places.bound, ["127.0.0.1:7".parse().unwrap()]);
         assert!(media("", None).unwrap_err().reason.contains("rtc.node_ip"));
+    }
+
+    #[test]
+    fn who_may_join_from_elsewhere_is_not_sent_to_this_machine_alone_without_a_word() {
+        let warned = |rtc: &str, local: Option<IpAddr>| {
+            let (mut map, mut warnings) =
+                (yaml::read(rtc, 4096).unwrap().map().unwrap(), Vec::new());
+            Media::read(Some(&mut map), 7, Some(8), local, &mut warnings).unwrap();
+            warnings.iter().map(|fault| fault.line).collect::<Vec<_>>()
+        };
+        for (rtc, lines) in [
+            ("node_ip: 127.0.0.1", &[1][..]),
+            ("ips: {includes: [127.0.0.0/8]}\nnode_ip: [127.0.0.1, '::1']", &[2]),
+            ("node_ip: [127.0.0.1, 192.0.2.2]", &[]),
+            ("interfaces: {includes: [lo]}", &[]),
+        ] {
+            assert_eq!(warned(rtc, None), lines, "{rtc}");
+            assert!(warned(rtc, Some(Ipv4Addr::LOCALHOST.into())).is_empty(), "{rtc}");
+        }
     }
 
     #[test]
