@@ -93,8 +93,15 @@ pub(crate) struct Scenario {
     pub(crate) is_scaled: bool,
     /// What must be nobody else's meanwhile.
     pub(crate) needs: Needs,
-    /// Whether what it finds must not be there, however little of a processor anybody had.
-    is_conclusive: bool,
+    again: Again,
+}
+
+/// Whether one that fails beside another is run again alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Alone,
+    /// What it finds must not be there, however little of a processor anybody had.
+    Never,
 }
 
 const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Scenario {
@@ -111,7 +118,7 @@ const fn scenario(name: &'static str, script: &'static str, limit_s: u64) -> Sce
         is_fragile: false,
         is_scaled: false,
         needs: Needs::Machine,
-        is_conclusive: false,
+        again: Again::Alone,
     }
 }
 
@@ -148,7 +155,7 @@ impl Scenario {
 
     /// Its first verdict holds.
     const fn conclusive(self) -> Self {
-        Self { is_conclusive: true, ..self }
+        Self { again: Again::Never, ..self }
     }
 
     /// In a network namespace of its own.
@@ -324,7 +331,7 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
 
 /// Whether a failure beside another is one for good.
 pub(crate) fn is_final(scenario: &Scenario, failure: &Failure) -> bool {
-    scenario.is_conclusive || failure.starts_with(TOO_MUCH)
+    scenario.again == Again::Never || failure.starts_with(TOO_MUCH)
 }
 
 /// What a scenario that passed has shown.
