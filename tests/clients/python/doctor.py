@@ -296,10 +296,10 @@ def without_privilege(folder: Path) -> None:
         (folder / file).chmod(0o640)
     folder.chmod(0o755)
 
-    def ports(apart: Apart) -> tuple[list[str], dict[str, str]]:
+    def ports(apart: Apart, is_root: bool = False) -> tuple[list[str], dict[str, str]]:
         """What is wrong, and how it is with each port."""
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all"]
-        words = apart.words(*user, str(program), "doctor", "--config", str(settings), "--json")
+        words = apart.words(*([] if is_root else user), str(program), "doctor", "--config", str(settings), "--json")
         found = subprocess.run(words, capture_output=True, text=True)
         findings = json.loads(found.stdout)["findings"]
         wrong = [it["what"] for it in findings if it["level"] == "wrong"]
@@ -329,13 +329,19 @@ def without_privilege(folder: Path) -> None:
             server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=log)
         try:
             give_up_at = time.monotonic() + 10
-            while not all("held by a running server" in text for text in said.values()):
+            asked = {"TCP [::]:443", "TCP [::]:445, of metrics,"}
+            while not all("held by a running server" in said[port] for port in asked):
                 assert time.monotonic() < give_up_at, said
                 wrong, said = ports(apart)
+            unknown = all("whether by the running server is not known" in said[port] for port in every - asked)
+            wrong_of_root, said_to_root = ports(apart, is_root=True)
         finally:
             server.terminate()
             server.wait(10)
         check(not wrong and set(said) == every, "beside the running server they are known to be its, without IPv6 too")
+        check(unknown, "but for those of media, of which this user may not know it")
+        known = all("held by a running server" in text for text in said_to_root.values())
+        check(not wrong_of_root and known, f"root knows it of those as well {'' if known else said_to_root}")
 
 
 def made_by_root(folder: Path) -> None:

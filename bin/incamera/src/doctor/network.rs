@@ -74,8 +74,11 @@ pub(super) fn check(
     }
 }
 
-/// Who has a port of media that cannot be asked: who has that of HTTP, if a server of ours has that.
+/// Who has a port of media, where nobody can be asked: who has that of HTTP, if a server of ours has that.
 fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
+    if !sockets::is_held(kind, at) {
+        return Holder::Nobody;
+    }
     let Some(http) = running else { return Holder::Another };
     match sockets::is_one_process((Kind::Tcp, http), (kind, at)) {
         Some(is_one) => Holder::answering(is_one),

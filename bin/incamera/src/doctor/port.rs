@@ -92,14 +92,15 @@ impl Purpose {
         if !is_forbidden && error.kind() != io::ErrorKind::AddrInUse {
             return Holder::Unusable(error);
         }
-        // The kernel asks who may take it before it says whether somebody has. Who has one of UDP nobody can ask.
-        let is_asked = self != Self::Media;
-        if is_forbidden && is_asked && connect(address).is_err() {
+        // The kernel asks who may take it before it says whether somebody has.
+        if is_forbidden && self != Self::Media && connect(address).is_err() {
             return Holder::Forbidden;
         }
-        let found = who();
-        let is_unknown = matches!(found, Holder::Another | Holder::Somebody);
-        if is_unknown && is_forbidden && !is_asked { Holder::Forbidden } else { found }
+        match (who(), is_forbidden) {
+            (Holder::Nobody, true) => Holder::Forbidden,
+            (Holder::Nobody, false) => Holder::Another,
+            (found, _) => found,
+        }
     }
 
     /// What that means.
@@ -299,7 +300,9 @@ mod tests {
             check(purpose, nobody, Ok(()), false, "fine", "is free");
         }
         check(Purpose::Media, nobody, denied(), true, "fine", "held by a running server");
-        check(Purpose::Media, nobody, denied(), false, "warning", "CAP_NET_BIND_SERVICE");
+        check(Purpose::Media, nobody, denied(), false, "wrong", "ss -lunp");
+        let free = Purpose::Media.holder(nobody, denied(), || Holder::Nobody);
+        assert!(matches!(free, Holder::Forbidden));
         check(Purpose::Media, nobody, in_use(), false, "wrong", "ss -lunp");
         for purpose in [Purpose::Media, Purpose::MediaOverTcp] {
             let holder = purpose.holder(somebody, in_use(), || Holder::Somebody);

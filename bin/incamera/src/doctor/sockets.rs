@@ -20,6 +20,11 @@ pub(super) enum Kind {
     Tcp,
 }
 
+/// Whether some process keeps others from `at`.
+pub(super) fn is_held(kind: Kind, at: SocketAddr) -> bool {
+    !inodes(kind, at).is_empty()
+}
+
 /// Whether one process has sockets at both of these places. `None`: this user may not know, or nobody is at one of
 /// them.
 pub(super) fn is_one_process(one: (Kind, SocketAddr), other: (Kind, SocketAddr)) -> Option<bool> {
@@ -117,5 +122,6 @@ mod tests {
         assert_eq!(is_one_process(tcp, (Kind::Udp, any)), Some(true));
         let elsewhere = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), at.port());
         assert_eq!(is_one_process(tcp, (Kind::Udp, elsewhere)), None);
+        assert!(is_held(Kind::Udp, any) && !is_held(Kind::Udp, elsewhere));
     }
 }
