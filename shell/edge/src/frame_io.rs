@@ -29,6 +29,8 @@ const MASKED: u8 = 0x80;
 /// are.
 const FINAL: u8 = 0x80;
 const CONTROL: u8 = 0x08;
+/// Bytes that one of those may have (RFC 6455 §5.5). A longer one is refused once it is whole, and takes room until then.
+const CONTROL_MAX: u64 = 125;
 
 /// Reads frame by frame; writes as it is.
 pub(crate) struct FrameIo<T> {
@@ -165,6 +167,11 @@ impl<T> FrameIo<T> {
         Self { io: self.io.take(), read, message, ..*self }
     }
 
+    /// Nothing of what still comes is kept, nor waited for.
+    pub(crate) fn give_up(&mut self) {
+        self.message.give_up();
+    }
+
     fn io(&mut self) -> io::Result<&mut T> {
         self.io.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -188,7 +195,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for FrameIo<T> {
         }
         let next = at.behind(bytes);
         let is_control = *first & CONTROL != 0;
-        if let (At::Head { .. }, At::Payload(len), false) = (*at, next, is_control) {
+        if let (At::Head { .. }, At::Payload(len)) = (*at, next)
+            && !(is_control && len <= CONTROL_MAX)
+        {
             ready!(message.poll_room(context, len))?;
         }
         *at = next;
@@ -231,7 +240,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::unfinished::tests::exhausted;
     use crate::unfinished::{Unfinished, is_late};
+    use wire::limits::FRAME_MAX;
 
     fn frames_of(bytes: &[u8]) -> FrameIo<&[u8]> {
         FrameIo::new(bytes, Unfinished::default().of_connection(Duration::from_secs(10)))
@@ -314,6 +325,22 @@ mod tests {
         client.write_all(&last).await.unwrap();
         io.read_exact(&mut read[..last.len()]).await.unwrap();
         assert!(io.read(&mut read).now_or_never().is_none(), "it is whole");
+    }
+
+    #[tokio::test]
+    async fn a_control_frame_of_any_length_that_one_may_not_have_needs_room() {
+        let node = Unfinished::default();
+        let others = exhausted(&node);
+        for (len, comes) in [(125, true), (FRAME_MAX, false)] {
+            let mut ping = frame(len, true);
+            ping[0] = 0x89;
+            let mut io = FrameIo::new(&*ping, node.of_connection(Duration::from_secs(10)));
+            let mut read = vec![0; ping.len()];
+            assert_eq!(io.read_exact(&mut read).now_or_never().is_some(), comes, "{len}");
+            io.give_up();
+            assert!(io.read(&mut read).now_or_never().is_some(), "nothing is waited for");
+        }
+        drop(others);
     }
 
     #[test]

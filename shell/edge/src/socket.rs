@@ -393,6 +393,7 @@ impl Session {
                 }
             }
             Ending::Refuse(code, reason) => {
+                self.socket.get_mut().give_up();
                 if self.close(code, reason).await.is_ok() {
                     discard(self.socket.get_mut()).await;
                 }

@@ -32,11 +32,13 @@ pub(crate) struct Message {
     begun: Option<Instant>,
     /// Bytes of its frames so far, as their heads say.
     len: usize,
-    /// Those of which there is room.
+    /// Those of which there is room: also of messages before it that lay where it comes to lie.
     held: Option<OwnedSemaphorePermit>,
     wanted: Option<Pin<Box<dyn Future<Output = Taken> + Send>>>,
     /// Runs while something is waited for. On the heap: most messages come whole.
     until: Option<Pin<Box<Sleep>>>,
+    /// Nothing of what still comes is kept.
+    is_given_up: bool,
 }
 
 type Taken = Result<OwnedSemaphorePermit, AcquireError>;
@@ -73,7 +75,8 @@ impl Unfinished {
 
 impl Message {
     const fn new(all: Arc<Semaphore>, time_max: Duration) -> Self {
-        Self { all, time_max, begun: None, len: 0, held: None, wanted: None, until: None }
+        let (begun, held, wanted, until) = (None, None, None, None);
+        Self { all, time_max, begun, len: 0, held, wanted, until, is_given_up: false }
     }
 
     /// A byte of it has come, maybe its first.
@@ -84,6 +87,11 @@ impl Message {
     /// It is whole. What it lies in is still there.
     pub(crate) fn end(&mut self) {
         (self.begun, self.until, self.len) = (None, None, 0);
+    }
+
+    /// Whoever reads on keeps nothing of it, and needs no room.
+    pub(crate) fn give_up(&mut self) {
+        (self.is_given_up, self.wanted) = (true, None);
     }
 
     /// The same for another reader, which begins with nothing if no message is under way.
@@ -107,14 +115,14 @@ impl Message {
     ) -> Poll<io::Result<()>> {
         // Of a longer one nothing is kept: its reader refuses it.
         let payload_len = usize::try_from(payload_len).unwrap_or(usize::MAX);
-        if payload_len > FRAME_MAX {
+        if payload_len > FRAME_MAX || self.is_given_up {
             return Poll::Ready(Ok(()));
         }
         let len = self.len.saturating_add(payload_len);
-        if len > UNFINISHED_SMALL {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if len > UNFINISHED_SMALL && len > held {
             let all = &self.all;
-            let lacking = len - self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let lacking = u32::try_from(lacking).unwrap_or(u32::MAX);
+            let lacking = u32::try_from(len - held).unwrap_or(u32::MAX);
             let wanted = self
                 .wanted
                 .get_or_insert_with(|| Box::pin(Arc::clone(all).acquire_many_owned(lacking)));
@@ -145,6 +153,7 @@ impl Message {
         ready!(until.as_mut().poll(context));
         // It is said once: what still comes is not waited for.
         self.end();
+        self.wanted = None;
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Late)))
     }
 }
@@ -164,14 +173,42 @@ pub(crate) mod tests {
         poll_fn(|context| message.poll_room(context, len as u64)).now_or_never()
     }
 
+    /// Messages that have all the room that there is.
+    pub(crate) fn exhausted(node: &Unfinished) -> Vec<Message> {
+        let mut all: Vec<_> =
+            (0..UNFINISHED_BYTES_MAX / FRAME_MAX).map(|_| node.of_connection(TIME)).collect();
+        for message in &mut all {
+            assert!(room(message, FRAME_MAX).is_some_and(|room| room.is_ok()));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_for_one_message_is_there_for_the_next_and_nobody_waits_in_vain() {
+        let node = Unfinished::default();
+        let mut message = node.of_connection(TIME);
+        for len in [100_000, 20_000, 100_000, 110_000] {
+            assert!(room(&mut message, len).is_some_and(|room| room.is_ok()), "{len}");
+            message.end();
+        }
+        assert_eq!(node.0.available_permits(), UNFINISHED_BYTES_MAX - 110_000);
+        drop(message);
+        let others = exhausted(&node);
+        let [mut late, mut given_up] = [Duration::ZERO, TIME].map(|time| node.of_connection(time));
+        late.begin();
+        let outcome = poll_fn(|context| late.poll_room(context, FRAME_MAX as u64)).await;
+        assert!(is_late(&outcome.unwrap_err()));
+        assert!(room(&mut given_up, FRAME_MAX).is_none());
+        given_up.give_up();
+        assert!(room(&mut given_up, FRAME_MAX).is_some(), "who keeps nothing needs no room");
+        drop(others);
+        assert_eq!(node.0.available_permits(), UNFINISHED_BYTES_MAX, "neither is waited for");
+    }
+
     #[tokio::test]
     async fn large_messages_share_what_there_is_and_small_ones_need_none() {
         let node = Unfinished::default();
-        let mut large: Vec<_> =
-            (0..UNFINISHED_BYTES_MAX / FRAME_MAX).map(|_| node.of_connection(TIME)).collect();
-        for message in &mut large {
-            assert!(room(message, FRAME_MAX).is_some_and(|room| room.is_ok()));
-        }
+        let mut large = exhausted(&node);
         let mut another = node.of_connection(TIME);
         assert!(room(&mut another, UNFINISHED_SMALL).is_some_and(|room| room.is_ok()));
         assert!(room(&mut another, 1).is_none(), "with this piece it is no small one");
