@@ -29,7 +29,8 @@ const MASKED: u8 = 0x80;
 /// are.
 const FINAL: u8 = 0x80;
 const CONTROL: u8 = 0x08;
-/// Bytes that one of those may have (RFC 6455 §5.5). A longer one is refused once it is whole, and takes room until then.
+/// Bytes that one of those may have (RFC 6455 §5.5). A longer one is refused once it is whole, and takes room until
+/// then.
 const CONTROL_MAX: u64 = 125;
 
 /// Reads frame by frame; writes as it is.

@@ -311,7 +311,7 @@ fn judge_addresses(
         )
     } else {
         format!(
-            "{domain} is at {unseen} as well, and TCP {asked} there does not answer as this server"
+            "{domain} is at {unseen} as well, and TCP {asked} there does not answer from here as this server"
         )
     };
     report.add(Finding::warning(
@@ -319,8 +319,8 @@ fn judge_addresses(
         what,
         WHY_ASKED,
         format!(
-            "have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere, or take what \
-             leads elsewhere out of the name's records"
+            "have router and firewall forward TCP {asked} to TCP {here} of this machine, from everywhere; only what \
+             leads nowhere from outside either is to be taken out of the name's records"
         ),
     ));
 }

@@ -65,7 +65,7 @@ pub(super) fn check(
     let seen =
         stun.and_then(|server| ask_stun(server, sockets.first(), &places.advertised, report));
     if is_held {
-        let what = "a running server holds the UDP port: stop it to test the way to it";
+        let what = "the UDP port is held: stop the server that has it to test the way to it";
         report.add(Finding::fine("reach", what));
     } else if !sockets.is_empty() {
         for address in &places.advertised {
