@@ -18,6 +18,7 @@ import {
   Room,
   RoomEvent,
   Track,
+  TrackEvent,
   type TrackPublication,
   type TrackPublishOptions,
 } from 'livekit-client'
@@ -108,10 +109,11 @@ export class Call {
   readonly #pulse = new Pulse()
   /** The session in which all that was said recently has been said. */
   #sid: string | undefined
-  #isInterrupted = false
+  /** When the connection was seen to be gone, until it is back. */
+  #lostAtMs: number | undefined
   #unreadableToldAtMs = -UNREADABLE_TOLD_EVERY_MS
-  /** What was open before the call, until the server has answered for it: off by its `enabled` alone. */
-  readonly #coming = new Map<Track.Source, OwnTrack>()
+  /** What was open before the call, until the server has answered for it, and whether it is to be on. */
+  readonly #coming = new Map<Track.Source, { readonly track: OwnTrack; isOn: boolean }>()
   #isLeaving = false
   /** Why this call cannot go on with this server. */
   #distrust: Distrust | undefined
@@ -181,7 +183,7 @@ export class Call {
   /** Whether one's camera, microphone or screen is on: sent, or about to be. */
   isOn(source: OwnSource): boolean {
     const coming = this.#coming.get(source)
-    if (coming) return coming.mediaStreamTrack.enabled
+    if (coming) return coming.isOn
     return this.me.getTrackPublication(source)?.isMuted === false
   }
 
@@ -191,8 +193,10 @@ export class Call {
    */
   async turn(source: OwnSource, isOn: boolean): Promise<void> {
     const coming = this.#coming.get(source)
-    if (coming) coming.mediaStreamTrack.enabled = isOn
-    else if (source === Track.Source.Microphone) await this.me.setMicrophoneEnabled(isOn)
+    if (coming) {
+      coming.isOn = isOn
+      coming.track.mediaStreamTrack.enabled = isOn
+    } else if (source === Track.Source.Microphone) await this.me.setMicrophoneEnabled(isOn)
     else if (source === Track.Source.Camera) await this.me.setCameraEnabled(isOn)
     else await this.me.setScreenShareEnabled(isOn)
   }
@@ -283,8 +287,9 @@ export class Call {
   async sayToAll(text: string): Promise<void> {
     const written = this.#chat.write(this.me.identity, text, Date.now())
     if (!written) return
+    const to = [...this.room.remoteParticipants.keys()]
     await this.#send(TOPIC_CHAT, written.bytes)
-    this.#chat.sent(written.bytes, Date.now())
+    this.#chat.sent({ bytes: written.bytes, to, atMs: Date.now() })
     this.#emit('chat', written.line)
   }
 
@@ -306,13 +311,20 @@ export class Call {
   }
 
   async #publish(track: OwnTrack, options: TrackPublishOptions): Promise<void> {
-    this.#coming.set(track.source, track)
+    const coming = { track, isOn: track.mediaStreamTrack.enabled }
+    // The client turns on what it opens anew, as when the page has come back from behind another.
+    const hold = () => {
+      track.mediaStreamTrack.enabled = coming.isOn
+    }
+    track.on(TrackEvent.Restarted, hold)
+    this.#coming.set(track.source, coming)
     this.#emit('change', undefined)
     try {
       // livekit-client's own types disagree with each other under exactOptionalPropertyTypes.
       await this.me.publishTrack(track as LocalTrack, options)
-      if (!track.mediaStreamTrack.enabled) await track.mute()
+      if (!coming.isOn) await track.mute()
     } finally {
+      track.off(TrackEvent.Restarted, hold)
       this.#coming.delete(track.source)
       this.#emit('change', undefined)
     }
@@ -365,10 +377,14 @@ export class Call {
    * Publishes data, sealed. The client would send it in the clear if encryption were off; without a connection it would
    * keep it for one, and lose it if that is a new one.
    */
-  async #send(topic: string, payload: Uint8Array<ArrayBuffer>): Promise<void> {
+  async #send(
+    topic: string,
+    payload: Uint8Array<ArrayBuffer>,
+    to: readonly string[] = [],
+  ): Promise<void> {
     if (!this.room.isE2EEEnabled) throw new Error('Encryption is not on.')
     if (this.room.state !== ConnectionState.Connected) throw new InterruptedError()
-    await this.me.publishData(payload, { reliable: true, topic })
+    await this.me.publishData(payload, { reliable: true, topic, destinationIdentities: [...to] })
   }
 
   #receive({ from, topic, payload }: SealedMessage): void {
@@ -491,14 +507,17 @@ export class Call {
   #noteState(state: ConnectionState): void {
     this.mark(state)
     if (state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting) {
-      this.#isInterrupted = true
+      this.#lostAtMs ??= Date.now()
     }
     if (state !== ConnectionState.Connected) return
-    if (this.#isInterrupted) this.#emit('say', 'Connected again.')
-    this.#isInterrupted = false
     if (this.#announced) void this.#announceAgain(this.#announced)
-    if (this.#sid !== this.me.sid) void this.#sayAgain()
-    this.#sid = this.me.sid
+    const lostAtMs = this.#lostAtMs
+    this.#lostAtMs = undefined
+    if (lostAtMs === undefined) this.#sid = this.me.sid
+    else {
+      this.#emit('say', 'Connected again.')
+      if (this.#sid !== this.me.sid) void this.#sayAgain(lostAtMs)
+    }
   }
 
   #tellUnreadable(from: string): void {
@@ -508,10 +527,19 @@ export class Call {
     this.#emit('warn', `A message from ${this.nameOf(from)} could not be decrypted.`)
   }
 
-  /** What was said before a new session may have been lost with the old one. Who has heard it knows it again. */
-  async #sayAgain(): Promise<void> {
-    for (const line of this.#chat.recent(Date.now()))
-      await this.#send(TOPIC_CHAT, line).catch(() => {})
+  /**
+   * What was said before a new session may have been lost with the old one. It is for those who were there, and who has
+   * heard it knows it again.
+   */
+  async #sayAgain(lostAtMs: number): Promise<void> {
+    const { sid } = this.me
+    try {
+      for (const { bytes, to } of this.#chat.unsure(lostAtMs))
+        if (to.length > 0) await this.#send(TOPIC_CHAT, bytes, to)
+      this.#sid = sid
+    } catch {
+      // The connection is gone again: the next has them said.
+    }
   }
 
   /** Leaves a server under which what is sent might not be sealed. */

@@ -60,13 +60,14 @@ it('knows a bounded number of ids, the newest', () => {
   expect(chat.read('ben', line(0), 9), 'forgotten').toBeDefined()
 })
 
-it('keeps what was sent for a minute, and no more than 64 lines of it', () => {
+it('keeps what was sent just before a connection was lost, and no more than 64 lines of it', () => {
   const chat = new Chat()
   const line = (n: number) => bytes({ id: `${n}`, message: 'x' })
-  for (let n = 0; n < 65; n++) chat.sent(line(n), n)
-  const kept = chat.recent(60_000)
+  const sent = (n: number) => ({ bytes: line(n), atMs: n, to: ['ben'] })
+  for (let n = 0; n < 65; n++) chat.sent(sent(n))
+  const kept = chat.unsure(20_000)
   expect(kept.length).toBe(64)
-  expect([kept[0], kept[63]], 'the newest').toEqual([line(1), line(64)])
-  expect(chat.recent(60_063)).toEqual([line(64)])
-  expect(chat.recent(60_064)).toEqual([])
+  expect([kept[0], kept[63]], 'the newest').toEqual([sent(1), sent(64)])
+  expect(chat.unsure(20_063)).toEqual([sent(64)])
+  expect(chat.unsure(20_064)).toEqual([])
 })

@@ -14,19 +14,27 @@ export interface ChatLine {
   readonly text: string
 }
 
+/** A line of one's own on its way. */
+export interface SentLine {
+  readonly atMs: number
+  readonly bytes: Uint8Array<ArrayBuffer>
+  /** Identities of those who were there. */
+  readonly to: readonly string[]
+}
+
 const TEXT_LENGTH_MAX = 4_000
 /** A UUID has 36 characters. */
 const ID_LENGTH_MAX = 64
 const IDS_KNOWN_MAX = 8_192
-/** From a network's end until the browser has seen it, tried to go on, and begun anew. */
-const RECENT_MS = 60_000
+/** From a network's end until the browser has seen it. */
+const RECENT_MS = 20_000
 const RECENT_MAX = 64
 
 export class Chat {
   /** In the order in which they came. */
   readonly #known = new Set<string>()
   /** Lines of one's own, in the order in which they were sent. */
-  #recent: { atMs: number; bytes: Uint8Array<ArrayBuffer> }[] = []
+  #recent: SentLine[] = []
 
   /** A line of one's own and the bytes of it to seal; `undefined` if there is nothing to say. */
   write(
@@ -44,15 +52,15 @@ export class Chat {
     return { line: { from: me, isMine: true, atMs: nowMs, text }, bytes }
   }
 
-  /** The line of these bytes has been given to the browser to send. */
-  sent(bytes: Uint8Array<ArrayBuffer>, nowMs: number): void {
-    this.#recent = [...this.#recent, { atMs: nowMs, bytes }].slice(-RECENT_MAX)
+  /** A line has been given to the browser to send. */
+  sent(line: SentLine): void {
+    this.#recent = [...this.#recent, line].slice(-RECENT_MAX)
   }
 
-  /** Lines that were sent in the last minute, to be sent again where it is not known whether they arrived. */
-  recent(nowMs: number): Uint8Array<ArrayBuffer>[] {
-    this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS)
-    return this.#recent.map(({ bytes }) => bytes)
+  /** Lines of which nobody knows whether they arrived, of a connection that was seen to be gone at `lostAtMs`. */
+  unsure(lostAtMs: number): readonly SentLine[] {
+    this.#recent = this.#recent.filter(({ atMs }) => lostAtMs - atMs < RECENT_MS)
+    return this.#recent
   }
 
   /** Reads what was opened of somebody's; `undefined` if it is no line, or not theirs, or has come before. */

@@ -21,6 +21,8 @@ const SHORTCUTS = [
 ] as const
 
 const WARNING_SHOWN_MS = 8_000
+/** Screen readers have taken it by then. */
+const SPOKEN_KEPT_MS = 5_000
 
 export class CallView {
   readonly view: HTMLElement
@@ -38,7 +40,7 @@ export class CallView {
   readonly #people = element('p', { class: 'people muted' })
   readonly #banner = element('p', { class: 'banner', role: 'status' })
   readonly #alarm = element('p', { class: 'hidden-text', role: 'alert' })
-  readonly #spoken = element('p', { class: 'hidden-text', 'aria-live': 'polite' })
+  readonly #spoken = element('div', { class: 'hidden-text', 'aria-live': 'polite' })
   readonly #sounds = element('div', { hidden: true })
   readonly #soundButton: HTMLButtonElement
   readonly #buttons: Record<'microphone' | 'camera' | 'screen' | 'layout' | 'chat', ControlButton>
@@ -191,11 +193,12 @@ export class CallView {
     )
   }
 
-  /** What is heard waits for no frame: a page that nobody looks at has none. */
+  /** What is heard or told waits for no frame: a page that nobody looks at has none. */
   #change(): void {
     if (this.#isClosed) return
     this.#showLock()
     this.#showSounds()
+    this.#showBanner()
     this.#schedule()
   }
 
@@ -217,13 +220,16 @@ export class CallView {
       this.#call.nameOf(identity),
     )
     setText(this.#people, others.length ? `You and ${listOf(others)}` : 'Nobody else is here yet')
-    const isReconnecting =
-      room.state === ConnectionState.Reconnecting ||
-      room.state === ConnectionState.SignalReconnecting
-    const banner = isReconnecting ? 'Connection interrupted. Reconnecting…' : this.#warning
-    setText(this.#banner, banner)
+    this.#showBanner()
     setAttribute(this.#soundButton, 'hidden', room.canPlaybackAudio)
     setAttribute(this.view, 'data-state', room.state)
+  }
+
+  #showBanner(): void {
+    const { state } = this.#call.room
+    const isReconnecting =
+      state === ConnectionState.Reconnecting || state === ConnectionState.SignalReconnecting
+    setText(this.#banner, isReconnecting ? 'Connection interrupted. Reconnecting…' : this.#warning)
   }
 
   #showControls(): void {
@@ -307,20 +313,27 @@ export class CallView {
     this.#encryption.view.showModal()
   }
 
-  /** Shows a sentence for a while. */
+  /** Shows a sentence for a while, in which the page is to be seen at its end. */
   #warn(sentence: string): void {
-    clearTimeout(this.#warningEnds)
     this.#warning = sentence
-    this.#warningEnds = setTimeout(() => {
-      this.#warning = ''
-      this.#schedule()
-    }, WARNING_SHOWN_MS)
-    this.#schedule()
+    this.#showBanner()
+    this.#endWarning()
   }
 
-  /** As a new element: the same text twice would be no change to speak of. */
+  #endWarning(): void {
+    clearTimeout(this.#warningEnds)
+    this.#warningEnds = setTimeout(() => {
+      if (document.visibilityState === 'hidden') return this.#endWarning()
+      this.#warning = ''
+      this.#showBanner()
+    }, WARNING_SHOWN_MS)
+  }
+
+  /** As an element of its own: the same text twice would be no change to speak of, and two at once are both spoken. */
   #say(sentence: string): void {
-    this.#spoken.replaceChildren(element('span', {}, sentence))
+    const said = element('p', {}, sentence)
+    this.#spoken.append(said)
+    setTimeout(() => said.remove(), SPOKEN_KEPT_MS)
   }
 
   #shortcut(event: KeyboardEvent): void {
