@@ -53,6 +53,7 @@ const LOOK_EVERY_MS = 1_000
 const UNREADABLE_TOLD_EVERY_MS = 60_000
 /** While the server gives no sign of having what this page has announced. */
 const PULSE_EVERY_MS = 250
+const SETTLED_EVERY_MS = 50
 const ENCRYPTION_TIMEOUT_MS = 10_000
 /** A page that goes is gone by then. */
 const PAGE_GONE_AFTER_MS = 2_000
@@ -383,8 +384,19 @@ export class Call {
     to: readonly string[] = [],
   ): Promise<void> {
     if (!this.room.isE2EEEnabled) throw new Error('Encryption is not on.')
+    await this.#settled()
     if (this.room.state !== ConnectionState.Connected) throw new InterruptedError()
     await this.me.publishData(payload, { reliable: true, topic, destinationIdentities: [...to] })
+  }
+
+  /**
+   * Waits until the client is done with a reconnection: it may say that it is connected up to two seconds before, and
+   * keeps what is sent then for a resumption, which does not come after a new session.
+   */
+  async #settled(): Promise<void> {
+    const isBusy = () => this.room.engine['attemptingReconnect']
+    while (this.room.state === ConnectionState.Connected && isBusy())
+      await new Promise((resolve) => setTimeout(resolve, SETTLED_EVERY_MS))
   }
 
   #receive({ from, topic, payload }: SealedMessage): void {
@@ -432,6 +444,7 @@ export class Call {
   }
 
   async #announce(announcement: Announcement): Promise<void> {
+    await this.#settled()
     await this.#pulse.restart(this.room)
     await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
     this.mark('rotation announced')
