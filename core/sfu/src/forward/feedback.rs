@@ -102,7 +102,6 @@ impl<M: Memory> Forward<M> {
             let Some(subscription) = self.subscriptions.get_mut(row) else {
                 continue;
             };
-            subscription.has_lost = true;
             if !subscription.may_resend() {
                 self.refused.over_share += 1;
                 continue;

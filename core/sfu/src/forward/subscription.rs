@@ -178,8 +178,6 @@ pub(super) struct Subscription {
     keyframe_asked: Option<Timestamp>,
     /// How long after a key frame it may have another one.
     patience: Duration,
-    /// Packets since that key frame are missing, as its receiver says: maybe of it.
-    pub(super) has_lost: bool,
 }
 
 impl Subscription {
@@ -210,7 +208,6 @@ impl Subscription {
             keyframe_at: None,
             keyframe_asked: None,
             patience: Duration::ZERO,
-            has_lost: false,
             peer,
             track,
             spec,
@@ -264,13 +261,11 @@ impl Subscription {
 
     /// When the key frame may be asked for that its receiver asks for now: later after each that it was sent since it
     /// asked before, and in the end no oftener than that. What all who insist are sent comes at once, and so do their
-    /// next requests. Who has lost of what it was sent can use the next one.
+    /// next requests.
     pub(super) fn keyframe_due(&mut self, now: Timestamp) -> Timestamp {
         match self.keyframe_asked.replace(now) {
             Some(before) if now.since(before) < limits::KEYFRAME_PATIENCE_MEMORY => {
-                if self.has_lost {
-                    self.patience = Duration::ZERO;
-                } else if self.keyframe_at > Some(before) {
+                if self.keyframe_at > Some(before) {
                     let longer = (self.patience * 2).max(limits::KEYFRAME_INTERVAL);
                     self.patience = longer.min(limits::KEYFRAME_PATIENCE_MAX);
                 }
@@ -345,7 +340,6 @@ impl Subscription {
         let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
         if packet.facts.keyframe && packet.codec.kind() == TrackKind::Video {
             self.keyframe_at = Some(now);
-            self.has_lost = false;
         }
         Some(Sent {
             entry: packet.entry,
