@@ -36,7 +36,6 @@ await scenario('unnoticed', async (open) => {
 
     proxy.dropAndForget()
     await until('ada begins anew', 10_000, async () => (await ada.facts()).state === 'reconnecting')
-    await sleep(500)
     server.lose(0)
     await until('both use the new key', 30_000, async () => {
       return (await ada.facts()).epoch === 1 && (await ben.facts()).epoch === 1
