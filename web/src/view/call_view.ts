@@ -50,6 +50,8 @@ export class CallView {
   #unread = 0
   #warning = ''
   #warningEnds: ReturnType<typeof setTimeout> | undefined
+  /** What is heard or told is to be looked at. */
+  #isDue = false
   #isClosed = false
 
   constructor(call: Call) {
@@ -101,6 +103,7 @@ export class CallView {
       this.#schedule()
     })
     document.addEventListener('keydown', this.#keydown)
+    this.#tell()
     this.#show()
   }
 
@@ -193,13 +196,21 @@ export class CallView {
     )
   }
 
-  /** What is heard or told waits for no frame: a page that nobody looks at has none. */
+  /** What is heard or told waits for no frame: a page that nobody looks at has none. One look a task is enough. */
   #change(): void {
-    if (this.#isClosed) return
+    this.#schedule()
+    if (this.#isDue) return
+    this.#isDue = true
+    queueMicrotask(() => {
+      this.#isDue = false
+      if (!this.#isClosed) this.#tell()
+    })
+  }
+
+  #tell(): void {
     this.#showLock()
     this.#showSounds()
     this.#showBanner()
-    this.#schedule()
   }
 
   /** Many things change at once; one look a frame is enough. */
@@ -213,14 +224,11 @@ export class CallView {
     const { room } = this.#call
     this.#stage.show(this.#call.pictures())
     this.#showControls()
-    this.#showLock()
-    this.#showSounds()
     if (this.#encryption.view.open) this.#encryption.show()
     const others = [...room.remoteParticipants.values()].map(({ identity }) =>
       this.#call.nameOf(identity),
     )
     setText(this.#people, others.length ? `You and ${listOf(others)}` : 'Nobody else is here yet')
-    this.#showBanner()
     setAttribute(this.#soundButton, 'hidden', room.canPlaybackAudio)
     setAttribute(this.view, 'data-state', room.state)
   }
@@ -315,6 +323,7 @@ export class CallView {
 
   /** Shows a sentence for a while, in which the page is to be seen at its end. */
   #warn(sentence: string): void {
+    if (this.#isClosed) return
     this.#warning = sentence
     this.#showBanner()
     this.#endWarning()
