@@ -7,8 +7,9 @@ use crate::command::{Log, cargo};
 pub(crate) const HELP: &str = "
 Usage: cargo xtask bench [--keep]
 
-Measures forwarding, ingest, the SRTP profiles, token verification and the handshake of a join, and
-fails when a packet costs more than its gate allows or allocates.
+Measures forwarding, ingest, the timer, the SRTP profiles, token verification and the handshake of a
+join, and fails when a packet or a turn of the timer costs more than its gate allows, or a packet
+allocates. A packet that costs more is measured again for up to three minutes.
 
   --keep   appends the figures and this machine to benches/history.ndjson
 ";
