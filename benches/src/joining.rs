@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use model::{Path, PeerId, Timestamp, WorkerId};
 use peer::{Door, Event, Fingerprint, IceCredentials, Output, Peer, PeerFactory, Remote, Transmit};
+use ring::rand::SystemRandom;
 use rtp::packet::Datagram;
 use wire::grant::VideoGrant;
-use wire::key::{ProjectKey, ProjectKeys, RefreshKey};
-use wire::token::{Claims, mint, verify};
+use wire::key::{KeyPair, Project, ProjectKey, ProjectKeys, PublicKeys, PublicProject, RefreshKey};
+use wire::token::{Claims, mint, mint_with, verify};
 
 use crate::figure::{Figure, Rounds, Spent};
 
@@ -20,28 +21,44 @@ const HANDSHAKES: u32 = 100;
 /// A time at which the token is good.
 const NOW: u64 = 1_800_000_000;
 
-/// Verifying a token as back ends mint them: a room, an identity, a name, two attributes.
-pub(crate) fn token() -> Figure {
-    const TOKENS: usize = 200;
+/// Verifying a token as back ends mint them: a room, an identity, a name, two attributes. And by what it is signed.
+pub(crate) fn tokens() -> [(&'static str, Figure); 3] {
+    let random = SystemRandom::new();
     let key = ProjectKey::hs256("bench", &[7; 32]).expect("a good key");
-    let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [key.clone().into()])
-        .expect("one key, one name");
+    let token = mint(&key, &claims());
+    let public = |pair: KeyPair| {
+        let token = mint_with(&pair, "bench", &claims(), &random).expect("there is randomness");
+        let project = PublicProject::new("bench", PublicKeys::one(pair.public().clone()));
+        verifying(project.expect("a good name").into(), &token)
+    };
+    [
+        ("HS256", verifying(key.into(), &token)),
+        ("EdDSA", public(KeyPair::ed25519(&random).expect("there is randomness"))),
+        ("ES256", public(KeyPair::p256(&random).expect("there is randomness"))),
+    ]
+}
+
+fn claims() -> Claims {
     let attributes = [("seat", "12"), ("team", "red")];
-    let claims = Claims {
+    Claims {
         identity: "ada".into(),
         name: "Ada".into(),
         expires_at: NOW + 3600,
         attributes: attributes.map(|(key, value)| (key.into(), value.into())).into(),
         video: Some(VideoGrant { room_join: true, room: "demo".into(), ..VideoGrant::default() }),
         ..Claims::default()
-    };
-    let token = mint(&key, &claims);
+    }
+}
+
+fn verifying(project: Project, token: &str) -> Figure {
+    const TOKENS: usize = 200;
+    let keys = ProjectKeys::new(RefreshKey::new(&[9; 32]), [project]).expect("one name");
     let mut rounds = Rounds::default();
     for _ in 0..ROUNDS {
         let mut spent = Spent::default();
         spent.on(|| {
             for _ in 0..TOKENS {
-                black_box(verify(&keys, black_box(&token), NOW).expect("a good token"));
+                black_box(verify(&keys, black_box(token), NOW).expect("a good token"));
             }
         });
         rounds.push(spent, TOKENS);

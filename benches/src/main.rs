@@ -149,7 +149,9 @@ fn main() -> ExitCode {
     for (name, profile) in PROFILES {
         record.row(&format!("protect 1100 bytes, {name}"), forwarding::protect(profile, 1100));
     }
-    record.row("verify a token", joining::token());
+    for (algorithm, figure) in joining::tokens() {
+        record.row(&format!("verify a token, {algorithm}"), figure);
+    }
     record.row("build a peer", joining::transport());
     let (server, client) = joining::handshake();
     record.row("handshake, the server's share", server);

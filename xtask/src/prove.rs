@@ -99,8 +99,8 @@ const PROOFS: &[Proof] = &[
     Proof {
         name: "replay",
         claim: "A recorded packet that is sent again counts for nothing.",
-        done: "A participant's own sealed packets are captured and sent again from the participant's own address, \
-               and so are packets that were changed.",
+        done: "A participant's own sealed packets, of sound, data and reports, are captured and sent again from the \
+               participant's own address, and so are packets that were changed.",
         not_shown: "Replay by somebody inside the call, which end-to-end encryption refuses in the clients. That it was \
                     the replay window which refused them is the server's own count: what has passed once would not be \
                     passed on again without it, either.",

@@ -27,6 +27,8 @@ from livekit.protocol import rtc as wire
 # The development secret is short; that is what it is for.
 warnings.filterwarnings("ignore", message="The HMAC key is")
 
+#: Begins what is said of what no processor excuses, and no second try makes good (`xtask/src/scenario.rs`).
+NEVER = "this must never be"
 #: How often an act is done at most whose figure this machine may spoil.
 TRIES = 3
 
@@ -150,6 +152,17 @@ async def tries(act: Callable[[], Awaitable[T]], is_good: Callable[[T], bool]) -
     while not is_good(came[-1]) and len(came) < TRIES:
         came.append(await act())
     return came
+
+
+def best_of(came: list[float]) -> str:
+    """Says with the best of some tries what the others were."""
+    return "" if len(came) == 1 else f", the best of {', '.join(f'{it:.3g}' for it in came)}"
+
+
+def never(condition: object, what: str) -> None:
+    """Fails for good where `condition` holds."""
+    if condition:
+        raise AssertionError(f"{NEVER}: {what}")
 
 
 def check(condition: object, what: str) -> None:

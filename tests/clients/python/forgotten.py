@@ -84,11 +84,12 @@ async def quiet_call(watch: Watch) -> None:
     async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
         await moderated(back_end, watch, room)
         await ada.disconnect()
-        scan = await watch.after(time.monotonic() + PERSON_GONE_S)
+        left = time.monotonic()
+        scan = await watch.after(left + PERSON_GONE_S)
     check(scan.found["ben_identity"] > 0, "ben's identity is found: he is still there")
     copies = vanished(scan, "ada", (*PERSONAL, "token", *SPOKEN, "moderated"))
     what = "ada's name, identity, metadata, token, words"
-    measured(copies == 0, f"{what}: {copies} copies {PERSON_GONE_S:g} s after her goodbye")
+    measured(copies == 0, f"{what}: {copies} copies {scan.after(left)} her goodbye")
     await ben.disconnect()
     left = time.monotonic()
     vanished(await watch.after(left + PERSON_GONE_S), "ben", PERSONAL)
@@ -122,12 +123,12 @@ async def ended(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def nothing_of(watch: Watch, scan: Scan, person: str, how: str) -> None:
+def nothing_of(watch: Watch, scan: Scan, since: float, person: str, how: str) -> None:
     """Two seconds after the end of its session: it talked until then, and others talk on."""
     copies = vanished(scan, person, (*PERSONAL, "token", *SPOKEN))
     found(watch, *(f"{person}_{kind}" for kind in (*KEPT, *PERSONAL)))
     what = f"{copies} copies of words, names and token"
-    measured(copies == 0, f"{person}, who talked until {how}: {what} {PERSON_GONE_S:g} s after")
+    measured(copies == 0, f"{person}, who talked until {how}: {what} {scan.after(since)}")
 
 
 async def put_out(watch: Watch) -> None:
@@ -139,7 +140,8 @@ async def put_out(watch: Watch) -> None:
     await caught(watch, "fay", "gus", "hal")
     await stopped(fays)
     await fay.disconnect()
-    nothing_of(watch, await watch.after(time.monotonic() + PERSON_GONE_S), "fay", "her goodbye")
+    left = time.monotonic()
+    nothing_of(watch, await watch.after(left + PERSON_GONE_S), left, "fay", "her goodbye")
     async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
 
         async def remove(identity: str) -> None:
@@ -148,18 +150,19 @@ async def put_out(watch: Watch) -> None:
         await remove(mark("gus_identity"))
         removed = time.monotonic()
         await stopped(guss)
-        nothing_of(watch, await watch.after(removed + PERSON_GONE_S), "gus", "he was removed")
+        nothing_of(watch, await watch.after(removed + PERSON_GONE_S), removed, "gus", "he was removed")
         await until("gus is told", 5, lambda: not gus.isconnected())
         for number in range(2):
             await remove(f"Publisher-{number}")
         removed = time.monotonic()
-        copies = vanished(await watch.after(removed + MEDIA_GONE_S), "put", ("video",))
+        scan = await watch.after(removed + MEDIA_GONE_S)
+        copies = vanished(scan, "put", ("video",))
         people = (await back_end.room.list_participants(api.ListParticipantsRequest(room=room))).participants
     check(len(people) == 3 and hal.isconnected(), "those who saw them, and hal, are still there")
     found(watch, "put_video")
     aged(watch, "put_video", *(f"hal_{kind}" for kind in KEPT))
     what = "cameras that were removed from a call that goes on"
-    measured(copies == 0, f"{what}: {copies} copies {MEDIA_GONE_S:g} s after")
+    measured(copies == 0, f"{what}: {copies} copies {scan.after(removed)}")
     await stopped(hals)
     await hal.disconnect()
     await ended(process)
@@ -181,16 +184,17 @@ async def deleted_room(watch: Watch) -> None:
     deleted = time.monotonic()
     for task in talking:
         await stopped(task)
-    sounds = vanished(await watch.after(deleted + MEDIA_GONE_S), "deleted", ("audio",))
+    sound = await watch.after(deleted + MEDIA_GONE_S)
+    sounds = vanished(sound, "deleted", ("audio",))
     scan = await watch.after(deleted + PERSON_GONE_S)
     for person in people:
-        nothing_of(watch, scan, person, "the room was deleted")
+        nothing_of(watch, scan, deleted, person, "the room was deleted")
     names = vanished(scan, "deleted", ("room", "metadata"))
     found(watch, "deleted_audio", "deleted_room", "deleted_metadata")
     measured(
         sounds + names == 0,
-        f"a deleted room: {sounds} copies of its sound {MEDIA_GONE_S:g} s, {names} of its name and metadata "
-        f"{PERSON_GONE_S:g} s after",
+        f"a deleted room: {sounds} copies of its sound {sound.after(deleted)}, {names} of its name and metadata "
+        f"{scan.after(deleted)}",
     )
     await ended(process)
 
@@ -221,8 +225,9 @@ async def media(watch: Watch, kind: str) -> None:
     code = await process.wait()
     left = time.monotonic()
     check(code == 0, f"the {kind} call went well")
-    copies = vanished(await watch.after(left + MEDIA_GONE_S), "open", (kind,))
-    measured(copies == 0, f"{kind}: {copies} copies {MEDIA_GONE_S:g} s after the last one left")
+    scan = await watch.after(left + MEDIA_GONE_S)
+    copies = vanished(scan, "open", (kind,))
+    measured(copies == 0, f"{kind}: {copies} copies {scan.after(left)} the last one left")
     found(watch, name)
     aged(watch, name)
 

@@ -356,7 +356,9 @@ async def read_all(talking: aiohttp.ClientWebSocketResponse) -> None:
 
 def has_ended(stream: socket.socket) -> bool:
     """Whether the server has given the connection up, which shows behind what it had sent before."""
-    # That the window opens the server's kernel may learn by its next probe only, of which there are fewer and fewer.
+    # With no more room than it had, that it reads now would be told to the server's kernel by the next probe only, of
+    # which there are fewer and fewer.
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     stream.settimeout(15)
     with contextlib.closing(stream), contextlib.suppress(TimeoutError):
         try:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SIGNAL, TRIES, check, control, fresh_room, join_request, measured, mint, scenario, until, upgrade,
+    SIGNAL, best_of, check, control, fresh_room, join_request, measured, mint, scenario, tries, until, upgrade,
 )  # fmt: skip
 from livekit import api
 from livekit.protocol import models, rtc as wire
@@ -293,20 +293,23 @@ async def answers_that_nobody_reads(http: aiohttp.ClientSession) -> None:
     pinging = asyncio.create_task(pinger.go_on())
     for who, names, allowed in (("one token", ["mallory"] * UNREAD, ONE_GROWTH_KIB_MAX),
                                 ("as many tokens", [f"silent-{it}" for it in range(UNREAD)], ALL_GROWTH_KIB_MAX)):
-        join, wait = math.inf, math.inf
-        for _ in range(TRIES):
-            if join <= JOIN_S_MAX and wait <= WAIT_MAX_S:
-                break
+
+        async def once(who: str = who, names: list[str] = names, allowed: int = allowed) -> tuple[float, float]:
             began = time.monotonic()
-            join = min(join, await crowd(http, (room, small), who, names, allowed))
-            wait = min(wait, pinger.longest(began, time.monotonic()))
+            join = await crowd(http, (room, small), who, names, allowed)
+            return join, pinger.longest(began, time.monotonic())
+
+        came = await tries(once, lambda it: it[0] <= JOIN_S_MAX and it[1] <= WAIT_MAX_S)
+        joins, waits = ([it * 1e3 for it in column] for column in zip(*came))
         measured(
-            join <= JOIN_S_MAX,
-            f"somebody else joined a small room within {join * 1e3:.0f} ms each time ({JOIN_S_MAX * 1e3:.0f} are allowed)",
+            joins[-1] <= JOIN_S_MAX * 1e3,
+            f"somebody else joined a small room within {joins[-1]:.0f} ms each time ({JOIN_S_MAX * 1e3:.0f} are allowed)"
+            + best_of(joins),
         )
         measured(
-            wait <= WAIT_MAX_S,
-            f"a ping there was answered within {wait * 1e3:.0f} ms each time ({WAIT_MAX_S * 1e3:.0f} are allowed)",
+            waits[-1] <= WAIT_MAX_S * 1e3,
+            f"a ping there was answered within {waits[-1]:.0f} ms each time ({WAIT_MAX_S * 1e3:.0f} are allowed)"
+            + best_of(waits),
         )
     check(not pinging.done(), "who was in the small room is still there")
     pinging.cancel()

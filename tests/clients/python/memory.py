@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+#: Where a look is due it begins no later than this after. What was there until then would not be seen.
+LOOK_LATE_S = 2.0
 #: One search finds all marks of this run, those of processes that it starts too.
 RUN = os.environ.setdefault("INCAMERA_MARK", f"mark{secrets.token_hex(6)}")
 #: The same within base64 of any kind, at each of three places in it: what hangs on its neighbours is left out.
@@ -53,6 +55,10 @@ class Scan:
     oldest: dict[str, float] = field(default_factory=dict)
     #: Which mappings hold a mark, for whoever wonders why.
     where: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def after(self, moment: float) -> str:
+        """When it began, for whoever reads a figure."""
+        return f"{self.began - moment:.1f} s after"
 
     def add(self, name: str, mapping: str) -> None:
         self.found[name] += 1
@@ -140,13 +146,15 @@ class Memory:
 
 
 async def _last_found(looks: AsyncIterator[Scan], names: tuple[str, ...], since: float, within_s: float) -> float:
-    """Looks until none of these is found; how long after `since` (monotonic) the last look began that found one. A look
-    that begins later than `within_s` may find none: what is gone between two looks was there no longer than that."""
+    """Looks until none of these is found; how long after `since` (monotonic) the last look began that found one. The
+    first that finds none may begin a little later than `within_s`."""
     last = 0.0
     async for scan in looks:
         after = scan.began - since
         there = {name: dict(scan.where[name]) for name in names if scan.found[name]}
         if not there:
+            if after > within_s + LOOK_LATE_S:
+                raise AssertionError(f"nobody looked between {last:.1f} and {after:.1f} s after")
             break
         if after > within_s:
             raise AssertionError(f"{', '.join(there)} is still there after {after:.1f} s: {there}")
@@ -170,12 +178,15 @@ class Watch:
         self._task.cancel()
 
     async def after(self, moment: float) -> Scan:
-        """The first look that began at `moment` (monotonic) or later."""
+        """The first look that began at `moment` (monotonic) or soon after."""
         while not self.scans or self.scans[-1].began < moment:
             if self._task.done():
                 self._task.result()
             await asyncio.sleep(0.02)
-        return next(scan for scan in self.scans if scan.began >= moment)
+        scan = next(scan for scan in self.scans if scan.began >= moment)
+        if scan.began > moment + LOOK_LATE_S:
+            raise AssertionError(f"nobody looked for {scan.began - moment:.1f} s")
+        return scan
 
     async def looks_from(self, moment: float) -> AsyncIterator[Scan]:
         """All that began at `moment` or later."""

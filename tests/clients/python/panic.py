@@ -15,12 +15,11 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 
 import figures
 import numpy as np
 from client import (
-    SIGNAL, check, control, expects, fresh_room, mark_sensitive, measured, mint, scenario, tries, until,
+    SIGNAL, best_of, check, control, expects, fresh_room, mark_sensitive, measured, mint, scenario, tries, until,
 )  # fmt: skip
 from livekit import api, rtc
 from media import AUDIBLE, RATE_HZ, publish_audio, publish_video
@@ -132,12 +131,15 @@ async def act() -> None:
         await asyncio.sleep(WATCH_S)
         return longest(people, begin, time.monotonic(), "nobody")
 
-    gap, _ = await best(watched)
-    control(gap < GAP_MS_MAX, f"before any fault nobody misses anything: the longest gap is {gap:.0f} ms")
+    gaps = [gap for gap, _ in await tries(watched, is_short)]
+    control(
+        min(gaps) <= GAP_MS_MAX,
+        f"before any fault nobody misses anything: the longest gap is {min(gaps):.0f} ms{best_of(gaps)}",
+    )
     check(not said() and not any(counted().values()), "and the server has not panicked")
 
     for victim, part in zip(ROOMS["red"], COUNTERS):
-        judge(part, *await best(lambda victim=victim, part=part: one_fault(people, everybody[victim], part)))
+        judge(part, await tries(lambda victim=victim, part=part: one_fault(people, everybody[victim], part), is_short))
     for counter in COUNTERS.values():
         expects(counter, 1)
     for person in people:
@@ -146,15 +148,16 @@ async def act() -> None:
         await asyncio.wait_for(person.room.disconnect(), 5)
 
 
-async def best(act: Callable[[], Awaitable[tuple[float, str]]]) -> tuple[float, str]:
-    """The smallest gap of some tries, and in what it was."""
-    return min(await tries(act, lambda gap: gap[0] <= GAP_MS_MAX))
+def is_short(gap: tuple[float, str]) -> bool:
+    return gap[0] <= GAP_MS_MAX
 
 
-def judge(part: str, gap: float, what: str) -> None:
+def judge(part: str, gaps: list[tuple[float, str]]) -> None:
+    gap, what = min(gaps)
     measured(
         gap <= GAP_MS_MAX,
         f"{part}: the others' media go on: the longest gap of anybody is {gap:.0f} ms ({GAP_MS_MAX} are allowed)"
+        + best_of([gap for gap, _ in gaps])
         + ("" if gap <= GAP_MS_MAX else f", in {what}"),
     )
 
@@ -177,7 +180,7 @@ async def one_fault(people: list[Person], victim: Person, part: str) -> tuple[fl
         await comes_back(victim, others, part, begin, before)
     except AssertionError:
         # Whoever took others along may not come back: then it is they who count.
-        judge(part, gap, what)
+        judge(part, [(gap, what)])
         raise
     fresh = said()[len(lines) :]
     check(len(fresh) == 1 and ".rs:" in fresh[0], f"{part}: the log has one line of it, by place: {fresh}")

@@ -8,7 +8,7 @@ import json
 import time
 
 import aiohttp
-from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, fresh_room, join, join_request, mint, scenario
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, fresh_room, join, join_request, mint, never, scenario
 from livekit import api, rtc
 
 ROOM = fresh_room("tokens")
@@ -66,8 +66,10 @@ async def act() -> None:
         check(await validate(http, GOOD, header=True) == 200, "in the Authorization header too")
         for what, token in REFUSED.items():
             status = await validate(http, token)
+            never(status == 200, f"{what} is valid")
             check(status == 401, f"{what}: validate answers {status}")
             status = await upgrade(http, token)
+            never(status == 101, f"{what} opens the door")
             check(status == 401, f"{what}: no upgrade, {status}")
         for size, header, expected in OVERSIZED:
             huge = forge(HS256, claims(metadata="m" * size), SECRET)
@@ -86,7 +88,7 @@ async def act() -> None:
                 f"the wheel says: {error.message}",
             )
         else:
-            raise AssertionError(f"the wheel was let in with {what}")
+            never(True, f"the wheel was let in with {what}")
 
     limited = api.VideoGrants(room_join=True, room=ROOM, can_publish=False, can_publish_data=False)
     room = rtc.Room()
@@ -99,7 +101,7 @@ async def act() -> None:
     except Exception as error:
         check(True, f"who may not publish cannot: {error}")
     else:
-        raise AssertionError("a listener could publish")
+        never(True, "a listener could publish")
     await join(ROOM, "ada")
     check(True, "and ada still gets in")
 

@@ -19,6 +19,7 @@ from media import publish_audio
 
 SERVER: Address = ("127.0.0.1", int(os.environ["INCAMERA_UDP_PORT"]))
 TALK_S, ATTACK_S = 3.0, 3.0
+WORDS = 20
 #: Fresh packets that may be under way at the edges of a span, when what came and what went is compared.
 UNDER_WAY = 10
 
@@ -45,25 +46,41 @@ async def act() -> None:
     ada, ben = await join(name, "ada"), await join(name, "ben")
     heard: list[rtc.Track] = []
     ben.on("track_subscribed", lambda track, *_: heard.append(track))
+    read = Counter[str]()
+    ben.on("data_received", lambda packet: read.update([packet.data.decode()]))
     task = await publish_audio(ada, 0)
     await until("ben is subscribed to ada's voice", 10, lambda: heard)
-    await asyncio.sleep(TALK_S)
+    words = [f"word {number}" for number in range(WORDS)]
+    for word in words:
+        await ada.local_participant.publish_data(word, reliable=True)
+        await asyncio.sleep(TALK_S / WORDS)
 
     sent = Counter(it.source for it in media(tap.seen, to=SERVER))
     received = Counter(it.target for it in media(tap.seen, of=SERVER))
     check(sent and received, "media flows")
     (speaker, _), (listener, _) = sent.most_common(1)[0], received.most_common(1)[0]
     captured = [it.payload for it in media(tap.seen, of=speaker, to=SERVER)][-100:]
-    control(len(captured) == 100, "100 sealed datagrams of ada's were captured while ben heard them")
+    control(len(captured) == 100, "100 sealed datagrams of ada's voice were captured while ben heard them")
+    others = {kind: [it.payload for it in tap.seen if it.source == speaker and it.kind == kind] for kind in ("dtls", "rtcp")}
+    # Her words are the newest of the first.
+    others = {kind: payloads[-2 * WORDS :] for kind, payloads in others.items()}
+    control(
+        len(others["dtls"]) >= WORDS and others["rtcp"] and set(read) == set(words),
+        f"so were {len(others['dtls'])} of her data, while ben read {len(read)} words, and {len(others['rtcp'])} reports",
+    )
 
     await tap.caught_up()
     began = len(tap.seen)
     random.seed(7)
-    replayed, made = 0, set[bytes]()
+    replayed, reports, made = 0, 0, set[bytes]()
     for _ in range(int(ATTACK_S / 0.05)):
         for payload in random.sample(captured, 20):
             forger.send(speaker, SERVER, payload)
             replayed += 1
+        for kind, payloads in others.items():
+            for payload in random.choices(payloads, k=5):
+                forger.send(speaker, SERVER, payload)
+                reports += kind == "rtcp"
         # Of a number that was not sent yet: the window lets it pass, the seal does not.
         head, sequence, rest = captured[-1][:2], struct.unpack_from("!H", captured[-1], 2)[0], captured[-1][4:]
         made.add(forgery := head + struct.pack("!H", (sequence + 2_000 + len(made)) & 0xFFFF) + rest)
@@ -92,7 +109,12 @@ async def act() -> None:
     )
     measured(len(set(out)) == len(out), "no packet number went to ben twice")
     check(tap.lost() == 0, "the tap missed nothing")
-    expects("media_replayed", replayed)
+    last = "the last word"
+    await ada.local_participant.publish_data(last, reliable=True)
+    await until("ada is still heard in writing", 5, lambda: read[last])
+    often = max(read.values())
+    measured(often == 1, f"ben read each of her {len(read)} words {often} time, though her data were replayed as well")
+    expects("media_replayed", replayed + reports)
     expects("media_unauthentic", len(made))
     task.cancel()
     await ada.disconnect()

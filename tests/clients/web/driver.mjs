@@ -377,6 +377,14 @@ export async function until(what, timeoutMs, ask, everyMs = 100) {
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
+/**
+ * Fails for good where `condition` holds: what no processor excuses and no second try makes good
+ * (`xtask/src/scenario.rs`).
+ */
+export function never(condition, what) {
+  if (condition) throw new Error(`this must never be: ${what}`)
+}
+
 export function check(condition, what) {
   if (!condition) throw new Error(what)
   console.log(`  ok: ${what}`)

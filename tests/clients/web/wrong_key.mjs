@@ -1,5 +1,5 @@
 /** Somebody with another key decodes nothing and hears nothing, nor is what they write read; and both pages say why. */
-import { check, control, freshKey, freshRoom, measured, scenario, sleep, until } from './driver.mjs'
+import { check, control, freshKey, freshRoom, measured, never, scenario, sleep, until } from './driver.mjs'
 
 const WARNING_SHOWN_MS = 8_000
 
@@ -53,6 +53,8 @@ await scenario('wrong_key', async (open) => {
     await eve.receives('ada', 'camera'),
     await eve.receives('ada', 'microphone'),
   ]
+  never(video.framesDecoded > 0, `eve has decoded ${video.framesDecoded} frames without the key`)
+  never(audio.audioEnergy > 0, 'eve has heard something without the key')
   measured(video.framesDecoded === 0, `eve has decoded 0 frames of ${video.packets} packets`)
   measured(
     audio.emitted === 0 && audio.audioEnergy === 0,

@@ -914,6 +914,24 @@ fn a_client_with_countless_streams_is_ended() {
 }
 
 #[test]
+fn records_as_long_as_a_datagram_change_nothing() {
+    let mut wire = Wire::new();
+    wire.settle();
+    for len in [0, 1, 1 << 14, (1 << 14) + 256, (1 << 14) + 2_048, (1 << 14) + 2_049, 65_494] {
+        for (content, epoch) in (20..=26).flat_map(|content| [(content, 0), (content, 1)]) {
+            let mut datagram = record(content, &vec![0x16; len]);
+            datagram[4] = epoch;
+            wire.server.handle_dtls(wire.now, paths()[1], &datagram);
+        }
+    }
+    wire.settle();
+    assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));
+    wire.settle();
+    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
+    assert!(wire.server_heard(is_it));
+}
+
+#[test]
 fn random_datagrams_change_nothing() {
     let mut wire = Wire::new();
     wire.settle();
