@@ -4,7 +4,7 @@
 //! Not here: reading files again (`reload`).
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ Example:
         app_certificate_file: certificate
   refresh_secret_file: refresh     # with public keys: lets clients come back after a restart
   revocations: revoked.yaml
-  prometheus:                      # figures at /metrics, at the address of HTTP
+  prometheus:                      # figures at /metrics, at the first of `bind_addresses`
     port: 6789
     username: monitor
     password: PASSWORD
@@ -225,7 +225,6 @@ impl Written {
         let is_local = http.iter().all(|address| address.ip().is_loopback());
         let addresses_of =
             if behind_proxy || is_local { AddressesOf::Proxy } else { AddressesOf::Clients };
-        let metrics_ip = http.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip);
         let config = Config {
             challenges: challenged(&http, &source),
             http,
@@ -243,7 +242,7 @@ impl Written {
             limits: Limits::STANDARD,
             rooms: as_served(rooms),
             metrics: metrics.map(|metrics| MetricsAt {
-                address: SocketAddr::new(metrics_ip, metrics.port),
+                address: metrics.address,
                 login: metrics.login.map(|login| Login::new(&login.username, &login.password)),
             }),
             // Rooms that joins do not make are not there in the next process: nobody could come back to them.

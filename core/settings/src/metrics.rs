@@ -1,7 +1,7 @@
 //! Where the node's figures are served: `prometheus` and `prometheus_port` of the settings.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use zeroize::Zeroizing;
 
@@ -12,8 +12,8 @@ use crate::yaml::Map;
 /// Where the node's figures are served, and to whom.
 #[derive(Debug)]
 pub struct Metrics {
-    /// A port of its own, at the first address of HTTP.
-    pub port: u16,
+    /// The first of `bind_addresses`, also where another takes it in with all others, and a port of its own.
+    pub address: SocketAddr,
     /// Whoever reads them must say this; nothing if anybody may.
     pub login: Option<MetricsLogin>,
 }
@@ -32,18 +32,27 @@ impl fmt::Debug for MetricsLogin {
     }
 }
 
-/// Takes both keys out of `map`; what looks wrong and is not goes to `warnings`. `tcp_port` is that of media.
+/// What they stand beside.
+#[derive(Clone, Copy)]
+pub(crate) struct Beside {
+    /// The first address of HTTP.
+    pub(crate) ip: IpAddr,
+    /// The port of HTTP, and that of media over TCP.
+    pub(crate) http_port: u16,
+    pub(crate) tcp_port: Option<u16>,
+}
+
+/// Takes both keys out of `map`; what looks wrong and is not goes to `warnings`.
 pub(crate) fn metrics(
     map: &mut Map,
-    http: &[SocketAddr],
-    tcp_port: Option<u16>,
+    beside: Beside,
     warnings: &mut Vec<Fault>,
 ) -> Result<Option<Metrics>, Fault> {
     let old = map.take("prometheus_port");
     let Some(node) = map.take("prometheus") else {
         let Some(node) = old else { return Ok(None) };
-        let metrics = Metrics { port: port(&node)?, login: None };
-        return check(metrics, node.line, http, tcp_port, warnings).map(Some);
+        let metrics = Metrics { address: (beside.ip, port(&node)?).into(), login: None };
+        return check(metrics, node.line, beside, warnings).map(Some);
     };
     if old.is_some() {
         return Err(node.fault("give `prometheus` or the older `prometheus_port`, not both"));
@@ -71,31 +80,31 @@ pub(crate) fn metrics(
             return Err(Fault::new(line, reason));
         }
     };
-    check(Metrics { port, login }, line, http, tcp_port, warnings).map(Some)
+    let address = (beside.ip, port).into();
+    check(Metrics { address, login }, line, beside, warnings).map(Some)
 }
 
 fn check(
     metrics: Metrics,
     line: usize,
-    http: &[SocketAddr],
-    tcp_port: Option<u16>,
+    beside: Beside,
     warnings: &mut Vec<Fault>,
 ) -> Result<Metrics, Fault> {
-    if http.iter().any(|address| address.port() == metrics.port) {
+    let port = metrics.address.port();
+    if port == beside.http_port {
         return Err(Fault::new(
             line,
             "the port of metrics is that of HTTP: give it one of its own",
         ));
     }
-    if tcp_port == Some(metrics.port) {
+    if beside.tcp_port == Some(port) {
         return Err(Fault::new(
             line,
             "the port of metrics is that of media over TCP, `rtc.tcp_port` (7881 if it is not given): give it one of \
              its own",
         ));
     }
-    let is_local = http.first().is_none_or(|address| address.ip().is_loopback());
-    if metrics.login.is_none() && !is_local {
+    if metrics.login.is_none() && !beside.ip.is_loopback() {
         let reason = "whoever reaches the port of metrics can read them: give `prometheus` a `username` \
                       and a `password`, or keep others from it";
         warnings.push(Fault::new(line, reason));

@@ -16,6 +16,7 @@ use crate::acme::{Acme, acme};
 use crate::address::Media;
 use crate::certificate::Chain;
 use crate::limits::{ADDRESSES_MAX, SETTINGS_MAX};
+use crate::metrics::Beside;
 use crate::yaml::{self, Map, Node};
 use crate::{Fault, Holds, Metrics, ReadFile, Rooms, keys, known, load, metrics, rooms};
 
@@ -166,10 +167,10 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     let tls = map.take("tls").map(|node| tls(node, read)).transpose()?;
     let mut cautions = Vec::new();
     let http = http(&mut map, tls.as_ref(), &mut cautions)?;
-    let is_local = http.0.iter().all(|address| address.ip().is_loopback()) && !http.1;
-    let local = http.0.first().map(SocketAddr::ip).filter(|_| is_local);
-    let is_taken = http.0.iter().any(|address| Some(address.port()) == tcp_port);
-    if is_taken {
+    let is_local =
+        http.addresses.iter().all(|address| address.ip().is_loopback()) && !http.behind_proxy;
+    let local = Some(http.first).filter(|_| is_local);
+    if Some(http.port) == tcp_port {
         return Err(Fault::new(
             tcp_node.map_or(1, |node| node.line),
             "`port` and `rtc.tcp_port` (7881 if it is not given) are one port: choose another for one of them, \
@@ -180,10 +181,10 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
 
     let (busy_max, selector) = load::busy_max(&mut map)?;
     let (rooms, room) = rooms::rooms(&mut map)?;
-    let metrics = metrics::metrics(&mut map, &http.0, tcp_port, &mut cautions)?;
+    let metrics = metrics::metrics(&mut map, http.beside(tcp_port), &mut cautions)?;
     holds_secret |= metrics.as_ref().is_some_and(|metrics| metrics.login.is_some());
     if let Some(Tls::Acme(acme)) = &tls {
-        let metrics = metrics.as_ref().map(|metrics| metrics.port);
+        let metrics = metrics.as_ref().map(|metrics| metrics.address.port());
         check_acme(acme, &http, [tcp_port, metrics], &mut cautions)?;
     }
     let mut warnings = warnings("", map);
@@ -199,8 +200,8 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
     }
     warnings.sort_by_key(|fault| fault.line);
     Ok(Settings {
-        http: http.0,
-        behind_proxy: http.1,
+        http: http.addresses,
+        behind_proxy: http.behind_proxy,
         tls,
         media,
         projects,
@@ -306,24 +307,24 @@ fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {
 /// Whether an authority could be answered beside all that is served at these addresses, and these ports.
 fn check_acme(
     acme: &Acme,
-    (http, behind_proxy): &(Vec<SocketAddr>, bool),
+    http: &Http,
     taken: [Option<u16>; 2],
     warnings: &mut Vec<Fault>,
 ) -> Result<(), Fault> {
     let fault = |reason: &str| Fault::new(acme.line, reason);
-    if *behind_proxy {
+    if http.behind_proxy {
         return Err(fault(
             "`behind_proxy` says that a proxy speaks TLS, and then it is the proxy that needs the certificate: leave \
              one of the two out",
         ));
     }
-    let is_http = |port: u16| http.iter().any(|address| address.port() == port);
-    if acme.http_port.is_some_and(|port| is_http(port) || taken.contains(&Some(port))) {
+    let is_taken = |port: u16| port == http.port || taken.contains(&Some(port));
+    if acme.http_port.is_some_and(is_taken) {
         return Err(fault(
             "`http_port` is the port of something else here: give it one of its own",
         ));
     }
-    if http.iter().all(|address| address.ip().is_loopback()) {
+    if http.addresses.iter().all(|address| address.ip().is_loopback()) {
         warnings.push(fault(
             "an authority outside does not reach this server, which listens on this machine alone: give \
              `bind_addresses`",
@@ -332,12 +333,24 @@ fn check_acme(
     Ok(())
 }
 
-/// Where HTTP is served, and whether a proxy before it speaks TLS.
-fn http(
-    map: &mut Map,
-    tls: Option<&Tls>,
-    warnings: &mut Vec<Fault>,
-) -> Result<(Vec<SocketAddr>, bool), Fault> {
+/// Where HTTP is served.
+struct Http {
+    /// What is listened at: see [`Settings::http`].
+    addresses: Vec<SocketAddr>,
+    /// What is named first, whether or not a later one takes it in.
+    first: IpAddr,
+    port: u16,
+    /// Whether a proxy before it speaks TLS.
+    behind_proxy: bool,
+}
+
+impl Http {
+    const fn beside(&self, tcp_port: Option<u16>) -> Beside {
+        Beside { ip: self.first, http_port: self.port, tcp_port }
+    }
+}
+
+fn http(map: &mut Map, tls: Option<&Tls>, warnings: &mut Vec<Fault>) -> Result<Http, Fault> {
     let port = map.take("port").map_or(Ok(HTTP_PORT), |node| port(&node))?;
     let proxy = map.take("behind_proxy");
     let behind_proxy = proxy.as_ref().map_or(Ok(false), Node::boolean)?;
@@ -348,7 +361,8 @@ fn http(
         ));
     }
     let Some(node) = map.take("bind_addresses") else {
-        return Ok((vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))], behind_proxy));
+        let first = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        return Ok(Http { addresses: vec![(first, port).into()], first, port, behind_proxy });
     };
     let line = node.line;
     let mut all: Vec<IpAddr> = Vec::new();
@@ -368,6 +382,7 @@ fn http(
         }
         all.push(address);
     }
+    let named_first = all.first().copied();
     // Beside what takes all others could not be listened at; that of IPv6 takes IPv4 as well.
     let takes_all = all.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     let takes_ipv4 = all.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -375,13 +390,14 @@ fn http(
         IpAddr::V4(it) => !takes_all && (!takes_ipv4 || it.is_unspecified()),
         IpAddr::V6(it) => !takes_all || it.is_unspecified(),
     });
-    if !(1..=ADDRESSES_MAX).contains(&all.len()) {
+    let Some(first) = named_first.filter(|_| all.len() <= ADDRESSES_MAX) else {
         return Err(Fault::new(
             line,
             format!("from 1 to {ADDRESSES_MAX} addresses are wanted here"),
         ));
-    }
-    Ok((all.into_iter().map(|address| SocketAddr::new(address, port)).collect(), behind_proxy))
+    };
+    let addresses = all.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    Ok(Http { addresses, first, port, behind_proxy })
 }
 
 pub(crate) fn port(node: &Node) -> Result<u16, Fault> {

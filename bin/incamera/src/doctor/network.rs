@@ -88,10 +88,7 @@ fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
 
 /// Whether the figures can be served; a running server of ours may serve them already.
 fn check_metrics(settings: &Settings, own: &[OwnAddress], report: &mut Report) {
-    let (Some(metrics), Some(http)) = (&settings.metrics, settings.http.first()) else {
-        return;
-    };
-    let at = SocketAddr::new(http.ip(), metrics.port);
+    let Some(at) = settings.metrics.as_ref().map(|metrics| metrics.address) else { return };
     let who = || Holder::answering(port::serves_figures(at));
     let holder = Purpose::Metrics.holder(at, TcpListener::bind(at), who);
     report.add(Purpose::Metrics.finding(at, &holder, own));

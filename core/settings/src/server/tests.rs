@@ -163,7 +163,7 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
     assert!(taken("prometheus_port: 7882").is_ok());
     assert!(taken("prometheus_port: 7881\nrtc: {tcp_port: 0}").is_ok());
     let old = taken("prometheus_port: 6789").unwrap();
-    assert_eq!(old.metrics.as_ref().unwrap().port, 6789);
+    assert_eq!(old.metrics.as_ref().unwrap().address, "127.0.0.1:6789".parse().unwrap());
     assert_eq!(old.warnings, []);
     let text = "prometheus: {port: 6789, username: grafana, password: hushhush}";
     let closed = taken(text).unwrap();
@@ -194,6 +194,23 @@ fn metrics_have_a_port_of_their_own_and_may_want_a_password() {
         "this key is not known here: `port`, `username`, `password` are",
     );
     check("prometheus: {port: 6789}\nprometheus_port: 6789", "not both");
+}
+
+#[test]
+fn metrics_are_served_at_the_address_that_is_named_first_though_another_takes_it_in() {
+    let check = |bind: &str, at: &str, is_warned| {
+        let text = format!(
+            "keys: {{mine: {SECRET}}}\nbind_addresses: {bind}\nbehind_proxy: true\nrtc: {{node_ip: 192.0.2.7}}\n\
+             prometheus_port: 6789\n"
+        );
+        let taken = settings(&text).unwrap();
+        assert_eq!(taken.metrics.unwrap().address.to_string(), at, "{bind}");
+        assert_eq!(!taken.warnings.is_empty(), is_warned, "{bind}: {:?}", taken.warnings);
+    };
+    check("[10.0.0.5, '']", "10.0.0.5:6789", true);
+    check("[127.0.0.1, '']", "127.0.0.1:6789", false);
+    check("['::1', 0.0.0.0]", "[::1]:6789", false);
+    check("['', 127.0.0.1]", "[::]:6789", true);
 }
 
 #[test]
