@@ -3,7 +3,8 @@
 //! Owns: the calls that media makes. What leaves this module is safe to use in any order.
 //! Guarantees: nothing here waits longer than it was told to; a socket that cannot send drops and counts.
 //! Not here: what the bytes mean.
-//! Source: Linux man pages udp(7), ip(7), ipv6(7), recvmmsg(2), sendmmsg(2), madvise(2), ppoll(2).
+//! Source: Linux man pages udp(7), ip(7), ipv6(7), recvmmsg(2), sendmmsg(2), madvise(2), ppoll(2),
+//! sched_setaffinity(2).
 #![expect(unsafe_code, reason = "it calls the kernel directly")]
 #![expect(clippy::cast_possible_truncation, reason = "sizes of C structures in C's integer types")]
 
@@ -176,12 +177,23 @@ fn timespec(duration: Duration) -> libc::timespec {
 pub(crate) fn pin_to_core(core: usize) {
     if core >= libc::CPU_SETSIZE.cast_unsigned() as usize {
         return;
+/// The cores that the calling thread may run on, in order; none if the system does not say.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    // SAFETY: a CPU set is plain bits, for which zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: writes no more than the size that it is told. It fails where there are more cores than the set has bits.
+    let asked = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    let all = 0..libc::CPU_SETSIZE.cast_unsigned() as usize;
+    // SAFETY: only reads, and each core is within the set.
+    all.filter(|core| asked == 0 && unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
     }
     // SAFETY: a CPU set is plain bits, for which zero is the empty set; `core` is within it.
     unsafe {
         let mut set: libc::cpu_set_t = zeroed();
         libc::CPU_SET(core, &mut set);
-        // A refusal (a container without that core) leaves the thread where it is, which is fine.
+        // A refusal (the core was taken away meanwhile) leaves the thread where it is, which is fine.
         let _refused = libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
     }
 }
@@ -1033,3 +1045,16 @@ mod tests {
         assert!(!waiter.is_ready(0));
     }
 }
+    #[test]
+    fn a_thread_may_run_where_it_was_put() {
+        let all = allowed_cores();
+        for core in all.iter().copied() {
+            let put = std::thread::spawn(move || {
+                pin_to_core(core);
+                allowed_cores()
+            });
+            assert_eq!(put.join().unwrap(), [core]);
+        }
+        assert!(!all.is_empty() && allowed_cores() == all, "{all:?}");
+    }
+

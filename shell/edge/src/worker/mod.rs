@@ -110,7 +110,7 @@ impl Workers {
         let [a, b, c, d, ..] = seed()?.to_ne_bytes();
         let steering = Arc::new(Steering::new(u32::from_ne_bytes([a, b, c, d])));
         let crowd = Crowd::default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = cores_for(count, sys::allowed_cores());
 
         let mut workers = Self {
             inboxes: Vec::new(),
@@ -143,7 +143,7 @@ impl Workers {
                 to_hub: config.to_hub.clone(),
                 metrics: Arc::clone(&config.metrics),
             };
-            let core = (count <= cores).then_some(usize::from(id));
+            let core = cores.get(usize::from(id)).copied();
             let tcp = TcpInbox { queue: frames, bell: Arc::clone(&bell) };
             workers.inboxes.push(Inbox { queue, load, bell, tcp });
             match spawn(parts, core) {
@@ -226,6 +226,13 @@ impl Workers {
 /// The port is taken, or the address is not ours.
 pub fn claim(at: SocketAddr) -> io::Result<SocketAddr> {
     UdpSocket::bind(at)?.local_addr()
+}
+
+/// Where each worker is kept, if it is: on a core of its own, where each of those that the process was given has one.
+/// Fewer workers than cores, as under a container's share of processor time, would sit on the same few as those of
+/// other processes: the kernel knows which are free.
+fn cores_for(workers: usize, allowed: Vec<usize>) -> Vec<usize> {
+    if allowed.len() == workers { allowed } else { Vec::new() }
 }
 
 fn seed() -> io::Result<u64> {

@@ -76,6 +76,15 @@ impl Guest {
 }
 
 #[test]
+fn workers_are_kept_on_the_cores_that_the_process_was_given_if_each_has_one() {
+    assert_eq!(cores_for(4, vec![4, 5, 6, 7]), [4, 5, 6, 7]);
+    assert_eq!(cores_for(2, vec![1, 3]), [1, 3]);
+    for (workers, allowed) in [(2, 0..64), (3, 0..4), (4, 0..2), (1, 0..0)] {
+        assert_eq!(cores_for(workers, allowed.collect()), [0; 0], "{workers}");
+    }
+}
+
+#[test]
 fn strangers_get_no_answer_and_are_counted() {
     let house = house();
     let theirs = Door::new(&[8; 32]).mint(PeerId { worker: WorkerId(0), index: 1 }, 0);
