@@ -153,7 +153,7 @@ async fn serve(config: Config, lan: Option<Lan>) -> Result<(), Failure> {
     let mut ending = Ending::expect()?;
     let workers = config.workers;
     let media_at = addresses(&config.advertised);
-    let server = Server::start(config).await?;
+    let server = Server::start(config)?;
     let banner = match &lan {
         Some(lan) => lan.banner(&server)?,
         None => banner(&server, workers, &media_at)?,

@@ -296,8 +296,7 @@ async fn serve(
     let server = Server::start(Config {
         tls: shown(&written, certification.as_ref())?,
         ..written.config.clone()
-    })
-    .await?;
+    })?;
     // Nobody has to read it.
     io::stdout().write_all(banner(&server, &written, certification.as_ref()).as_bytes()).ok();
     let showing = server.showing().cloned();

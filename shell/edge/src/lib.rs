@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod networks;
 mod page;
 pub mod panics;
+mod port;
 pub mod pulse;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
@@ -51,6 +52,6 @@ mod unread;
 pub mod visits;
 pub mod worker;
 
+pub use port::{bind as bind_http, bind_for_media as bind_media_over_tcp};
 pub use server::{Server, StartError};
 pub use sys::bind_alone as bind_media_alone;
-pub use tcp::bind as bind_media_over_tcp;

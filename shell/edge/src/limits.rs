@@ -550,8 +550,10 @@ pub const TCP_FRAME_TIME_MAX: Duration = Duration::from_secs(9);
 /// not use.
 pub const TCP_SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Connections that the kernel accepts before we do.
-pub const LISTEN_BACKLOG: u32 = 1024;
+/// Connections that the kernel accepts before we do, at each port: whoever comes beyond is not heard, and tries again
+/// after 1, 3 and 7 s. When all of a full node come back after a restart it is two fifths of them; the control threads
+/// accept as many within a second, handshakes included. No more than `net.core.somaxconn`, which is as much.
+pub const LISTEN_BACKLOG: u32 = 4096;
 
 /// Chunks of TCP connections that wait for one worker: 2 MiB. Connections wait in turn for a place.
 pub const TCP_INBOX_MAX: usize = 256;

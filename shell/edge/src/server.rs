@@ -34,6 +34,7 @@ use crate::memory;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::pulse::{self, Pulse};
+use crate::port;
 use crate::scrape::{self, Scrape};
 use crate::session::{Decoding, ToHub};
 use crate::tcp;
@@ -137,17 +138,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts everything, within the tokio runtime that this is called in. Of `config` no key and no certificate is
-    /// kept where [`Self::admit_by`] and [`Self::showing`] do not replace it.
+    /// Starts everything, within the tokio runtime that this is called in; without one it panics. Of `config` no key
+    /// and no certificate is kept where [`Self::admit_by`] and [`Self::showing`] do not replace it.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing is left running.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
-        let (listeners, http) = listen(&config.http).await?;
+        let (listeners, http) = listen(&config.http)?;
         let (tcp_listeners, tcp_port) = listen_for_media(&config.tcp)?;
-        let asked = listen_for_an_authority(&config.challenges).await?;
-        let (metrics_at, figures) = listen_for_figures(config.metrics).await?.unzip();
+        let asked = listen_for_an_authority(&config.challenges)?;
+        let (metrics_at, figures) = listen_for_figures(config.metrics)?.unzip();
         let origin = Instant::now();
         let metrics = Arc::new(Metrics::default());
         let (to_hub, inbox) = mpsc::channel(HUB_INBOX_MAX);
@@ -335,12 +336,12 @@ impl Server {
 }
 
 /// Listens at every address, or at none; where the first is.
-async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
+fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, SocketAddr), StartError> {
     let mut listeners = Vec::new();
     let mut first = None;
     for address in addresses {
         let unbound = |source| StartError::Http { address: *address, source };
-        let listener = TcpListener::bind(address).await.map_err(unbound)?;
+        let listener = port::bind(*address).and_then(port::listen).map_err(unbound)?;
         let bound = listener.local_addr().map_err(unbound)?;
         first.get_or_insert(bound);
         listeners.push(listener);
@@ -381,20 +382,20 @@ fn scrape(config: &Config, front: &Arc<Front>) -> Result<Arc<Scrape>, StartError
     }))
 }
 
-async fn listen_for_figures(
+fn listen_for_figures(
     at: Option<MetricsAt>,
 ) -> Result<Option<(SocketAddr, TcpListener)>, StartError> {
     let Some(MetricsAt { address, .. }) = at else { return Ok(None) };
     let unbound = |source| StartError::Metrics { address, source };
-    let listener = TcpListener::bind(address).await.map_err(unbound)?;
+    let listener = port::bind(address).and_then(port::listen).map_err(unbound)?;
     Ok(Some((listener.local_addr().map_err(unbound)?, listener)))
 }
 
-async fn listen_for_an_authority(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+fn listen_for_an_authority(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
     for address in addresses {
         let unbound = |source| StartError::Challenges { address: *address, source };
-        listeners.push(TcpListener::bind(address).await.map_err(unbound)?);
+        listeners.push(port::bind(*address).and_then(port::listen).map_err(unbound)?);
     }
     Ok(listeners)
 }
@@ -407,7 +408,7 @@ fn listen_for_media(
     let mut port = None;
     for address in addresses {
         let unbound = |source| StartError::Tcp { address: *address, source };
-        let listener = tcp::listen(*address).map_err(unbound)?;
+        let listener = port::bind_for_media(*address).and_then(port::listen).map_err(unbound)?;
         port.get_or_insert(listener.local_addr().map_err(unbound)?.port());
         listeners.push(listener);
     }

@@ -465,7 +465,7 @@ fn unbound(address: SocketAddr) -> io::Result<UdpSocket> {
     // SAFETY: the descriptor was just made and nobody else has it.
     let socket = UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) });
     if address.is_ipv6() {
-        only_ipv6(&socket)?;
+        take_families(&socket, Families::One)?;
     }
     Ok(socket)
 }
@@ -476,9 +476,19 @@ fn bind(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
     check(unsafe { libc::bind(socket.as_raw_fd(), name.as_ptr(), name.len) }).map(drop)
 }
 
-/// Keeps a socket of IPv6 from taking IPv4 as well; before it is bound.
-pub(crate) fn only_ipv6(socket: &impl AsRawFd) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)
+/// What a socket of IPv6 takes that is bound to `::`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Families {
+    /// IPv6 alone.
+    One,
+    /// IPv4 as well.
+    Both,
+}
+
+/// Has a socket of IPv6 take these, whatever the system's default is; before it is bound.
+pub(crate) fn take_families(socket: &impl AsRawFd, families: Families) -> io::Result<()> {
+    let is_one = c_int::from(families == Families::One);
+    set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, is_one)
 }
 
 /// Has the kernel take no more than so many bytes of a TCP connection that it cannot send yet.

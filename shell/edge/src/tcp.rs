@@ -10,7 +10,6 @@
 //! while the worker is behind.
 //! Not here: what a datagram means, and whether a path is a peer's (`worker`, `peer`).
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use peer::framing::Frames;
 use peer::{BindingRequest, Door};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -29,9 +28,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::acceptor::Acceptor;
 use crate::budget::{Held, Network, SharedBudget};
 use crate::limits::{
-    LISTEN_BACKLOG, TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FAREWELL_TIME_MAX, TCP_FIRST_MAX,
-    TCP_FIRST_TIME_MAX, TCP_FRAME_TIME_MAX, TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX,
-    TCP_SILENCE_MAX, TCP_UNPROVEN_MAX, TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
+    TCP_CHUNK_BYTES, TCP_CONNECTIONS_MAX, TCP_FAREWELL_TIME_MAX, TCP_FIRST_MAX, TCP_FIRST_TIME_MAX,
+    TCP_FRAME_TIME_MAX, TCP_NETWORK_MAX, TCP_NETWORK_UNPROVEN_MAX, TCP_SILENCE_MAX,
+    TCP_UNPROVEN_MAX, TCP_UNSENT_BYTES_MAX, TCP_WRITE_TIME_MAX,
 };
 use crate::listener::{self, Phase};
 use crate::metrics::{Counter, Metrics};
@@ -124,28 +123,6 @@ enum End {
     Silent,
     /// It reads too slowly.
     Slow,
-}
-
-/// Takes a TCP port for media. `::` is IPv6 alone: IPv4 has a listener of its own, as it has a UDP socket.
-///
-/// # Errors
-/// The port is taken, or the address is not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => {
-            let socket = TcpSocket::new_v6()?;
-            sys::only_ipv6(&socket)?;
-            socket
-        }
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    bind(address)?.listen(LISTEN_BACKLOG)
 }
 
 /// Serves until `phase` is [`Phase::Closing`] and every connection has ended. A connection ends when its

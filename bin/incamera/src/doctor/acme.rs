@@ -1,7 +1,7 @@
 //! What an authority needs to give a certificate: its directory, the names, the way to this server, a place to keep it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use edge::challenge::ONLY_AN_AUTHORITY;
@@ -48,7 +48,7 @@ pub(super) fn check(
         if let Some(http_port) = acme.http_port {
             let at = SocketAddr::new(address.ip(), http_port);
             let who = || Holder::answering(port::answers_an_authority(at));
-            let holder = Purpose::Authority.holder(at, TcpListener::bind(at), who);
+            let holder = Purpose::Authority.holder(at, edge::bind_http(at), who);
             report.add(Purpose::Authority.finding(at, &holder, own));
         }
     }

@@ -1,9 +1,7 @@
 //! Addresses, the ports there, and the way to them.
 
 use std::io;
-use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -29,7 +27,7 @@ pub(super) fn check(
     let mut running = None;
     for at in &settings.http {
         let who = || Holder::answering(port::is_ours(*at, settings.tls.is_some()));
-        let holder = Purpose::Http.holder(*at, TcpListener::bind(at), who);
+        let holder = Purpose::Http.holder(*at, edge::bind_http(*at), who);
         if matches!(holder, Holder::Ours) {
             running = Some(*at);
         }
@@ -90,7 +88,7 @@ fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
 fn check_metrics(settings: &Settings, own: &[OwnAddress], report: &mut Report) {
     let Some(at) = settings.metrics.as_ref().map(|metrics| metrics.address) else { return };
     let who = || Holder::answering(port::serves_figures(at));
-    let holder = Purpose::Metrics.holder(at, TcpListener::bind(at), who);
+    let holder = Purpose::Metrics.holder(at, edge::bind_http(at), who);
     report.add(Purpose::Metrics.finding(at, &holder, own));
 }
 

@@ -8,12 +8,14 @@ use model::{CallContent, WorkerId};
 use peer::Output;
 use peer::framing::frame;
 use rtp::packet::Datagram;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::client::{Client, Node, binding_request};
 use crate::limits::{TCP_QUEUE_BYTES_MAX, TCP_RESERVE_BYTES};
+use crate::port;
 use crate::session::ToHub;
 use crate::worker::{Channel, FromWorker, ToWorker};
 
@@ -34,7 +36,8 @@ fn house(bounds: Bounds) -> House {
     let (phase, watched) = watch::channel(Phase::Open);
     let (address, serving) = {
         let _within = runtime.enter();
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = port::bind_for_media(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = port::listen(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let front = Front {
             door: Arc::clone(&node.door),

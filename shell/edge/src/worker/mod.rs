@@ -33,7 +33,7 @@ mod turn;
 mod upward;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -225,7 +225,7 @@ impl Workers {
 /// # Errors
 /// The port is taken, or the address is not ours.
 pub fn claim(at: SocketAddr) -> io::Result<SocketAddr> {
-    UdpSocket::bind(at)?.local_addr()
+    sys::bind_alone(at)?.local_addr()
 }
 
 /// Where each worker is kept, if it is: on a core of its own, where each of those that the process was given has one.
