@@ -14,7 +14,7 @@ use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::ptr::{NonNull, from_mut, from_ref, null_mut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, c_void};
 use sfu::limits::{TRAIN_BYTES_MAX, TRAIN_SEGMENTS_MAX};
@@ -29,6 +29,10 @@ pub(crate) const RECEIVE_BYTES: usize = RECEIVE_BATCH * RECEIVE_LEN;
 const SEND_BATCH: usize = 64;
 /// What the kernel may hold for a socket in each direction: 20 ms of 1.6 Gbit/s.
 const SOCKET_BUFFER_BYTES: c_int = 4 << 20;
+/// Trains that are refused in a row before none is tried for a while: nobody's are taken then.
+const REFUSED_MAX: u32 = 1024;
+/// How long none is tried then: it costs little to ask once a minute whether the network has become another.
+const UNTRIED: Duration = Duration::from_secs(60);
 /// How long a full socket is waited for before what is left is dropped.
 const SEND_WAIT: Duration = Duration::from_millis(1);
 /// Bytes for control messages: an address and a number in each direction need 64.
@@ -173,10 +177,6 @@ fn timespec(duration: Duration) -> libc::timespec {
     }
 }
 
-/// Keeps the calling thread on one core, if the system lets it.
-pub(crate) fn pin_to_core(core: usize) {
-    if core >= libc::CPU_SETSIZE.cast_unsigned() as usize {
-        return;
 /// The cores that the calling thread may run on, in order; none if the system does not say.
 pub(crate) fn allowed_cores() -> Vec<usize> {
     // SAFETY: a CPU set is plain bits, for which zero is the empty set.
@@ -188,6 +188,10 @@ pub(crate) fn allowed_cores() -> Vec<usize> {
     all.filter(|core| asked == 0 && unsafe { libc::CPU_ISSET(*core, &set) }).collect()
 }
 
+/// Keeps the calling thread on one core, if the system lets it.
+pub(crate) fn pin_to_core(core: usize) {
+    if core >= libc::CPU_SETSIZE.cast_unsigned() as usize {
+        return;
     }
     // SAFETY: a CPU set is plain bits, for which zero is the empty set; `core` is within it.
     unsafe {
@@ -231,8 +235,39 @@ pub(crate) struct Sent {
 pub(crate) struct MediaSocket {
     socket: UdpSocket,
     local: SocketAddr,
-    /// A device that cannot checksum refuses trains for ever (`EIO`).
-    is_segmenting: bool,
+    trains: Trains,
+}
+
+/// Whether trains are worth a try.
+///
+/// The kernel refuses one (`EIO`) by the way that it is to go: where a device cannot checksum, or IPsec is between.
+/// Then its datagrams go one by one, which costs that one twice; others of the same socket may go another way.
+#[derive(Debug, Default)]
+struct Trains {
+    /// In a row.
+    refused: u32,
+    /// None until then.
+    again_at: Option<Instant>,
+}
+
+impl Trains {
+    fn may_be_tried(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        if self.again_at.is_some_and(|at| now() >= at) {
+            *self = Self::default();
+        }
+        self.again_at.is_none()
+    }
+
+    const fn taken(&mut self) {
+        self.refused = 0;
+    }
+
+    fn refused(&mut self, now: Instant) {
+        self.refused += 1;
+        if self.refused == REFUSED_MAX {
+            self.again_at = Some(now + UNTRIED);
+        }
+    }
 }
 
 impl MediaSocket {
@@ -257,7 +292,7 @@ impl MediaSocket {
         let _unaggregated = set_option(&socket, libc::SOL_UDP, libc::UDP_GRO, 1);
         bind(&socket, address)?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, is_segmenting: true })
+        Ok(Self { socket, local, trains: Trains::default() })
     }
 
     /// Where it is bound.
@@ -323,9 +358,10 @@ impl MediaSocket {
     ) -> Sent {
         let mut outcome = Sent::default();
         batch.count = 0;
+        let is_segmenting = self.trains.may_be_tried(Instant::now);
         for run in runs {
             let segment = if run.segment == 0 { run.bytes.len() } else { run.segment }.max(1);
-            let together = if self.is_segmenting {
+            let together = if is_segmenting {
                 (TRAIN_BYTES_MAX / segment).clamp(1, TRAIN_SEGMENTS_MAX)
             } else {
                 1
@@ -348,7 +384,11 @@ impl MediaSocket {
             match self.send_from(batch, next) {
                 Ok(sent) => {
                     for place in next..next + sent {
-                        outcome.sent += batch.datagrams(place);
+                        let count = batch.datagrams(place);
+                        outcome.sent += count;
+                        if count > 1 {
+                            self.trains.taken();
+                        }
                     }
                     next += sent.max(1);
                 }
@@ -365,8 +405,10 @@ impl MediaSocket {
                         next = batch.count;
                     }
                     Some(code) if batch.datagrams(next) > 1 && is_about_segments(code) => {
-                        // EINVAL may be this path's (a datagram above its MTU), EIO is the device's.
-                        self.is_segmenting &= code != libc::EIO;
+                        // EINVAL is about this one alone, as a datagram above its MTU.
+                        if code == libc::EIO {
+                            self.trains.refused(Instant::now());
+                        }
                         self.send_singly(batch, next, outcome);
                         next += 1;
                     }
@@ -924,7 +966,7 @@ mod tests {
     #[test]
     fn a_device_without_trains_gets_single_datagrams() {
         let (mut from, to) = (socket(), socket());
-        from.is_segmenting = false;
+        from.trains.again_at = Some(Instant::now() + UNTRIED);
         let bytes = [3; 2500];
         let run = Run { local: from.local, remote: to.local, bytes: &bytes, segment: 1000 };
         let sent = from.send(&mut SendBatch::new(), std::iter::once(run));
@@ -946,8 +988,24 @@ mod tests {
             Sent { sent: 250, dropped: 0 },
             "250 segments are too many for a train"
         );
-        assert!(from.is_segmenting, "the refusal was about this train");
+        assert_eq!(from.trains.refused, 0, "the refusal was about this train");
         assert_eq!(receive(&to).len(), 250);
+    }
+
+    #[test]
+    fn trains_that_one_way_does_not_take_cost_no_other_its_own() {
+        let begin = Instant::now();
+        let mut trains = Trains::default();
+        for _ in 0..10 {
+            (1..REFUSED_MAX).for_each(|_| trains.refused(begin));
+            trains.taken();
+        }
+        assert!(trains.may_be_tried(|| begin), "somebody's are taken");
+        (0..REFUSED_MAX).for_each(|_| trains.refused(begin));
+        assert!(!trains.may_be_tried(|| begin + UNTRIED / 2), "nobody's are");
+        assert!(trains.may_be_tried(|| begin + UNTRIED), "the network may be another");
+        trains.refused(begin + UNTRIED);
+        assert!(trains.may_be_tried(|| begin + UNTRIED));
     }
 
     #[test]
@@ -1029,6 +1087,19 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_may_run_where_it_was_put() {
+        let all = allowed_cores();
+        for core in all.iter().copied() {
+            let put = std::thread::spawn(move || {
+                pin_to_core(core);
+                allowed_cores()
+            });
+            assert_eq!(put.join().unwrap(), [core]);
+        }
+        assert!(!all.is_empty() && allowed_cores() == all, "{all:?}");
+    }
+
+    #[test]
     fn memory_starts_as_zeros_and_is_not_dumped() {
         let mut mapping = Mapping::new(1 << 20).unwrap();
         assert!(mapping.as_ref().iter().all(|byte| *byte == 0));
@@ -1055,16 +1126,3 @@ mod tests {
         assert!(!waiter.is_ready(0));
     }
 }
-    #[test]
-    fn a_thread_may_run_where_it_was_put() {
-        let all = allowed_cores();
-        for core in all.iter().copied() {
-            let put = std::thread::spawn(move || {
-                pin_to_core(core);
-                allowed_cores()
-            });
-            assert_eq!(put.join().unwrap(), [core]);
-        }
-        assert!(!all.is_empty() && allowed_cores() == all, "{all:?}");
-    }
-
