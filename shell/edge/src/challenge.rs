@@ -58,7 +58,7 @@ pub(crate) async fn serve(
                             drop(place);
                         });
                     }
-                    None => metrics.connections_refused.count(),
+                    None => metrics.challenges_refused.count(),
                 }
             }
             Some(ended) = connections.join_next() => note(&metrics, ended),
@@ -114,6 +114,24 @@ mod tests {
         let challenges = Challenges { clear, ..Challenges::default() };
         Shown::awaiting(CertifiedKey::new(vec![certificate], &key, 0).unwrap())
             .answering(challenges)
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_not_counted_as_a_client_that_did_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_kept, shown) = watch::channel(shown());
+        let (_open, watched) = watch::channel(Phase::Open);
+        let metrics = Arc::new(Metrics::default());
+        tokio::spawn(serve(vec![listener], shown, Arc::clone(&metrics), watched));
+        let mut held = Vec::new();
+        for _ in 0..CHALLENGERS_EACH_MAX {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut other = TcpStream::connect(address).await.unwrap();
+        assert_eq!(other.read(&mut [0]).await.unwrap(), 0, "cut");
+        let counted = (metrics.challenges_refused.total(), metrics.connections_refused.total());
+        assert_eq!(counted, (1, 0));
     }
 
     #[tokio::test]

@@ -74,6 +74,11 @@ counters! {
     handshakes_late,
     /// Times that an authority which asked whether a name is this server's was answered.
     challenges_answered,
+    /// TCP connections to the port of an authority's questions turned away because as many as may be were there, or of
+    /// one network.
+    challenges_refused,
+    /// TCP connections to the port of metrics turned away because as many as may be were there, or of one address.
+    scrapes_refused,
     /// Certificates that an authority has given.
     certificates_obtained,
     /// Attempts to get a certificate from an authority that failed.

@@ -106,7 +106,7 @@ pub(crate) async fn serve(
                     Some(place) => {
                         connections.spawn(connection(stream, place, Arc::clone(&scrape)));
                     }
-                    None => scrape.front.metrics.connections_refused.count(),
+                    None => scrape.front.metrics.scrapes_refused.count(),
                 }
             }
             Some(_) = connections.join_next() => {}

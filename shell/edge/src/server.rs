@@ -459,3 +459,57 @@ fn random() -> Result<[u8; 32], StartError> {
     SystemRandom::new().fill(&mut bytes).map_err(|_| StartError::Randomness)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use model::Share;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
+    use wire::key::{ProjectKeys, RefreshKey};
+
+    use super::*;
+    use crate::config::{Limits, Next, Rooms};
+    use crate::limits::SCRAPERS_EACH_MAX;
+    use crate::networks::AddressesOf;
+
+    fn config() -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let keys = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
+        Config {
+            http: vec![any],
+            tls: None,
+            challenges: Vec::new(),
+            authority: None,
+            udp: vec![any],
+            tcp: vec![any],
+            advertised: vec![any.ip()],
+            access: Arc::new(Access::new(keys)),
+            workers: NonZeroU8::MIN,
+            spread_at: NonZeroU16::MIN,
+            busy_max: Share::ALL,
+            addresses_of: AddressesOf::Clients,
+            limits: Limits::STANDARD,
+            rooms: Rooms::STANDARD,
+            metrics: Some(MetricsAt { address: any, login: None }),
+            next: Next::Nobody,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_finds_no_place_at_the_metrics_is_not_counted_as_a_client_that_did_not() {
+        let server = Server::start(config()).unwrap();
+        let connect = || TcpStream::connect(server.metrics_at().unwrap());
+        let mut held = Vec::new();
+        for _ in 0..SCRAPERS_EACH_MAX {
+            held.push(connect().await.unwrap());
+        }
+        let mut other = connect().await.unwrap();
+        assert_eq!(other.read(&mut [0]).await.unwrap(), 0, "cut");
+        let metrics = server.metrics();
+        let counted = (metrics.scrapes_refused.total(), metrics.connections_refused.total());
+        assert_eq!(counted, (1, 0));
+        server.stop().await;
+    }
+}
