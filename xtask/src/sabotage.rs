@@ -91,7 +91,7 @@ const TWINS: &[Twin] = &[
     },
     Twin {
         name: "containment",
-        what: "a panic over one participant ends the worker of many",
+        what: "a panic over one participant ends the process of all",
         proof: "panic",
         because: &["the others' media go on"],
     },

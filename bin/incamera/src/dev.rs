@@ -101,7 +101,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     process::begin(&options.log)?;
     let lan = if options.lan { Some(Lan::prepare(options.address)?) } else { None };
     let config = config(options, lan.as_ref())?;
-    process::runtime()?.block_on(serve(config, lan))
+    let runtime = process::runtime()?;
+    let served = runtime.block_on(serve(config, lan));
+    // Not waiting for what hangs.
+    runtime.shutdown_background();
+    served
 }
 
 fn config(options: &Options, lan: Option<&Lan>) -> Result<Config, Failure> {

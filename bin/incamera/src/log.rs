@@ -55,7 +55,7 @@ impl Logging {
             Format::Human => subscriber.init(),
             Format::Json => subscriber.json().init(),
         }
-        panics::log_by_place();
+        panics::log_by_place(lines::flush);
         Ok(())
     }
 }

@@ -52,6 +52,7 @@ Exit codes:
            something wrong
   2        the command line is wrong
   130,143  ended at once by a second SIGINT or SIGTERM, without waiting for clients
+  134      ended by a fault of its own (SIGABRT), which the log says, to be started again
 
 Incamera is not affiliated with LiveKit; the name says which protocol is spoken.";
 

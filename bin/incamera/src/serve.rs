@@ -125,7 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     say_warnings(&written, None);
     edge::stack::wipe();
     let served = runtime.block_on(serve(written, certification, hangup));
-    // Not waiting for whoever still reads a file.
+    // Not waiting for whoever still reads a file, nor for what hangs.
     runtime.shutdown_background();
     served
 }

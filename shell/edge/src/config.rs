@@ -134,6 +134,8 @@ pub struct Limits {
     pub silence: Duration,
     /// For what is under way when the server stops.
     pub drain: Duration,
+    /// For all of a stop, whatever hangs.
+    pub stop: Duration,
 }
 
 /// Settings that no server can run with. The operator's fault.
@@ -218,6 +220,7 @@ impl Limits {
         ping_every: limits::PING_EVERY,
         silence: limits::SILENCE_MAX,
         drain: limits::DRAIN_TIME_MAX,
+        stop: limits::STOP_TIME_MAX,
     };
 }
 

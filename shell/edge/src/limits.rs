@@ -189,6 +189,10 @@ pub const DISCARD_MAX: usize = 4 * FRAME_MAX;
 /// How long a stop waits for what is under way.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long all of a stop takes: clients that were told to come back try for 20 s, and the next process is there 2 s
+/// after this one's end.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// Signalling requests of one session at once. Publishing 20 tracks costs 60, adaptive stream in a
 /// room of 200 some 400 when the window changes size.
 pub const REQUESTS_BURST: u32 = 500;

@@ -38,7 +38,7 @@ pub(crate) fn is_wiping_off() -> bool {
     WIPING_IS_OFF.load(Ordering::Relaxed)
 }
 
-/// Whether a panic over one peer ends the worker.
+/// Whether a panic over one peer ends the process.
 pub(crate) fn is_containment_off() -> bool {
     CONTAINMENT_IS_OFF.load(Ordering::Relaxed)
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns: the order in which the parts start and stop.
 //! Guarantees: when it has started, it answers; when it has stopped, every client has been told to leave,
-//! every thread is joined and every task has ended.
+//! every thread is joined and every task has ended, or it has said that one hangs; a panic in a part that all need ends
+//! the process.
 //! Not here: what the parts do.
 
 use std::io;
@@ -33,8 +34,9 @@ use crate::listener::{self, Phase};
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::networks::Networks;
-use crate::pulse::{self, Pulse};
+use crate::panics::vital_task;
 use crate::port;
+use crate::pulse::{self, Pulse};
 use crate::scrape::{self, Scrape};
 use crate::session::{Decoding, ToHub};
 use crate::tcp;
@@ -135,6 +137,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     /// For what is under way when it stops.
     drain: Duration,
+    /// For all of a stop.
+    stop: Duration,
 }
 
 impl Server {
@@ -180,10 +184,11 @@ impl Server {
         };
         let senders = Arc::clone(&workers);
         let send = Box::new(move |worker, message| senders.send(worker, message));
-        let deciding = tokio::spawn(hub::run(hub_config, send, Arc::clone(&metrics), inbox));
+        let deciding = hub::run(hub_config, send, Arc::clone(&metrics), inbox);
+        let deciding = tokio::spawn(vital_task(deciding));
 
         let (phase, watched) = watch::channel(Phase::Open);
-        let carrying = tokio::spawn(tcp::serve(
+        let carrying = tokio::spawn(vital_task(tcp::serve(
             tcp_listeners,
             Arc::new(tcp::Front {
                 door,
@@ -192,14 +197,14 @@ impl Server {
                 bounds: tcp::Bounds::default(),
             }),
             watched.clone(),
-        ));
+        )));
         let pulse = Arc::new(Pulse::new(origin, config.workers.get()));
-        let feeling = tokio::spawn(pulse::keep(
+        let feeling = tokio::spawn(vital_task(pulse::keep(
             Arc::clone(&pulse),
             to_hub.clone(),
             Arc::clone(&workers),
             watched.clone(),
-        ));
+        )));
         let giving_back = tokio::spawn(memory::give_back(watched.clone()));
         let (showing, tls) = showing(&config, &metrics);
         let front = Arc::new(Front {
@@ -224,7 +229,7 @@ impl Server {
             tokio::spawn(challenge::serve(asked, shown, metrics, watched.clone()))
         });
         let with_tls = tls.is_some();
-        let listening = tokio::spawn(listener::serve(listeners, tls, front, watched));
+        let listening = tokio::spawn(vital_task(listener::serve(listeners, tls, front, watched)));
         log_start(http, with_tls, (port, tcp_port), config.workers);
         Ok(Self {
             http,
@@ -244,6 +249,7 @@ impl Server {
             workers,
             metrics,
             drain: config.limits.drain,
+            stop: config.limits.stop,
         })
     }
 
@@ -290,9 +296,21 @@ impl Server {
         self.showing.as_ref()
     }
 
-    /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads.
+    /// Refuses joins, tells every client to leave, closes what they leave open, and joins the threads. Ends after
+    /// [`crate::config::Limits::stop`], whatever hangs.
     pub async fn stop(self) {
         crate::log!(INFO, "stopping");
+        let (metrics, time_max) = (Arc::clone(&self.metrics), self.stop);
+        if timeout(time_max, self.wind_down()).await.is_err() {
+            crate::log!(ERROR, "a part of the server hangs: it is left behind");
+        }
+        for (name, total) in metrics.totals().filter(|(_, total)| *total > 0) {
+            crate::log!(INFO, "counted", name = LogData(name), total = LogData(total));
+        }
+        crate::log!(INFO, "stopped");
+    }
+
+    async fn wind_down(self) {
         self.phase.send_replace(Phase::Stopping);
         let (reply, told) = oneshot::channel();
         let telling = async {
@@ -301,14 +319,17 @@ impl Server {
                 drop(told.await);
             }
         };
-        if timeout(self.drain, telling).await.is_err() {
+        let is_told = timeout(self.drain, telling).await.is_ok();
+        if !is_told {
             crate::log!(WARN, "the hub did not say goodbye in time");
             self.deciding.abort();
         }
         self.phase.send_replace(Phase::Closing);
-        // They log their own panics, and are at their end.
+        // They are at their end.
         drop(self.listening.await);
-        drop(self.deciding.await);
+        if is_told {
+            drop(self.deciding.await);
+        }
         drop(self.feeling.await);
         // What it waits for may wait for a disk, and leaves nothing undone.
         self.giving_back.abort();
@@ -328,10 +349,6 @@ impl Server {
         if timeout(self.drain, &mut carrying).await.is_err() {
             carrying.abort();
         }
-        for (name, total) in self.metrics.totals().filter(|(_, total)| *total > 0) {
-            crate::log!(INFO, "counted", name = LogData(name), total = LogData(total));
-        }
-        crate::log!(INFO, "stopped");
     }
 }
 
@@ -462,6 +479,7 @@ fn random() -> Result<[u8; 32], StartError> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::num::NonZeroU16;
 
     use model::Share;
@@ -495,6 +513,15 @@ mod tests {
             metrics: Some(MetricsAt { address: any, login: None }),
             next: Next::Nobody,
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stop_ends_in_time_though_a_part_hangs() {
+        let limits = Limits { stop: Duration::from_millis(200), ..Limits::STANDARD };
+        let mut server = Server::start(Config { limits, ..config() }).unwrap();
+        server.deciding = tokio::spawn(pending());
+        let stopped = timeout(Duration::from_secs(10), server.stop()).await;
+        assert!(stopped.is_ok(), "it waits for the hub");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! Owns: starting and stopping the threads, and the way to speak to each.
 //! Guarantees: [`Workers::send`] waits for no worker's work, and data messages that wait for a worker are
 //! bounded; workers share no state but counters and rings, so none waits for another; a panic over one
-//! peer's datagram ends that peer alone.
+//! peer's datagram ends that peer alone, and one that is over no peer the process.
 //! Not here: what a worker does with a datagram (`turn`), rooms and sessions (`hub`).
 //!
 //! ```text
@@ -34,7 +34,7 @@ mod upward;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SendError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -46,6 +46,7 @@ use tokio::sync::mpsc;
 
 use crate::limits::TCP_INBOX_MAX;
 use crate::metrics::Metrics;
+use crate::panics::vital;
 use crate::session::ToHub;
 use crate::sys::{self, Mapping, MediaSocket};
 use bell::Bell;
@@ -176,7 +177,10 @@ impl Workers {
             | ToWorker::Beat(_)
             | ToWorker::Stop => true,
         };
-        if is_wanted && inbox.queue.send(message).is_err() {
+        if is_wanted && let Err(SendError(unsent)) = inbox.queue.send(message) {
+            if let ToWorker::Send { message, .. } = unsent {
+                inbox.load.remove(message.expose().len());
+            }
             return;
         }
         inbox.bell.ring();
@@ -243,10 +247,11 @@ fn seed() -> io::Result<u64> {
 
 fn spawn(parts: Parts, core: Option<usize>) -> io::Result<JoinHandle<()>> {
     let name = format!("media-{}", parts.id.0);
-    std::thread::Builder::new().name(name).spawn(move || {
+    let work = move || {
         if let Some(core) = core {
             sys::pin_to_core(core);
         }
         Worker::new(parts).run();
-    })
+    };
+    std::thread::Builder::new().name(name).spawn(|| vital(work))
 }

@@ -7,7 +7,7 @@ use model::{CallContent, Path, PeerId, Timestamp};
 
 use super::*;
 use crate::client::{Client, Node, binding_request};
-use crate::limits::DATA_MESSAGES_BURST;
+use crate::limits::{DATA_MESSAGES_BURST, SENDS_CROWDED};
 use crate::metrics::Counter;
 
 struct House {
@@ -82,6 +82,20 @@ fn workers_are_kept_on_the_cores_that_the_process_was_given_if_each_has_one() {
     for (workers, allowed) in [(2, 0..64), (3, 0..4), (4, 0..2), (1, 0..0)] {
         assert_eq!(cores_for(workers, allowed.collect()), [0; 0], "{workers}");
     }
+}
+
+#[test]
+fn what_a_worker_that_has_ended_does_not_hear_holds_nobody_back() {
+    let house = house();
+    house.node.workers.stop();
+    let peer = PeerId { worker: WorkerId(0), index: 1 };
+    let message: Arc<[u8]> = [1].into();
+    for _ in 0..=SENDS_CROWDED {
+        let message = Arc::clone(&message).into();
+        let (channel, since) = (Channel::Reliable, Timestamp::ZERO);
+        house.node.workers.send(peer.worker, ToWorker::Send { peer, channel, since, message });
+    }
+    assert!(house.node.workers.inboxes.iter().all(|inbox| !inbox.load.is_crowded()));
 }
 
 #[test]
