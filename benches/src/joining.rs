@@ -28,11 +28,11 @@ pub(crate) fn tokens() -> [(&'static str, Figure); 3] {
     let token = mint(&key, &claims());
     let public = |pair: KeyPair| {
         let token = mint_with(&pair, "bench", &claims(), &random).expect("there is randomness");
-        let project = PublicProject::new("bench", PublicKeys::one(pair.public().clone()));
-        verifying(project.expect("a good name").into(), &token)
+        let project = PublicProject::new("bench", PublicKeys::one(*pair.public()));
+        verifying(Project::Public(project.expect("a good name")), &token)
     };
     [
-        ("HS256", verifying(key.into(), &token)),
+        ("HS256", verifying(Project::Shared(key), &token)),
         ("EdDSA", public(KeyPair::ed25519(&random).expect("there is randomness"))),
         ("ES256", public(KeyPair::p256(&random).expect("there is randomness"))),
     ]

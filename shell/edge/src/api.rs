@@ -233,7 +233,7 @@ impl Front {
             }
             let (reply, answer) = oneshot::channel();
             let message = ToHub::RoomService(Box::new(request), reply);
-            self.hub.send(message).await.map_err(|_| STOPPING)?;
+            self.hub.send(Box::new(message)).await.map_err(|_| STOPPING)?;
             // The hub drops the reply when it panics, and when it stops.
             answer.await.map_err(|_| FAILED)?
         };
@@ -262,7 +262,7 @@ impl Front {
         let (mut items, mut len, mut after) = (Vec::new(), 0, None);
         loop {
             let (reply, answer) = oneshot::channel();
-            self.hub.send(ask(after, reply)).await.map_err(|_| STOPPING)?;
+            self.hub.send(Box::new(ask(after, reply))).await.map_err(|_| STOPPING)?;
             let page = answer.await.map_err(|_| FAILED)?;
             len += page.len;
             if len > ANSWER_MAX {

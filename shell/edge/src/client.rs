@@ -23,7 +23,7 @@ pub(crate) struct Node {
     pub(crate) factory: Arc<PeerFactory>,
     pub(crate) door: Arc<Door>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) hub: mpsc::Receiver<ToHub>,
+    pub(crate) hub: mpsc::Receiver<Box<ToHub>>,
     pub(crate) origin: Instant,
     /// Of the room in which all are.
     pub(crate) lag: RoomLag,

@@ -56,7 +56,7 @@ pub struct Front {
     /// Whose tokens let in.
     pub access: watch::Receiver<Arc<Access>>,
     /// Who decides about joins.
-    pub hub: mpsc::Sender<ToHub>,
+    pub hub: mpsc::Sender<Box<ToHub>>,
     /// What may be on its way there, decoded.
     pub decoding: Decoding,
     /// What may have begun to come and not be whole.
@@ -269,7 +269,7 @@ impl Front {
         let (reply, answer) = oneshot::channel();
         let join::Admission { room, identity } = visitor.admission;
         let kind = visitor.token.kind;
-        let asked = self.hub.send(ToHub::MayJoin { room, identity, kind, reply }).await;
+        let asked = self.hub.send(Box::new(ToHub::MayJoin { room, identity, kind, reply })).await;
         asked.map_err(|_| stopping())?;
         Ok(answer.await.map_err(|_| stopping())??)
     }
@@ -398,7 +398,7 @@ fn not_asked(version: Version, parts: &Parts) -> Refused {
 
 /// Knocks, and again when there is room for what is told of the room, unless the client has hung up by then.
 async fn knock_until_answered(
-    hub: &mpsc::Sender<ToHub>,
+    hub: &mpsc::Sender<Box<ToHub>>,
     mut knock: Box<Knock>,
     time_max: Duration,
 ) -> Result<SessionId, Refusal> {
@@ -407,7 +407,7 @@ async fn knock_until_answered(
     let until = tokio::time::Instant::now() + time_max;
     loop {
         let (reply, answer) = oneshot::channel();
-        hub.send(ToHub::Knock(knock, reply)).await.map_err(|_| STOPPING)?;
+        hub.send(Box::new(ToHub::Knock(knock, reply))).await.map_err(|_| STOPPING)?;
         match answer.await.map_err(|_| STOPPING)? {
             Verdict::Admitted(session) => return Ok(session),
             Verdict::Refused(refusal) => return Err(refusal),

@@ -169,7 +169,7 @@ pub async fn run(
     config: HubConfig,
     to_worker: SendToWorker,
     metrics: Arc<Metrics>,
-    mut inbox: mpsc::Receiver<ToHub>,
+    mut inbox: mpsc::Receiver<Box<ToHub>>,
 ) {
     let origin = config.origin;
     let mut access = config.access.clone();
@@ -187,7 +187,7 @@ pub async fn run(
         };
         let now = Timestamp::ZERO + origin.elapsed();
         let burst = std::iter::from_fn(|| inbox.try_recv().ok()).take(HUB_TURN_MAX);
-        hub.turn(now, unix_ms(), message.into_iter().chain(burst));
+        hub.turn(now, unix_ms(), message.into_iter().chain(burst).map(|it| *it));
     }
 }
 

@@ -156,7 +156,7 @@ impl Pulse {
 /// Asks all of them, over and over, until the server closes.
 pub(crate) async fn keep(
     pulse: Arc<Pulse>,
-    hub: mpsc::Sender<ToHub>,
+    hub: mpsc::Sender<Box<ToHub>>,
     workers: Arc<Workers>,
     mut phase: watch::Receiver<Phase>,
 ) {
@@ -167,7 +167,8 @@ pub(crate) async fn keep(
             _ = ticks.tick() => {}
             () = Phase::closing(&mut phase) => return,
         }
-        if pulse.ask(Organ::Hub) && hub.try_send(ToHub::Beat(Arc::clone(&pulse))).is_err() {
+        if pulse.ask(Organ::Hub) && hub.try_send(Box::new(ToHub::Beat(Arc::clone(&pulse)))).is_err()
+        {
             pulse.unask(Organ::Hub);
         }
         for worker in (0..workers.count()).filter_map(|id| u8::try_from(id).ok()).map(WorkerId) {

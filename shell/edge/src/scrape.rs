@@ -167,7 +167,7 @@ impl Scrape {
     async fn census(&self) -> Option<sfu::control::Census> {
         let (reply, answer) = oneshot::channel();
         let asking = async {
-            self.front.hub.send(ToHub::Census(reply)).await.ok()?;
+            self.front.hub.send(Box::new(ToHub::Census(reply))).await.ok()?;
             answer.await.ok()
         };
         timeout(CENSUS_TIME_MAX, asking).await.ok().flatten()

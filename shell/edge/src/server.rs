@@ -120,7 +120,7 @@ pub struct Server {
     phase: watch::Sender<Phase>,
     showing: Option<Showing>,
     access: watch::Sender<Arc<Access>>,
-    to_hub: mpsc::Sender<ToHub>,
+    to_hub: mpsc::Sender<Box<ToHub>>,
     tcp_port: Option<u16>,
     listening: JoinHandle<()>,
     /// Media over TCP.
@@ -314,7 +314,7 @@ impl Server {
         self.phase.send_replace(Phase::Stopping);
         let (reply, told) = oneshot::channel();
         let telling = async {
-            if self.to_hub.send(ToHub::Stop(reply)).await.is_ok() {
+            if self.to_hub.send(Box::new(ToHub::Stop(reply))).await.is_ok() {
                 // An error means that the hub is gone, and then there is nobody to wait for.
                 drop(told.await);
             }

@@ -63,13 +63,13 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) session: SessionId,
-    pub(crate) hub: mpsc::Sender<ToHub>,
+    pub(crate) hub: mpsc::Sender<Box<ToHub>>,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         let Err(mpsc::error::TrySendError::Full(closed)) =
-            self.hub.try_send(ToHub::Closed(self.session))
+            self.hub.try_send(Box::new(ToHub::Closed(self.session)))
         else {
             return;
         };
@@ -262,7 +262,7 @@ impl Session {
         drop(message);
         // A full inbox holds back this client until the hub has caught up.
         let request = ToHub::Request(self.admission.session, Box::new(request), part);
-        if self.admission.hub.send(request).await.is_err() {
+        if self.admission.hub.send(Box::new(request)).await.is_err() {
             return ControlFlow::Break(Ending::Close(CloseCode::Away, "node is stopping"));
         }
         self.shed().await

@@ -191,7 +191,7 @@ fn a_peer_whose_only_way_is_tcp_talks_both_ways_and_hears_goodbye() {
         assert!(guest.client.say(b"up"));
         let hub = &mut house.node.hub;
         guest.until("the server hears nothing", |_| {
-            matches!(hub.try_recv(), Ok(ToHub::Worker(FromWorker::Message(from, .., said)))
+            matches!(hub.try_recv().map(|it| *it), Ok(ToHub::Worker(FromWorker::Message(from, .., said)))
                 if from == id && said.expose() == b"up")
         });
         let message = CallContent::new(b"down".as_slice().into());

@@ -72,7 +72,7 @@ pub struct WorkersConfig {
     /// The instant of `Timestamp::ZERO`.
     pub origin: Instant,
     /// Where events go.
-    pub to_hub: mpsc::Sender<ToHub>,
+    pub to_hub: mpsc::Sender<Box<ToHub>>,
     /// The process's counters.
     pub metrics: Arc<Metrics>,
 }

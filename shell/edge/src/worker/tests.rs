@@ -134,7 +134,7 @@ fn who_sends_reliable_data_over_the_rate_is_put_out_alone() {
         first.turn();
         second.turn();
         while let Ok(message) = house.node.hub.try_recv() {
-            let ToHub::Worker(message) = message else { panic!("{message:?}") };
+            let ToHub::Worker(message) = *message else { panic!("not a worker's") };
             if let FromWorker::Message(id, ..) = message {
                 from_flooder += u64::from(id == flooder);
                 from_other += u64::from(id == other);
@@ -180,7 +180,8 @@ fn put_out_after(say: impl Fn(&House, PeerId)) -> (Duration, bool) {
     let gone = loop {
         assert!(begin.elapsed() < Duration::from_secs(5), "it is still there");
         other.turn();
-        if let Ok(ToHub::Worker(FromWorker::PutOut(gone))) = house.node.hub.try_recv() {
+        if let Ok(ToHub::Worker(FromWorker::PutOut(gone))) = house.node.hub.try_recv().map(|it| *it)
+        {
             break gone;
         }
     };
@@ -255,7 +256,7 @@ impl Copying {
             self.ben.turn();
         }
         while let Ok(message) = self.house.node.hub.try_recv() {
-            let ToHub::Worker(message) = message else { panic!("{message:?}") };
+            let ToHub::Worker(message) = *message else { panic!("not a worker's") };
             match message {
                 FromWorker::Message(_, channel, since, content) => {
                     self.passed += 1;
@@ -355,7 +356,7 @@ fn a_worker_without_peers_hears_nothing_and_nobody_is_lost_when_it_gets_one() {
         }
         guests.iter_mut().for_each(Guest::turn);
         while let Ok(message) = house.node.hub.try_recv() {
-            came += usize::from(matches!(message, ToHub::Worker(FromWorker::Message(..))));
+            came += usize::from(matches!(*message, ToHub::Worker(FromWorker::Message(..))));
         }
     }
     assert!(

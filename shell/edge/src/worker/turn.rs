@@ -89,7 +89,7 @@ pub(super) struct Parts {
     pub(super) factory: Arc<PeerFactory>,
     pub(super) origin: Instant,
     pub(super) seed: u64,
-    pub(super) to_hub: mpsc::Sender<ToHub>,
+    pub(super) to_hub: mpsc::Sender<Box<ToHub>>,
     pub(super) metrics: Arc<Metrics>,
 }
 

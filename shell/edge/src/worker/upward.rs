@@ -24,8 +24,9 @@ struct Share {
 }
 
 pub(super) struct Upward {
-    to_hub: mpsc::Sender<ToHub>,
-    waiting: VecDeque<FromWorker>,
+    to_hub: mpsc::Sender<Box<ToHub>>,
+    /// In boxes for the reason of [`ToHub`].
+    waiting: VecDeque<Box<FromWorker>>,
     waiting_bytes: usize,
     /// Of the peers whose messages wait.
     shares: HashMap<PeerId, Share>,
@@ -33,7 +34,7 @@ pub(super) struct Upward {
 }
 
 impl Upward {
-    pub(super) fn new(to_hub: mpsc::Sender<ToHub>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(to_hub: mpsc::Sender<Box<ToHub>>, metrics: Arc<Metrics>) -> Self {
         Self { to_hub, waiting: VecDeque::new(), waiting_bytes: 0, shares: HashMap::new(), metrics }
     }
 
@@ -100,8 +101,8 @@ impl Upward {
     pub(super) fn retry(&mut self) -> bool {
         while let Some(message) = self.waiting.pop_front() {
             let (sender, len) = (sender(&message), len(&message));
-            if let Some(message) = self.try_send(message) {
-                self.waiting.push_front(message);
+            if let Some(message) = self.try_send(*message) {
+                self.waiting.push_front(Box::new(message));
                 return true;
             }
             self.waiting_bytes -= len;
@@ -135,7 +136,7 @@ impl Upward {
             share.bytes += len;
         }
         self.waiting_bytes += len;
-        self.waiting.push_back(message);
+        self.waiting.push_back(Box::new(message));
     }
 
     /// Sends in turn, or gives the message back.
@@ -144,11 +145,13 @@ impl Upward {
     }
 
     fn try_send(&self, message: FromWorker) -> Option<FromWorker> {
-        match self.to_hub.try_send(ToHub::Worker(message)) {
-            Err(TrySendError::Full(ToHub::Worker(message))) => Some(message),
+        let Err(TrySendError::Full(message)) =
+            self.to_hub.try_send(Box::new(ToHub::Worker(message)))
+        else {
             // A hub that is gone has nobody left to tell.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Closed(_)) => None,
-        }
+            return None;
+        };
+        if let ToHub::Worker(message) = *message { Some(message) } else { None }
     }
 }
 

@@ -190,12 +190,12 @@ impl House {
 
 async fn answer(
     mut hub: Hub,
-    mut inbox: mpsc::Receiver<ToHub>,
+    mut inbox: mpsc::Receiver<Box<ToHub>>,
     tell: mpsc::Sender<Heard>,
     (give, give_cut): (mpsc::Sender<mpsc::Sender<Outgoing>>, mpsc::Sender<oneshot::Sender<()>>),
 ) {
     while let Some(message) = inbox.recv().await {
-        let heard = match message {
+        let heard = match *message {
             ToHub::Knock(knock, reply) => {
                 tell.send(Heard::Knock).await.unwrap();
                 let answer = match &mut hub {

@@ -20,18 +20,18 @@ const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const OTHER: WorkerId = WorkerId(1);
 
 /// A worker that nobody runs, and what it tells the hub.
-fn worker() -> (Worker, mpsc::Receiver<ToHub>) {
+fn worker() -> (Worker, mpsc::Receiver<Box<ToHub>>) {
     let (worker, hub, _) = worker_beside_another();
     (worker, hub)
 }
 
 /// The same, and the ways out of another.
-fn worker_beside_another() -> (Worker, mpsc::Receiver<ToHub>, Hops) {
+fn worker_beside_another() -> (Worker, mpsc::Receiver<Box<ToHub>>, Hops) {
     worker_that_hears(channel().1)
 }
 
 /// The same, of a worker that hears what the hub says.
-fn worker_that_hears(inbox: Receiver<ToWorker>) -> (Worker, mpsc::Receiver<ToHub>, Hops) {
+fn worker_that_hears(inbox: Receiver<ToWorker>) -> (Worker, mpsc::Receiver<Box<ToHub>>, Hops) {
     let metrics = Arc::new(Metrics::default());
     let bell = Arc::new(Bell::new().unwrap());
     let bells = [Arc::clone(&bell), Arc::new(Bell::new().unwrap())];
@@ -95,7 +95,7 @@ fn a_panic_over_one_peer_ends_that_peer_alone() {
     assert!(!is_whole);
     assert_eq!(worker.metrics.worker_panics.total(), 1);
     assert!(matches!(
-        hub.try_recv(),
+        hub.try_recv().map(|it| *it),
         Ok(ToHub::Worker(FromWorker::PutOut(gone))) if gone == peer(1)
     ));
     let mut left: Vec<PeerId> = worker.seats.keys().copied().collect();
@@ -270,8 +270,8 @@ fn when_too_much_waits_those_for_whom_it_waits_longest_are_given_up() {
     }
     assert!(hub.try_recv().is_err(), "it is not too much yet");
     send(0, 4);
-    let gone = |hub: &mut mpsc::Receiver<ToHub>| {
-        let told = hub.try_recv().ok()?;
+    let gone = |hub: &mut mpsc::Receiver<Box<ToHub>>| {
+        let told = *hub.try_recv().ok()?;
         if let ToHub::Worker(FromWorker::PutOut(gone)) = told { Some(gone) } else { None }
     };
     assert_eq!(gone(&mut hub), Some(peer(2)));
