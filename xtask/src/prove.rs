@@ -150,7 +150,8 @@ const PROOFS: &[Proof] = &[
         done: "Three people talk in one room and two in another. One after the other provokes a fault in the server, \
                in the connection, where rooms are decided, and on the media side; the fault says what it was about, \
                as a careless one would.",
-        not_shown: "Faults of the hardware and of the kernel. In the server that is shipped nothing raises a fault on \
+        not_shown: "Faults of the hardware and of the kernel; and one in what is nobody's in particular, which ends the \
+                    process: it is started again, and all come back. In the server that is shipped nothing raises a fault on \
                     demand; the one that is attacked here is the same but for that.",
         scenario: "panic",
     },

@@ -93,7 +93,7 @@ const TWINS: &[Twin] = &[
         name: "containment",
         what: "a panic over one participant ends the process of all",
         proof: "panic",
-        because: &["the others' media go on"],
+        because: &["the server died: signal: 6", "the others' media go on"],
     },
 ];
 
