@@ -151,8 +151,8 @@ const PROOFS: &[Proof] = &[
                in the connection, where rooms are decided, and on the media side; the fault says what it was about, \
                as a careless one would.",
         not_shown: "Faults of the hardware and of the kernel; and one in what is nobody's in particular, which ends the \
-                    process: it is started again, and all come back. In the server that is shipped nothing raises a fault on \
-                    demand; the one that is attacked here is the same but for that.",
+                    process: it is started again, and all come back. In the server that is shipped nothing raises a \
+                    fault on demand; the one that is attacked here is the same but for that.",
         scenario: "panic",
     },
 ];
