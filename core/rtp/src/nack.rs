@@ -1,8 +1,9 @@
 //! Missing packets of one received RTP stream, and when to ask for them again.
 //!
 //! Owns: which of the last `limits::NACK_WINDOW` sequence numbers arrived, and the requests still open.
-//! Guarantees: fixed size; a packet is asked for at most `limits::NACK_TRIES_MAX` times, about a round trip apart;
-//! a forward jump over more than half the window or a restart of the numbering asks for nothing.
+//! Guarantees: fixed size; a packet is asked for at most `limits::NACK_TRIES_MAX` times, about a round trip apart, and
+//! told when that was in vain; a forward jump over more than `limits::NACK_MISSING_MAX` packets or a restart of the
+//! numbering asks for nothing.
 //! Not here: encoding the RTCP message (`rtcp`), answering such requests (`rtx`).
 //! Source: RFC 4585 §6.2.1; spacing as in LiveKit `pkg/sfu/buffer` (`nack.go` of mediatransportutil).
 
@@ -41,7 +42,7 @@ impl Nack {
 pub enum Arrival {
     /// Newer than all before; `lost` packets between are missing for now.
     New {
-        /// Size of the gap, 0 when it is the next one. Requests are opened only for gaps within the window.
+        /// Size of the gap, 0 when it is the next one. Requests are opened for one of [`NACK_MISSING_MAX`] at most.
         lost: u16,
     },
     /// Late, and not yet asked for: reordering.
@@ -78,6 +79,8 @@ pub struct NackGenerator {
     missing_len: usize,
     /// No request is due before this. May be early after a recovery, never late.
     due: Timestamp,
+    /// The newest that was given up and is not told yet.
+    given_up: Option<u16>,
     /// A stale sequence number was seen; its successor proves a restart (RFC 3550 §A.1).
     restart_at: Option<u16>,
 }
@@ -98,6 +101,7 @@ impl NackGenerator {
             missing: [Missing { seq: 0, tries: 0, due: Timestamp::ZERO }; NACK_MISSING_MAX],
             missing_len: 0,
             due: Timestamp::MAX,
+            given_up: None,
             restart_at: None,
         }
     }
@@ -146,15 +150,24 @@ impl NackGenerator {
     /// Gives `out` the requests that are due, oldest first: at most
     /// [`NACK_ITEMS_MAX`](crate::limits::NACK_ITEMS_MAX) items.
     ///
-    /// `rtt` spaces the repetitions. A packet asked for the last time is given up.
-    pub fn poll(&mut self, now: Timestamp, rtt: Duration, mut out: impl FnMut(Nack)) {
-        if now < self.due {
-            return;
+    /// `rtt` spaces the repetitions. Returns the newest packet that was given up since the last call: it has not come
+    /// though it was asked for as often as may be, or too many are missing since.
+    pub fn poll(&mut self, now: Timestamp, rtt: Duration, out: impl FnMut(Nack)) -> Option<u16> {
+        if now >= self.due {
+            self.ask(now, rtt, out);
         }
+        self.given_up.take()
+    }
+
+    fn ask(&mut self, now: Timestamp, rtt: Duration, mut out: impl FnMut(Nack)) {
         let mut open: Option<Nack> = None;
         let mut next = Timestamp::MAX;
         for missing in self.missing.iter_mut().take(self.missing_len) {
             if missing.due <= now {
+                missing.tries += 1;
+                if missing.tries > NACK_TRIES_MAX {
+                    continue;
+                }
                 let item = open.and_then(|nack| extended(nack, missing.seq));
                 if item.is_none()
                     && let Some(full) = open
@@ -162,7 +175,6 @@ impl NackGenerator {
                     out(full);
                 }
                 open = Some(item.unwrap_or(Nack { pid: missing.seq, blp: 0 }));
-                missing.tries += 1;
                 missing.due = now + spacing(rtt, missing.tries);
             }
             next = next.min(missing.due);
@@ -171,7 +183,7 @@ impl NackGenerator {
             out(last);
         }
         self.due = next;
-        self.keep(|missing| missing.tries < NACK_TRIES_MAX);
+        self.keep(|missing| missing.tries <= NACK_TRIES_MAX);
     }
 
     fn restart(&mut self, seq: u16) {
@@ -196,8 +208,8 @@ impl NackGenerator {
         if self.missing_len > 0 {
             self.keep(|missing| !is_before(missing.seq, oldest));
         }
-        // After a longer outage the repair would cost more than a key frame.
-        if gap <= NACK_WINDOW / 2 {
+        // After a longer outage the repair would cost more than a key frame, and whoever receives this begins anew.
+        if usize::from(gap) <= NACK_MISSING_MAX {
             for distance in 1..=gap {
                 self.open(newest.wrapping_add(distance), now + REORDER_PATIENCE);
             }
@@ -208,9 +220,10 @@ impl NackGenerator {
 
     /// Opens a request; when the list is full the oldest is given up.
     fn open(&mut self, seq: u16, due: Timestamp) {
-        if self.missing_len == NACK_MISSING_MAX {
-            self.missing.copy_within(1.., 0);
-            self.missing_len -= 1;
+        if self.missing_len == NACK_MISSING_MAX
+            && let Some(oldest) = self.missing.first().map(|missing| missing.seq)
+        {
+            self.keep(|missing| missing.seq != oldest);
         }
         if let Some(slot) = self.missing.get_mut(self.missing_len) {
             *slot = Missing { seq, tries: 0, due };
@@ -229,14 +242,16 @@ impl NackGenerator {
         Some(tries)
     }
 
-    /// Keeps the requests that satisfy `wanted`, in order.
+    /// Keeps the requests that satisfy `wanted`, in order, and gives up the others.
     fn keep(&mut self, wanted: impl Fn(&Missing) -> bool) {
         let mut kept = 0;
         for at in 0..self.missing_len {
             let Some(&missing) = self.missing.get(at) else { break };
-            if wanted(&missing)
-                && let Some(slot) = self.missing.get_mut(kept)
-            {
+            if !wanted(&missing) {
+                if self.given_up.is_none_or(|newest| is_before(newest, missing.seq)) {
+                    self.given_up = Some(missing.seq);
+                }
+            } else if let Some(slot) = self.missing.get_mut(kept) {
                 *slot = missing;
                 kept += 1;
             }
@@ -355,6 +370,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_in_vain_is_told_once_when_no_answer_can_come_any_more() {
+        let mut generator = after(&[1, 3, 5]);
+        let mut told = Vec::new();
+        let mut asked = Vec::new();
+        for millis in 0..5000 {
+            if millis == 100 {
+                generator.received(4, at(millis));
+            }
+            let mut is_asked = false;
+            let given_up = generator.poll(at(millis), RTT, |_| is_asked = true);
+            asked.extend(is_asked.then_some(millis));
+            told.extend(given_up.map(|seq| (millis, seq)));
+        }
+        assert_eq!(told.len(), 1, "{told:?}");
+        let [(millis, seq)] = told[..] else { unreachable!() };
+        assert_eq!(seq, 2);
+        assert!(millis >= asked[asked.len() - 1] + 50, "{millis} after {asked:?}");
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_as_a_whole_or_not_at_all() {
+        let missing_max = u16::try_from(NACK_MISSING_MAX).unwrap();
+        for (gap, expected) in [(missing_max, NACK_MISSING_MAX), (missing_max + 1, 0)] {
+            let mut generator = after(&[65_000, 65_000_u16.wrapping_add(gap + 1)]);
+            let items = drain(&mut generator, at(10));
+            assert_eq!(items.iter().flat_map(|nack| nack.sequence_numbers()).count(), expected);
+        }
+    }
+
+    #[test]
     fn a_long_outage_asks_for_nothing() {
         let mut generator = after(&[1, 3]);
         assert_eq!(generator.received(3000, at(5)), Arrival::New { lost: 2996 });
@@ -389,9 +434,10 @@ mod tests {
             generator.received(seq, at(0));
         }
         assert_eq!(generator.missing_len, NACK_MISSING_MAX);
-        let first = drain(&mut generator, at(10))[0];
-        let missing_max = u16::try_from(NACK_MISSING_MAX).unwrap();
-        assert_eq!(first.pid, NACK_WINDOW - 1 - 2 * missing_max);
+        let mut first = None;
+        let given_up = generator.poll(at(10), RTT, |nack| first = first.or(Some(nack.pid)));
+        let oldest = NACK_WINDOW - 1 - 2 * u16::try_from(NACK_MISSING_MAX).unwrap();
+        assert_eq!((first, given_up), (Some(oldest), Some(oldest - 2)));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::DataRate;
+use rtp::limits::NACK_MISSING_MAX;
 
 // What a participant can make Control remember.
 
@@ -84,9 +85,10 @@ pub const RESEND_BURST_AUDIO: i32 = 8 << 10;
 pub const NACKS_PER_DATAGRAM_MAX: usize = 64;
 /// Key frame requests that are heeded from one datagram: all layers of a track and some more.
 pub const KEYFRAMES_PER_DATAGRAM_MAX: usize = 8;
-/// A leap of this many sequence numbers is no loss: the numbers go on without it. A receiver guesses
-/// the rollover counter wrongly from 32,768 on, and asks in vain for what it believes lost before that.
-pub const LEAP: u64 = 1_000;
+/// A leap of more than this many sequence numbers is no loss, as nothing between is asked for: the numbers go on
+/// without it, a picture with a key frame. A receiver would ask in vain for what it believes lost, and guesses the
+/// rollover counter wrongly from 32,768 on.
+pub const LEAP: u64 = NACK_MISSING_MAX as u64 + 1;
 /// Transport feedbacks that are read from one datagram.
 pub const FEEDBACKS_PER_DATAGRAM_MAX: usize = 4;
 /// What one takes of its sender's time for them: 100 a second at most. Browsers send 4 to 20, our own clients 10.
@@ -99,7 +101,8 @@ pub const FEEDBACK_BURST: Duration = Duration::from_secs(1);
 /// Key frame requests to a publisher's stream are this far apart at least.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Who asks for another key frame after each that it was sent waits longer for each, up to this: it cannot use them, as
-/// with another channel key, and all others pay. Once it can, that long is the most that it waits.
+/// with another channel key, and all others pay. Once it can, that long is the most that it waits. What a publisher's
+/// way loses for good has another one asked for no sooner after the last request.
 pub const KEYFRAME_PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// Who asks for none for so long asks as if for the first time.
 pub const KEYFRAME_PATIENCE_MEMORY: Duration = Duration::from_secs(10);

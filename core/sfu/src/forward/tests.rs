@@ -7,6 +7,7 @@ mod dropped;
 mod falling;
 mod joining;
 mod loud;
+mod outage;
 mod restart;
 mod seldom;
 mod start;
@@ -431,8 +432,10 @@ fn a_key_frame_is_asked_for_once_its_receiver_is_reached() {
     let (mut forward, mut wire, mut ada, _ben) = picture_call();
     let bytes = ada.seal(&picture(2, 1000, &vp8(2, true, 7)));
     ada.send(&mut forward, &mut wire, at(5), &bytes);
+    let mut index = 1000;
     let mut asked = |forward: &mut Forward<Vec<u8>>, millis| {
-        let bytes = ada.seal(&picture(2, 1000 + millis, &vp8(3, false, 7)));
+        index += 1;
+        let bytes = ada.seal(&picture(2, index, &vp8(3, false, 7)));
         ada.send(forward, &mut wire, at(millis), &bytes);
         forward.handle_timeout(at(millis), &mut wire);
         let (_, control) = ada.receive(&mut wire);

@@ -171,7 +171,7 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             let mut nacks = Bounded::<_, NACKS_OUT_MAX>::of(Nack { pid: 0, blp: 0 });
-            stream.nack.poll(now, rtt, |nack| nacks.add(nack));
+            let given_up = stream.nack.poll(now, rtt, |nack| nacks.add(nack));
             let reception = stream.reception.as_mut().filter(|_| is_report_due);
             let (since, block) =
                 reception.map_or(((0, 0), None), |it| (it.since_report(), it.report(now)));
@@ -187,6 +187,27 @@ impl<M: Memory> Forward<M> {
                     writer.nack(OUR_SSRC, ssrc, nacks.items()).map(drop)
                 });
             }
+            if let (Some(track), Some(sequence)) = (track, given_up) {
+                self.give_up(now, track, spatial, sequence);
+            }
+        }
+    }
+
+    /// A packet of a stream will not come any more, which matters to those who have it, here or on another worker.
+    fn give_up(&mut self, now: Timestamp, row: u32, spatial: usize, sequence: u16) {
+        let Some(track) = self.tracks.get_mut(row) else {
+            return;
+        };
+        let is_received = !track.relays.is_empty()
+            || track.subscriptions.iter().any(|&row| {
+                let current = self.subscriptions.get(row).and_then(|it| it.current);
+                current.map(usize::from) == Some(spatial)
+            });
+        if track.kind == TrackKind::Video
+            && is_received
+            && let Some(stream) = track.streams.get_mut(spatial)
+        {
+            stream.give_up(now, sequence);
         }
     }
 

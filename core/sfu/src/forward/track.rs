@@ -7,7 +7,7 @@ use model::{Layer, Ration, Timestamp};
 use rtp::codec::Facts;
 use rtp::nack::NackGenerator;
 use rtp::reception::{MediaTime, Reception};
-use rtp::vp8;
+use rtp::{sequence, vp8};
 
 use super::arena::EntryId;
 use super::level::LevelMeter;
@@ -76,6 +76,8 @@ pub(super) struct Stream {
     pub(super) keyframe_asked: Option<Timestamp>,
     /// When a key frame may be asked for that is wanted and could not be yet.
     pub(super) keyframe_wanted: Option<Timestamp>,
+    /// Where the newest key frame begins.
+    keyframe_newest: Option<u64>,
     bytes: u64,
     /// When a silence ended last.
     began: Timestamp,
@@ -104,6 +106,7 @@ impl Stream {
             told: None,
             keyframe_asked: None,
             keyframe_wanted: None,
+            keyframe_newest: None,
             bytes: 0,
             began: Timestamp::ZERO,
             rate_since: Timestamp::ZERO,
@@ -119,6 +122,25 @@ impl Stream {
         self.base = ((newest + limits::LEAP) | 0xffff) + 1;
         (self.reception, self.media_time) = (None, None);
         *self.nack = NackGenerator::new();
+    }
+
+    /// A key frame begins at this index. With one that comes late nobody can begin, as what follows it went before.
+    pub(super) fn keyframe(&mut self, index: u64, is_late: bool) {
+        self.keyframe_newest = self.keyframe_newest.max(Some(index));
+        if !is_late {
+            self.keyframe_wanted = None;
+        }
+    }
+
+    /// A packet will not come any more. Without it those who have the stream can go on with the next key frame alone,
+    /// if none has come since.
+    pub(super) fn give_up(&mut self, now: Timestamp, sequence: u16) {
+        let index = self.newest.and_then(|newest| sequence::nearest_index(newest, sequence));
+        if index.is_none_or(|index| self.keyframe_newest > Some(index)) {
+            return;
+        }
+        let due = self.keyframe_asked.map_or(now, |at| at + limits::KEYFRAME_PATIENCE_MAX);
+        self.keyframe_wanted = Some(self.keyframe_wanted.map_or(due, |before| before.min(due)));
     }
 
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
