@@ -10,7 +10,7 @@ use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
 use rtp::sequence;
-use rtp::vp8::{Vp8Rewrite, Vp8Rewriter};
+use rtp::vp8::{Descriptor, Vp8Rewrite, Vp8Rewriter};
 
 use super::Outside;
 use super::arena::EntryId;
@@ -326,7 +326,10 @@ impl Subscription {
         }
         let rewrite = match (&mut self.vp8, &packet.vp8) {
             (Some(vp8), Some(descriptor)) => {
-                let rewrite = vp8.rewrite(packet.spatial, descriptor, target.temporal);
+                // With one that comes late nothing begins anew: what follows it has its numbers.
+                let keyframe = descriptor.keyframe && !packet.is_late;
+                let descriptor = Descriptor { keyframe, ..*descriptor };
+                let rewrite = vp8.rewrite(packet.spatial, &descriptor, target.temporal);
                 if rewrite.is_none() {
                     if self.current == Some(packet.spatial) {
                         self.numbering.skip(packet.index);

@@ -207,3 +207,26 @@ fn nor_is_it_on_another_worker() {
         assert_eq!(there.keyframes.len(), expected, "{is_late}");
     }
 }
+
+#[test]
+fn a_key_frame_that_comes_long_after_what_follows_it_disturbs_no_numbers() {
+    let (mut forward, mut wire, ada, mut ben) = picture_call();
+    let mut ids = Vec::new();
+    for n in 0..100_u16 {
+        let now = 10 + u64::from(n) * 10;
+        let key = vp8(100 + 10, true, 7);
+        let payload = if n == 10 || n == 90 { key } else { vp8(100 + n, n == 0, 7) };
+        // The eleventh comes eighty later.
+        if n != 10 {
+            let index = 1_000 + u64::from(if n == 90 { 10 } else { n });
+            let bytes = ada.seal(&picture(2, index, &payload));
+            ada.send(&mut forward, &mut wire, at(now), &bytes);
+        }
+        let (media, _) = ben.receive(&mut wire);
+        let id = |packet: &Received| u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+        ids.extend(media.iter().map(id));
+    }
+    let first = ids[0];
+    let expected = (0..100).filter(|n| *n != 10 && *n != 90).map(|n| first + n);
+    assert_eq!(ids, expected.collect::<Vec<_>>());
+}
