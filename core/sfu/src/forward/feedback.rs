@@ -48,7 +48,7 @@ impl<M: Memory> Forward<M> {
         };
         let mut requests = Requests::default();
         let mut feedbacks = 0;
-        for packet in rtcp::packets(bytes.get(..len).unwrap_or_default()).map_while(Result::ok) {
+        for packet in rtcp::packets(bytes.get(..len).unwrap_or_default()).flatten() {
             match packet {
                 RtcpPacket::SenderReport(report, blocks) => {
                     heed_sender_report(peer, &mut self.tracks, now, &report);

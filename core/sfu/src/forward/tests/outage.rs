@@ -230,3 +230,22 @@ fn a_key_frame_that_comes_long_after_what_follows_it_disturbs_no_numbers() {
     let expected = (0..100).filter(|n| *n != 10 && *n != 90).map(|n| first + n);
     assert_eq!(ids, expected.collect::<Vec<_>>());
 }
+
+#[test]
+fn what_cannot_be_read_keeps_nothing_else_of_its_datagram_from_being_heard() {
+    let mut call = Outage::begin();
+    let mut bytes = vec![0; 200];
+    let mut writer = CompoundWriter::new(&mut bytes[..100]);
+    writer.receiver_report(1, &[]).unwrap();
+    let mut len = writer.len();
+    // Of a request for packets, the header and nobody's name.
+    bytes[len..len + 8].copy_from_slice(&[0x81, 205, 0, 1, 0, 0, 0, 1]);
+    len += 8;
+    let mut writer = CompoundWriter::new(&mut bytes[len..150]);
+    writer.picture_loss(1, 7020).unwrap();
+    len += writer.len();
+    let len = call.ben.sender.protect_rtcp(&mut bytes, len).unwrap();
+    call.ben.send(&mut call.forward, &mut call.wire, at(call.now), &bytes[..len]);
+    call.pass(10);
+    assert_eq!(call.asked.len(), 1);
+}
