@@ -54,8 +54,10 @@ pub enum Resend<T> {
     Granted(T),
     /// A copy is still on its way.
     TooSoon,
-    /// Was resent as often as allowed.
+    /// Was resent as often as allowed, and a round trip has passed since.
     Exhausted,
+    /// Could be sent again, if there were room for it.
+    Refused,
     /// Never sent, or too long ago.
     Unknown,
 }
@@ -117,8 +119,8 @@ impl<T: Copy + Default> ResendRing<T> {
         self.count = 0;
     }
 
-    /// Judges a request for `seq`; a grant counts as a resend at `now`.
-    pub fn resend(&mut self, seq: u16, now: Timestamp, rtt: Duration) -> Resend<T> {
+    /// Judges a request for `seq`, for which there is room or not; a grant counts as a resend at `now`.
+    pub fn resend(&mut self, seq: u16, now: Timestamp, rtt: Duration, has_room: bool) -> Resend<T> {
         let now = wrapped_millis(now);
         let (len, capacity_max) = (self.slots.len(), self.capacity_max);
         let Some(slot) = self.slot(seq) else { return Resend::Unknown };
@@ -129,12 +131,15 @@ impl<T: Copy + Default> ResendRing<T> {
             }
             return Resend::Unknown;
         }
-        if slot.tries >= RESEND_TRIES_MAX {
-            return Resend::Exhausted;
-        }
         let spacing = rtt.clamp(SPACING_MIN, SPACING_MAX).as_millis();
         if slot.tries > 0 && u128::from(now.wrapping_sub(slot.at)) < spacing {
             return Resend::TooSoon;
+        }
+        if slot.tries >= RESEND_TRIES_MAX {
+            return Resend::Exhausted;
+        }
+        if !has_room {
+            return Resend::Refused;
         }
         slot.tries += 1;
         slot.at = now;
@@ -202,33 +207,48 @@ mod tests {
     fn a_packet_is_resent_once_a_round_trip_and_not_for_ever() {
         let mut ring = ResendRing::new(16);
         ring.sent(65_535, at(0), 7u32);
-        assert_eq!(ring.resend(65_535, at(0), RTT), Resend::Granted(7));
-        assert_eq!(ring.resend(65_535, at(79), RTT), Resend::TooSoon);
+        assert_eq!(ring.resend(65_535, at(0), RTT, true), Resend::Granted(7));
+        assert_eq!(ring.resend(65_535, at(79), RTT, true), Resend::TooSoon);
         let granted = (1..100)
-            .filter(|round| ring.resend(65_535, at(round * 80), RTT) == Resend::Granted(7))
+            .filter(|round| ring.resend(65_535, at(round * 80), RTT, true) == Resend::Granted(7))
             .count();
         assert_eq!(granted + 1, 3);
-        assert_eq!(ring.resend(65_535, at(100_000), RTT), Resend::Exhausted);
+        assert_eq!(ring.resend(65_535, at(100_000), RTT, true), Resend::Exhausted);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_counts_as_no_resend_and_what_is_on_its_way_needs_none() {
+        let mut ring = ResendRing::new(16);
+        ring.sent(3, at(0), 1u32);
+        for millis in 0..10 {
+            assert_eq!(ring.resend(3, at(millis), RTT, false), Resend::Refused);
+        }
+        for round in 0..3 {
+            let now = 10 + round * 80;
+            assert_eq!(ring.resend(3, at(now), RTT, true), Resend::Granted(1));
+            assert_eq!(ring.resend(3, at(now + 79), RTT, false), Resend::TooSoon);
+        }
+        assert_eq!(ring.resend(3, at(250), RTT, false), Resend::Exhausted);
     }
 
     #[test]
     fn what_was_never_sent_or_was_overwritten_is_unknown() {
         let mut ring = ResendRing::new(16);
-        assert_eq!(ring.resend(0, at(0), RTT), Resend::Unknown);
+        assert_eq!(ring.resend(0, at(0), RTT, true), Resend::Unknown);
         ring.sent(3, at(0), 1u32);
         ring.sent(19, at(0), 2);
-        assert_eq!(ring.resend(3, at(0), RTT), Resend::Unknown);
-        assert_eq!(ring.resend(19, at(0), RTT), Resend::Granted(2));
-        assert_eq!(ring.resend(35, at(0), RTT), Resend::Unknown);
+        assert_eq!(ring.resend(3, at(0), RTT, true), Resend::Unknown);
+        assert_eq!(ring.resend(19, at(0), RTT, true), Resend::Granted(2));
+        assert_eq!(ring.resend(35, at(0), RTT, true), Resend::Unknown);
     }
 
     #[test]
     fn a_number_used_again_starts_afresh() {
         let mut ring = ResendRing::new(16);
         ring.sent(3, at(0), 1u32);
-        ring.resend(3, at(5), RTT);
+        ring.resend(3, at(5), RTT, true);
         ring.sent(3, at(6), 9);
-        assert_eq!(ring.resend(3, at(6), RTT), Resend::Granted(9));
+        assert_eq!(ring.resend(3, at(6), RTT, true), Resend::Granted(9));
     }
 
     #[test]
@@ -239,10 +259,14 @@ mod tests {
             ring.sent(seq, at(u64::from(seq) * 20), seq);
         }
         assert_eq!(ring.slots.len(), CAPACITY_MIN);
-        assert_eq!(ring.resend(980, at(20_000), RTT), Resend::Unknown);
+        assert_eq!(ring.resend(980, at(20_000), RTT, true), Resend::Unknown);
         assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "a receiver far away asks late");
-        assert_eq!(ring.resend(999, at(20_000), RTT), Resend::Granted(999), "nothing was lost");
-        assert_eq!(ring.resend(700, at(20_000), RTT), Resend::Unknown);
+        assert_eq!(
+            ring.resend(999, at(20_000), RTT, true),
+            Resend::Granted(999),
+            "nothing was lost"
+        );
+        assert_eq!(ring.resend(700, at(20_000), RTT, true), Resend::Unknown);
         assert_eq!(ring.slots.len(), 2 * CAPACITY_MIN, "no ring of 64 would have kept it");
         // 1,000 packets a second: more than it may hold.
         for seq in 1_000..2_000 {
@@ -273,7 +297,7 @@ mod tests {
             for distance in 0..count {
                 let seq = first.wrapping_add(distance);
                 let expected = if count - distance <= 512 { Resend::Granted(seq) } else { Resend::Unknown };
-                prop_assert_eq!(ring.resend(seq, at(0), RTT), expected);
+                prop_assert_eq!(ring.resend(seq, at(0), RTT, true), expected);
             }
         }
     }

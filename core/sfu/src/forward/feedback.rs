@@ -1,5 +1,7 @@
 //! RTCP of peers, and what follows from it: retransmissions, key frames, what the way carries.
 
+use std::time::Duration;
+
 use model::{Codec, Timestamp, TrackKind};
 use rtp::reception::MediaTime;
 use rtp::rtcp::{self, ReportBlock, RtcpPacket, SenderReport};
@@ -96,21 +98,10 @@ impl<M: Memory> Forward<M> {
             return;
         };
         for &(ssrc, sequence) in requests.missing.items() {
-            let Some(row) = self.received_as(from, ssrc) else {
-                continue;
-            };
-            let Some(subscription) = self.subscriptions.get_mut(row) else {
-                continue;
-            };
-            if !subscription.may_resend() {
-                self.refused.over_share += 1;
-                continue;
-            }
-            if let Resend::Granted(sent) = subscription.sent.resend(sequence, now, rtt) {
-                if self.egress.is_full() {
-                    self.hand_over(outside);
-                }
-                self.resend(now, row, &sent);
+            if let Some(row) = self.received_as(from, ssrc)
+                && !self.repair(now, row, sequence, rtt, outside)
+            {
+                self.go_on_without(now, row, sequence, outside);
             }
         }
         for &ssrc in requests.keyframes.items() {
@@ -122,6 +113,52 @@ impl<M: Memory> Forward<M> {
                 let (track, due) = (subscription.track, subscription.keyframe_due(now));
                 self.want_keyframe_at(due, now, track, spatial, outside);
             }
+        }
+    }
+
+    /// Sends a packet again that a receiver misses; `false` when it does not have it soon.
+    fn repair(
+        &mut self,
+        now: Timestamp,
+        row: u32,
+        sequence: u16,
+        rtt: Duration,
+        outside: &mut impl Outside,
+    ) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(row) else {
+            return true;
+        };
+        let has_room = subscription.may_resend();
+        match subscription.sent.resend(sequence, now, rtt, has_room) {
+            Resend::Granted(sent) => {
+                if self.egress.is_full() {
+                    self.hand_over(outside);
+                }
+                self.resend(now, row, &sent).is_some()
+            }
+            Resend::TooSoon => true,
+            Resend::Refused => {
+                self.refused.over_share += 1;
+                false
+            }
+            Resend::Exhausted | Resend::Unknown => false,
+        }
+    }
+
+    /// Asks for the key frame with which a picture goes on that lacks a packet: its receiver would stand still, and
+    /// ask for it after seconds.
+    fn go_on_without(
+        &mut self,
+        now: Timestamp,
+        row: u32,
+        sequence: u16,
+        outside: &mut impl Outside,
+    ) {
+        if let Some(subscription) = self.subscriptions.get_mut(row)
+            && let Some(spatial) = subscription.layer_lacking(sequence)
+        {
+            let (track, due) = (subscription.track, subscription.keyframe_due(now));
+            self.want_keyframe_at(due, now, track, spatial, outside);
         }
     }
 

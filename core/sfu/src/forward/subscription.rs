@@ -176,6 +176,8 @@ pub(super) struct Subscription {
     /// When the last key frame was forwarded, and when its receiver asked for one last.
     keyframe_at: Option<Timestamp>,
     keyframe_asked: Option<Timestamp>,
+    /// The number under which the newest one begins.
+    keyframe_index: Option<u64>,
     /// How long after a key frame it may have another one.
     patience: Duration,
 }
@@ -207,6 +209,7 @@ impl Subscription {
             reported: before.reported,
             keyframe_at: None,
             keyframe_asked: None,
+            keyframe_index: None,
             patience: Duration::ZERO,
             peer,
             track,
@@ -273,6 +276,17 @@ impl Subscription {
             _ => self.patience = Duration::ZERO,
         }
         self.keyframe_at.map_or(now, |at| at + self.patience)
+    }
+
+    /// The layer whose picture cannot go on without the packet of this number, as it was sent since the last key frame
+    /// and no other layer's is on its way.
+    pub(super) fn layer_lacking(&self, sequence: u16) -> Option<u8> {
+        let spatial = self
+            .current
+            .filter(|spatial| self.target.is_some_and(|target| target.spatial == *spatial))?;
+        let next = self.numbering.next_index();
+        let index = sequence::nearest_index(next, sequence)?;
+        (self.keyframe_index?..next).contains(&index).then_some(spatial)
     }
 
     /// Nothing passes until the next key frame.
@@ -343,6 +357,7 @@ impl Subscription {
         let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
         if packet.facts.keyframe && packet.codec.kind() == TrackKind::Video {
             self.keyframe_at = Some(now);
+            self.keyframe_index = self.keyframe_index.max(Some(numbers.index));
         }
         Some(Sent {
             entry: packet.entry,

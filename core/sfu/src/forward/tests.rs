@@ -2,6 +2,7 @@
 
 mod abuse;
 mod boundary;
+mod burst;
 mod dark;
 mod dropped;
 mod falling;
