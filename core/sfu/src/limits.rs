@@ -104,6 +104,9 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// with another channel key, and all others pay. Once it can, that long is the most that it waits. What a publisher's
 /// way loses for good has another one asked for no sooner after the last request.
 pub const KEYFRAME_PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// What begins with a key frame at its receiver's own wish, as what it pauses and goes on with, begins each
+/// [`KEYFRAME_PATIENCE_MAX`]; and four times at once, as somebody makes up its mind.
+pub const WISHES_BURST: Duration = Duration::from_secs(4 * KEYFRAME_PATIENCE_MAX.as_secs());
 /// Who asks for none for so long asks as if for the first time.
 pub const KEYFRAME_PATIENCE_MEMORY: Duration = Duration::from_secs(10);
 /// The most that one track of sound may bring, headers of RTP included: Opus takes 510 kbit/s at most, and the headers
@@ -120,6 +123,6 @@ pub const SOUND_BURST: Duration = Duration::from_millis(500);
 pub const OFFSETS_MAX: usize = 16;
 /// Reports that wait for Control; beyond it the oldest is dropped, and beyond half of it each that may be missed.
 pub const REPORTS_MAX: usize = 8192;
-/// Ended subscriptions whose numbers are remembered for each peer. An SSRC comes again only when a
-/// subscription moves to another section, at once after it left the first.
+/// Ended subscriptions whose numbers are remembered for each peer, and how soon it may have key frames of their tracks.
+/// An SSRC comes again only when a subscription moves to another section, at once after it left the first.
 pub const ENDED_MAX: usize = 64;

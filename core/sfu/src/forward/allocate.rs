@@ -130,7 +130,7 @@ impl<M: Memory> Forward<M> {
             None => subscription.stop(),
         }
         let track = subscription.track;
-        if let Some(spatial) = subscription.awaits_keyframe(&self.peers) {
+        if let Some(spatial) = subscription.awaits_keyframe(now, &self.peers) {
             self.want_keyframe(now, track, spatial, outside);
         }
         if is_new {

@@ -105,12 +105,11 @@ impl<M: Memory> Forward<M> {
             }
         }
         for &ssrc in requests.keyframes.items() {
-            let place = self
-                .received_as(from, ssrc)
-                .and_then(|row| self.subscriptions.get_mut(row))
-                .and_then(|row| Some((row.current.or(Some(row.target?.spatial))?, row)));
-            if let Some((spatial, subscription)) = place {
-                let (track, due) = (subscription.track, subscription.keyframe_due(now));
+            let row = self.received_as(from, ssrc);
+            if let Some(subscription) = row.and_then(|row| self.subscriptions.get_mut(row))
+                && let Some(spatial) = subscription.layer_asked(now)
+            {
+                let (track, due) = (subscription.track, subscription.patience.due(now));
                 self.want_keyframe_at(due, now, track, spatial, outside);
             }
         }
@@ -157,7 +156,7 @@ impl<M: Memory> Forward<M> {
         if let Some(subscription) = self.subscriptions.get_mut(row)
             && let Some(spatial) = subscription.layer_lacking(sequence)
         {
-            let (track, due) = (subscription.track, subscription.keyframe_due(now));
+            let (track, due) = (subscription.track, subscription.patience.due(now));
             self.want_keyframe_at(due, now, track, spatial, outside);
         }
     }

@@ -4,6 +4,7 @@ use model::{PeerId, Ration, RoomId, Timestamp, TrackId, TrackKind};
 
 use super::arena::{Arena, EntryId, Memory};
 use super::level::LevelMeter;
+use super::patience::Patience;
 use super::peer::{Peer, Role, StreamRef};
 use super::subscription::{Ended, Subscription};
 use super::track::{Origin, Stream, Track};
@@ -65,7 +66,7 @@ impl<M: Memory> Forward<M> {
                 if let Some(row) = row
                     && let Some(subscription) = self.subscriptions.get_mut(row)
                 {
-                    subscription.spec.limit = layer;
+                    subscription.limit(layer);
                     let peer = subscription.peer;
                     self.allocate(now, peer, outside);
                 }
@@ -75,6 +76,11 @@ impl<M: Memory> Forward<M> {
                     && let Some(peer) = self.peers.get_mut(row)
                 {
                     peer.downlink().cap = rate;
+                    for &at in &peer.subscriptions {
+                        if let Some(subscription) = self.subscriptions.get_mut(at) {
+                            subscription.wish();
+                        }
+                    }
                     self.allocate(now, row, outside);
                 }
             }
@@ -210,9 +216,11 @@ impl<M: Memory> Forward<M> {
         if let Some(old) = self.subscription_rows.get(&id).copied() {
             self.remove_subscription(old);
         }
-        let unused = Ended::unused(spec.ssrc, self.random.next());
-        let before = self.peers.get(peer_row).and_then(|peer| peer.ended(spec.ssrc));
-        let subscription = Subscription::new(spec, peer_row, track_row, before.unwrap_or(unused));
+        let peer = self.peers.get(peer_row);
+        let patience = peer.map_or_else(Patience::new, |peer| peer.patience(spec.track));
+        let unused = Ended::unused(spec.ssrc, spec.track, patience, self.random.next());
+        let before = peer.and_then(|peer| peer.ended(spec.ssrc)).unwrap_or(unused);
+        let subscription = Subscription::new(spec, peer_row, track_row, before);
         let row = self.subscriptions.insert(subscription);
         self.subscription_rows.insert(id, row);
         if let Some(track) = self.tracks.get_mut(track_row) {

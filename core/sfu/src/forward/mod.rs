@@ -18,6 +18,7 @@ mod instruct;
 mod level;
 mod loss;
 mod numbering;
+mod patience;
 mod peer;
 mod send;
 mod slab;

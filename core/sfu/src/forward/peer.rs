@@ -3,13 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use model::{Codec, DataRate, Path, PeerId, Ration, RoomId, Timestamp};
+use model::{Codec, DataRate, Path, PeerId, Ration, RoomId, Timestamp, TrackId};
 use rtp::bwe::Estimator;
 use rtp::extension::ExtensionMap;
 use rtp::srtp::{SrtpReceiver, SrtpSender};
 use rtp::twcc::{FeedbackRecorder, SendHistory};
 
 use super::loss::LossMeter;
+use super::patience::Patience;
 use super::subscription::Ended;
 use crate::{ReceiveFormat, limits};
 
@@ -200,6 +201,12 @@ impl Peer {
     /// Where the subscription under this SSRC stopped, if there was one.
     pub(super) fn ended(&self, ssrc: u32) -> Option<Ended> {
         self.ended.iter().rev().find(|ended| ended.ssrc == ssrc).copied()
+    }
+
+    /// Of the last subscription to this track that ended.
+    pub(super) fn patience(&self, track: TrackId) -> Patience {
+        let ended = self.ended.iter().rev().find(|ended| ended.track == track);
+        ended.map_or_else(Patience::new, |ended| ended.patience)
     }
 
     /// Remembers what an SSRC is, within bounds. Where there is no room it takes that of what the same rtp stream no

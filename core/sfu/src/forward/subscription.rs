@@ -3,9 +3,7 @@
 //! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
 //! the payload is never changed but for the VP8 descriptor, which is not part of it.
 
-use std::time::Duration;
-
-use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
+use model::{Codec, ExtensionKind, Layer, Timestamp, TrackId, TrackKind};
 use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
@@ -15,6 +13,7 @@ use rtp::vp8::{Descriptor, Vp8Rewrite, Vp8Rewriter};
 use super::Outside;
 use super::arena::EntryId;
 use super::numbering::{Last, Numbering};
+use super::patience::Patience;
 use super::peer::Peer;
 use super::slab::Slab;
 use super::track::Packet;
@@ -103,6 +102,9 @@ impl OutgoingExtensions {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) ssrc: u32,
+    pub(super) track: TrackId,
+    /// Holds for the track under whatever SSRCs it comes again.
+    pub(super) patience: Patience,
     next_index: u64,
     next_rtx_index: u64,
     last: Option<Last>,
@@ -114,9 +116,11 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Of SSRCs that were not in use yet: `random` says where sequence numbers start.
-    pub(super) const fn unused(ssrc: u32, random: u64) -> Self {
+    pub(super) const fn unused(ssrc: u32, track: TrackId, patience: Patience, random: u64) -> Self {
         Self {
             ssrc,
+            track,
+            patience,
             next_index: (random & 0x7fff) + 1,
             next_rtx_index: ((random >> 16) & 0x7fff) + 1,
             last: None,
@@ -173,13 +177,11 @@ pub(super) struct Subscription {
     pub(super) heard: u32,
     /// Of the last sender report: the middle of its NTP time, and when it went out.
     pub(super) reported: Option<(u32, Timestamp)>,
-    /// When the last key frame was forwarded, and when its receiver asked for one last.
-    keyframe_at: Option<Timestamp>,
-    keyframe_asked: Option<Timestamp>,
-    /// The number under which the newest one begins.
+    /// The number under which the newest key frame begins.
     keyframe_index: Option<u64>,
-    /// How long after a key frame it may have another one.
-    patience: Duration,
+    pub(super) patience: Patience,
+    /// What its receiver wished for last may begin. What its way, or the publisher, takes and gives back may as well.
+    is_granted: bool,
 }
 
 impl Subscription {
@@ -207,10 +209,9 @@ impl Subscription {
             heard: before.packets,
             octets: before.octets,
             reported: before.reported,
-            keyframe_at: None,
-            keyframe_asked: None,
             keyframe_index: None,
-            patience: Duration::ZERO,
+            patience: before.patience,
+            is_granted: false,
             peer,
             track,
             spec,
@@ -238,6 +239,8 @@ impl Subscription {
     pub(super) fn end(&self) -> Ended {
         Ended {
             ssrc: self.spec.ssrc,
+            track: self.spec.track,
+            patience: self.patience,
             next_index: self.numbering.next_index(),
             next_rtx_index: self.rtx_index,
             last: self.numbering.last(),
@@ -248,34 +251,44 @@ impl Subscription {
         }
     }
 
-    /// Does a key frame of the target's rtp stream have to come before anything can go on? One that comes before its
-    /// peer can have it is lost.
-    pub(super) fn awaits_keyframe(&self, peers: &Slab<Peer>) -> Option<u8> {
-        let spatial = self.lacks_keyframe()?;
-        peers.get(self.peer).is_some_and(Peer::is_reached).then_some(spatial)
+    /// What its receiver wants from now on, at most.
+    pub(super) fn limit(&mut self, limit: Option<Layer>) {
+        let before = std::mem::replace(&mut self.spec.limit, limit);
+        if limit.map(|layer| layer.spatial) != before.map(|layer| layer.spatial) {
+            self.wish();
+        }
     }
 
-    /// The same whether its peer can have it or not.
+    /// Its receiver wishes for what may have to begin with a key frame.
+    pub(super) const fn wish(&mut self) {
+        self.is_granted = false;
+    }
+
+    /// Whether a key frame may be asked for to begin with. A wish is paid for once, however often that takes.
+    pub(super) fn may_begin(&mut self, now: Timestamp) -> bool {
+        self.is_granted = self.is_granted || self.patience.begin(now);
+        self.is_granted
+    }
+
+    /// Does a key frame of the target's rtp stream have to come before anything can go on, and may it be asked for? One
+    /// that comes before its peer can have it is lost.
+    pub(super) fn awaits_keyframe(&mut self, now: Timestamp, peers: &Slab<Peer>) -> Option<u8> {
+        let spatial = self.lacks_keyframe()?;
+        let may_have = peers.get(self.peer).is_some_and(Peer::is_reached) && self.may_begin(now);
+        may_have.then_some(spatial)
+    }
+
+    /// The same whether it may, and its peer can have it, or not.
     pub(super) fn lacks_keyframe(&self) -> Option<u8> {
         let target = self.target?;
         (self.current != Some(target.spatial) && self.spec.codec.kind() == TrackKind::Video)
             .then_some(target.spatial)
     }
 
-    /// When the key frame may be asked for that its receiver asks for now: later after each that it was sent since it
-    /// asked before, and in the end no oftener than that. What all who insist are sent comes at once, and so do their
-    /// next requests.
-    pub(super) fn keyframe_due(&mut self, now: Timestamp) -> Timestamp {
-        match self.keyframe_asked.replace(now) {
-            Some(before) if now.since(before) < limits::KEYFRAME_PATIENCE_MEMORY => {
-                if self.keyframe_at > Some(before) {
-                    let longer = (self.patience * 2).max(limits::KEYFRAME_INTERVAL);
-                    self.patience = longer.min(limits::KEYFRAME_PATIENCE_MAX);
-                }
-            }
-            _ => self.patience = Duration::ZERO,
-        }
-        self.keyframe_at.map_or(now, |at| at + self.patience)
+    /// The layer of which its receiver means a key frame that asks for one: that it has, or that is to begin.
+    pub(super) fn layer_asked(&mut self, now: Timestamp) -> Option<u8> {
+        let target = self.target?;
+        self.current.or_else(|| self.may_begin(now).then_some(target.spatial))
     }
 
     /// The layer whose picture cannot go on without the packet of this number, as it was sent since the last key frame
@@ -356,7 +369,7 @@ impl Subscription {
         };
         let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
         if packet.facts.keyframe && packet.codec.kind() == TrackKind::Video {
-            self.keyframe_at = Some(now);
+            self.patience.sent(now);
             self.keyframe_index = self.keyframe_index.max(Some(numbers.index));
         }
         Some(Sent {

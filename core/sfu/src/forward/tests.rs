@@ -13,6 +13,7 @@ mod restart;
 mod seldom;
 mod start;
 mod way;
+mod wishes;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -108,8 +108,8 @@ impl<M: Memory> Forward<M> {
         let level = if track.kind == TrackKind::Audio { track.level.poll(now) } else { None };
         let is_awaited = std::mem::take(&mut track.is_awaited);
         for &subscription in track.subscriptions.iter().filter(|_| is_awaited) {
-            if let Some(spatial) =
-                self.subscriptions.get(subscription).and_then(|it| it.awaits_keyframe(&self.peers))
+            let subscription = self.subscriptions.get_mut(subscription);
+            if let Some(spatial) = subscription.and_then(|it| it.awaits_keyframe(now, &self.peers))
                 && let Some(wanted) = wanted.get_mut(usize::from(spatial))
             {
                 *wanted = true;
