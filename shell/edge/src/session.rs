@@ -104,9 +104,9 @@ impl Decoding {
     }
 }
 
-/// To the hub, over one bounded channel shared by all connections. Each lies in a box of its own, which is zeroed when it
-/// was taken: a channel keeps what went through it until it needs the place, and with it what lay on the sender's stack
-/// where a message has nothing, as the address of whom a worker has heard last.
+/// To the hub, over one bounded channel shared by all connections. Each lies in a box of its own, which is zeroed when
+/// it was taken: a channel keeps what went through it until it needs the place, and with it what lay on the sender's
+/// stack where a message has nothing, as the address of whom a worker has heard last.
 pub enum ToHub {
     /// A client knocks.
     Knock(Box<Knock>, oneshot::Sender<Verdict>),
