@@ -123,6 +123,6 @@ pub const SOUND_BURST: Duration = Duration::from_millis(500);
 pub const OFFSETS_MAX: usize = 16;
 /// Reports that wait for Control; beyond it the oldest is dropped, and beyond half of it each that may be missed.
 pub const REPORTS_MAX: usize = 8192;
-/// Ended subscriptions whose numbers are remembered for each peer, and how soon it may have key frames of their tracks.
-/// An SSRC comes again only when a subscription moves to another section, at once after it left the first.
+/// Ended subscriptions whose numbers are remembered for each peer. An SSRC comes again only when a
+/// subscription moves to another section, at once after it left the first.
 pub const ENDED_MAX: usize = 64;

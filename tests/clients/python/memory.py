@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import math
 import os
 import re
 import secrets
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 #: Where a look is due it begins no later than this after. What was there until then would not be seen.
-LOOK_LATE_S = 2.0
+LOOK_LATE_S = 3.0
 #: One search finds all marks of this run, those of processes that it starts too.
 RUN = os.environ.setdefault("INCAMERA_MARK", f"mark{secrets.token_hex(6)}")
 #: The same within base64 of any kind, at each of three places in it: what hangs on its neighbours is left out.
@@ -190,10 +189,16 @@ class Watch:
 
     async def looks_from(self, moment: float) -> AsyncIterator[Scan]:
         """All that began at `moment` or later."""
+        await self.after(moment)
+        seen = 0
         while True:
-            scan = await self.after(moment)
-            yield scan
-            moment = math.nextafter(scan.began, math.inf)
+            for scan in self.scans[seen:]:
+                seen += 1
+                if scan.began >= moment:
+                    yield scan
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.02)
 
     async def gone(self, names: tuple[str, ...], since: float, within_s: float) -> float:
         return await _last_found(self.looks_from(since), names, since, within_s)

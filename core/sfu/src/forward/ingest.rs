@@ -116,7 +116,7 @@ impl<M: Memory> Forward<M> {
         let is_late = stream.newest > Some(packet.index);
         stream.newest = stream.newest.max(Some(packet.index));
         if packet.facts.keyframe {
-            stream.keyframe(packet.index, is_late);
+            stream.keyframe(packet.index, packet.timestamp, is_late);
         }
         // Under another SSRC there is none until the publisher tells it.
         stream.media_time = packet.clock.map(|(ntp, rtp_timestamp, at)| MediaTime {
@@ -363,7 +363,7 @@ fn accept(
     }
     let facts = Facts::of(opened.codec, payload, header.marker);
     if facts.keyframe && track.kind == TrackKind::Video {
-        stream.keyframe(opened.index, is_late);
+        stream.keyframe(opened.index, header.timestamp, is_late);
     }
     if header.marker && !is_late {
         track.picture(opened.stream.spatial);

@@ -218,9 +218,9 @@ impl<M: Memory> Forward<M> {
         }
         let peer = self.peers.get(peer_row);
         let patience = peer.map_or_else(Patience::new, |peer| peer.patience(spec.track));
-        let unused = Ended::unused(spec.ssrc, spec.track, patience, self.random.next());
+        let unused = Ended::unused(spec.ssrc, self.random.next());
         let before = peer.and_then(|peer| peer.ended(spec.ssrc)).unwrap_or(unused);
-        let subscription = Subscription::new(spec, peer_row, track_row, before);
+        let subscription = Subscription::new(spec, (peer_row, track_row), before, patience);
         let row = self.subscriptions.insert(subscription);
         self.subscription_rows.insert(id, row);
         if let Some(track) = self.tracks.get_mut(track_row) {
@@ -246,6 +246,7 @@ impl<M: Memory> Forward<M> {
         if let Some(peer) = self.peers.get_mut(subscription.peer) {
             peer.subscriptions.retain(|&other| other != row);
             peer.end(subscription.end());
+            peer.keep_patience(subscription.spec.track, subscription.patience);
         }
     }
 

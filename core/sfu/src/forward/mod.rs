@@ -15,6 +15,7 @@ mod egress;
 mod feedback;
 mod ingest;
 mod instruct;
+mod keyframe;
 mod level;
 mod loss;
 mod numbering;

@@ -170,6 +170,12 @@ impl Numbering {
         }
     }
 
+    /// Whether a packet went out under this number, so that nobody who misses it has to wait for the publisher's way.
+    pub(super) fn was_given(&self, index: u64) -> bool {
+        let is_past = index <= self.given.highest;
+        is_past && (self.given.highest - index >= Given::LEN as u64 || self.given.is_set(index))
+    }
+
     /// Is a packet of the present source so far ahead that it is a new beginning?
     pub(super) const fn is_leap(&self, index: u64) -> bool {
         self.present.is_some() && index > self.newest + limits::LEAP

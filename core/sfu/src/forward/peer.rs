@@ -135,6 +135,8 @@ pub(super) struct Peer {
     pub(super) subscriptions: Vec<u32>,
     /// Subscriptions that ended last.
     ended: VecDeque<Ended>,
+    /// For tracks that it may take again, under whatever SSRCs.
+    patiences: VecDeque<(TrackId, Patience)>,
     pub(super) reported: Timestamp,
     pub(super) quality_told: Timestamp,
     /// Of what is sent to it.
@@ -167,6 +169,7 @@ impl Peer {
             tracks: Vec::new(),
             subscriptions: Vec::new(),
             ended: VecDeque::new(),
+            patiences: VecDeque::new(),
             reported: now,
             quality_told: now,
             loss_down: LossMeter::default(),
@@ -203,10 +206,19 @@ impl Peer {
         self.ended.iter().rev().find(|ended| ended.ssrc == ssrc).copied()
     }
 
-    /// Of the last subscription to this track that ended.
+    /// Remembers how soon it may have a key frame of a track that it leaves.
+    pub(super) fn keep_patience(&mut self, track: TrackId, patience: Patience) {
+        self.patiences.retain(|(other, _)| *other != track);
+        if self.patiences.len() >= limits::SUBSCRIPTIONS_MAX {
+            self.patiences.pop_front();
+        }
+        self.patiences.push_back((track, patience));
+    }
+
+    /// How soon it may have a key frame of a track that it takes.
     pub(super) fn patience(&self, track: TrackId) -> Patience {
-        let ended = self.ended.iter().rev().find(|ended| ended.track == track);
-        ended.map_or_else(Patience::new, |ended| ended.patience)
+        let kept = self.patiences.iter().find(|(other, _)| *other == track);
+        kept.map_or_else(Patience::new, |(_, patience)| *patience)
     }
 
     /// Remembers what an SSRC is, within bounds. Where there is no room it takes that of what the same rtp stream no

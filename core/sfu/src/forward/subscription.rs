@@ -3,7 +3,7 @@
 //! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
 //! the payload is never changed but for the VP8 descriptor, which is not part of it.
 
-use model::{Codec, ExtensionKind, Layer, Timestamp, TrackId, TrackKind};
+use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
 use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
@@ -12,6 +12,7 @@ use rtp::vp8::{Descriptor, Vp8Rewrite, Vp8Rewriter};
 
 use super::Outside;
 use super::arena::EntryId;
+use super::keyframe::KeyframeStart;
 use super::numbering::{Last, Numbering};
 use super::patience::Patience;
 use super::peer::Peer;
@@ -102,9 +103,6 @@ impl OutgoingExtensions {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) ssrc: u32,
-    pub(super) track: TrackId,
-    /// Holds for the track under whatever SSRCs it comes again.
-    pub(super) patience: Patience,
     next_index: u64,
     next_rtx_index: u64,
     last: Option<Last>,
@@ -116,11 +114,9 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Of SSRCs that were not in use yet: `random` says where sequence numbers start.
-    pub(super) const fn unused(ssrc: u32, track: TrackId, patience: Patience, random: u64) -> Self {
+    pub(super) const fn unused(ssrc: u32, random: u64) -> Self {
         Self {
             ssrc,
-            track,
-            patience,
             next_index: (random & 0x7fff) + 1,
             next_rtx_index: ((random >> 16) & 0x7fff) + 1,
             last: None,
@@ -177,8 +173,8 @@ pub(super) struct Subscription {
     pub(super) heard: u32,
     /// Of the last sender report: the middle of its NTP time, and when it went out.
     pub(super) reported: Option<(u32, Timestamp)>,
-    /// The number under which the newest key frame begins.
-    keyframe_index: Option<u64>,
+    /// By the numbers that it went out under.
+    keyframe_newest: KeyframeStart,
     pub(super) patience: Patience,
     /// What its receiver wished for last may begin. What its way, or the publisher, takes and gives back may as well.
     is_granted: bool,
@@ -186,7 +182,12 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// `before`: where the last one under these SSRCs stopped.
-    pub(super) fn new(spec: SubscriptionSpec, peer: u32, track: u32, before: Ended) -> Self {
+    pub(super) fn new(
+        spec: SubscriptionSpec,
+        (peer, track): (u32, u32),
+        before: Ended,
+        patience: Patience,
+    ) -> Self {
         let is_video = spec.codec.kind() == TrackKind::Video;
         let extensions = OutgoingExtensions::new(&spec);
         let block = extensions.write(&Sent::default(), &mut [0; EXTENSIONS_MAX]);
@@ -209,8 +210,8 @@ impl Subscription {
             heard: before.packets,
             octets: before.octets,
             reported: before.reported,
-            keyframe_index: None,
-            patience: before.patience,
+            keyframe_newest: KeyframeStart::default(),
+            patience,
             is_granted: false,
             peer,
             track,
@@ -239,8 +240,6 @@ impl Subscription {
     pub(super) fn end(&self) -> Ended {
         Ended {
             ssrc: self.spec.ssrc,
-            track: self.spec.track,
-            patience: self.patience,
             next_index: self.numbering.next_index(),
             next_rtx_index: self.rtx_index,
             last: self.numbering.last(),
@@ -292,14 +291,15 @@ impl Subscription {
     }
 
     /// The layer whose picture cannot go on without the packet of this number, as it was sent since the last key frame
-    /// and no other layer's is on its way.
+    /// and no other layer's is on its way. What did not come from the publisher yet may come, and is sent then.
     pub(super) fn layer_lacking(&self, sequence: u16) -> Option<u8> {
         let spatial = self
             .current
             .filter(|spatial| self.target.is_some_and(|target| target.spatial == *spatial))?;
         let next = self.numbering.next_index();
         let index = sequence::nearest_index(next, sequence)?;
-        (self.keyframe_index?..next).contains(&index).then_some(spatial)
+        let is_needed = (self.keyframe_newest.index()?..next).contains(&index);
+        (is_needed && self.numbering.was_given(index)).then_some(spatial)
     }
 
     /// Nothing passes until the next key frame.
@@ -370,7 +370,7 @@ impl Subscription {
         let numbers = self.numbering.next(now, packet.spatial, packet.index, packet.timestamp)?;
         if packet.facts.keyframe && packet.codec.kind() == TrackKind::Video {
             self.patience.sent(now);
-            self.keyframe_index = self.keyframe_index.max(Some(numbers.index));
+            self.keyframe_newest.note(numbers.index, numbers.timestamp);
         }
         Some(Sent {
             entry: packet.entry,

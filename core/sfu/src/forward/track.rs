@@ -10,6 +10,7 @@ use rtp::reception::{MediaTime, Reception};
 use rtp::{sequence, vp8};
 
 use super::arena::EntryId;
+use super::keyframe::KeyframeStart;
 use super::level::LevelMeter;
 use crate::{StreamSpec, limits};
 
@@ -77,7 +78,7 @@ pub(super) struct Stream {
     /// When a key frame may be asked for that is wanted and could not be yet.
     pub(super) keyframe_wanted: Option<Timestamp>,
     /// Where the newest key frame begins.
-    keyframe_newest: Option<u64>,
+    keyframe_newest: KeyframeStart,
     bytes: u64,
     /// When a silence ended last.
     began: Timestamp,
@@ -106,7 +107,7 @@ impl Stream {
             told: None,
             keyframe_asked: None,
             keyframe_wanted: None,
-            keyframe_newest: None,
+            keyframe_newest: KeyframeStart::default(),
             bytes: 0,
             began: Timestamp::ZERO,
             rate_since: Timestamp::ZERO,
@@ -124,9 +125,9 @@ impl Stream {
         *self.nack = NackGenerator::new();
     }
 
-    /// A key frame begins at this index. With one that comes late nobody can begin, as what follows it went before.
-    pub(super) fn keyframe(&mut self, index: u64, is_late: bool) {
-        self.keyframe_newest = self.keyframe_newest.max(Some(index));
+    /// A packet that is of a key frame. With one that comes late nobody can begin, as what follows it went before.
+    pub(super) fn keyframe(&mut self, index: u64, timestamp: u32, is_late: bool) {
+        self.keyframe_newest.note(index, timestamp);
         if !is_late {
             self.keyframe_wanted = None;
         }
@@ -136,7 +137,7 @@ impl Stream {
     /// if none has come since.
     pub(super) fn give_up(&mut self, now: Timestamp, sequence: u16) {
         let index = self.newest.and_then(|newest| sequence::nearest_index(newest, sequence));
-        if index.is_none_or(|index| self.keyframe_newest > Some(index)) {
+        if index.is_none_or(|index| self.keyframe_newest.index() > Some(index)) {
             return;
         }
         let due = self.keyframe_asked.map_or(now, |at| at + limits::KEYFRAME_PATIENCE_MAX);

@@ -1,5 +1,7 @@
 //! What a publisher's way loses for good: when a key frame is asked for, and what becomes of one that comes late.
 
+use rtp::nack::Nack;
+
 use super::*;
 
 /// Between two pictures, of one packet each: 2.5 Mbit/s in packets of 1,250 bytes.
@@ -107,6 +109,34 @@ fn what_does_not_come_however_often_it_is_asked_for_ends_with_a_key_frame() {
         call.keyframe();
         call.pass(1_000);
         assert_eq!(call.asked, [asked]);
+    }
+}
+
+#[test]
+fn what_a_receiver_misses_before_the_publisher_could_send_it_again_is_waited_for() {
+    // What does not come at all is given up after a while.
+    for (is_late, rounds) in [(true, 20), (false, 5)] {
+        let mut call = Outage::begin();
+        for _ in 0..rounds {
+            call.lose(1);
+            let lost = call.index;
+            call.pass(2);
+            let hole = call.sequences.last().unwrap() - 2;
+            assert_eq!(call.sequences[call.sequences.len() - 2], hole + 1);
+            // Each round trip of its own, as libwebrtc does.
+            for _ in 0..3 {
+                call.ben.rtcp(&mut call.forward, &mut call.wire, at(call.now), |writer| {
+                    writer.nack(1, 7020, &[Nack { pid: hole, blp: 0 }]).unwrap();
+                });
+                call.pass(5);
+            }
+            if is_late {
+                call.arrive(lost, false);
+                call.pass(1);
+                assert!(call.sequences.contains(&hole));
+            }
+        }
+        assert_eq!(call.asked, [], "{is_late}");
     }
 }
 

@@ -3,7 +3,10 @@
 use model::DataRate;
 use rtp::bwe::Estimator;
 
+use super::super::patience::Patience;
+use super::super::peer::Peer;
 use super::*;
+use crate::limits;
 
 const ALL: Option<Layer> = Some(Layer { spatial: 2, temporal: 3 });
 const SMALLEST: Option<Layer> = Some(Layer { spatial: 0, temporal: 3 });
@@ -134,6 +137,23 @@ fn who_wishes_for_less_and_more_all_the_time_has_a_key_frame_asked_for_every_two
         let asked = camera.asked.len() - begins;
         assert!((10..=25).contains(&asked), "{way:?}: {asked} in 40 s");
     }
+}
+
+#[test]
+fn what_it_leaves_besides_makes_nothing_forgotten_that_it_wished() {
+    let now = at(60_000);
+    let mut peer = Peer::new(PeerId { worker: WorkerId(0), index: 1 }, RoomId(1), now);
+    let mut spent = Patience::new();
+    while spent.begin(now) {}
+    peer.keep_patience(TRACK, spent);
+    for n in 1..u32::try_from(limits::SUBSCRIPTIONS_MAX).unwrap() {
+        for _ in 0..2 {
+            peer.keep_patience(TrackId(1_000 + n), Patience::new());
+        }
+    }
+    assert!(!peer.patience(TRACK).begin(now));
+    peer.keep_patience(TrackId(9), Patience::new());
+    assert!(peer.patience(TRACK).begin(now), "but it is bounded");
 }
 
 #[test]
