@@ -31,7 +31,7 @@ addresses) and starts what it needs: the server, LiveKit's own clients, a browse
   --twins      the other way round: servers that lack one guard each, and it fails if a proof does not notice;
                with --only, that server alone
   --cross      with --twins, attacks each of these servers with every proof: the one that belongs to its guard must
-               fail and all the others hold; about three minutes for each server
+               fail, and others only if they find the same; about three minutes for each server
 
 Each proof is a scenario of `cargo xtask test`. `cargo xtask ci` runs them all (step `prove`), and --twins without
 --cross.
