@@ -99,10 +99,13 @@ fn answer(request: &Request<Incoming>, shown: &Shown, metrics: &Metrics) -> Resp
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::tls::{CertifiedKey, Challenges};
     use base64::Engine as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
 
     fn shown() -> Shown {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -116,32 +119,49 @@ mod tests {
             .answering(challenges)
     }
 
+    /// Where an authority is answered.
+    struct House {
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        phase: watch::Sender<Phase>,
+        /// For as long as this is kept the same is shown.
+        _shown: watch::Sender<Shown>,
+        serving: JoinHandle<()>,
+    }
+
+    impl House {
+        async fn open() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (kept, shown) = watch::channel(shown());
+            let (phase, watched) = watch::channel(Phase::Open);
+            let metrics = Arc::new(Metrics::default());
+            let serving = serve(vec![listener], shown, Arc::clone(&metrics), watched);
+            Self { address, metrics, phase, _shown: kept, serving: tokio::spawn(serving) }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+    }
+
     #[tokio::test]
     async fn who_finds_no_place_is_not_counted_as_a_client_that_did_not() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_kept, shown) = watch::channel(shown());
-        let (_open, watched) = watch::channel(Phase::Open);
-        let metrics = Arc::new(Metrics::default());
-        tokio::spawn(serve(vec![listener], shown, Arc::clone(&metrics), watched));
+        let house = House::open().await;
         let mut held = Vec::new();
         for _ in 0..CHALLENGERS_EACH_MAX {
-            held.push(TcpStream::connect(address).await.unwrap());
+            held.push(house.connect().await);
         }
-        let mut other = TcpStream::connect(address).await.unwrap();
+        let mut other = house.connect().await;
         assert_eq!(other.read(&mut [0]).await.unwrap(), 0, "cut");
+        let House { metrics, .. } = &house;
         let counted = (metrics.challenges_refused.total(), metrics.connections_refused.total());
         assert_eq!(counted, (1, 0));
     }
 
     #[tokio::test]
     async fn a_token_that_is_asked_for_is_answered_and_nothing_else_is() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_kept, shown) = watch::channel(shown());
-        let (phase, watched) = watch::channel(Phase::Open);
-        let metrics = Arc::new(Metrics::default());
-        let serving = tokio::spawn(serve(vec![listener], shown, Arc::clone(&metrics), watched));
+        let house = House::open().await;
         for (request, expect) in [
             ("GET /.well-known/acme-challenge/token", "token.thumb"),
             ("GET /.well-known/acme-challenge/other", "only an authority is answered here\n"),
@@ -149,7 +169,7 @@ mod tests {
             ("GET /", "only an authority is answered here\n"),
             ("GET /readyz", "only an authority is answered here\n"),
         ] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = house.connect().await;
             stream
                 .write_all(format!("{request} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
                 .await
@@ -158,8 +178,8 @@ mod tests {
             stream.read_to_string(&mut answer).await.unwrap();
             assert!(answer.ends_with(&format!("\r\n\r\n{expect}")), "{request}: {answer}");
         }
-        assert_eq!(metrics.challenges_answered.total(), 1);
-        phase.send(Phase::Closing).unwrap();
-        serving.await.unwrap();
+        assert_eq!(house.metrics.challenges_answered.total(), 1);
+        house.phase.send(Phase::Closing).unwrap();
+        house.serving.await.unwrap();
     }
 }

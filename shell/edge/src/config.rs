@@ -225,7 +225,7 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use wire::key::{ProjectKeys, RefreshKey};
 
@@ -233,7 +233,7 @@ mod tests {
         Arc::new(Access::new(ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap()))
     }
 
-    fn config(udp: &[&str], advertised: &[&str]) -> Config {
+    pub(crate) fn config(udp: &[&str], advertised: &[&str]) -> Config {
         Config {
             http: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             tls: None,

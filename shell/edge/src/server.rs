@@ -480,38 +480,21 @@ fn random() -> Result<[u8; 32], StartError> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::num::NonZeroU16;
 
-    use model::Share;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpStream;
-    use wire::key::{ProjectKeys, RefreshKey};
 
     use super::*;
-    use crate::config::{Limits, Next, Rooms};
+    use crate::config::{self, Limits};
     use crate::limits::SCRAPERS_EACH_MAX;
-    use crate::networks::AddressesOf;
 
     fn config() -> Config {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let keys = ProjectKeys::new(RefreshKey::new(&[7; 32]), []).unwrap();
+        let metrics = Some(MetricsAt { address: any, login: None });
         Config {
-            http: vec![any],
-            tls: None,
-            challenges: Vec::new(),
-            authority: None,
-            udp: vec![any],
             tcp: vec![any],
-            advertised: vec![any.ip()],
-            access: Arc::new(Access::new(keys)),
-            workers: NonZeroU8::MIN,
-            spread_at: NonZeroU16::MIN,
-            busy_max: Share::ALL,
-            addresses_of: AddressesOf::Clients,
-            limits: Limits::STANDARD,
-            rooms: Rooms::STANDARD,
-            metrics: Some(MetricsAt { address: any, login: None }),
-            next: Next::Nobody,
+            metrics,
+            ..config::tests::config(&["127.0.0.1:0"], &["127.0.0.1"])
         }
     }
 

@@ -100,6 +100,16 @@ impl Wire {
     fn server_heard(&self, is: impl Fn(&Event) -> bool) -> bool {
         self.heard[1].iter().any(is)
     }
+
+    /// Whatever the server was sent, it hears its client.
+    fn goes_on(&mut self) {
+        self.settle();
+        assert!(self.client.send(self.now, self.now, ChannelId::at(0), b"still here"));
+        self.settle();
+        let is_it =
+            |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
+        assert!(self.server_heard(is_it));
+    }
 }
 
 fn deliver(to: &mut Peer, now: Timestamp, path: Path, datagram: &[u8]) {
@@ -924,11 +934,7 @@ fn records_as_long_as_a_datagram_change_nothing() {
             wire.server.handle_dtls(wire.now, paths()[1], &datagram);
         }
     }
-    wire.settle();
-    assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));
-    wire.settle();
-    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
-    assert!(wire.server_heard(is_it));
+    wire.goes_on();
 }
 
 #[test]
@@ -947,9 +953,5 @@ fn random_datagrams_change_nothing() {
         wire.server.handle_stun(wire.now, paths()[1], &datagram);
         wire.server.handle_dtls(wire.now, paths()[1], &datagram);
     }
-    wire.settle();
-    assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), b"still here"));
-    wire.settle();
-    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
-    assert!(wire.server_heard(is_it));
+    wire.goes_on();
 }
