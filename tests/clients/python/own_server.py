@@ -6,20 +6,26 @@ their logs are appended, to be searched afterwards for what no log may hold.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
+
+from client import measured
+from process import resident_kib
 
 BINARY = os.environ["INCAMERA_BIN"]
 HTTP_PORT = int(os.environ["INCAMERA_HTTP_PORT"])
 UDP_PORT = int(os.environ["INCAMERA_UDP_PORT"])
 TCP_PORT = int(os.environ["INCAMERA_TCP_PORT"])
 LOG = Path(os.environ["INCAMERA_SERVER_LOG"])
+#: Of a server to which something happens that it should not notice.
+GROWTH_KIB_MAX = 4096
 
 
 class Server:
@@ -86,3 +92,11 @@ def refused(*arguments: str) -> str:
     if done.returncode != 1:
         raise AssertionError(f"`{' '.join(arguments)}` ended with {done.returncode}")
     return done.stderr
+
+
+@contextlib.contextmanager
+def nothing_grows(server: Server, what: str) -> Iterator[None]:
+    before = resident_kib(server.process.pid)
+    yield
+    more = resident_kib(server.process.pid) - before
+    measured(more <= GROWTH_KIB_MAX, f"{what}: the server's memory has grown by {max(more, 0)} KiB")
