@@ -140,13 +140,16 @@ fn check_files(
     if let Some(named) = &settings.revocations {
         let file = folder.join(&named.name);
         opener.look_at(&file, Holds::NoSecret);
-        let within = |reason| format!("{}: {}", path.display(), named.fault(reason));
+        let within = |reason| {
+            let reason = format!("{}: {reason}", settings::shown(&file.to_string_lossy()));
+            format!("{}: {}", path.display(), named.fault(reason))
+        };
         let wrong = |what, fix| {
             let why = "the server does not start, and a running one revokes nothing new";
             Finding::wrong("revocations", what, why, fix)
         };
-        let read = files::read(&file, REVOCATION_FILE_MAX);
-        report.add(match read.map(|text| settings::read_revocations(&text)) {
+        let read = files::read_with(&file, REVOCATION_FILE_MAX);
+        report.add(match read.map(|(text, _)| settings::read_revocations(&text)) {
             Ok(Ok(all)) => Finding::fine("revocations", format!("{} are revoked", all.len())),
             Ok(Err(fault)) => wrong(
                 format!("{}: {fault}", file.display()),

@@ -150,11 +150,12 @@ impl RevocationFile {
 
     pub(crate) fn read(&self) -> Result<Revoked, Unread> {
         let path = self.watched.path();
-        let named = |reason: String| format!("{}: {reason}", path.display());
-        let (text, exposed) = secrecy::read(path, REVOCATION_FILE_MAX, Holds::NoSecret)
-            .map_err(|reason| Unread::NotNow(named(reason)))?;
-        let read = settings::read_revocations(&text);
-        let revocations = read.map_err(|fault| Unread::Wrong(named(fault.to_string())))?;
+        let read = secrecy::read(path, REVOCATION_FILE_MAX, Holds::NoSecret);
+        let (text, exposed) = read.map_err(|reason| {
+            Unread::NotNow(format!("{}: {reason}", settings::shown(&path.to_string_lossy())))
+        })?;
+        let revocations = settings::read_revocations(&text)
+            .map_err(|fault| Unread::Wrong(format!("{}: {fault}", path.display())))?;
         Ok(Revoked { revocations, exposed })
     }
 

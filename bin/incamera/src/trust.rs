@@ -43,11 +43,19 @@ pub(crate) struct Trust {
 impl Trust {
     /// In the authorities of this file, else in the system's; `option` is how a person names the file.
     pub(crate) fn new(named: Option<&Path>, option: &'static str) -> Result<Self, Failure> {
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => system_file(option)?,
+        let (path, text) = match named {
+            Some(path) => {
+                let shown = path.to_string_lossy();
+                let shown = settings::shown(&shown);
+                let read = files::read_with(path, FILE_MAX);
+                (path.to_owned(), read.map_err(|reason| format!("{option}: {shown}: {reason}"))?.0)
+            }
+            None => {
+                let path = system_file(option)?;
+                let text = files::read(&path, FILE_MAX)?;
+                (path, text)
+            }
         };
-        let text = files::read(&path, FILE_MAX)?;
         let all: Vec<_> =
             CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
         let mut roots = RootCertStore::empty();

@@ -262,6 +262,25 @@ fn a_token_or_a_secret_in_the_place_of_its_file_is_not_repeated() {
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert!(complaint.contains(says) && !complaint.contains("eyJ"), "{complaint}");
     }
+    let path = std::env::temp_dir().join(format!("incamera-word-{}.yaml", std::process::id()));
+    let keys = "keys: {mine: 0123456789abcdef0123456789abcdef}\nrtc: {node_ip: 127.0.0.1}\n";
+    let acme = "domains: [a.example], accept_terms: true, state_dir: s, directory_url: 'https://ca.example/d'";
+    for text in [
+        format!("{keys}revocations: {word}\n"),
+        format!("{keys}tls: {{cert_file: {word}, key_file: {word}}}\n"),
+        format!("{keys}tls: {{acme: {{{acme}, directory_ca_file: {word}}}}}\n"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        for command in ["serve", "doctor"] {
+            let output = incamera(&[command, "--config", path.to_str().unwrap()]);
+            assert_ne!(output.status.code(), Some(0), "{command} {text}");
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.contains("the file that is named here: "), "{command}: {said}");
+            assert!(!said.contains("eyJ"), "{command}: {said}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -143,10 +143,15 @@ pub(crate) fn open(
     read: &mut ReadFile<'_>,
 ) -> Result<Zeroizing<String>, Fault> {
     let path = node.text()?;
+    read(path, holds).map_err(|reason| node.fault(format!("{}: {reason}", shown(path))))
+}
+
+/// What is said of a file that could not be opened: its path, if it ends as files' names do; else it may be a secret, a
+/// token or somebody's name, where the name of the file belongs.
+#[must_use]
+pub fn shown(path: &str) -> &str {
     let is_file_name = ENDINGS.iter().any(|ending| path.ends_with(ending));
-    // Else it may be the secret itself, where the name of its file belongs.
-    let shown = if is_file_name { path } else { "the file that is named here" };
-    read(path, holds).map_err(|reason| node.fault(format!("{shown}: {reason}")))
+    if is_file_name { path } else { "the file that is named here" }
 }
 
 fn text_or_file(

@@ -24,7 +24,7 @@ mod standing;
 mod yaml;
 
 pub use acme::Acme;
-pub use keys::secret_of;
+pub use keys::{secret_of, shown};
 pub use metrics::{Metrics, MetricsLogin};
 pub use revocations::read_revocations;
 pub use rooms::Rooms;
