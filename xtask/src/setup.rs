@@ -2,7 +2,7 @@
 //!
 //! Owns: which tools, in which versions, and how each is got; what npm and pip install for us.
 //! Guarantees: a second run finds its stamps and takes well under a second; what it cannot install
-//! is named with the command that installs it.
+//! is named with the command that installs it; what it does meanwhile is told on standard error.
 //! Not here: Rust itself: cargo runs us, and `rust-toolchain.toml` pins it.
 
 use std::fs;
@@ -180,7 +180,7 @@ fn apt(names: &[&str]) -> Result<(), Failure> {
     if !is_root && answer("sudo", &["-n", "true"]).is_none() {
         return Err("neither root nor sudo without a password".into());
     }
-    println!("installing {} …", names.join(" "));
+    eprintln!("installing {} …", names.join(" "));
     let log = Log::create("setup")?;
     let apt_get = |arguments: &[&str]| {
         let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes"];
@@ -230,7 +230,7 @@ fn npm(folder: &Path) -> Result<(), Failure> {
     let lockfile = folder.join("package-lock.json");
     let node = answer("node", &["--version"]).unwrap_or_default();
     stamped(&lockfile, &node, &folder.join("node_modules/.stamp"), |log| {
-        println!("npm ci in {} …", folder.display());
+        eprintln!("npm ci in {} …", folder.display());
         log.run(npm_in(folder).args(["ci", "--no-audit", "--no-fund"]))
     })
 }
@@ -249,7 +249,7 @@ fn python_packages() -> Result<(), Failure> {
     }
     let requirements = root().join("tests/clients/python/requirements.txt");
     stamped(&requirements, &version_of, &venv().join(".stamp"), |log| {
-        println!("the Python packages into {} …", venv().display());
+        eprintln!("the Python packages into {} …", venv().display());
         log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv()))?;
         let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
         log.run(Command::new(python()).args(pip).arg(&requirements))

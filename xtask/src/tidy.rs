@@ -453,6 +453,20 @@ fn no_figure_is_measured_that_cannot_fail() {
     assert_none(&scripts.filter(sure).cloned().collect::<Vec<_>>());
 }
 
+/// Whoever asks for JSON reads standard output: what is on the way there is told on the other.
+#[test]
+fn nothing_that_is_prepared_prints_beside_an_answer() {
+    let setup = read("xtask/src/setup.rs");
+    let printing: Vec<&str> =
+        setup.lines().map(str::trim).filter(|line| line.starts_with("println!")).collect();
+    assert_eq!(printing, ["println!(\"everything is there\");"], "the answer of `setup` itself");
+    let builds = ["command", "lanes", "network", "scan", "server"];
+    let builds = builds.map(|name| format!("xtask/src/{name}.rs"));
+    assert_none(
+        &builds.into_iter().filter(|file| read(file).contains("println!")).collect::<Vec<_>>(),
+    );
+}
+
 #[test]
 fn the_map_names_every_crate() {
     let map = read("ARCHITECTURE.md");
