@@ -23,6 +23,14 @@ pub(crate) enum Needs {
     Nothing,
 }
 
+/// Which of the two that one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Try {
+    First,
+    /// Alone, after it failed beside another.
+    Again,
+}
+
 /// How one ended.
 pub(crate) struct Ended<R> {
     pub(crate) took: Duration,
@@ -35,16 +43,16 @@ pub(crate) struct Ended<R> {
 /// their order. A failure that `is_final` is not tried again.
 pub(crate) fn run<T: Copy + Send, R: Send>(
     items: Vec<(T, Needs)>,
-    act: impl Fn(T) -> Result<R, Failure> + Sync,
+    act: impl Fn(T, Try) -> Result<R, Failure> + Sync,
     is_final: impl Fn(T, &Failure) -> bool,
     mut tell: impl FnMut(T, Ended<R>),
 ) {
     let (alone, shared): (Vec<_>, Vec<_>) =
         items.into_iter().partition(|(_, needs)| *needs == Needs::Machine);
     let is_shared = shared.len() > 1;
-    let timed = |item| {
+    let timed = |item, which| {
         let began = Instant::now();
-        let outcome = act(item);
+        let outcome = act(item, which);
         (began.elapsed(), outcome)
     };
     let mut again = Vec::new();
@@ -58,7 +66,7 @@ pub(crate) fn run<T: Copy + Send, R: Send>(
                 while let Some((item, needs)) = next(left, held) {
                     held = needs;
                     // Nobody has hung up: the receiver waits for all.
-                    drop(sender.send((item, timed(item))));
+                    drop(sender.send((item, timed(item, Try::First))));
                 }
             });
         }
@@ -74,7 +82,8 @@ pub(crate) fn run<T: Copy + Send, R: Send>(
     });
     let again = again.into_iter().map(|(item, failure)| (item, Some(failure)));
     for (item, before) in again.chain(alone.into_iter().map(|(item, _)| (item, None))) {
-        let (took, outcome) = timed(item);
+        let which = if before.is_some() { Try::Again } else { Try::First };
+        let (took, outcome) = timed(item, which);
         tell(item, Ended { took, outcome, before });
     }
 }
@@ -111,7 +120,7 @@ mod tests {
         let mut order = Vec::new();
         run(
             needs.iter().copied().enumerate().collect(),
-            |at| {
+            |at, _| {
                 let uses = u32::from(needs[at] == Needs::Network);
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 let now = networks.fetch_add(uses, Ordering::SeqCst) + uses;
@@ -145,16 +154,17 @@ mod tests {
             let mut told = Vec::new();
             run(
                 vec![(0, needs), (1, needs)],
-                |at| match at {
-                    0 => Err(format!("try {}", count.fetch_add(1, Ordering::SeqCst))),
+                |at, which| match at {
+                    0 => Err(format!("{which:?} {}", count.fetch_add(1, Ordering::SeqCst))),
                     _ => Ok(()),
                 },
-                |at, failure| at == 0 && failure == "try 0" && is_final,
-                |at, ended| told.push((at, ended.outcome.is_ok(), ended.before)),
+                |at, failure| at == 0 && failure == "First 0" && is_final,
+                |at, ended| told.push((at, ended.outcome.err(), ended.before)),
             );
             told.sort();
-            let before = (tries == 2).then(|| "try 0".to_owned());
-            assert_eq!(told, [(0, false, before), (1, true, None)]);
+            let before = (tries == 2).then(|| "First 0".to_owned());
+            let last = if tries == 2 { "Again 1" } else { "First 0" };
+            assert_eq!(told, [(0, Some(last.to_owned()), before), (1, None, None)]);
             assert_eq!(count.into_inner(), tries);
         }
     }

@@ -279,7 +279,8 @@ fn measure(
     }
     let overrun = network.map_or(0, Network::overrun);
     let status = command.status();
-    server.stop()?;
+    let (server_log, stopped) = server.stop();
+    stopped.map_err(|failure| format!("{failure}\n{}", server_log.shown()))?;
     let overrun = network.map_or(0, Network::overrun) - overrun;
     if overrun > 0 {
         println!(

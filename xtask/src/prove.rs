@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::ci::Count;
 use crate::command::Log;
-use crate::lanes::{self, Ended, Needs};
+use crate::lanes::{self, Ended, Needs, Try};
 use crate::sabotage::Depth;
 use crate::scenario::{self, Extent, Scenario, Shown};
 use crate::server::{self, Make};
@@ -286,7 +286,7 @@ fn prove(chosen: &[&'static Proof], make: Make, mut tell: impl FnMut(&Verdict)) 
     let proofs = chosen.iter().map(|proof| (*proof, needs(proof))).collect();
     lanes::run(
         proofs,
-        |proof| attack(proof, make),
+        |proof, which| attack(proof, make, which),
         |_, failure| scenario::is_final(failure),
         |proof, Ended { took, mut outcome, before }| {
             if let (Ok(shown), Some(failure)) = (&mut outcome, before) {
@@ -305,9 +305,9 @@ fn needs(proof: &Proof) -> Needs {
     scenario::named(proof.scenario).map_or(Needs::Nothing, |scenario| scenario.needs)
 }
 
-pub(crate) fn attack(proof: &Proof, make: Make) -> Result<Shown, Failure> {
+pub(crate) fn attack(proof: &Proof, make: Make, which: Try) -> Result<Shown, Failure> {
     scenario::named(proof.scenario)
-        .and_then(|scenario| scenario::run_one(scenario, make, Extent::Brief))
+        .and_then(|scenario| scenario::run_one(scenario, make, Extent::Brief, which))
 }
 
 /// One promise, for a reader.

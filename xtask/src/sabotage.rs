@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Failure;
 use crate::command::{Log, cargo, target};
+use crate::lanes::Try;
 use crate::prove::{self, Proof};
 use crate::scenario::Shown;
 use crate::server::{self, Make};
@@ -167,7 +168,7 @@ fn notice(twin: &Twin) -> Result<(), Failure> {
         return Err(format!("{}: no proof is to notice it", twin.name));
     };
     let proof: &Proof = prove::named(noticer.proof)?;
-    judge(twin, noticer, &prove::attack(proof, Make::Sabotaged(Some(twin.name))))
+    judge(twin, noticer, &prove::attack(proof, Make::Sabotaged(Some(twin.name)), Try::First))
 }
 
 /// Every proof: the one that is to notice must fail, others only if they find the same.

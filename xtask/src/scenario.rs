@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::Failure;
 use crate::ci::Count;
 use crate::command::{Group, Log, cargo, find, root, target};
-use crate::lanes::{self, Ended, Needs};
+use crate::lanes::{self, Ended, Needs, Try};
 use crate::network::Network;
 use crate::server::{self, API_KEY, API_SECRET, Command, Make, Ports, Server};
 use crate::{sabotage, scan, setup};
@@ -56,7 +56,7 @@ What a script prints after `  measured: ` and `  control: ` is what `cargo xtask
 asks the server for a counter that has reached N at its end.
 
 A new scenario is a file in tests/clients/web/ (.mjs) or tests/clients/python/ (.py) and a row in
-xtask/src/scenario.rs. Logs stay in target/xtask/scenario/.
+xtask/src/scenario.rs. Logs stay in target/xtask/scenario/, those of a second try as NAME.again.
 ";
 
 /// Who takes part in scenarios, and what those are called of whom there are many: their identities may be in no log.
@@ -291,7 +291,7 @@ pub(crate) fn run_all(scenarios: &[&Scenario]) -> Count {
     let mut count = Count::default();
     lanes::run(
         scenarios.iter().map(|scenario| (*scenario, scenario.needs)).collect(),
-        |scenario| run_one(scenario, Make::Shipped, Extent::Full),
+        |scenario, which| run_one(scenario, Make::Shipped, Extent::Full, which),
         |_, failure| is_final(failure),
         |scenario, Ended { took, outcome, before }| {
             let verdict = if outcome.is_ok() { "PASS" } else { "FAIL" };
@@ -344,7 +344,12 @@ impl Extent {
 }
 
 /// Runs one scenario against a server of this make, or against one in which faults may be raised if it needs that.
-pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result<Shown, Failure> {
+pub(crate) fn run_one(
+    scenario: &Scenario,
+    make: Make,
+    extent: Extent,
+    which: Try,
+) -> Result<Shown, Failure> {
     let folder = match make {
         Make::Shipped | Make::Sabotaged(None) => "scenario".to_owned(),
         Make::Sabotaged(Some(guard)) => format!("sabotage/{guard}"),
@@ -353,7 +358,11 @@ pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result
         Make::Shipped if scenario.is_fragile => Make::Sabotaged(None),
         Make::Shipped | Make::Sabotaged(_) => make,
     };
-    let name = scenario.name;
+    // What the first try left is there to be read beside what came of the second.
+    let name = match which {
+        Try::First => scenario.name.to_owned(),
+        Try::Again => format!("{}.again", scenario.name),
+    };
     let server_log = Log::create(&format!("{folder}/{name}.server"))?;
     let log_path = server_log.path().to_owned();
     let settings = log_path.with_extension("settings");
@@ -408,11 +417,10 @@ pub(crate) fn run_one(scenario: &Scenario, make: Make, extent: Extent) -> Result
     })?;
     let ended = client.wait(scenario.limit)?;
     drop(client);
-    let server_log =
-        server.stop().map_err(|failure| format!("{failure}\n{}", client_log.shown()))?;
-    judge(scenario, ended, &client_log)
-        .and_then(|()| examine(scenario, address, ports, &server_log, &client_log, &sensitive))
-        .map_err(|failure| format!("{failure}\n{}", server_log.shown()))
+    let (server_log, stopped) = server.stop();
+    let (server, client, marked) = (server_log.read(), client_log.read(), sensitive.read());
+    concluded(&Run { scenario, address, ports, ended, stopped, server, client, marked })
+        .map_err(|failure| format!("{failure}\n{}\n{}", client_log.shown(), server_log.shown()))
 }
 
 /// What a scenario runs against.
@@ -438,32 +446,54 @@ impl Host {
         }
     }
 
-    fn stop(self) -> Result<Log, Failure> {
+    fn stop(self) -> (Log, Result<(), Failure>) {
         match self {
             Self::Server(server) => server.stop(),
-            Self::Script(log, _) => Ok(log),
+            Self::Script(log, _) => (log, Ok(())),
         }
     }
 }
 
-/// Looks into the server's log, and gathers what was shown.
-fn examine(
-    scenario: &Scenario,
+/// What one run left behind.
+struct Run<'a> {
+    scenario: &'a Scenario,
     address: Ipv4Addr,
     ports: Ports,
-    server_log: &Log,
-    client_log: &Log,
-    sensitive: &Log,
-) -> Result<Shown, Failure> {
-    let named = sensitive.read();
-    let named = named.lines().filter(|line| !line.is_empty());
-    let named: Vec<&str> = PEOPLE.into_iter().chain(named).collect();
-    let text = server_log.read();
-    let found = scan::findings(&text, address, ports, &named);
-    if !found.is_empty() {
-        return Err(format!("{TOO_MUCH}: {found:?}"));
-    }
-    let client = client_log.read();
+    /// How the script ended, if it did in its time.
+    ended: Option<ExitStatus>,
+    /// Whether the server ended well.
+    stopped: Result<(), Failure>,
+    /// The server's log.
+    server: String,
+    /// The script's.
+    client: String,
+    /// What the script marked as sensitive, a line for each.
+    marked: String,
+}
+
+/// What a run has shown. A failure says in its first line all that went wrong, since some of it is final whatever the
+/// rest is.
+fn concluded(run: &Run<'_>) -> Result<Shown, Failure> {
+    let wrong = [search(run).err(), judge(run).err(), run.stopped.clone().err()];
+    let wrong: Vec<Failure> = wrong.into_iter().flatten().collect();
+    if wrong.is_empty() { examine(run) } else { Err(wrong.join("; ")) }
+}
+
+/// What the server's log may not hold.
+fn secrets(marked: &str) -> Vec<&str> {
+    PEOPLE.into_iter().chain(marked.lines().filter(|line| !line.is_empty())).collect()
+}
+
+/// Looks into the server's log for what must not be there.
+fn search(run: &Run<'_>) -> Result<(), Failure> {
+    let found = scan::findings(&run.server, run.address, run.ports, &secrets(&run.marked));
+    if found.is_empty() { Ok(()) } else { Err(format!("{TOO_MUCH}: {found:?}")) }
+}
+
+/// Gathers what was shown by a run that went well.
+fn examine(run: &Run<'_>) -> Result<Shown, Failure> {
+    let Run { scenario, address, ports, server: text, client, marked, .. } = run;
+    let named = secrets(marked);
     let printed = |word: &str| -> Vec<String> {
         client.lines().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
     };
@@ -476,7 +506,7 @@ fn examine(
     ));
     for plant in [*named.last().unwrap_or(&API_SECRET), "007eJxTYBBbsMM", "127.0.0.1", "::1"] {
         let planted = format!("{text}INFO planted {plant}\n");
-        if scan::findings(&planted, address, ports, &named).is_empty() {
+        if scan::findings(&planted, *address, *ports, &named).is_empty() {
             return Err("the search of the log does not find what is planted".into());
         }
     }
@@ -486,7 +516,7 @@ fn examine(
     for expected in
         scenario.counted.map(|it| format!("{it} 1")).into_iter().chain(printed("  expects: "))
     {
-        shown.measured.push(counted(&text, &expected)?);
+        shown.measured.push(counted(text, &expected)?);
     }
     Ok(shown)
 }
@@ -506,16 +536,13 @@ fn counted(log: &str, expected: &str) -> Result<String, Failure> {
 }
 
 /// Whether the script ended well and in time.
-fn judge(scenario: &Scenario, ended: Option<ExitStatus>, client_log: &Log) -> Result<(), Failure> {
-    let failure = match ended {
-        Some(status) if status.success() => return Ok(()),
-        Some(status) => match verdict(&client_log.read()) {
-            Some(verdict) => format!("the script ended with {status}: {verdict}"),
-            None => format!("the script ended with {status}"),
-        },
-        None => format!("not done within {} s", scenario.limit.as_secs()),
-    };
-    Err(format!("{failure}\n{}", client_log.shown()))
+fn judge(run: &Run<'_>) -> Result<(), Failure> {
+    let said = verdict(&run.client).map_or_else(String::new, |said| format!(": {said}"));
+    match run.ended {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("the script ended with {status}{said}")),
+        None => Err(format!("not done within {} s{said}", run.scenario.limit.as_secs())),
+    }
 }
 
 /// What a script says last of why it failed.
@@ -535,7 +562,74 @@ fn command_of(script: &str) -> (PathBuf, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
+
+    /// What comes of a run of `started` whose script ended so, whose server's log and whose own say this.
+    fn came_of(
+        ended: Option<i32>,
+        stopped: Result<(), &str>,
+        server: &str,
+        client: &str,
+    ) -> Result<Shown, Failure> {
+        concluded(&Run {
+            scenario: named("started")?,
+            address: Ipv4Addr::LOCALHOST,
+            ports: Ports { http: 7880, udp: 7882, tcp: 7881 },
+            ended: ended.map(|code| ExitStatus::from_raw(code << 8)),
+            stopped: stopped.map_err(str::to_owned),
+            server: server.to_owned(),
+            client: client.to_owned(),
+            marked: String::new(),
+        })
+    }
+
+    #[test]
+    fn the_log_of_a_run_that_failed_is_searched_and_what_is_found_is_final() {
+        let log = "INFO joined identity=ada\n";
+        for (ended, stopped) in [
+            (Some(0), Ok(())),
+            (Some(1), Ok(())),
+            (None, Ok(())),
+            (Some(1), Err("the server died: signal: 6")),
+            (Some(0), Err("the server did not end after SIGTERM")),
+        ] {
+            let failure = came_of(ended, stopped, log, "FAIL started: too late").unwrap_err();
+            let first = failure.lines().next().unwrap();
+            assert!(
+                is_final(&failure) && first.contains("log line 1: sensitive value"),
+                "{failure}"
+            );
+            assert!(stopped.err().is_none_or(|died| first.contains(died)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_must_never_be_is_final_whatever_else_goes_wrong() {
+        let said = format!("FAIL started: {NEVER}: a forged token opens the door");
+        for (ended, stopped) in [
+            (Some(1), Ok(())),
+            (None, Ok(())),
+            (Some(1), Err("the server died: signal: 6")),
+            (Some(1), Err("the server ended with 1")),
+        ] {
+            let failure = came_of(ended, stopped, "INFO listening\n", &said).unwrap_err();
+            assert!(is_final(&failure), "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_a_busy_machine_may_have_spoiled_is_not_final() {
+        let late = "FAIL started: the first answer: not within 60 ms";
+        for (ended, stopped) in
+            [(Some(1), Ok(())), (None, Ok(())), (Some(0), Err("the server died: signal: 9"))]
+        {
+            let failure = came_of(ended, stopped, "INFO listening\n", late).unwrap_err();
+            assert!(!is_final(&failure), "{failure}");
+        }
+        assert!(came_of(Some(0), Ok(()), "INFO listening\n", "PASS started").is_ok());
+    }
 
     #[test]
     fn what_must_never_be_is_said_in_the_same_words_and_is_final() {

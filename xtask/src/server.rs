@@ -207,17 +207,22 @@ impl Server {
         self.group.pid()
     }
 
-    /// Ends the server the way an operator does, and returns its log.
-    pub(crate) fn stop(mut self) -> Result<Log, Failure> {
-        if let Some(status) = self.group.ended()? {
-            return Err(format!("the server died: {status}\n{}", self.log.shown()));
-        }
-        self.group.signal("TERM");
-        match self.group.wait(END_WITHIN)? {
-            Some(status) if status.success() => Ok(self.log),
-            Some(status) => Err(format!("the server ended with {status}\n{}", self.log.shown())),
-            None => Err(format!("the server did not end after SIGTERM\n{}", self.log.shown())),
-        }
+    /// Ends the server the way an operator does: its log, and whether it ended well, in one line if not.
+    pub(crate) fn stop(mut self) -> (Log, Result<(), Failure>) {
+        let stopped = end(&mut self.group);
+        (self.log, stopped)
+    }
+}
+
+fn end(server: &mut Group) -> Result<(), Failure> {
+    if let Some(status) = server.ended()? {
+        return Err(format!("the server died: {status}"));
+    }
+    server.signal("TERM");
+    match server.wait(END_WITHIN)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("the server ended with {status}")),
+        None => Err("the server did not end after SIGTERM".into()),
     }
 }
 
