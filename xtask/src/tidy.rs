@@ -602,6 +602,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "python/clock.py",
     "python/datagrams.py",
     "python/figures.py",
+    "python/guarded.py",
     "python/load_call.py",
     "python/marked.py",
     "python/media.py",

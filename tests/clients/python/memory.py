@@ -1,13 +1,14 @@
 """Reads another process's memory from outside and counts what it was told to look for. Needs root.
 
-Every readable mapping counts: heap, stacks, histories, the program itself. Source: proc(5).
+Every readable mapping counts: heap, stacks, histories, the program itself. Of those that the process can write all is
+read but guard pages (MADV_GUARD_INSTALL in madvise(2)), which hold nothing: of more than a few it is said that they could
+not be read. Source: proc(5).
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import os
 import re
 import secrets
@@ -18,6 +19,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+#: Many more than a process has threads, each of which has one in its stack.
+GUARD_PAGES_MAX = 64
+PAGE = os.sysconf("SC_PAGE_SIZE")
+#: What is unmapped while it is being read is missed; after so many rounds it is there, and cannot be read.
+ROUNDS = 3
 #: Where a look is due it begins no later than this after. What was there until then would not be seen.
 LOOK_LATE_S = 3.0
 #: One search finds all marks of this run, those of processes that it starts too.
@@ -49,6 +55,8 @@ class Scan:
 
     began: float
     bytes: int = 0
+    #: Of mappings that the process can write: what could not be read.
+    unread: int = 0
     found: Counter[str] = field(default_factory=Counter)
     #: Age in seconds of the oldest copy of a stamped mark.
     oldest: dict[str, float] = field(default_factory=dict)
@@ -72,7 +80,7 @@ class Memory:
 
     def scan(self) -> Scan:
         scan = Scan(time.monotonic())
-        for mapping, content, at in self._mappings("r"):
+        for mapping, content, at in self._mappings("r", scan):
             self._look(scan, content, mapping, at)
         return scan
 
@@ -82,26 +90,42 @@ class Memory:
             yield await asyncio.to_thread(self.scan)
             await asyncio.sleep(0.1)
 
-    def _mappings(self, access: str) -> Iterator[tuple[str, bytes, float]]:
-        """Name and content of each whose access begins like this, and when (as `stamped` has it) its reading began: what
-        waits after that makes no copy older."""
-        with (
-            open(f"/proc/{self.pid}/maps") as maps,
-            open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory,
-        ):
+    def _mappings(self, access: str, scan: Scan) -> Iterator[tuple[str, bytes, float]]:
+        """Name and content of each whose access begins like this, in pieces where something between cannot be read, and
+        when (as `stamped` has it) its reading began: what waits after that makes no copy older."""
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            missed: list[range] = []
+            for mapping, may, span in self._spans(access):
+                pieces = _Pieces(memory.fileno(), span)
+                yield from ((mapping, content, at) for content, at in pieces)
+                if may.startswith("rw"):
+                    missed += pieces.missed
+            # What could not be read was unmapped meanwhile, or other memory is there now, or it is still there.
+            for _ in range(ROUNDS):
+                before, missed = missed, []
+                for mapping, _, span in self._spans("rw") if before else ():
+                    for it in before:
+                        pieces = _Pieces(memory.fileno(), range(max(span.start, it.start), min(span.stop, it.stop)))
+                        yield from ((mapping, content, at) for content, at in pieces)
+                        missed += pieces.missed
+                scan.unread = sum(map(len, missed))
+                if scan.unread <= GUARD_PAGES_MAX * PAGE:
+                    return
+        raise AssertionError(f"{scan.unread >> 10} KiB of memory that can be written cannot be read")
+
+    def _spans(self, access: str) -> Iterator[tuple[str, str, range]]:
+        """Name, access and place of each mapping whose access begins like this."""
+        with open(f"/proc/{self.pid}/maps") as maps:
             for line in maps:
                 span, may, *rest = line.split()
                 mapping = rest[3] if len(rest) > 3 else f"anonymous {span}"
                 if may.startswith(access) and mapping not in ("[vvar]", "[vvar_vclock]", "[vsyscall]"):
-                    start, end = (int(number, 16) for number in span.split("-"))
-                    # Unmapped meanwhile, or a device's.
-                    with contextlib.suppress(OSError):
-                        at = time.time()
-                        yield mapping, os.pread(memory.fileno(), end - start, start), at
+                    yield mapping, may, range(*(int(number, 16) for number in span.split("-")))
 
     def writable(self) -> list[tuple[str, bytes]]:
         """A copy of all that the process can write, to be searched in peace."""
-        return [(mapping, content) for mapping, content, _ in self._mappings("rw")]
+        scan = Scan(time.monotonic())
+        return [(mapping, content) for mapping, content, _ in self._mappings("rw", scan)]
 
     @staticmethod
     def pieces(contents: list[tuple[str, bytes]], wanted: Collection[bytes]) -> dict[bytes, str]:
@@ -142,6 +166,35 @@ class Memory:
 
     async def gone(self, names: tuple[str, ...], since: float, within_s: float) -> float:
         return await _last_found(self.looks(), names, since, within_s)
+
+
+class _Pieces:
+    """Contents of a part of a process's memory, each up to a page that cannot be read, and when its reading began; then
+    what was `missed`. Behind many such pages in a row nothing is tried any more: so many are no guard."""
+
+    def __init__(self, memory: int, span: range) -> None:
+        self._memory, self._span = memory, span
+        self.missed: list[range] = []
+
+    def __iter__(self) -> Iterator[tuple[bytes, float]]:
+        at, end = self._span.start, self._span.stop
+        in_a_row = 0
+        while at < end:
+            began, content = time.time(), self._read(at, end)
+            if content:
+                in_a_row = 0
+                yield content, began
+                at += len(content)
+                continue
+            in_a_row += 1
+            begin, at = at, end if in_a_row > GUARD_PAGES_MAX else min(end, at + PAGE)
+            self.missed.append(range(begin, at))
+
+    def _read(self, at: int, end: int) -> bytes:
+        try:
+            return os.pread(self._memory, end - at, at)
+        except OSError:
+            return b""
 
 
 async def _last_found(looks: AsyncIterator[Scan], names: tuple[str, ...], since: float, within_s: float) -> float:
