@@ -453,6 +453,52 @@ fn no_figure_is_measured_that_cannot_fail() {
     assert_none(&scripts.filter(sure).cloned().collect::<Vec<_>>());
 }
 
+/// That a token was refused, and that without the key no frame was opened, is checked behind a `never`, since no second
+/// try makes the contrary good.
+#[test]
+fn what_must_never_be_is_said_before_it_is_checked() {
+    let (mut problems, mut count) = (Vec::new(), 0);
+    for name in files() {
+        let is_script = name.ends_with(".py") || name.ends_with(".mjs");
+        if name.starts_with("tests/clients/") && is_script {
+            let checks = checks_of_what_must_never_be(&read(&name));
+            count += checks.len();
+            let silent = checks.into_iter().filter(|(_, is_said)| !is_said);
+            problems.extend(silent.map(|(line, _)| format!("{name}:{line}: no `never` before it")));
+        }
+    }
+    assert_none(&problems);
+    assert!(count > 15, "{count}: is this how they are written?");
+}
+
+/// The line of each such check, and whether a `never` stands shortly before it.
+fn checks_of_what_must_never_be(script: &str) -> Vec<(usize, bool)> {
+    const SIGNS: [&str; 4] = ["== 401", "== (401", "framesDecoded === 0", "audioEnergy === 0"];
+    const CHECKS: [&str; 3] = ["check(", "measured(", "control("];
+    const BEFORE: usize = 8;
+    let lines: Vec<&str> = script.lines().collect();
+    let has = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
+    let mut checks = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        // The call may have its words on lines of their own.
+        let is_check = lines[at.saturating_sub(1)..=at].iter().any(|line| has(line, &CHECKS));
+        if is_check && has(line, &SIGNS) {
+            let before = &lines[at.saturating_sub(BEFORE)..at];
+            checks.push((at + 1, before.iter().any(|line| line.contains("never("))));
+        }
+    }
+    checks
+}
+
+#[test]
+fn a_check_without_never_is_noticed() {
+    let said = "never(status == 200, 'open')\ncheck(status == 401, 'shut')";
+    assert_eq!(checks_of_what_must_never_be(said), [(2, true)]);
+    let silent = "measured(\n  video.framesDecoded === 0 && audio.audioEnergy === 0,\n)";
+    assert_eq!(checks_of_what_must_never_be(silent), [(2, false)]);
+    assert_eq!(checks_of_what_must_never_be("if status == 401:\n    return"), []);
+}
+
 /// Whoever asks for JSON reads standard output: what is on the way there is told on the other.
 #[test]
 fn nothing_that_is_prepared_prints_beside_an_answer() {

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Coroutine
 
-from client import check, fresh_key, fresh_room, join, scenario, until
+from client import check, fresh_key, fresh_room, join, never, scenario, until
 from livekit import rtc
 from sdk_person import SdkPerson
 
@@ -137,6 +137,7 @@ async def overheard(name: str, ada: rtc.Room, ben: rtc.Room) -> None:
     await ada.local_participant.publish_data("not for eve")
     await until("ben reads it", 5, lambda: heard["ben"])
     await asyncio.sleep(0.5)
+    never(heard["eve"], "another key has opened what was written")
     check(not heard["eve"], "another key reads nothing of it")
     await eve.disconnect()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from client import check, enter, fresh_key, fresh_room, join, scenario, until
+from client import check, enter, fresh_key, fresh_room, join, never, scenario, until
 from livekit import rtc
 from media import AUDIBLE, Watcher, pitch_of, publish_audio, publish_video
 from page import Page
@@ -82,9 +82,12 @@ async def act() -> None:
     noise = dict(eve_watcher.frames)
     page.say("not for eve")
     await asyncio.sleep(4)
+    tone = eve_watcher.pitch.get("audio-1", 0)
+    never(eve_watcher.luma, "another key has opened a picture")
+    never(abs(tone - pitch_of(1)) <= 20, f"another key has opened the tone: {tone:.0f} Hz")
+    never(overheard, "another key has opened what was written")
     check(eve_watcher.frames == noise, "another key decodes nothing")
     check(not eve_watcher.luma, "sees nothing")
-    tone = eve_watcher.pitch.get("audio-1", 0)
     check(abs(tone - pitch_of(1)) > 20, "hears nothing of the tone")
     check(not overheard, "and reads nothing")
 
@@ -99,7 +102,9 @@ async def act() -> None:
         json.dumps({"id": "2", "timestamp": 0, "message": "in the clear"}), topic="lk-chat-topic"
     )
     await asyncio.sleep(3)
+    never("in the clear" in page.facts["said"], "what was written in the clear is shown")
     check("in the clear" not in page.facts["said"], "and nothing written in the clear is shown")
+    never("mallory" in page.facts["shown"], "a picture in the clear is shown")
     check(sorted(page.facts["shown"]) == ["page", "wheel"], "nor any picture of theirs")
     await mallory.disconnect()
     await until("the lock closes when they leave", 10, lambda: page.facts["lock"] == "sealed")

@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from client import API_KEY, API_SECRET, SERVER, check, measured, scenario, until
+from client import API_KEY, API_SECRET, SERVER, check, measured, never, scenario, until
 from guarded import found_behind_guards
 from guest import begin_guest
 from livekit import api, rtc
@@ -259,6 +259,7 @@ async def act() -> None:
     await asyncio.gather(*parts)
     scan = await watch.after(time.monotonic())
     for what in ("token", "base64"):
+        never(scan.found[what], f"a {what} is left {dict(scan.where.get(what, {}))}")
         check(scan.found[what] == 0, f"no {what} at all is left {dict(scan.where.get(what, {}))}")
     found(watch, "base64")
     with open(os.environ["INCAMERA_SERVER_LOG"]) as log:

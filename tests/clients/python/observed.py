@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import aiohttp
-from client import API_KEY, check, fresh_room, mark_sensitive, mint, scenario, until
+from client import API_KEY, check, fresh_room, mark_sensitive, mint, never, scenario, until
 from livekit import rtc
 from media import publish_audio, publish_video
 from own_server import BINARY, HTTP_PORT, LOG, TCP_PORT, UDP_PORT
@@ -116,6 +116,7 @@ class Node:
 
 async def figures(node: Node) -> None:
     status, _ = await node.scrape("guessed")
+    never(status == 200, "whoever guesses the password has metrics")
     check(status == 401, "metrics are for those who know the password")
     for what, sent in {"a path": request("/metrics"), "a long one": request("/" + "a" * 40_000), "noise": bytes(range(128, 256))}.items():
         answer = await over_tcp("127.0.0.1", node.metrics, sent)

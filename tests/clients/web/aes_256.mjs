@@ -1,5 +1,5 @@
 /** Two people whose links say AES-256 see and hear each other; one with the same key and AES-128 opens nothing. */
-import { check, control, freshKey, freshRoom, scenario, sleep, until } from './driver.mjs'
+import { check, control, freshKey, freshRoom, never, scenario, sleep, until } from './driver.mjs'
 
 await scenario('aes_256', async (open) => {
   const call = { room: freshRoom('aes-256'), key: freshKey(), publish: '180p' }
@@ -30,5 +30,6 @@ await scenario('aes_256', async (open) => {
   await until("ada's packets reach eve", 10_000, async () => (await packets()) > 50)
   await sleep(2_000)
   const { framesDecoded } = await eve.receives('ada', 'camera')
+  never(framesDecoded > 0, `with AES-128 eve has decoded ${framesDecoded} frames`)
   control(framesDecoded === 0, `with AES-128 the same key opens none of ${await packets()} packets`)
 })

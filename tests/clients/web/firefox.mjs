@@ -12,6 +12,7 @@ import {
   control,
   freshKey,
   measured,
+  never,
   Person,
   scenario,
   seesAndHears,
@@ -113,6 +114,7 @@ async function otherKey(fox, link, other) {
   })
   await sleep(WATCHED_MS)
   const [video, audio] = [await of('camera'), await of('microphone')]
+  never(video.framesDecoded > 0 || audio.audioEnergy > 0, 'with another key Firefox has seen or heard something')
   measured(
     video.framesDecoded === 0 && audio.audioEnergy === 0,
     `with another key Firefox decodes nothing of ${video.packets} packets and hears nothing of ${audio.packets}`,

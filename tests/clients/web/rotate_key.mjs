@@ -4,6 +4,7 @@ import {
   freshKey,
   freshRoom,
   markSensitive,
+  never,
   scenario,
   seeEachOther,
   sleep,
@@ -48,7 +49,9 @@ await scenario('rotate_key', async (open) => {
   await old.page
     .getByRole('button', { name: /Cannot decrypt .*: the key was changed/ })
     .waitFor({ timeout: 10_000 })
-  check((await old.receives('ada', 'camera')).framesDecoded === 0, 'the old link opens nothing')
+  const { framesDecoded } = await old.receives('ada', 'camera')
+  never(framesDecoded > 0, `the old link has opened ${framesDecoded} frames`)
+  check(framesDecoded === 0, 'the old link opens nothing')
 
   const { lastMs, frames } = await opened
   check(

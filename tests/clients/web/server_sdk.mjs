@@ -3,7 +3,7 @@
  * refused. No browser: a back end mints tokens.
  */
 import { AccessToken } from 'livekit-server-sdk'
-import { API_KEY, API_SECRET, check, freshRoom, SERVER } from './driver.mjs'
+import { API_KEY, API_SECRET, check, freshRoom, never, SERVER } from './driver.mjs'
 
 const room = freshRoom('server-sdk')
 
@@ -39,8 +39,11 @@ try {
     ['that has expired', await mint({ ttl: '-10m' })],
     ['with one more grant than was signed', altered(await mint())],
     ['without the right to join', await mint({ grant: { roomJoin: false } })],
-  ])
-    check((await status(token)) === 401, `a token ${what} is refused`)
+  ]) {
+    const answered = await status(token)
+    never(answered === 200, `a token ${what} is taken`)
+    check(answered === 401, `a token ${what} is refused`)
+  }
   console.log('PASS server_sdk')
 } catch (error) {
   process.exitCode = 1

@@ -212,6 +212,7 @@ async function givesAnotherIdentity(open) {
     const said = await ben.page.locator('.notice h1').innerText()
     check(/another/.test(said), `ben's page leaves a server that calls ben eve: ${said}`)
     check(await ben.page.evaluate(areOff), 'and has closed the camera and the microphone')
+    never(wasUnsealed(grace), 'grace has received something of his that was not sealed')
     check(unreadable(grace).length === 0, 'grace has received nothing of his that was not sealed')
 
     const late = await open({ ...call, identity: 'ben', publish: '180p', server: proxy.url })
@@ -231,6 +232,11 @@ function unreadable({ consoleErrors }) {
   return consoleErrors.filter((line) => /^(InvalidKey|MissingKey)/.test(line))
 }
 
+/** Whether something came that her key does not open, which is there: one that is not there yet is no sender's fault. */
+function wasUnsealed(person) {
+  return unreadable(person).some((line) => line.startsWith('InvalidKey'))
+}
+
 /** A browser that puts nothing before what is sent, as the client library's way of saying that it could not. */
 async function cannotSeal(open, browser) {
   const call = { room: freshRoom('unsealed'), key: freshKey(), publish: '180p' }
@@ -247,6 +253,7 @@ async function cannotSeal(open, browser) {
   await ada.consent(true)
   await page.getByRole('button', { name: 'Join' }).click()
   await page.getByRole('heading', { name: 'What you send could not be sealed' }).waitFor()
+  never(wasUnsealed(grace), "ada's page has sent something in the clear")
   check(unreadable(grace).length === 0, "ada's page leaves before anything is sent in the clear")
   await context.close()
 }
