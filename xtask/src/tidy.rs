@@ -730,6 +730,27 @@ fn the_service_is_started_again_however_often_it_ends() {
     }
 }
 
+/// An image is built of what the list at the root names. Another list is taken instead of that, if there is one, and by
+/// one that only names what stays out keys that lie here come into a layer.
+#[test]
+fn an_image_is_built_of_what_is_named_alone() {
+    let list = read(".dockerignore");
+    let first = list.lines().find(|line| !line.starts_with('#') && !line.is_empty());
+    assert_eq!(first, Some("*"), "all stays out but what is named after it");
+    for other in [
+        ".containerignore",
+        "deploy/Containerfile.containerignore",
+        "deploy/Containerfile.dockerignore",
+    ] {
+        assert!(!root().join(other).exists(), "{other} is taken instead of .dockerignore");
+    }
+    let named: BTreeSet<&str> = list.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    for (folder, name) in our_crates() {
+        let top = folder.split('/').next().unwrap_or_default();
+        assert!(named.contains(top), "{name} is not let in, and cargo misses it");
+    }
+}
+
 #[test]
 fn ci_has_one_definition() {
     let script = read(".ci/run");
