@@ -1,9 +1,9 @@
 //! What the kernel says of this machine: its addresses, how its clock is kept, how many files may be
-//! open, where one may write.
+//! open, who one is, where one may write.
 //!
 //! Owns: the system calls for that. Guarantees: all but [`open_as_many_files_as_may_be`] change nothing.
 //! Not here: what follows from the answers (the command line).
-//! Source: Linux man pages getifaddrs(3), adjtimex(2), getrlimit(2), access(2).
+//! Source: Linux man pages getifaddrs(3), adjtimex(2), getrlimit(2), geteuid(2), access(2).
 #![expect(unsafe_code, reason = "the standard library asks for none of it")]
 
 use std::ffi::{CStr, CString};
@@ -32,6 +32,13 @@ pub struct Clock {
     pub is_synchronized: bool,
     /// How far it may be off, as whoever keeps it reckons.
     pub error_us_max: u64,
+}
+
+/// The number of the user whose rights this process has.
+#[must_use]
+pub fn user() -> u32 {
+    // SAFETY: asks for nothing of ours, and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Whether this process may make files in a folder.
@@ -133,6 +140,7 @@ pub fn open_as_many_files_as_may_be() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn this_machine_has_a_loopback_interface() {
@@ -140,6 +148,14 @@ mod tests {
         let lo = Interface { name: "lo".into(), address: Ipv4Addr::LOCALHOST.into() };
         assert!(all.contains(&lo), "{all:?}");
         assert!(all.iter().all(|each| !each.address.is_unspecified()), "{all:?}");
+    }
+
+    #[test]
+    fn what_this_process_makes_is_its_users() {
+        let path = std::env::temp_dir().join(format!("incamera-user-{}", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), user());
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -379,6 +379,16 @@ def made_by_root(folder: Path) -> None:
     check(str(inner) in start(), "and no server starts with it")
     os.chown(inner, NOBODY, NOBODY)
     check(not wrong(), "once it is given to the server's user, nothing is wrong there")
+    inner.chmod(0o2770)
+    check(not wrong(), "nor if its group has it as well, of which the server takes it back as it starts")
+    os.chown(state, 0, NOBODY)
+    state.chmod(0o2770)
+    said = wrong()
+    good = len(said) == 1 and f"{state} is open to others than its owner (mode 0770)" in said[0]
+    check(good, f"a folder of root's that the group has is a fault {said}")
+    check("is open to others than its owner" in start(), "and no server starts with it")
+    os.chown(state, NOBODY, NOBODY)
+    state.chmod(0o700)
     for name in ("failures", "hold"):
         (inner / name).touch(0o600)
         said = wrong()

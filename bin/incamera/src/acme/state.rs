@@ -2,21 +2,23 @@
 //!
 //! Owns: the folder of one directory: account, certificate with its key, attempts that failed, and for how long the
 //! authority wants to be left alone.
-//! Guarantees: others than the server's user read none of it, and see nothing of it; each file is there in whole or not
-//! at all; a disk that does not answer is waited for by one thread, and by nobody else for longer than
-//! [`DISK_WITHIN`]; what was got from one authority is not taken for another's, so that one can try a test authority
-//! first.
+//! Guarantees: while a server runs others than its user read none of it and see nothing of it, and what its group was
+//! given before is taken back and said; each file is there in whole or not at all; a disk that does not answer is waited
+//! for by one thread, and by nobody else for longer than [`DISK_WITHIN`]; what was got from one authority is not taken
+//! for another's, so that one can try a test authority first.
 //! Not here: what goes into it (`order`), when (`acme`).
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge::machine;
 use edge::tls::CertifiedKey;
 use instant_acme::AccountCredentials;
+use model::LocalText;
 use settings::certificate::{CertificateError, Chain, UnixTime};
 use settings::renewal::{Failures, Hold};
 use tokio::sync::Semaphore;
@@ -28,6 +30,9 @@ use crate::{certificate, files};
 
 /// Rights of others than the owner: with one of them a folder is no place for keys.
 const OTHERS: u32 = 0o077;
+
+/// Those of who is not of its group either.
+const EVERYBODY: u32 = 0o007;
 
 /// Letters of a folder's name; the system takes 255.
 const NAME_MAX: usize = 200;
@@ -76,22 +81,42 @@ impl Kept {
     }
 }
 
-/// A folder in which others than its owner have rights.
+/// A folder, or a file in it, to which others than its owner have rights.
 pub(crate) struct Wide {
-    folder: PathBuf,
+    path: PathBuf,
     mode: u32,
+    /// Whether its owner is the user of this process.
+    is_ours: bool,
 }
 
 impl Wide {
+    /// What is at `path`, if something is and it is wide.
+    fn at(path: &Path) -> io::Result<Option<Self>> {
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mode = found.permissions().mode() & 0o777;
+        let is_ours = found.uid() == machine::user();
+        Ok((mode & OTHERS != 0).then(|| Self { path: path.to_owned(), mode, is_ours }))
+    }
+
+    /// Whether a server that starts takes the rights of others away: a cluster gives a volume with all that is in it to
+    /// the group of a pod, each time that starts (`fsGroup` of Kubernetes). What is open to everybody, somebody chose.
+    pub(crate) const fn is_narrowed(&self) -> bool {
+        self.is_ours && self.mode & EVERYBODY == 0
+    }
+
     /// What is wrong.
     pub(crate) fn fault(&self) -> String {
-        let (folder, mode) = (self.folder.display(), self.mode);
+        let (folder, mode) = (self.path.display(), self.mode);
         format!("{folder} is open to others than its owner (mode {mode:04o}), and holds keys")
     }
 
     /// What mends it: whoever cannot change the mode, as of a volume in some clusters, can have a folder made below.
     pub(crate) fn remedy(&self) -> String {
-        let folder = self.folder.display();
+        let folder = self.path.display();
         format!(
             "`chmod 0700 {folder}`, or name a folder within it as `state_dir`, which the server makes"
         )
@@ -141,7 +166,8 @@ impl State {
         };
         let within = |error: io::Error| lost(format!("{}: {error}", self.folder.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(within)?;
-        if let Some(wide) = self.wide().map_err(within)? {
+        self.narrow();
+        if let Some(wide) = self.wide().map_err(within)?.first() {
             return Err(format!("{}: {}", wide.fault(), wide.remedy()));
         }
         let probe = self.folder.join("probe");
@@ -149,22 +175,42 @@ impl State {
         fs::remove_file(probe).map_err(within)
     }
 
-    /// The first of the folders, that of the settings and that of the directory within, that is there and is not its
+    /// Those of the folders, that of the settings and that of the directory within, that are there and are not their
     /// owner's alone.
-    pub(crate) fn wide(&self) -> io::Result<Option<Wide>> {
-        for folder in self.folder.parent().into_iter().chain([self.folder()]) {
-            match fs::metadata(folder) {
-                Ok(metadata) => {
-                    let mode = metadata.permissions().mode() & 0o777;
-                    if mode & OTHERS != 0 {
-                        return Ok(Some(Wide { folder: folder.to_owned(), mode }));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    pub(crate) fn wide(&self) -> io::Result<Vec<Wide>> {
+        let folders = self.folder.parent().into_iter().chain([self.folder()]);
+        folders.filter_map(|folder| Wide::at(folder).transpose()).collect()
+    }
+
+    /// Takes away the group's rights to what is ours; where that cannot be done it stays wide.
+    fn narrow(&self) {
+        let within = [
+            self.folder.clone(),
+            self.certificate_path(),
+            self.account_path(),
+            self.failures_path(),
+            self.hold_path(),
+        ];
+        // A folder before what is in it. Whoever is of the group may have made a link there.
+        let within = within.iter().map(PathBuf::as_path).filter(|path| !path.is_symlink());
+        let mut is_narrowed = false;
+        for path in self.folder.parent().into_iter().chain(within) {
+            if let Ok(Some(wide)) = Wide::at(path)
+                && wide.is_narrowed()
+            {
+                let rights = Permissions::from_mode(wide.mode & !OTHERS);
+                is_narrowed |= fs::set_permissions(path, rights).is_ok();
             }
         }
-        Ok(None)
+        if is_narrowed {
+            let folder = LocalText(self.folder.display());
+            edge::log!(
+                WARN,
+                "what is kept of an authority was open to its group, and is so no longer: whoever is of that may have \
+                 read the keys",
+                folder = folder
+            );
+        }
     }
 
     /// The certificate that is kept, if one is.
@@ -263,7 +309,6 @@ fn name(directory_url: &str) -> String {
 mod tests {
     use super::*;
     use crate::authority::tests::pair;
-    use std::fs::Permissions;
     use std::sync::mpsc;
 
     fn folder(of: &str) -> PathBuf {
@@ -352,12 +397,12 @@ mod tests {
         let folder = folder("wide");
         let state = State::of(&folder, "https://ca.example/dir");
         assert!(
-            state.wide().unwrap().is_none(),
+            state.wide().unwrap().is_empty(),
             "one that is not there is made with the right mode"
         );
         state.prepare().unwrap();
         for path in [folder.as_path(), state.folder()] {
-            for wide in [0o755, 0o750, 0o710, 0o770, 0o701, 0o702] {
+            for wide in [0o755, 0o775, 0o701, 0o702] {
                 fs::set_permissions(path, Permissions::from_mode(wide)).unwrap();
                 let said = state.prepare().unwrap_err();
                 let fault = format!(
@@ -369,6 +414,27 @@ mod tests {
             }
             fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
             state.prepare().unwrap();
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_a_cluster_gives_the_group_at_each_start_is_taken_back() {
+        let folder = folder("group");
+        let state = State::of(&folder, "https://ca.example/dir");
+        state.prepare().unwrap();
+        state.keep_hold(Hold::new(UnixTime(7), 600)).unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        let all_of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let folders = [folder.clone(), state.folder().to_owned()];
+        for wide in [0o2770, 0o770, 0o750, 0o710] {
+            folders.iter().for_each(|path| set(path, wide));
+            set(&state.hold_path(), 0o660);
+            state.prepare().unwrap();
+            assert_eq!(folders.each_ref().map(|path| all_of(path)), [0o700; 2], "{wide:o}");
+            assert_eq!(all_of(&state.hold_path()), 0o600);
         }
         fs::remove_dir_all(&folder).unwrap();
     }

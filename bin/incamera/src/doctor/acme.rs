@@ -130,9 +130,16 @@ fn ask(client: &Client, url: &str) -> Result<Directory, Failure> {
 fn check_folder(state_dir: &Path, state: &State, report: &mut Report) -> bool {
     let there = state.folder().ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let name = state_dir.display();
-    if let Ok(Some(wide)) = state.wide() {
-        let why = "the server does not start: whoever can look there may get the account, or the certificate's key";
-        report.add(Finding::wrong(CHECK, wide.fault(), why, wide.remedy()));
+    for wide in state.wide().unwrap_or_default() {
+        let may = "whoever can look there may get the account, or the certificate's key";
+        report.add(if wide.is_narrowed() {
+            let why =
+                format!("{may}, until the server starts, which takes the group's rights away");
+            Finding::warning(CHECK, wide.fault(), why, wide.remedy())
+        } else {
+            let why = format!("the server does not start: {may}");
+            Finding::wrong(CHECK, wide.fault(), why, wide.remedy())
+        });
     }
     let judged = if there.is_dir() {
         machine::may_write(there)
