@@ -1,5 +1,7 @@
 //! Whose tokens are taken: `keys`, `key_file` and `agora` of the settings.
 
+use std::path::Path;
+
 use wire::key::{App, KeyError, Project, ProjectKey, PublicKey, PublicKeys, PublicProject, pem};
 use zeroize::Zeroizing;
 
@@ -15,7 +17,8 @@ pub(crate) fn keys(node: Node, read: &mut ReadFile<'_>) -> Result<Vec<(usize, Pr
     node.map()?.rest().into_iter().map(|entry| key(entry, read)).collect()
 }
 
-/// `key_file`: the same in a file of its own, which a settings file that many may read needs.
+/// `key_file`: the same in a file of its own, which a settings file that many may read needs. What it names lies beside
+/// it.
 pub(crate) fn key_file(
     node: &Node,
     read: &mut ReadFile<'_>,
@@ -23,7 +26,10 @@ pub(crate) fn key_file(
     let text = open(node, Holds::TokenSecret, read)?;
     let within = |fault: Fault| node.fault(format!("in that file, {fault}"));
     let inner = yaml::read(&text, SETTINGS_MAX).map_err(within)?;
-    let all = keys(inner, read).map_err(within)?;
+    let folder = Path::new(node.text()?).parent().unwrap_or(Path::new(""));
+    // Both are text, and so is what they are together.
+    let mut beside = |name: &str, holds| read(&folder.join(name).to_string_lossy(), holds);
+    let all = keys(inner, &mut beside).map_err(within)?;
     Ok(all.into_iter().map(|(_, project)| (node.line, project)).collect())
 }
 

@@ -636,3 +636,22 @@ fn what_each_file_holds_is_told_and_whether_the_settings_hold_a_secret() {
     let tls = format!("{public}tls: {{cert_file: leaf.pem, key_file: key.pem}}\n");
     check(&tls, &[Holds::NoSecret, Holds::NoSecret, Holds::CertificateKey], false);
 }
+
+#[test]
+fn what_a_key_file_names_lies_beside_it() {
+    let check = |key_file: &str, named: &str, expect: &str| {
+        let mut opened = Vec::new();
+        let read = read_settings(&format!("key_file: {key_file}\n"), &mut |path, _| {
+            opened.push(path.to_owned());
+            let names = format!("mine: {{public_key: {named}}}\n");
+            Ok(Zeroizing::new(if path == key_file { names } else { PEM.to_owned() }))
+        });
+        assert_eq!(names(&read.unwrap()), ["mine"]);
+        assert_eq!(opened, [key_file, expect]);
+    };
+    check("keys.yaml", "public.pem", "public.pem");
+    check("sub/keys.yaml", "public.pem", "sub/public.pem");
+    check("sub/keys.yaml", "../public.pem", "sub/../public.pem");
+    check("sub/keys.yaml", "/etc/public.pem", "/etc/public.pem");
+    check("/etc/keys.yaml", "public.pem", "/etc/public.pem");
+}
