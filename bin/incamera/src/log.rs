@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
 use edge::panics;
@@ -14,6 +15,12 @@ use crate::lines::{self, Lines};
 
 /// What is logged when nobody says.
 const FILTER_DEFAULT: &str = "info";
+
+/// What is logged whatever anybody says: why the process ends.
+const ALWAYS: &str = concat!(module_path!(), "::failure=error");
+
+/// Of the process, once it logs.
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -43,6 +50,7 @@ impl Logging {
         let filter = EnvFilter::try_new(filter).map_err(|error| {
             format!("`{filter}` says nothing of what to log, as `info` or `edge=debug,info` does: {error}")
         })?;
+        let filter = filter.add_directive(ALWAYS.parse()?);
         let lines = Lines::start(io::stderr(), say_lost)?;
         lines.keep();
         let subscriber = tracing_subscriber::fmt()
@@ -55,6 +63,7 @@ impl Logging {
             Format::Human => subscriber.init(),
             Format::Json => subscriber.json().init(),
         }
+        FORMAT.get_or_init(|| self.log_format);
         panics::log_by_place(lines::flush);
         Ok(())
     }
@@ -64,11 +73,26 @@ fn say_lost(lines: u64) {
     edge::log!(WARN, "lines of the log were lost", lines = LogData(lines));
 }
 
-/// Says why a command failed, with every reason behind it.
+/// Says why a command failed, with every reason behind it: as a line of the log if each of those is an object, else for
+/// people.
 pub(crate) fn complain(failure: &dyn Error) {
+    // So that there is room for it.
     lines::flush();
-    // If nobody reads standard error, nobody is there to be told so.
-    writeln!(io::stderr(), "incamera: {}", reasons(failure)).ok();
+    let reasons = reasons(failure);
+    match FORMAT.get() {
+        Some(Format::Json) => failure::say(reasons),
+        // If nobody reads standard error, nobody is there to be told so.
+        Some(Format::Human) | None => drop(writeln!(io::stderr(), "incamera: {reasons}")),
+    }
+}
+
+/// Apart, since what is logged is chosen by module.
+mod failure {
+    use model::LocalText;
+
+    pub(super) fn say(reasons: String) {
+        edge::log!(ERROR, "ended by a failure", failure = LocalText(reasons));
+    }
 }
 
 /// A failure, and every reason behind it.

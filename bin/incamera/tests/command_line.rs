@@ -304,6 +304,30 @@ fn serve_refuses_settings_with_file_line_and_reason_and_no_secret() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// Whatever is logged beside it, so that whoever collects lines by level is told.
+#[test]
+fn why_a_server_does_not_start_is_an_object_where_each_line_of_the_log_is_one() {
+    let path = std::env::temp_dir().join(format!("incamera-json-{}.yaml", std::process::id()));
+    std::fs::write(&path, "port: 7880\nkeys:\n  mine: hushhush\n").unwrap();
+    let serve = ["serve", "--config", path.to_str().unwrap()];
+    for more in [&[][..], &["--log", "edge=debug"], &["--log", "off"]] {
+        let refused = incamera(&[&serve[..], &["--log-format", "json"], more].concat());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        let parsed = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        let lines: Vec<serde_json::Value> = said.lines().map(parsed).collect();
+        let failed = lines.iter().filter(|line| line["level"] == "ERROR").collect::<Vec<_>>();
+        assert_eq!((refused.status.code(), failed.len()), (Some(1), 1), "{said}");
+        let failure = failed[0]["fields"]["failure"].as_str().unwrap();
+        let begin = format!("{}: line 3: the secret of an API key", path.display());
+        assert!(failure.starts_with(&begin) && !said.contains("hushhush"), "{said}");
+    }
+    let refused = incamera(&serve);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("incamera: ") && last.contains("line 3: "), "people read it: {said}");
+    std::fs::remove_file(path).unwrap();
+}
+
 #[test]
 fn a_wrong_command_line_exits_2() {
     for words in [
