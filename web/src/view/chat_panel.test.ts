@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Call } from '../call.ts'
 import { ChatPanel } from './chat_panel.ts'
 
@@ -9,6 +9,8 @@ class Node {
   textContent = ''
   scrollTop = 0
   scrollHeight = 0
+  value = ''
+  readonly listeners = new Map<string, (event: object) => void>()
   readonly classList = { add: () => {} }
   readonly attributes = new Map<string, string>()
   readonly name: string
@@ -38,7 +40,9 @@ class Node {
     return this.children[0]
   }
 
-  addEventListener(): void {}
+  addEventListener(name: string, listener: (event: object) => void): void {
+    this.listeners.set(name, listener)
+  }
   setAttribute(): void {}
   hasAttribute(): boolean {
     return false
@@ -75,4 +79,48 @@ it('shows so many lines, the newest', () => {
     expect.stringMatching(/line 100$/),
     expect.stringMatching(/line 599$/),
   ])
+})
+
+describe('what cannot be sent', () => {
+  /** A panel, and how the call answers to what it was last asked to say. */
+  function panelOf() {
+    const asked: { text: string; done: () => void; fail: () => void }[] = []
+    const sayToAll = (text: string) =>
+      new Promise<void>((done, fail) => asked.push({ text, done, fail: () => fail(new Error()) }))
+    const panel = new ChatPanel({ sayToAll } as unknown as Call, () => {})
+    const input = find(panel.view as unknown as Node, 'input') as Node
+    const form = find(panel.view as unknown as Node, 'form') as Node
+    const say = (line: string) => {
+      input.value = line
+      form.listeners.get('submit')?.({ preventDefault: () => {} })
+    }
+    const answer = async (how: 'done' | 'fail') => {
+      asked.at(-1)?.[how]()
+      await new Promise((resolve) => setTimeout(resolve))
+    }
+    return { input, say, answer, said: () => asked.map((it) => it.text) }
+  }
+
+  it('stands before what has been written since', async () => {
+    const { input, say, answer } = panelOf()
+    say('the dose is 5 mg')
+    expect(input.value).toBe('')
+    input.value = 'of what'
+    await answer('fail')
+    expect(input.value).toBe('the dose is 5 mg of what')
+  })
+
+  it('comes back with what was to be sent after it, in its order', async () => {
+    const { input, say, answer, said } = panelOf()
+    say('one')
+    say('two')
+    say('three')
+    await answer('done')
+    await answer('fail')
+    expect(input.value).toBe('two three')
+    say('two three')
+    await answer('done')
+    expect(said()).toEqual(['one', 'two', 'two three'])
+    expect(input.value).toBe('')
+  })
 })

@@ -19,6 +19,8 @@ export class ChatPanel {
   })
   readonly #input: HTMLInputElement
   readonly #problem = element('p', { class: 'problem', role: 'alert' })
+  /** Lines to send, one after the other; the first is on its way. */
+  readonly #outgoing: string[] = []
 
   constructor(call: Call, close: () => void) {
     this.#call = call
@@ -82,14 +84,20 @@ export class ChatPanel {
     this.#lines.scrollTop = this.#lines.scrollHeight
   }
 
+  /** What cannot be sent goes back to where it was written, before what stands there by then. */
   async #send(): Promise<void> {
-    const text = this.#input.value
+    this.#outgoing.push(this.#input.value)
     this.#input.value = ''
     setText(this.#problem, '')
+    if (this.#outgoing.length > 1) return
     try {
-      await this.#call.sayToAll(text)
+      for (let text = this.#outgoing[0]; text !== undefined; text = this.#outgoing[0]) {
+        await this.#call.sayToAll(text)
+        this.#outgoing.shift()
+      }
     } catch (error) {
-      this.#input.value = text
+      const unsent = [...this.#outgoing.splice(0), this.#input.value]
+      this.#input.value = unsent.filter((text) => text !== '').join(' ')
       setText(this.#problem, notDone('The message could not be sent', error))
     }
   }
