@@ -51,7 +51,7 @@ const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
 /** Whoever has no key can send what cannot be opened as fast as they like. */
 const UNREADABLE_TOLD_EVERY_MS = 60_000
-/** While the server gives no sign of having what this page has announced. */
+/** While it is not known whether the server has what this page has announced. */
 const PULSE_EVERY_MS = 250
 const SETTLED_EVERY_MS = 50
 const ENCRYPTION_TIMEOUT_MS = 10_000
@@ -444,9 +444,8 @@ export class Call {
   }
 
   async #announce(announcement: Announcement): Promise<void> {
-    await this.#settled()
-    await this.#pulse.restart(this.room)
     await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
+    this.#pulse.restart()
     this.mark('rotation announced')
   }
 

@@ -89,7 +89,8 @@ async function writes(from, to, line) {
 async function changeTheKey(person, other) {
   await person.press('Encryption')
   await person.press('Change the key')
-  await until('both use the new key', 5_000, async () => {
+  // Firefox looks each 4 to 6 s whether the server still answers, and the page does not use the key before.
+  await until('both use the new key', 8_000, async () => {
     return (await person.facts()).epoch === 1 && (await other.facts()).epoch === 1
   })
   await person.page.keyboard.press('Escape')

@@ -1,6 +1,6 @@
 /**
  * A server whose media goes through a lossy network: it advertises an address of this machine at which, on the same
- * port, not it but a proxy listens, which drops datagrams of some clients in both directions.
+ * port, not it but a proxy listens, which drops datagrams of some clients in either direction.
  *
  * To be imported before `driver.mjs`, which reads the key pair that is chosen here. Environment: `INCAMERA_BIN`,
  * `INCAMERA_HTTP_PORT`, `INCAMERA_UDP_PORT`, `INCAMERA_SERVER_LOG`.
@@ -21,8 +21,8 @@ process.env.INCAMERA_KEY = 'devkey'
 process.env.INCAMERA_SECRET = randomBytes(32).toString('base64url')
 
 export class LossyServer {
-  /** Of all datagrams of clients that come after `spare()`. */
-  #loss = 0
+  /** Of all datagrams of clients that come after `spare()`, on their way to the server and from it. */
+  #loss = { up: 0, down: 0 }
   #spared = new Set()
   #flows = new Map()
   #folder = mkdtempSync(join(tmpdir(), 'incamera-'))
@@ -42,8 +42,8 @@ export class LossyServer {
     for (const client of this.#flows.keys()) this.#spared.add(client)
   }
 
-  lose(share) {
-    this.#loss = share
+  lose(up, down = up) {
+    this.#loss = { up, down }
     this.dropped = { up: 0, down: 0 }
   }
 
@@ -78,7 +78,8 @@ export class LossyServer {
   }
 
   #drops(client, datagram, direction) {
-    if (this.#loss === 0 || this.#spared.has(client) || this.#chance() >= this.#loss) return false
+    const loss = this.#loss[direction]
+    if (loss === 0 || this.#spared.has(client) || this.#chance() >= loss) return false
     // RFC 7983, RFC 5761: RTP, and no RTCP.
     const isMedia = datagram[0] >> 6 === 2 && (datagram[1] < 192 || datagram[1] > 223)
     if (isMedia && datagram.length > VIDEO_BYTES_MIN) this.dropped[direction]++

@@ -1,6 +1,6 @@
 /**
- * A network that has gone without the browser's having seen it: a key that is announced then is not used before others
- * can have it, and a line of chat that is lost with the session is said again in the next.
+ * The way to the server has gone without the browser's having seen it, while media still comes: a key that is announced
+ * then is not used before others can have it, and a line of chat that is lost with the session is said again in the next.
  */
 import { LossyServer } from './lossy_server.mjs'
 import { check, control, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
@@ -22,15 +22,18 @@ await scenario('unnoticed', async (open) => {
     await sees(ada, 'ben')
     await sees(ben, 'ada')
 
-    server.lose(1)
+    server.lose(1, 0)
     await ada.say(LINE)
     await ada.press('Close chat')
     await ada.press('Encryption')
     await ada.press('Change the key')
     await until('the new key is announced', 1_000, () => ada.moment('key held'), 10)
-    await sleep(3_000)
+    const { framesDecoded } = await ada.receives('ben', 'camera')
+    await sleep(4_000)
     const { state, epoch } = await ada.facts()
-    control(state === 'connected', `three seconds later the page takes its call for ${state}`)
+    control(state === 'connected', `four seconds later the page takes its call for ${state}`)
+    const frames = (await ada.receives('ben', 'camera')).framesDecoded - framesDecoded
+    control(frames > 30, `and has decoded ${frames} frames of ben's: the way down is as it was`)
     check(epoch === 0, 'and does not use a key that nobody else can have')
     await ada.page.keyboard.press('Escape')
 
