@@ -129,6 +129,7 @@ export class Call {
     this.#keys = new ChannelKeys(invitation.cipher)
     this.#worker.onMessage = (message) => this.#receive(message)
     this.#worker.onUnreadable = (from) => this.#tellUnreadable(from)
+    this.#worker.before = () => this.#steps
     shutReceivers(this.#worker)
     const encryption = { keyProvider: this.#keys, worker: this.#worker }
     this.room = new Room({

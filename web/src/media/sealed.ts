@@ -5,8 +5,9 @@
  * sealed, and no public field tells the two apart. The page acts on messages (a new key is one), so
  * it takes them from here and never from `RoomEvent.DataReceived`.
  *
- * Guarantees: `onMessage` sees only what the worker opened with a held key. Who sent it is what the
- * server says, as everywhere in LiveKit's format. Nothing that the client orders of the worker lets media pass unsealed.
+ * Guarantees: `onMessage` sees only what the worker opened with a held key, and of each message before the worker is asked
+ * to open the next. Who sent it is what the server says, as everywhere in LiveKit's format. Nothing that the client orders
+ * of the worker lets media pass unsealed.
  * Source: `EncryptedPacketPayload` and `UserPacket` in livekit_models.proto.
  */
 import type {
@@ -45,6 +46,8 @@ export class SealedWorker extends Worker {
   onMessage: (message: SealedMessage) => void = () => {}
   /** Somebody's data message could not be opened. */
   onUnreadable: (from: string) => void = () => {}
+  /** Until the page is done with the messages so far: the next may be sealed with a key that one of them brings. */
+  before: () => Promise<unknown> = () => Promise.resolve()
 
   readonly #senders = new Map<string, string>()
   #orders = new StrictOrders()
@@ -58,12 +61,16 @@ export class SealedWorker extends Worker {
     message: unknown,
     options?: Transferable[] | StructuredSerializeOptions,
   ): void {
-    const request = message as DecryptDataRequestMessage
-    if (request.kind === 'decryptDataRequest' && this.#senders.size < PENDING_MAX) {
-      this.#senders.set(request.data.uuid, request.data.participantIdentity)
-    }
     const order = this.#orders.next(message)
-    if (order !== undefined) super.postMessage(order, options as StructuredSerializeOptions)
+    if (order === undefined) return
+    const post = () => super.postMessage(order, options as StructuredSerializeOptions)
+    const request = order as DecryptDataRequestMessage
+    if (request.kind === 'decryptDataRequest') {
+      if (this.#senders.size < PENDING_MAX)
+        this.#senders.set(request.data.uuid, request.data.participantIdentity)
+      // The client asks for one after the other, so that they stay in order.
+      void this.before().then(post, post)
+    } else post()
   }
 
   override terminate(): void {
