@@ -34,6 +34,7 @@ import {
   USE_AFTER_MS,
 } from './keyring.ts'
 import { type Issue, type Lock, lockOf, type Trouble } from './lock.ts'
+import { addressOutside } from './media/addressed.ts'
 import { ChannelKeys, safetyNumber } from './media/channel_keys.ts'
 import { captureOptions, type OwnTrack, publishOptions } from './media/devices.ts'
 import { Pulse } from './media/pulse.ts'
@@ -169,6 +170,7 @@ export class Call {
     if (this.#distrust) throw new DistrustError(this.#distrust)
     if (failure !== undefined) throw failure
     this.mark('connected')
+    addressOutside(this.room.engine)
     await this.#encryptionConfirmed()
     this.#look = setInterval(() => void this.#lookAtReceipt(), LOOK_EVERY_MS)
   }

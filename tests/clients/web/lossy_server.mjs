@@ -24,6 +24,7 @@ export class LossyServer {
   /** Of all datagrams of clients that come after `spare()`, on their way to the server and from it. */
   #loss = { up: 0, down: 0 }
   #spared = new Set()
+  #sparesNewcomers = false
   #flows = new Map()
   #folder = mkdtempSync(join(tmpdir(), 'incamera-'))
   #random = 20_261_128
@@ -40,6 +41,11 @@ export class LossyServer {
   /** Whoever is connected now never loses anything. */
   spare() {
     for (const client of this.#flows.keys()) this.#spared.add(client)
+  }
+
+  /** Nor does whoever comes from now on. */
+  spareNewcomers() {
+    this.#sparesNewcomers = true
   }
 
   lose(up, down = up) {
@@ -71,6 +77,7 @@ export class LossyServer {
           }
         })
         this.#flows.set(client, far)
+        if (this.#sparesNewcomers) this.#spared.add(client)
       }
       if (!this.#drops(client, datagram, 'up')) far.send(datagram, port, SERVER)
     })

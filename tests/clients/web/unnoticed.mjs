@@ -1,12 +1,14 @@
 /**
  * The way to the server has gone without the browser's having seen it, while media still comes: a key that is announced
- * then is not used before others can have it, and a line of chat that is lost with the session is said again in the next.
+ * then is not used before others can have it, and a line of chat that is lost with the session is said again in the next,
+ * to those who were there.
  */
 import { LossyServer } from './lossy_server.mjs'
 import { check, control, freshKey, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
 import { SignalProxy } from './signal_proxy.mjs'
 
 const LINE = 'Into the dark'
+const NEXT_LINE = 'Out of it'
 
 await scenario('unnoticed', async (open) => {
   const server = await LossyServer.start()
@@ -36,6 +38,9 @@ await scenario('unnoticed', async (open) => {
     control(frames > 30, `and has decoded ${frames} frames of ben's: the way down is as it was`)
     check(epoch === 0, 'and does not use a key that nobody else can have')
     await ada.page.keyboard.press('Escape')
+    server.spareNewcomers()
+    const cy = await open({ ...call, identity: 'cy', publish: 'none' })
+    await cy.join()
 
     proxy.dropAndForget()
     await until('ada begins anew', 10_000, async () => (await ada.facts()).state === 'reconnecting')
@@ -53,6 +58,10 @@ await scenario('unnoticed', async (open) => {
       const times = await person.page.getByText(LINE).count()
       check(times === 1, `${person.identity} reads the line ${times} times`)
     }
+    await ada.say(NEXT_LINE)
+    await cy.openChat()
+    await cy.page.getByText(NEXT_LINE).waitFor({ timeout: 5_000 })
+    check((await cy.page.getByText(LINE).count()) === 0, 'cy, who came later, reads only what is said after that')
   } finally {
     proxy.close()
     await server.stop()
