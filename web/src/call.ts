@@ -413,7 +413,7 @@ export class Call {
   }
 
   #receiveKey(from: string, payload: Uint8Array): void {
-    const announcement = parseAnnouncement(payload)
+    const announcement = parseAnnouncement(from, payload, Date.now())
     if (!announcement) return
     const steps = this.#ring.admit(announcement, performance.now())
     if (steps.length > 0) this.#emit('say', `${this.nameOf(from)} is changing the key.`)
@@ -447,7 +447,8 @@ export class Call {
   }
 
   async #announce(announcement: Announcement): Promise<void> {
-    await this.#send(TOPIC_KEY, encodeAnnouncement(announcement))
+    const announced = encodeAnnouncement(this.me.identity, announcement, Date.now())
+    await this.#send(TOPIC_KEY, announced)
     this.#pulse.restart()
     this.mark('rotation announced')
   }

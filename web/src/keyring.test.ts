@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
   ACCEPT_OLD_MS,
+  ANNOUNCED_WITHIN_MS,
   encodeAnnouncement,
   KeyRing,
   parseAnnouncement,
@@ -111,19 +112,53 @@ describe('two people rotating at once', () => {
 })
 
 describe('on the wire', () => {
+  const NOW_MS = 1_796_000_000_000
+  const told = { epoch: 7, key: randomKey() }
+
   it('an announcement survives', () => {
-    const announcement = { epoch: 7, key: randomKey() }
-    expect(parseAnnouncement(encodeAnnouncement(announcement))).toEqual(announcement)
+    expect(parseAnnouncement('ada', encodeAnnouncement('ada', told, NOW_MS), NOW_MS)).toEqual(told)
   })
 
-  const broken = ['', 'null', '[]', '{}', '{"epoch":1}', '{"epoch":-1,"key":"0123456789abcdef"}']
-  const odd = [
-    '{"epoch":1.5,"key":"0123456789abcdef"}',
-    '{"epoch":1,"key":"short"}',
-    '{"epoch":1,"key":7}',
-  ]
-  it.each([...broken, ...odd])('%s is none', (text) => {
-    expect(parseAnnouncement(new TextEncoder().encode(text))).toBeUndefined()
+  it('is nobody’s but the announcer’s', () => {
+    expect(
+      parseAnnouncement('eve', encodeAnnouncement('ada', told, NOW_MS), NOW_MS),
+    ).toBeUndefined()
+  })
+
+  it('is of now, as far as clocks agree', () => {
+    const bytes = encodeAnnouncement('ada', told, NOW_MS)
+    for (const [laterMs, isTaken] of [
+      [ANNOUNCED_WITHIN_MS, true],
+      [-ANNOUNCED_WITHIN_MS, true],
+      [ANNOUNCED_WITHIN_MS + 1, false],
+      [-ANNOUNCED_WITHIN_MS - 1, false],
+    ] as const)
+      expect(parseAnnouncement('ada', bytes, NOW_MS + laterMs) !== undefined).toBe(isTaken)
+  })
+
+  const good = { epoch: 1, key: '0123456789abcdef', from: 'ada', at: NOW_MS }
+  const parse = (text: string) => parseAnnouncement('ada', new TextEncoder().encode(text), NOW_MS)
+
+  it('is no more than it takes', () => {
+    expect(parse(JSON.stringify(good))).toEqual({ epoch: 1, key: good.key })
+  })
+
+  it.each([
+    { epoch: undefined },
+    { epoch: -1 },
+    { epoch: 1.5 },
+    { key: undefined },
+    { key: 'short' },
+    { key: 7 },
+    { from: undefined },
+    { at: undefined },
+    { at: `${NOW_MS}` },
+  ])('with %o is none', (odd) => {
+    expect(parse(JSON.stringify({ ...good, ...odd }))).toBeUndefined()
+  })
+
+  it.each(['', 'null', '[]', '{}'])('%s is none', (text) => {
+    expect(parse(text)).toBeUndefined()
   })
 
   it('random keys are 256 bits of text, and differ', () => {

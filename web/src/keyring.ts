@@ -4,8 +4,9 @@
  * Owns: rotation. A fresh random key takes the next epoch; it is announced under the old key,
  * held at once by all who hear it, used after a moment so that nobody receives what they cannot
  * open yet, and the old key is dropped some seconds after that.
- * Guarantees: an announcement for an epoch that has passed changes nothing, so a server that
- * replays one gains nothing; two people rotating at once end with the same key.
+ * Guarantees: an announcement for an epoch that has passed changes nothing; one is somebody's who says so inside, sealed,
+ * and of the last minutes, so that whoever has recorded it, in a call that began with the same key, gains nothing by it in
+ * the next; two people rotating at once end with the same key.
  * Not here: sending, timers and cryptography. Time is an argument, answers are steps to take.
  */
 
@@ -13,6 +14,8 @@
 export const USE_AFTER_MS = 1_000
 /** How long the old key still opens what was sealed with it, counted from the new key's use. */
 export const ACCEPT_OLD_MS = 10_000
+/** How old an announcement may be: clocks differ. Or how young: the announcer's may be ahead. */
+export const ANNOUNCED_WITHIN_MS = 300_000
 /** Slots of the worker's key ring (LiveKit's default on every platform). */
 export const RING_SIZE = 16
 
@@ -20,7 +23,7 @@ export const RING_SIZE = 16
 export const KEY_LENGTH_MIN = 16
 export const KEY_LENGTH_MAX = 1024
 
-/** What travels to the others, sealed under the old key. */
+/** What is told to the others, sealed under the old key. */
 export interface Announcement {
   readonly epoch: number
   readonly key: string
@@ -141,19 +144,30 @@ export function randomKey(): string {
     .replace(/=/g, '')
 }
 
-/** Reads an announcement off the wire; `undefined` if it is none. */
-export function parseAnnouncement(bytes: Uint8Array): Announcement | undefined {
+/** Reads what came of `sender`; `undefined` if it is no announcement, or not theirs, or not of now. */
+export function parseAnnouncement(
+  sender: string,
+  bytes: Uint8Array,
+  nowMs: number,
+): Announcement | undefined {
   try {
-    const { epoch, key } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
+    const said = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
+    const { epoch, key, from, at } = said
     const isEpoch = typeof epoch === 'number' && Number.isSafeInteger(epoch) && epoch >= 0
     const isKey =
       typeof key === 'string' && key.length >= KEY_LENGTH_MIN && key.length <= KEY_LENGTH_MAX
-    return isEpoch && isKey ? { epoch, key } : undefined
+    const isOfNow = typeof at === 'number' && Math.abs(nowMs - at) <= ANNOUNCED_WITHIN_MS
+    return isEpoch && isKey && from === sender && isOfNow ? { epoch, key } : undefined
   } catch {
     return undefined
   }
 }
 
-export function encodeAnnouncement(announcement: Announcement): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(JSON.stringify(announcement))
+/** As `from` announces it at `nowMs`, by the clock on the wall. */
+export function encodeAnnouncement(
+  from: string,
+  { epoch, key }: Announcement,
+  nowMs: number,
+): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify({ epoch, key, from, at: nowMs }))
 }

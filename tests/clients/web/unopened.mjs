@@ -30,6 +30,7 @@ await scenario('unopened', async (open, browser) => {
   await announcesWhatIsNot(open, browser)
   await sendsWhileOneReconnects(open, browser)
   await sendsAgainWhatSheCannotRead(open, browser)
+  await bringsAKeyBack(open, browser)
   await leavesOutTheCodec(open, browser)
   await givesAnotherIdentity(open)
   await cannotSeal(open, browser)
@@ -165,6 +166,60 @@ function sendOnWhatComes() {
     engine.dataChannelForKind(window.livekit.DataPacket_Kind.RELIABLE).send(data)
     window.sentOn++
   }
+}
+
+/** Eve has kept how the key was changed in one call, and passes it on in the next, which begins by the same links. */
+async function bringsAKeyBack(open, browser) {
+  const call = { room: freshRoom('back'), key: freshKey(), publish: 'none', audio: '0' }
+  const begin = async () => {
+    const people = [await open({ ...call, identity: 'ada' }), await open({ ...call, identity: 'ben' })]
+    for (const person of people) await person.join()
+    return people
+  }
+  const epochs = async (people) => (await Promise.all(people.map((one) => one.facts()))).map(({ epoch }) => epoch)
+  const morning = await begin()
+  const eve = await SdkPage.join(browser, { room: call.room, identity: 'eve' })
+  await eve.run(publish, { source: 'microphone', isSaidToBeEncrypted: true })
+  await eve.run(keepWhatComes)
+  await morning[0].press('Encryption')
+  await morning[0].press('Change the key')
+  await until('ada and ben have changed the key', 10_000, async () => String(await epochs(morning)) === '1,1')
+  control(await eve.run(() => window.kept.length === 1), 'eve has kept a message, with which ada changed the key')
+  for (const person of morning) await person.close()
+  await until('ada and ben have left', 20_000, () => eve.run(() => window.room.remoteParticipants.size === 0))
+
+  const afternoon = await begin()
+  const cy = await SdkPage.join(browser, { room: call.room, identity: 'cy', key: call.key })
+  await cy.run(noteTopics)
+  await eve.run(sendOnWhatWasKept)
+  await until('it has come', 5_000, () => cy.run(() => window.topics.length > 0))
+  const [topic] = await cy.run(() => window.topics)
+  control(topic === 'incamera.key of eve', `cy, who has the key and another client, opens it: ${topic}`)
+  await sleep(2_500)
+  const now = String(await epochs(afternoon))
+  never(now !== '0,0', 'the key is one of before, for who has none has sent it on')
+  check(now === '0,0', 'ada and ben, who call again by the links of before, keep the key that these have')
+  for (const person of [...afternoon, eve, cy]) await person.close()
+}
+
+/** In the page: keeps what comes over the data channel, as it comes. */
+function keepWhatComes() {
+  window.kept = []
+  window.room.engine.handleDataMessage = async ({ data }) => window.kept.push(data)
+}
+
+/** In the page. */
+function sendOnWhatWasKept() {
+  const { engine } = window.room
+  engine.dataChannelForKind(window.livekit.DataPacket_Kind.RELIABLE).send(window.kept[0])
+}
+
+/** In the page: what data is about that comes and can be opened, and whose it is. */
+function noteTopics() {
+  window.topics = []
+  window.room.on('dataReceived', (_data, person, _kind, topic) =>
+    window.topics.push(`${topic} of ${person?.identity}`),
+  )
 }
 
 /** The client library puts nothing before a track without a codec, so that some browsers would decode it as it comes. */
