@@ -27,6 +27,7 @@ import { type Invitation, keep } from './invitation.ts'
 import {
   type Announcement,
   encodeAnnouncement,
+  indexOf,
   KeyRing,
   parseAnnouncement,
   randomKey,
@@ -50,6 +51,8 @@ const TOPIC_KEY = 'incamera.key'
 
 const MOMENTS_KEPT_MAX = 500
 const LOOK_EVERY_MS = 1_000
+/** The announcement of a key may come after media that is sealed with it. */
+const LOOKS_BEHIND = 5
 /** Whoever has no key can send what cannot be opened as fast as they like. */
 const UNREADABLE_TOLD_EVERY_MS = 60_000
 /** While it is not known whether the server has what this page has announced. */
@@ -78,6 +81,12 @@ export interface Picture {
 
 /** What one turns on and off. */
 export type OwnSource = Track.Source.Microphone | Picture['source']
+
+const OWN_SOURCES = [
+  Track.Source.Microphone,
+  Track.Source.Camera,
+  Track.Source.ScreenShare,
+] as const
 
 type CallEvents = {
   /** Anything a view shows may have changed. */
@@ -113,6 +122,8 @@ export class Call {
   #sid: string | undefined
   /** When the connection was seen to be gone, until it is back. */
   #lostAtMs: number | undefined
+  /** Looks in a row at which all who send had a later key. */
+  #looksBehind = 0
   #unreadableToldAtMs = -UNREADABLE_TOLD_EVERY_MS
   /** What was open before the call, until the server has answered for it, and whether it is to be on. */
   readonly #coming = new Map<Track.Source, { readonly track: OwnTrack; isOn: boolean }>()
@@ -481,8 +492,23 @@ export class Call {
   }
 
   async #lookAtReceipt(): Promise<void> {
-    if (await this.#receipt.look(this.room.remoteParticipants.values()))
-      this.#emit('change', undefined)
+    const people = [...this.room.remoteParticipants.values()]
+    if (await this.#receipt.look(people)) this.#emit('change', undefined)
+    const senders = people.filter(isSending).map(({ identity }) => identity)
+    const isBehind = this.#receipt.areAhead(senders, indexOf(this.#ring.epoch))
+    this.#looksBehind = isBehind ? this.#looksBehind + 1 : 0
+    if (this.#looksBehind === LOOKS_BEHIND) this.#missedAKey()
+  }
+
+  /** Whom all have left behind speaks to nobody but those who have an old link. */
+  #missedAKey(): void {
+    for (const source of OWN_SOURCES)
+      if (this.isOn(source)) this.turn(source, false).catch(() => {})
+    this.mark('key missed')
+    this.#emit(
+      'warn',
+      'You have missed a change of the key: the others cannot see or hear you. What you send is off now. Ask for a new link.',
+    )
   }
 
   #listen(): void {
@@ -636,6 +662,12 @@ function pinIdentity(me: LocalParticipant, identity: string, otherwise: () => vo
 
 export function displayName(participant: Participant): string {
   return participant.name || participant.identity
+}
+
+function isSending(person: RemoteParticipant): boolean {
+  return [...person.trackPublications.values()].some(
+    ({ isSubscribed, isMuted }) => isSubscribed && !isMuted,
+  )
 }
 
 function issueOf(who: string, publication: TrackPublication): Issue {

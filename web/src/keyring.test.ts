@@ -3,6 +3,7 @@ import {
   ACCEPT_OLD_MS,
   ANNOUNCED_WITHIN_MS,
   encodeAnnouncement,
+  isLater,
   KeyRing,
   parseAnnouncement,
   RING_SIZE,
@@ -45,6 +46,20 @@ describe('rotating', () => {
       { do: 'hold', index: 3, key: SECOND },
     ])
   })
+})
+
+it('a slot comes after those of the last few epochs, and none does that is not in the ring', () => {
+  const cases = [
+    [1, 0, true],
+    [0, 0, false],
+    [0, 1, false],
+    [0, 15, true],
+    [15, 0, false],
+    [7, 0, true],
+    [8, 0, false],
+    [17, 0, false],
+  ] as const
+  for (const [index, than, expected] of cases) expect(isLater(index, than)).toBe(expected)
 })
 
 describe('an announcement', () => {

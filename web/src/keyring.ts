@@ -135,6 +135,12 @@ export function indexOf(epoch: number): number {
   return epoch % RING_SIZE
 }
 
+/** Whether the key in one slot comes after that in another, as far as slots tell. */
+export function isLater(index: number, than: number): boolean {
+  const ahead = (index - than + RING_SIZE) % RING_SIZE
+  return index < RING_SIZE && ahead > 0 && ahead < RING_SIZE / 2
+}
+
 /** A fresh random channel key: 256 bits as base64url text. */
 export function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(32))

@@ -43,13 +43,14 @@ export class LossyServer {
     for (const client of this.#flows.keys()) this.#spared.add(client)
   }
 
-  /** Nor does whoever comes from now on. */
+  /** Nor does whoever comes from now on, until the next `lose`. */
   spareNewcomers() {
     this.#sparesNewcomers = true
   }
 
   lose(up, down = up) {
     this.#loss = { up, down }
+    this.#sparesNewcomers = false
     this.dropped = { up: 0, down: 0 }
   }
 

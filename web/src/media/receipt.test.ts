@@ -1,5 +1,5 @@
 import type { RemoteParticipant } from 'livekit-client'
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Receipt } from './receipt.ts'
 
 /** A participant with one video track that has decoded `frames` so far. */
@@ -57,4 +57,30 @@ it('the troubles of one are not those of another, and are forgotten with them', 
   expect([receipt.troubleOf('ada'), receipt.troubleOf('eve')]).toEqual([undefined, 'key-differs'])
   receipt.forget('eve')
   expect(receipt.troubleOf('eve')).toBeUndefined()
+})
+
+describe('who is ahead', () => {
+  const missing = (index: number) => new Error(`MissingKey: missing key at index ${index} for ada`)
+  /** Whether this page, with key 0, is left behind by who sends: they were opened before, and now lack a key. */
+  async function areAhead(now: Record<string, Error | undefined>, opened: string[]) {
+    const receipt = new Receipt()
+    await receipt.look(opened.map((identity) => person(identity, { frames: 1 })))
+    for (const identity of opened) receipt.forget(identity)
+    for (const [identity, error] of Object.entries(now)) if (error) receipt.failed(identity, error)
+    const senders = Object.keys(now)
+    await receipt.look(senders.map((identity) => person(identity, { frames: 0 })))
+    return receipt.areAhead(senders, 0)
+  }
+
+  it.each([
+    ['everybody', { ada: missing(1) }, ['ada'], true],
+    ['somebody who came meanwhile, too', { ada: missing(1), cy: missing(1) }, ['ada'], true],
+    ['not all', { ada: missing(1), cy: undefined }, ['ada', 'cy'], false],
+    ['nobody who was ever opened', { eve: missing(1) }, ['ada'], false],
+    ['who has an older key', { ada: missing(15) }, ['ada'], false],
+    ['who has another key', { ada: INVALID }, ['ada'], false],
+    ['nobody, where nobody sends', {}, ['ada'], false],
+  ])('%s', async (_, now: Record<string, Error | undefined>, opened, expected) => {
+    expect(await areAhead(now, opened)).toBe(expected)
+  })
 })

@@ -6,10 +6,13 @@
  * nothing of theirs is being decoded.
  */
 import type { RemoteParticipant } from 'livekit-client'
+import { isLater } from '../keyring.ts'
 import type { Trouble } from '../lock.ts'
 
 interface Record {
   failure: Trouble | undefined
+  /** The slot of the key that was lacking last. */
+  missing: number
   trouble: Trouble | undefined
   /** Decoded so far, by track: frames of video, samples of audio. */
   readonly decoded: Map<string, number>
@@ -17,16 +20,31 @@ interface Record {
 
 export class Receipt {
   readonly #records = new Map<string, Record>()
+  /** Of whom anything was ever decoded: whoever has no key can send what looks like a later one. */
+  readonly #opened = new Set<string>()
 
   /** The worker could not open something of this person. */
   failed(identity: string, error: Error): void {
     // The worker sends `CryptorErrorReason: text`; the reason is its only machine-readable part.
     if (error.message.startsWith('InvalidKey')) this.#of(identity).failure = 'key-differs'
-    else if (error.message.startsWith('MissingKey')) this.#of(identity).failure = 'key-unknown'
+    else if (error.message.startsWith('MissingKey')) {
+      const record = this.#of(identity)
+      record.failure = 'key-unknown'
+      record.missing = Number(/ at index (\d+)/.exec(error.message)?.[1])
+    }
   }
 
   troubleOf(identity: string): Trouble | undefined {
     return this.#records.get(identity)?.trouble
+  }
+
+  /** Whether all of these use a key that comes after the one in this slot, and any of them was with us before. */
+  areAhead(senders: readonly string[], index: number): boolean {
+    const isAhead = (identity: string) => {
+      const { trouble, missing } = this.#of(identity)
+      return trouble === 'key-unknown' && isLater(missing, index)
+    }
+    return senders.every(isAhead) && senders.some((identity) => this.#opened.has(identity))
   }
 
   forget(identity: string): void {
@@ -45,6 +63,7 @@ export class Receipt {
     if (await hasDecodedMore(person, record.decoded)) {
       record.failure = undefined
       record.trouble = undefined
+      this.#opened.add(person.identity)
     } else {
       record.trouble = record.failure
     }
@@ -54,6 +73,7 @@ export class Receipt {
   #of(identity: string): Record {
     const record = this.#records.get(identity) ?? {
       failure: undefined,
+      missing: Number.NaN,
       trouble: undefined,
       decoded: new Map<string, number>(),
     }
