@@ -20,7 +20,7 @@ pub use choice::{AcceptedCodecs, OpusOptions};
 pub use publishing::{AnnounceError, Announcement, PublicationEnd, PublicationSection};
 pub use subscribing::{Requirement, Subscription, SubscriptionSection};
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use model::{Codec, TrackKind, TrackSid};
 
@@ -28,7 +28,7 @@ use crate::limits;
 use crate::sdp::{
     IceCredentials, LocalTransport, MediaOffer, Mid, Offer, RemoteTransport, Section, SectionBody,
 };
-use publishing::Inbound;
+use publishing::{Expected, Inbound};
 use subscribing::Outbound;
 
 /// The state of one session's single peer connection.
@@ -39,11 +39,8 @@ pub struct Negotiation {
     remote: Option<RemoteTransport>,
     /// One for each section of the last offer.
     slots: Vec<Slot>,
-    /// Announced and not matched, oldest first.
-    announced: Vec<Announcement>,
-    /// Names of tracks that may not be published, whose sections come all the same: the last
-    /// [`limits::ANNOUNCED_MAX`] of them, oldest first.
-    refused: VecDeque<Box<str>>,
+    /// Announced and not matched, or refused, oldest first: the last [`limits::ANNOUNCED_MAX`] of each.
+    expected: Vec<Expected>,
     /// Subscribed and without a section, oldest first.
     waiting: Vec<Subscription>,
     /// Tracks that may be among those that wait or in a section: no other is looked for there.
@@ -163,8 +160,7 @@ impl Negotiation {
             accepted,
             remote: None,
             slots: Vec::new(),
-            announced: Vec::new(),
-            refused: VecDeque::new(),
+            expected: Vec::new(),
             waiting: Vec::new(),
             wanted: BTreeSet::new(),
             crowded: BTreeSet::new(),

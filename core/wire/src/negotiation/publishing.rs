@@ -59,12 +59,57 @@ pub struct PublicationEnd {
     pub cid: Option<Box<str>>,
 }
 
+/// A track that the client has said it would send.
+#[derive(Debug)]
+pub(super) enum Expected {
+    /// Its section is still to come.
+    Announced(Announcement),
+    /// It may not be published, and its section comes all the same, or has come.
+    Refused {
+        cid: Box<str>,
+        /// Of which kind its section is, which may come under another name.
+        awaited: Option<TrackKind>,
+    },
+}
+
+impl Expected {
+    const fn announcement(&self) -> Option<&Announcement> {
+        match self {
+            Self::Announced(announcement) => Some(announcement),
+            Self::Refused { .. } => None,
+        }
+    }
+
+    const fn awaited(&self) -> Option<TrackKind> {
+        match self {
+            Self::Announced(announcement) => Some(announcement.kind),
+            Self::Refused { awaited, .. } => *awaited,
+        }
+    }
+
+    fn cid(&self) -> &str {
+        match self {
+            Self::Announced(announcement) => &announcement.cid,
+            Self::Refused { cid, .. } => cid,
+        }
+    }
+
+    fn is_named(&self, track: Option<&str>) -> bool {
+        match self {
+            Self::Announced(announcement) => announcement.is_named(track),
+            Self::Refused { cid, .. } => track == Some(&**cid),
+        }
+    }
+}
+
 /// What a slot receives.
 #[derive(Debug)]
 pub(super) struct Inbound {
     pub(super) section: PublicationSection,
     /// The track id of `a=msid`.
     msid: Option<Box<str>>,
+    /// The client's name for the track in it, if that was refused.
+    refused: Option<Box<str>>,
     pub(super) preferred: Vec<Codec>,
     pub(super) opus: OpusOptions,
 }
@@ -74,9 +119,20 @@ impl Inbound {
         PublicationEnd { mid: self.section.mid, cid: self.section.cid }
     }
 
+    /// It is the section of what was expected there.
+    fn bring(&mut self, all: &mut Vec<Expected>, position: usize) {
+        if let Some(Expected::Refused { cid, awaited }) = all.get_mut(position) {
+            *awaited = None;
+            self.refused = Some(cid.clone());
+        } else if let Expected::Announced(announcement) = all.remove(position) {
+            self.adopt(announcement);
+        }
+    }
+
     /// Gives the section the announcement's name and wishes.
     fn adopt(&mut self, announcement: Announcement) {
         self.section.cid = Some(announcement.cid);
+        self.refused = None;
         self.preferred = announcement.preferred;
         self.opus = announcement.opus;
     }
@@ -104,8 +160,8 @@ impl Negotiation {
         &mut self,
         announcement: Announcement,
     ) -> Result<Option<PublicationSection>, AnnounceError> {
-        self.accept(&announcement.cid);
         let found = self.section_for(&announcement);
+        self.withdraw(&announcement.cid);
         let inbound = found
             .and_then(|index| self.slots.get_mut(index))
             .and_then(|slot| slot.inbound.as_mut());
@@ -113,29 +169,44 @@ impl Negotiation {
             inbound.adopt(announcement);
             return Ok(Some(inbound.section.clone()));
         }
-        self.announced.retain(|held| held.cid != announcement.cid);
-        if self.announced.len() == limits::ANNOUNCED_MAX {
+        if self.announced().count() == limits::ANNOUNCED_MAX {
             return Err(AnnounceError::TooMany);
         }
-        self.announced.push(announcement);
+        self.expected.push(Expected::Announced(announcement));
         Ok(None)
     }
 
-    /// A track that the client announced is not taken. Its section may come, or have come: it is no other track's.
-    pub fn refuse(&mut self, cid: &str) {
-        self.accept(cid);
-        if self.refused.len() == limits::ANNOUNCED_MAX {
-            self.refused.pop_front();
+    /// A track of this kind is not taken, or taken back. Its section may come, or have come: it is no other track's.
+    /// `None`: it has come if it was announced.
+    pub fn refuse(&mut self, cid: &str, kind: Option<TrackKind>) {
+        let announced = self.expected.iter_mut().find(|held| held.cid() == cid);
+        if let Some(held @ Expected::Announced(_)) = announced {
+            *held = Expected::Refused { cid: cid.into(), awaited: held.awaited() };
+        } else {
+            self.withdraw(cid);
+            let awaited = kind.filter(|kind| !self.claim(cid, *kind));
+            self.expected.push(Expected::Refused { cid: cid.into(), awaited });
         }
-        self.refused.push_back(cid.into());
+        let mut refused =
+            self.expected.iter().enumerate().filter(|(_, held)| held.announcement().is_none());
+        let oldest = refused.next().map(|(index, _)| index);
+        if let Some(oldest) = oldest.filter(|_| refused.count() == limits::ANNOUNCED_MAX) {
+            self.expected.remove(oldest);
+        }
     }
 
-    fn accept(&mut self, cid: &str) {
-        self.refused.retain(|held| **held != *cid);
+    /// Whether the section of a refused track has come, of which nothing else is known.
+    fn claim(&mut self, cid: &str, kind: TrackKind) -> bool {
+        let found = self.nameless(kind).find(|(_, it)| it.msid.as_deref() == Some(cid));
+        let found = found.or_else(|| self.nameless(kind).find(|(_, it)| it.refused.is_none()));
+        let index = found.map(|(index, _)| index);
+        let slot = index.and_then(|index| self.slots.get_mut(index));
+        let inbound = slot.and_then(|slot| slot.inbound.as_mut());
+        inbound.map(|inbound| inbound.refused = Some(cid.into())).is_some()
     }
 
-    fn is_refused(&self, track: Option<&str>) -> bool {
-        track.is_some_and(|track| self.refused.iter().any(|held| **held == *track))
+    fn announced(&self) -> impl Iterator<Item = &Announcement> {
+        self.expected.iter().filter_map(Expected::announcement)
     }
 
     /// The sections in which the client sends, announced or not: at most one for each section of its last offer.
@@ -151,33 +222,39 @@ impl Negotiation {
     /// Whether a track has its section already, or there is a place for one. Those that wait for theirs count.
     #[must_use]
     pub fn has_place_for(&self, announcement: &Announcement) -> bool {
-        self.open() + self.announced.len() < limits::SECTIONS_OPEN_MAX
+        self.open() + self.announced().count() < limits::SECTIONS_OPEN_MAX
             || self.section_for(announcement).is_some()
     }
 
     /// The section that came before this announcement.
     fn section_for(&self, announcement: &Announcement) -> Option<usize> {
-        let nameless = || {
-            self.slots.iter().enumerate().filter_map(|(index, slot)| {
-                let inbound = slot.inbound.as_ref()?;
-                let is_nameless = inbound.section.cid.is_none();
-                (is_nameless && inbound.section.kind == announcement.kind)
-                    .then_some((index, inbound))
-            })
+        let nameless = || self.nameless(announcement.kind);
+        let is_its = |it: &Inbound| {
+            it.refused.as_ref() == Some(&announcement.cid)
+                || announcement.is_named(it.msid.as_deref())
         };
-        let named = nameless().find(|(_, inbound)| announcement.is_named(inbound.msid.as_deref()));
-        let fallback = || nameless().find(|(_, it)| !self.is_refused(it.msid.as_deref()));
+        let named = nameless().find(|(_, inbound)| is_its(inbound));
+        let fallback = || nameless().find(|(_, inbound)| inbound.refused.is_none());
         named.or_else(fallback).map(|(index, _)| index)
+    }
+
+    /// The sections in which the client sends what belongs to no announcement.
+    fn nameless(&self, kind: TrackKind) -> impl Iterator<Item = (usize, &Inbound)> {
+        self.slots.iter().enumerate().filter_map(move |(index, slot)| {
+            let inbound = slot.inbound.as_ref()?;
+            let is_nameless = inbound.section.cid.is_none() && inbound.section.kind == kind;
+            is_nameless.then_some((index, inbound))
+        })
     }
 
     /// Forgets an announcement whose section has not come.
     pub fn withdraw(&mut self, cid: &str) {
-        self.announced.retain(|held| *held.cid != *cid);
+        self.expected.retain(|held| held.cid() != cid);
     }
 
     /// Finds for each section in which the client sends what it announced: first by name for all of
-    /// them, then for the rest the oldest announcement of the kind, because some clients' track ids
-    /// change on their way into the SDP. A section of a track that was refused has no other's.
+    /// them, then for the rest the oldest of the kind, because some clients' track ids change on their
+    /// way into the SDP. That may be a track that was refused, whose section is no other's.
     pub(super) fn match_publications(&mut self, offer: &Offer, outcome: &mut Outcome) {
         let mut fresh = Vec::new();
         for (index, section) in offer.sections.iter().enumerate() {
@@ -188,9 +265,12 @@ impl Negotiation {
                 continue;
             }
             let msid = media.msid.as_ref().and_then(|msid| msid.track.clone());
-            let named = self.announced.iter().position(|held| held.is_named(msid.as_deref()));
+            let named = self.expected.iter().position(|held| held.is_named(msid.as_deref()));
+            let is_announced = named
+                .and_then(|named| self.expected.get(named))
+                .is_some_and(|held| held.announcement().is_some());
             // Another announced track in the same section is another publication.
-            let replaced = |inbound: &Inbound| named.is_some() && inbound.msid != msid;
+            let replaced = |inbound: &Inbound| is_announced && inbound.msid != msid;
             if let Some(inbound) = slot.inbound.take_if(|inbound| replaced(inbound)) {
                 outcome.ended.push(inbound.end());
             }
@@ -200,29 +280,27 @@ impl Negotiation {
             let mut inbound = Inbound {
                 section: describe(section.mid.clone(), media),
                 msid,
+                refused: None,
                 preferred: Vec::new(),
                 opus: OpusOptions::default(),
             };
             if let Some(position) = named {
-                inbound.adopt(self.announced.remove(position));
+                inbound.bring(&mut self.expected, position);
             }
             slot.inbound = Some(inbound);
             slot.has_received = true;
             fresh.push(index);
         }
         for &index in &fresh {
-            let msid =
-                self.slots.get(index).and_then(|slot| slot.inbound.as_ref()?.msid.as_deref());
-            if self.is_refused(msid) {
-                continue;
-            }
             let inbound = self.slots.get_mut(index).and_then(|slot| slot.inbound.as_mut());
-            let Some(inbound) = inbound.filter(|inbound| inbound.section.cid.is_none()) else {
+            let is_anybodys = |it: &&mut Inbound| it.section.cid.is_none() && it.refused.is_none();
+            let Some(inbound) = inbound.filter(is_anybodys) else {
                 continue;
             };
-            let same_kind = |held: &Announcement| held.kind == inbound.section.kind;
-            if let Some(position) = self.announced.iter().position(same_kind) {
-                inbound.adopt(self.announced.remove(position));
+            let kind = Some(inbound.section.kind);
+            let oldest = self.expected.iter().position(|held| held.awaited() == kind);
+            if let Some(oldest) = oldest {
+                inbound.bring(&mut self.expected, oldest);
             }
         }
         self.describe_publications(offer, &fresh, outcome);

@@ -556,21 +556,75 @@ fn what_the_client_sends_beyond_its_own_places_crowds_others_out() {
 fn the_section_of_a_refused_track_waits_for_that_track_alone() {
     let mut negotiation = negotiation();
     negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
-    negotiation.refuse("screen");
+    negotiation.refuse("screen", Some(TrackKind::Video));
     let screen = with_camera(CHROMIUM_JOIN, "screen");
     let outcome = negotiation.offer(&parse(&screen)).unwrap();
     assert_eq!(outcome.started[0].cid, None);
     let both = with_camera(&screen, "renamed");
     let outcome = negotiation.offer(&parse(&both)).unwrap();
     assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
-    // As many are remembered as may wait for their media.
-    for n in 0..limits::ANNOUNCED_MAX - 1 {
-        negotiation.refuse(&n.to_string());
+}
+
+#[test]
+fn as_many_refused_tracks_are_remembered_as_may_wait_for_their_media() {
+    let is_taken_for_another = |others: usize| {
+        let mut negotiation = negotiation();
+        negotiation.refuse("late", None);
+        for n in 0..others {
+            negotiation.refuse(&n.to_string(), None);
+        }
+        negotiation.offer(&parse(&with_camera(CHROMIUM_JOIN, "late"))).unwrap();
+        negotiation.announce(announcement("other", TrackKind::Video)).unwrap().is_some()
+    };
+    assert!(!is_taken_for_another(limits::ANNOUNCED_MAX - 1));
+    assert!(is_taken_for_another(limits::ANNOUNCED_MAX));
+}
+
+#[test]
+fn sections_under_new_names_are_of_the_oldest_whether_it_was_refused_or_not() {
+    // (refused before the offer, what the sections of the offer are found to be of)
+    let check = |refused: &[&str], expected: [Option<&str>; 2]| {
+        let mut negotiation = negotiation();
+        for cid in ["first", "second"] {
+            negotiation.announce(announcement(cid, TrackKind::Video)).unwrap();
+        }
+        for cid in refused {
+            negotiation.refuse(cid, None);
+        }
+        let both = with_camera(&with_camera(CHROMIUM_JOIN, "renamed"), "as well");
+        let outcome = negotiation.offer(&parse(&both)).unwrap();
+        let cids: Vec<_> = outcome.started.iter().map(|it| it.cid.as_deref()).collect();
+        assert_eq!(cids, expected);
+        // Each is kept for its own.
+        assert_eq!(negotiation.announce(announcement("third", TrackKind::Video)), Ok(None));
+        for (cid, at) in ["first", "second"].into_iter().zip([0, 1]) {
+            if refused.contains(&cid) {
+                let again = negotiation.announce(announcement(cid, TrackKind::Video)).unwrap();
+                assert_eq!(again.map(|it| it.mid), Some(outcome.started[at].mid.clone()));
+            }
+        }
+    };
+    check(&[], [Some("first"), Some("second")]);
+    check(&["first"], [None, Some("second")]);
+    check(&["second"], [Some("first"), None]);
+    check(&["first", "second"], [None, None]);
+}
+
+#[test]
+fn a_track_that_is_refused_once_more_awaits_another_section() {
+    let mut negotiation = negotiation();
+    let once = with_camera(CHROMIUM_JOIN, "renamed");
+    negotiation.offer(&parse(&once)).unwrap();
+    for _ in 0..2 {
+        negotiation.refuse("screen", Some(TrackKind::Video));
+        negotiation.offer(&parse(&once)).unwrap();
     }
-    assert_eq!(negotiation.announce(announcement("next", TrackKind::Video)), Ok(None));
-    negotiation.refuse("last");
-    let found = negotiation.announce(announcement("other", TrackKind::Video)).unwrap().unwrap();
-    assert_eq!(found.cid.as_deref(), Some("other"));
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    let twice = with_camera(&once.replace("a=sendonly", "a=inactive"), "renamed anew");
+    let outcome = negotiation.offer(&parse(&twice)).unwrap();
+    assert_eq!(outcome.started[0].cid, None);
+    let outcome = negotiation.offer(&parse(&with_camera(&twice, "another"))).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
 }
 
 #[test]

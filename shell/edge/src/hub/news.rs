@@ -301,13 +301,14 @@ impl Hub {
         seat.cids.remove(cid);
         seat.cards.remove(&track);
         seat.muted_for.remove(&track);
-        seat.negotiation.withdraw(cid);
         if tell {
             // Its section may be on its way: livekit-client goes on with a track that it has just announced.
-            seat.negotiation.refuse(cid);
+            seat.negotiation.refuse(cid, None);
             let track_sid = sid.to_string();
             let told = proto::TrackUnpublishedResponse { track_sid };
             self.send(peer, Message::TrackUnpublished(told));
+        } else {
+            seat.negotiation.withdraw(cid);
         }
     }
 

@@ -10,6 +10,7 @@ use sfu::control::{
 };
 use sfu::limits::CID_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use wire::convert::kind_from_wire;
 use wire::limits::TRACKS_NAMED_MAX;
 use wire::proto;
 use wire::proto::SubscriptionError;
@@ -165,10 +166,10 @@ impl Hub {
             return self.tell_published(peer, track);
         }
         if !self.pay_for_receivers(peer) {
-            return self.refuse_announced(peer, request.cid, TRACKS_TOO_OFTEN);
+            return self.refuse_announced(peer, &request, TRACKS_TOO_OFTEN);
         }
         if !translate::is_bounded(&request) {
-            return self.refuse_announced(peer, request.cid, TRACK_TOO_LONG);
+            return self.refuse_announced(peer, &request, TRACK_TOO_LONG);
         }
         let (refused, why) = match translate::announcement(&request) {
             None => (Reason::UnsupportedType, NO_SUCH_TRACKS),
@@ -187,7 +188,7 @@ impl Hub {
         };
         // Another track's name still stands for that one.
         if refused != Reason::InvalidRequest {
-            self.note_refused(peer, &request.cid);
+            self.note_refused(peer, &request);
         }
         self.respond(peer, 0, refused, why, Some(Request::AddTrack(request)));
     }
@@ -205,18 +206,19 @@ impl Hub {
     }
 
     /// The client may offer it all the same: livekit-client does so at the same time, and takes it back later.
-    fn note_refused(&mut self, peer: PeerId, cid: &str) {
-        if cid.len() <= CID_MAX
+    fn note_refused(&mut self, peer: PeerId, request: &proto::AddTrackRequest) {
+        if request.cid.len() <= CID_MAX
             && let Some(seat) = self.seats.get_mut(&peer)
         {
-            seat.negotiation.refuse(cid);
+            seat.negotiation.refuse(&request.cid, kind_from_wire(request.r#type));
         }
     }
 
     /// Its name is all that the client needs to know which, if that is not what is too long.
-    fn refuse_announced(&mut self, peer: PeerId, cid: String, why: &str) {
-        self.note_refused(peer, &cid);
-        let cid = Some(cid).filter(|cid| cid.len() <= CID_MAX).unwrap_or_default();
+    fn refuse_announced(&mut self, peer: PeerId, request: &proto::AddTrackRequest, why: &str) {
+        self.note_refused(peer, request);
+        let cid = Some(&request.cid).filter(|cid| cid.len() <= CID_MAX).cloned();
+        let cid = cid.unwrap_or_default();
         let named = proto::AddTrackRequest { cid, ..Default::default() };
         self.respond(peer, 0, Reason::LimitExceeded, why, Some(Request::AddTrack(named)));
     }
