@@ -122,7 +122,12 @@ impl Hub {
     fn apply(&mut self, peer: PeerId, outcome: Outcome) {
         for end in outcome.ended {
             let track = end.cid.and_then(|cid| self.seats.get(&peer)?.cids.get(&cid).copied());
-            if let Some(track) = track {
+            // Of what was taken away the name may have been given to another that waits for its section.
+            let is_its = |track: &TrackId| {
+                let media = self.control.publication(*track).and_then(|held| held.media.as_ref());
+                media.is_some_and(|media| *media.mid == *end.mid.as_str())
+            };
+            if let Some(track) = track.filter(is_its) {
                 self.tell(Input::Ended { peer, track });
             }
         }

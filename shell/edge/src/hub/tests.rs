@@ -25,6 +25,8 @@ const CHROMIUM_PUBLISH: &str =
     include_str!("../../../../core/wire/tests/offers/chromium_publish.sdp");
 const CHROMIUM_UNPUBLISH: &str =
     include_str!("../../../../core/wire/tests/offers/chromium_unpublish.sdp");
+const CHROMIUM_REPUBLISH: &str =
+    include_str!("../../../../core/wire/tests/offers/chromium_republish.sdp");
 const NATIVE_JOIN: &str = include_str!("../../../../core/wire/tests/offers/native_join.sdp");
 /// Track ids in the published offer.
 const MICROPHONE: &str = "39f18be5-e6a4-4aef-9df1-e85df0041e9d";
@@ -115,6 +117,14 @@ fn description(sdp: &str, id: u32) -> proto::SessionDescription {
         id,
         ..Default::default()
     }
+}
+
+/// An offer in which the camera comes again, in another section than before.
+fn camera_again() -> String {
+    let (head, last) = CHROMIUM_REPUBLISH.rsplit_once("m=video").unwrap();
+    let (_, id) = last.split_once("a=msid:").unwrap();
+    let id = id.lines().next().and_then(|msid| msid.split_once(' ')).unwrap().1;
+    format!("{head}m=video{}", last.replace(id, CAMERA))
 }
 
 fn joining(sdp: &str) -> proto::JoinRequest {

@@ -371,6 +371,26 @@ fn issued(second: Option<u64>) -> VerifiedToken {
 }
 
 #[test]
+fn the_end_of_what_was_taken_away_is_not_the_end_of_the_same_track_given_back() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    for can_publish in [false, true] {
+        let rights = proto::ParticipantPermission { can_publish, ..permission() };
+        let change =
+            proto::UpdateParticipantRequest { permission: Some(rights), ..update("alice") };
+        node.serve(Request::UpdateParticipant(Box::new(change))).unwrap();
+    }
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    node.ask(&alice, Asked::Offer(description(CHROMIUM_UNPUBLISH, 3)));
+    node.sent();
+    node.ask(&alice, Asked::Offer(description(&camera_again(), 4)));
+    let instructions = node.instructions();
+    let started = |it: &Instruction| matches!(it, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+    assert!(instructions.iter().any(started), "{instructions:?}");
+}
+
+#[test]
 fn what_was_taken_away_stays_away_for_tokens_of_before_and_not_for_later_ones() {
     let mut node = Node::new();
     let (first, _bob) = (node.active("alice"), node.active("bob"));
