@@ -64,7 +64,7 @@ pub struct PublicationEnd {
 pub(super) enum Expected {
     /// Its section is still to come.
     Announced(Announcement),
-    /// It may not be published, and its section comes all the same, or has come.
+    /// It may not be published, or not yet, and its section comes all the same, or has come.
     Refused {
         cid: Box<str>,
         /// Of which kind its section is, which may come under another name.

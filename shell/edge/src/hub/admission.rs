@@ -243,6 +243,7 @@ impl Hub {
             ice_generation: 0,
             cids: Default::default(),
             cards: Default::default(),
+            queued: Default::default(),
             subscriptions: Default::default(),
             ssrcs: Default::default(),
             order: Default::default(),

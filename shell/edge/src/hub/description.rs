@@ -120,6 +120,11 @@ impl Hub {
     }
 
     fn apply(&mut self, peer: PeerId, outcome: Outcome) {
+        let sections: Vec<PublicationSection> =
+            outcome.started.into_iter().chain(outcome.changed).collect();
+        if !sections.is_empty() {
+            self.receive(peer);
+        }
         for end in outcome.ended {
             let track = end.cid.and_then(|cid| self.seats.get(&peer)?.cids.get(&cid).copied());
             // Of what was taken away the name may have been given to another that waits for its section.
@@ -130,11 +135,6 @@ impl Hub {
             if let Some(track) = track.filter(is_its) {
                 self.tell(Input::Ended { peer, track });
             }
-        }
-        let sections: Vec<PublicationSection> =
-            outcome.started.into_iter().chain(outcome.changed).collect();
-        if !sections.is_empty() {
-            self.receive(peer);
         }
         for section in &sections {
             self.start(peer, section);

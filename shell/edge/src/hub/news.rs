@@ -301,6 +301,7 @@ impl Hub {
         seat.cids.remove(cid);
         seat.cards.remove(&track);
         seat.muted_for.remove(&track);
+        let queued = seat.queued.remove(cid);
         if tell {
             // Its section may be on its way: livekit-client goes on with a track that it has just announced.
             seat.negotiation.refuse(cid, None);
@@ -309,6 +310,9 @@ impl Hub {
             self.send(peer, Message::TrackUnpublished(told));
         } else {
             seat.negotiation.withdraw(cid);
+        }
+        if let Some(request) = queued.filter(|_| self.control.participant(peer).is_some()) {
+            self.announce(peer, request);
         }
     }
 

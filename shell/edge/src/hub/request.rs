@@ -11,7 +11,7 @@ use sfu::control::{
 use sfu::limits::CID_MAX;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wire::convert::kind_from_wire;
-use wire::limits::TRACKS_NAMED_MAX;
+use wire::limits::{ANNOUNCED_MAX, TRACKS_NAMED_MAX};
 use wire::proto;
 use wire::proto::SubscriptionError;
 use wire::proto::request_response::{Reason, Request};
@@ -171,6 +171,32 @@ impl Hub {
         if !translate::is_bounded(&request) {
             return self.refuse_announced(peer, &request, TRACK_TOO_LONG);
         }
+        if self.queue(peer, &request) {
+            // Its section may come in the offer in which that one ends.
+            self.note_refused(peer, &request);
+            let named = proto::AddTrackRequest { cid: request.cid, ..Default::default() };
+            return self.respond(peer, 0, Reason::Queued, "", Some(Request::AddTrack(named)));
+        }
+        self.announce(peer, request);
+    }
+
+    /// Whether a track waits for the end of a live one of the same name. Native clients announce a track again before
+    /// the offer in which its former section ends.
+    fn queue(&mut self, peer: PeerId, request: &proto::AddTrackRequest) -> bool {
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return false;
+        };
+        let cid = request.cid.as_str();
+        let has_place = seat.queued.len() < ANNOUNCED_MAX || seat.queued.contains_key(cid);
+        let waits = seat.cids.contains_key(cid) && has_place;
+        if waits {
+            seat.queued.insert(cid.into(), request.clone());
+        }
+        waits
+    }
+
+    /// A track that is paid for, bounded, and waits for no other's end.
+    pub(super) fn announce(&mut self, peer: PeerId, request: proto::AddTrackRequest) {
         let (refused, why) = match translate::announcement(&request) {
             None => (Reason::UnsupportedType, NO_SUCH_TRACKS),
             Some(announcement) if !self.has_place(peer, announcement.kind, &request) => {

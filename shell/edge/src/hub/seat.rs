@@ -108,6 +108,9 @@ pub(super) struct Seat {
     /// Its tracks by the client's own names.
     pub(super) cids: BTreeMap<Box<str>, TrackId>,
     pub(super) cards: BTreeMap<TrackId, Card>,
+    /// Tracks that it announced under the names of live ones and that are published when those end: at most
+    /// [`wire::limits::ANNOUNCED_MAX`].
+    pub(super) queued: BTreeMap<Box<str>, proto::AddTrackRequest>,
     /// Changed by [`Seat::note_subscription`] alone.
     pub(super) subscriptions: BTreeMap<TrackSid, Placed>,
     /// Of its subscriptions.

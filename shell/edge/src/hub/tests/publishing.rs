@@ -3,7 +3,7 @@
 use super::crowds::{Carries, offering};
 use super::*;
 use wire::frame::{Encoding, encode_response};
-use wire::limits::{SECTIONS_KEPT, SECTIONS_OPEN_MAX};
+use wire::limits::{ANNOUNCED_MAX, SECTIONS_KEPT, SECTIONS_OPEN_MAX};
 
 #[test]
 fn publishing_is_acknowledged_negotiated_and_announced() {
@@ -88,6 +88,81 @@ fn a_forbidden_track_is_refused_with_the_request_that_asked_for_it() {
     assert_eq!(response.message, why);
     assert!(matches!(&response.request,
         Some(proto::request_response::Request::AddTrack(request)) if request.cid == CAMERA));
+}
+
+#[test]
+fn a_track_that_is_announced_before_its_former_self_has_ended_is_published_then() {
+    use proto::request_response::{Reason, Request};
+    let queued = |told: &[Told]| {
+        let response = first!(told, Told::RequestResponse(response) => response.clone()).unwrap();
+        assert_eq!(response.reason(), Reason::Queued);
+        assert!(matches!(response.request, Some(Request::AddTrack(it)) if it.cid == CAMERA));
+    };
+    let cids = |told: &[Told]| {
+        let all = told.iter().filter_map(|message| {
+            if let Told::TrackPublished(published) = message { Some(&*published.cid) } else { None }
+        });
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let both = &[CHROMIUM_UNPUBLISH.to_owned(), camera_again()];
+    // The former section may end in an offer of its own, or in that which brings the new one.
+    for offers in [&both[..], &both[1..]] {
+        let mut node = Node::new();
+        let mut alice = node.active("alice");
+        node.publish(&alice);
+        alice.told();
+        for _ in 0..2 {
+            node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+            let told = alice.told();
+            queued(&told);
+            assert!(cids(&told).is_empty());
+        }
+        node.ask(&alice, add_track("another", TrackKind::Video));
+        alice.told();
+        node.sent();
+        let mut told = Vec::new();
+        for offer in offers {
+            node.ask(&alice, Asked::Offer(description(offer, 3)));
+            told.append(&mut alice.told());
+        }
+        assert_eq!(cids(&told), [CAMERA]);
+        let instructions = node.instructions();
+        let is_added = |it: &Instruction| matches!(it, Instruction::AddTrack(_));
+        let is_read = |it: &Instruction| matches!(it, Instruction::SetReceive { .. });
+        let added = instructions.iter().position(is_added).expect("it is received");
+        assert!(instructions.iter().position(is_read).unwrap() < added);
+        let another = node.hub.seats[&node.peer(&alice)].cids["another"];
+        assert!(!node.hub.control.publication(another).unwrap().is_live());
+    }
+}
+
+#[test]
+fn what_waits_for_the_end_of_a_track_is_bounded_and_gone_with_its_participant() {
+    let mut node = Node::new();
+    let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
+    let mut alice = node.knock(token("alice", "red"), join).unwrap();
+    let peer = node.peer(&alice);
+    let tracks = ANNOUNCED_MAX + 1;
+    for number in 0..tracks {
+        node.ask(&alice, add_track(&format!("c{number}"), TrackKind::Audio));
+        let sends = std::iter::repeat_n(Some(Carries::Sends), number + 1);
+        node.ask(&alice, offering(sends));
+    }
+    alice.told();
+    let mut reasons = Vec::new();
+    for number in 0..tracks {
+        node.ask(&alice, add_track(&format!("c{number}"), TrackKind::Audio));
+        reasons.extend(first!(alice.told(), Told::RequestResponse(response) => response.reason()));
+    }
+    let last = reasons.pop();
+    assert_eq!(last, Some(proto::request_response::Reason::InvalidRequest));
+    assert_eq!(reasons, [proto::request_response::Reason::Queued; ANNOUNCED_MAX]);
+    assert_eq!(node.hub.seats[&peer].queued.len(), ANNOUNCED_MAX);
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    let told = alice.told();
+    assert!(told.is_empty(), "{told:?}");
+    assert!(!node.hub.seats.contains_key(&peer));
+    assert!(node.hub.tracks.is_empty());
 }
 
 #[test]
