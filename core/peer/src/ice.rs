@@ -10,6 +10,8 @@
 //! overtakes its original keeps nobody from being answered.
 //! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport; a restart
 //! of ICE gives it as much once more.
+//! Of paths that a client nominates with its first check there the best is selected: UDP before TCP, then as it says
+//! itself. One that it nominates later, or after a restart, is selected whatever it is.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
 
@@ -29,6 +31,8 @@ const CONSENT_INTERVAL: Duration = Duration::from_secs(4);
 /// A controlling end asks this often until it is answered, and then as browsers do.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(2_500);
+/// For how long a client only tries a path that it nominates with its first check: it may say so again.
+const TRIED_TIME: Duration = Duration::from_secs(1);
 
 struct Route {
     path: Path,
@@ -40,13 +44,28 @@ struct Route {
     unanswered: Option<Timestamp>,
     /// A restart gave the other end its time to answer anew, and it has not answered since.
     is_spared: bool,
-    /// The controlling end nominated it since another was selected. A copy of a nomination over a path that never
-    /// opens so takes nothing from the original's.
-    is_nominated: bool,
+    /// Since another was selected. A copy of a nomination over a path that never opens so takes nothing from the
+    /// original's.
+    nomination: Nomination,
+    /// What the client makes of its end of it; `None` until it has said so since the last restart.
+    priority: Option<u32>,
+    /// From when on a nomination is meant.
+    is_meant_from: Timestamp,
     /// Tells it from others of this transport.
     number: u16,
     /// Bytes that came and nothing has answered yet. Counts until the path is open.
     credit: usize,
+}
+
+/// What the controlling end said of a path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Nomination {
+    None,
+    /// With its first check there: it nominates what it tries (RFC 5245 §8.1.1.2), as Firefox does, and uses the best
+    /// that works.
+    Tried,
+    /// After others, or after a while.
+    Meant,
 }
 
 /// A client's check, by the start of its transaction id and the path that it came over.
@@ -102,8 +121,8 @@ impl Ice {
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
         };
-        path.into_iter().for_each(|path| ice.learn(path));
-        ice.routes.iter_mut().for_each(|it| it.is_nominated = true);
+        path.into_iter().for_each(|path| ice.learn(now, path));
+        ice.routes.iter_mut().for_each(|it| it.nomination = Nomination::Meant);
         ice
     }
 
@@ -115,11 +134,31 @@ impl Ice {
         self.is_proven = false;
         for route in &mut self.routes {
             route.asked = None;
+            route.priority = None;
+            if self.role == Role::Controlled {
+                route.nomination = Nomination::None;
+            }
             // Once: a restart comes over signalling, and shows nothing of who receives there.
             if !route.is_spared {
                 route.is_spared = route.unanswered.take().is_some();
             }
         }
+    }
+
+    /// A path is no more: what carried it has ended.
+    pub(crate) fn lose(&mut self, now: Timestamp, path: &Path) {
+        let is_used = self.destination() == Some(*path);
+        self.routes.retain(|it| it.path != *path);
+        if !is_used {
+            return;
+        }
+        self.selected = None;
+        for route in self.routes.iter_mut().filter(|it| !it.is_open(now)) {
+            // Nobody asked there for long.
+            (route.answered, route.unanswered) = (None, None);
+        }
+        self.is_news = true;
+        self.wake = now + CONSENT_INTERVAL;
     }
 
     /// Where anything but checks may be sent: the selected path, before that the open one.
@@ -182,7 +221,7 @@ impl Ice {
         if now < self.wake {
             return true;
         }
-        let nominated = || self.routes.iter().find(|it| it.is_nominated).map(|it| it.path);
+        let nominated = || self.routes.iter().find(|it| it.is_nominated()).map(|it| it.path);
         let Some(path) = self.destination().or_else(nominated) else {
             self.wake = Timestamp::MAX;
             return true;
@@ -226,7 +265,7 @@ impl Ice {
             return;
         }
         if self.route(path).is_none() {
-            self.learn(path);
+            self.learn(now, path);
         }
         let datagram = stun::success(request.transaction, path.remote, &self.local.pwd);
         let role = self.role;
@@ -237,7 +276,14 @@ impl Ice {
         let is_given = !is_open && may_give && route.asked.is_none() && elsewhere.is_none();
         let credit = (route.credit + request_len).saturating_sub(datagram.len());
         route.credit = if is_open { 0 } else { credit };
-        route.is_nominated |= request.nominates && role == Role::Controlled;
+        route.priority = Some(request.priority);
+        if !request.nominates {
+            route.is_meant_from = route.is_meant_from.min(now);
+        } else if role == Role::Controlled {
+            let is_meant = now >= route.is_meant_from;
+            let nomination = if is_meant { Nomination::Meant } else { Nomination::Tried };
+            route.nomination = route.nomination.max(nomination);
+        }
         let heard = Heard { start: start(request.transaction), route: route.number };
         self.remember(heard);
         out.push_back(Transmit { path, datagram, verifies_remote: true });
@@ -297,11 +343,24 @@ impl Ice {
         }
     }
 
-    /// Selects a path that is open, if it was nominated.
+    /// Selects a path that is open, if it was nominated; of those that are nominated as they are tried the best.
     fn select(&mut self, now: Timestamp, path: Path) {
-        let is_nominated = self.route(path).is_some_and(|it| it.is_nominated);
-        if is_nominated && self.selected != Some(path) {
-            self.routes.iter_mut().for_each(|it| it.is_nominated = it.path == path);
+        let selected = self.routes.iter().find(|it| Some(it.path) == self.selected);
+        let rank = selected.filter(|it| it.is_open(now)).and_then(Route::rank);
+        let Some(route) = self.route(path) else { return };
+        let (nomination, own) = (route.nomination, route.rank());
+        let may_be = match nomination {
+            Nomination::None => false,
+            Nomination::Tried => own >= rank,
+            Nomination::Meant => true,
+        };
+        if may_be && self.selected != Some(path) {
+            for route in self.routes.iter_mut().filter(|it| it.path != path) {
+                // A better one may open yet.
+                if nomination == Nomination::Meant || route.rank() <= own {
+                    route.nomination = Nomination::None;
+                }
+            }
             self.selected = Some(path);
             self.is_news = true;
             if self.role == Role::Controlled {
@@ -352,7 +411,7 @@ impl Ice {
     }
 
     /// Remembers a path, for the oldest that is not in use.
-    fn learn(&mut self, path: Path) {
+    fn learn(&mut self, now: Timestamp, path: Path) {
         if self.routes.len() >= PATHS_MAX {
             let used = self.destination();
             let unused = self.routes.iter().position(|it| Some(it.path) != used);
@@ -367,7 +426,9 @@ impl Ice {
             answered: None,
             unanswered: None,
             is_spared: false,
-            is_nominated: false,
+            nomination: Nomination::None,
+            priority: None,
+            is_meant_from: now + TRIED_TIME,
             number: self.routes_made,
             credit: 0,
         });
@@ -385,6 +446,15 @@ impl Route {
     /// What was shown long ago has to be shown again.
     fn is_open(&self, now: Timestamp) -> bool {
         self.answered.is_some_and(|at| now.since(at) < CONSENT_TIME)
+    }
+
+    fn is_nominated(&self) -> bool {
+        self.nomination != Nomination::None
+    }
+
+    /// Of two paths the one of the higher is better for the client. `None`: it has not said so.
+    fn rank(&self) -> Option<(bool, u32)> {
+        self.priority.map(|priority| (self.path.carrier.is_udp(), priority))
     }
 }
 

@@ -172,6 +172,12 @@ impl Peer {
         self.ice.is_open(path, now)
     }
 
+    /// The TCP connection of a path is no more.
+    pub fn lose(&mut self, now: Timestamp, path: &Path) {
+        self.turn(now);
+        self.ice.lose(now, path);
+    }
+
     /// A DTLS datagram, which came over a path that a binding request has proven.
     pub fn handle_dtls(&mut self, now: Timestamp, path: Path, datagram: &[u8]) {
         self.turn(now);

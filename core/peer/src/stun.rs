@@ -65,6 +65,8 @@ pub(crate) struct Message<'a> {
     pub(crate) username: Option<&'a [u8]>,
     /// The sender, as the controlling end, nominates this pair.
     pub(crate) nominates: bool,
+    /// What the sender makes of its own end of this pair.
+    pub(crate) priority: u32,
     datagram: &'a [u8],
     /// Where MESSAGE-INTEGRITY begins, and its value.
     integrity: Option<(usize, &'a [u8])>,
@@ -80,15 +82,24 @@ impl<'a> Message<'a> {
         if [m0, m1, m2, m3] != MAGIC || length != rest.len() || length % 4 != 0 {
             return None;
         }
-        let (username, nominates, integrity) = (None, false, None);
-        let transaction = *transaction;
-        let mut message = Self { kind, transaction, username, nominates, datagram, integrity };
+        let mut message = Self {
+            kind,
+            transaction: *transaction,
+            username: None,
+            nominates: false,
+            priority: 0,
+            datagram,
+            integrity: None,
+        };
         while let Some((&[k0, k1, n0, n1], after)) = rest.split_first_chunk::<4>() {
             let length = usize::from(u16::from_be_bytes([n0, n1]));
             let (value, _) = after.split_at_checked(length)?;
             if message.integrity.is_none() {
                 match u16::from_be_bytes([k0, k1]) {
                     USERNAME if message.username.is_none() => message.username = Some(value),
+                    PRIORITY => {
+                        message.priority = value.try_into().map_or(0, u32::from_be_bytes);
+                    }
                     USE_CANDIDATE => message.nominates = true,
                     MESSAGE_INTEGRITY => {
                         message.integrity = Some((datagram.len() - rest.len(), value));
@@ -151,9 +162,20 @@ pub(crate) fn request(
     role: Role,
     password: &str,
 ) -> Vec<u8> {
+    request_from(CHECK_PRIORITY, transaction, username, role, password)
+}
+
+/// The same from a candidate of this priority.
+pub(crate) fn request_from(
+    priority: u32,
+    transaction: TransactionId,
+    username: &str,
+    role: Role,
+    password: &str,
+) -> Vec<u8> {
     let mut builder = Builder::new(Kind::Request, transaction);
     builder.attribute(USERNAME, username.as_bytes());
-    builder.attribute(PRIORITY, &CHECK_PRIORITY.to_be_bytes());
+    builder.attribute(PRIORITY, &priority.to_be_bytes());
     let [tie @ .., _, _, _, _] = transaction;
     match role {
         Role::Controlled => builder.attribute(ICE_CONTROLLED, &tie),
@@ -277,6 +299,7 @@ mod tests {
         let message = Message::parse(&REQUEST).unwrap();
         assert_eq!(message.kind, Kind::Request);
         assert_eq!(message.username, Some(&b"evtj:h6vY"[..]));
+        assert_eq!(message.priority, 0x6e00_01ff);
         assert!(message.is_authentic(PASSWORD));
         assert!(!message.is_authentic("VOkJxbRl1RmTxUk/WvJxBu"));
         assert_eq!(BindingRequest::parse(&REQUEST).unwrap().local_ufrag, b"evtj");

@@ -332,6 +332,125 @@ fn an_open_path_that_is_not_nominated_goes_before_one_over_tcp_and_needs_consent
     assert!(server.next_timeout() < end, "it is over");
 }
 
+/// What a browser's candidates make of themselves in a check: over UDP, on a worse interface, over TCP.
+const BEST: u32 = (110 << 24) | 0x7e_ffff;
+const WORSE: u32 = (110 << 24) | 0x7d_ffff;
+const OVER_TCP: u32 = (80 << 24) | 0x7e_ffff;
+
+fn over_tcp(number: u32, port: u16) -> Path {
+    let number = std::num::NonZeroU32::new(number).unwrap();
+    Path { carrier: Carrier::tcp(number), ..path(port) }
+}
+
+/// A check of a client whose candidate has this priority; whether it nominates.
+fn check_from(priority: u32, number: u8, nominates: bool) -> Vec<u8> {
+    let role = if nominates { Role::Controlling } else { Role::Controlled };
+    stun::request_from(priority, [number; 12], "s:c", role, &credentials("s").pwd)
+}
+
+/// What the server asks because of a check.
+fn asked(server: &mut Ice, now: Timestamp, path: Path, check: &[u8]) -> Option<Transmit> {
+    sent(server, now, path, check).pop_if(|last| !last.verifies_remote)
+}
+
+/// The client answers what it was asked.
+fn answered(server: &mut Ice, now: Timestamp, ask: &Transmit) {
+    let transaction = Message::parse(&ask.datagram).unwrap().transaction;
+    let answer = stun::success(transaction, ask.path.local, &credentials("c").pwd);
+    sent(server, now, ask.path, &answer);
+}
+
+/// Firefox nominates with the first check of each pair, and uses the best that was answered.
+#[test]
+fn of_paths_that_are_nominated_as_they_are_tried_the_best_is_selected() {
+    let (udp, tcp) = (path(1), over_tcp(1, 2));
+    let ways = [(udp, BEST, tcp, OVER_TCP), (udp, BEST, path(2), WORSE)];
+    for (best, priority, other, worse) in ways {
+        for is_best_first in [true, false] {
+            let mut server = server();
+            let asks = [(1, best, priority), (2, other, worse)].map(|(number, path, priority)| {
+                let check = check_from(priority, number, true);
+                asked(&mut server, START, path, &check).unwrap()
+            });
+            let mut now = START + CONNECT_INTERVAL;
+            let order = if is_best_first { [0, 1] } else { [1, 0] };
+            for place in order {
+                answered(&mut server, now, &asks[place]);
+                now += CONNECT_INTERVAL;
+            }
+            assert_eq!(server.take_destination(), Some(best), "{is_best_first}");
+            for number in 3..5 {
+                now += CONSENT_INTERVAL;
+                sent(&mut server, now, best, &check_from(priority, number, false));
+            }
+            assert_eq!((server.destination(), server.take_destination()), (Some(best), None));
+            sent(&mut server, now, other, &check_from(worse, 5, true));
+            assert_eq!(server.take_destination(), Some(other), "it is meant, long after the first");
+        }
+    }
+}
+
+/// Chrome nominates what it uses, and goes over to another when that is better, or when all else is dead.
+#[test]
+fn who_nominates_what_it_tried_before_is_followed_at_once() {
+    let mut server = server();
+    let (first, second) = (path(1), over_tcp(1, 2));
+    let mut now = START;
+    for (number, path, priority) in [(1, first, BEST), (2, second, OVER_TCP)] {
+        let ask = asked(&mut server, now, path, &check_from(priority, number, false)).unwrap();
+        answered(&mut server, now, &ask);
+    }
+    sent(&mut server, now, first, &check_from(BEST, 3, true));
+    assert_eq!(server.take_destination(), Some(first));
+    now += CONNECT_INTERVAL;
+    for (number, path, priority) in [(4, second, OVER_TCP), (5, first, BEST)] {
+        sent(&mut server, now, path, &check_from(priority, number, true));
+        assert_eq!(server.take_destination(), Some(path));
+    }
+}
+
+#[test]
+fn after_a_restart_a_worse_path_may_be_nominated() {
+    let mut server = server();
+    let ask = asked(&mut server, START, path(1), &check_from(BEST, 1, true)).unwrap();
+    answered(&mut server, START, &ask);
+    assert_eq!(server.take_destination(), Some(path(1)));
+    server.restart(credentials("s"), credentials("c"));
+    let ask = asked(&mut server, START, over_tcp(1, 2), &check_from(OVER_TCP, 2, true)).unwrap();
+    assert_eq!(server.take_destination(), None);
+    answered(&mut server, START, &ask);
+    assert_eq!(server.take_destination(), Some(over_tcp(1, 2)));
+}
+
+#[test]
+fn when_a_connection_ends_what_else_is_open_is_used() {
+    let (tcp, udp) = (over_tcp(1, 1), path(2));
+    let mut server = server();
+    let ask = asked(&mut server, START, tcp, &check_from(OVER_TCP, 1, true)).unwrap();
+    answered(&mut server, START, &ask);
+    assert_eq!(server.take_destination(), Some(tcp));
+    // Another worked once.
+    let shown = server.next_timeout();
+    let ask = asked(&mut server, shown, udp, &check_from(BEST, 2, false)).unwrap();
+    answered(&mut server, shown, &ask);
+    let (mut long_ago, later) = (open().0, START + CONSENT_TIME);
+    let ask = asked(&mut long_ago, START, tcp, &check_from(OVER_TCP, 3, true)).unwrap();
+    answered(&mut long_ago, START, &ask);
+    long_ago.selected = Some(tcp);
+    long_ago.is_news = false;
+    server.lose(later, &over_tcp(2, 1));
+    assert_eq!(server.take_destination(), None, "it was another's");
+    server.lose(later, &tcp);
+    assert_eq!(server.take_destination(), Some(udp));
+    assert!(server.next_timeout() <= later + CONSENT_INTERVAL, "and is asked");
+    long_ago.lose(later, &tcp);
+    assert_eq!((long_ago.destination(), long_ago.take_destination()), (None, None));
+    assert!(long_ago.handle_timeout(long_ago.next_timeout(), &mut VecDeque::new()));
+    let ask = asked(&mut long_ago, later, over_tcp(2, 3), &check_from(OVER_TCP, 4, true)).unwrap();
+    answered(&mut long_ago, later, &ask);
+    assert_eq!(long_ago.take_destination(), Some(over_tcp(2, 3)));
+}
+
 #[test]
 fn consent_is_asked_for_and_its_loss_is_the_end() {
     let (mut server, mut client) = (server(), client(path(1)));

@@ -94,8 +94,9 @@ impl Seat {
     }
 
     /// A path that is no more.
-    pub(super) fn lose(&mut self, path: &Path) {
+    pub(super) fn lose(&mut self, now: Timestamp, path: &Path) {
         self.paths.retain(|own| own != path);
+        self.peer.lose(now, path);
     }
 
     /// Whether a check of this path may be heard.

@@ -40,7 +40,9 @@ impl Worker {
                         self.guard(|worker| worker.take_one(now, *path, datagram));
                     }
                 }
-                FromTcp::Ended { path } => self.lose(&path),
+                FromTcp::Ended { path } => {
+                    self.guard(|worker| worker.lose(now, &path));
+                }
             }
         }
         // There may be more: come back after a look at the sockets.
@@ -49,13 +51,14 @@ impl Worker {
     }
 
     /// A connection is no more.
-    pub(super) fn lose(&mut self, path: &Path) {
+    pub(super) fn lose(&mut self, now: Timestamp, path: &Path) {
         let Some(peer) = self.outlet.connections.remove(path) else { return };
         // No other worker knows of it: it is not over UDP.
         let _is_its: bool = self.paths.remove(path, peer);
-        if let Some(seat) = self.seats.get_mut(&peer) {
-            seat.lose(path);
-        }
+        self.drive(now, peer, |seat, _| {
+            seat.lose(now, path);
+            true
+        });
     }
 
     /// A datagram that is for this worker or for nobody.

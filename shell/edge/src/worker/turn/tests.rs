@@ -1,9 +1,11 @@
 //! A worker that nobody runs: panics, budgets, paths, rests.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::mpsc::channel;
 
-use model::{CallContent, Path, RoomId};
+use model::{CallContent, Carrier, Path, RoomId};
+use peer::framing::Frames;
 use peer::{BindingRequest, Fingerprint, IceCredentials, Output, Peer, Remote};
 use rtp::packet::Datagram;
 use sfu::Instruction;
@@ -13,7 +15,7 @@ use crate::limits::WAITING_BYTES_MAX;
 use crate::sys;
 use crate::worker::hop::Hop;
 use crate::worker::path::Proof;
-use crate::worker::{Channel, Crowd, NewPeer, RoomLag};
+use crate::worker::{Channel, Crowd, NewPeer, RoomLag, tcp};
 
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -135,15 +137,51 @@ fn a_network_that_knocks_too_often_is_not_heard_and_others_are() {
     assert!(worker.metrics.knocks_late.total() > late, "they reach the table of peers");
 }
 
-/// A check of a peer's client over some path.
-fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
+/// A peer's client over some path.
+fn client(worker: &Worker, index: u32, path: Path) -> Peer {
     let theirs = named(&worker.door.mint(peer(index), 0));
     let server = Remote { ice: theirs, fingerprint: worker.factory.fingerprint().clone() };
     let now = worker.now();
     let mut client = Peer::client(&worker.factory, &named("ours"), &server, path, now).unwrap();
     client.handle_timeout(now);
-    let Output::Transmit(check) = client.poll() else { panic!("it asks nothing") };
-    check.datagram
+    client
+}
+
+/// What a client sends next.
+fn said(client: &mut Peer) -> Vec<u8> {
+    let Output::Transmit(transmit) = client.poll() else { panic!("it says nothing") };
+    transmit.datagram
+}
+
+/// A check of a peer's client over some path.
+fn check(worker: &Worker, index: u32, path: Path) -> Vec<u8> {
+    said(&mut client(worker, index, path))
+}
+
+/// What goes to the client would else go nowhere until its consent ends.
+#[tokio::test]
+async fn a_peer_hears_that_its_connection_has_ended() {
+    let (mut worker, _hub) = worker();
+    add(&mut worker, 0);
+    let remote = SocketAddr::from(([192, 0, 2, 7], 5000));
+    let path = Path { carrier: Carrier::tcp(NonZeroU32::MIN), ..Path::udp(ADDRESS, remote) };
+    let (going, mut leaving, _let_go) = tcp::channel(&worker.metrics);
+    worker.outlet.connections.add(path, peer(0), going);
+    let mut client = client(&worker, 0, path);
+    let now = worker.now();
+    worker.take(now, path, Datagram::Stun, &said(&mut client), false);
+    let is_open = |worker: &Worker| worker.seats[&peer(0)].peer.is_open(&path, now);
+    for _answer_or_check in 0..2 {
+        let parcel = leaving.next().await.unwrap();
+        let frame = Frames::new(&parcel.frames).next().unwrap().unwrap();
+        client.handle_stun(now, path, frame);
+        if let Output::Transmit(answer) = client.poll() {
+            worker.take(now, path, Datagram::Stun, &answer.datagram, false);
+        }
+    }
+    assert!(is_open(&worker));
+    worker.lose(now, &path);
+    assert!(!is_open(&worker));
 }
 
 /// Or who forges an address would take away what comes from there.
