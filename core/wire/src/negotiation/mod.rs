@@ -205,7 +205,9 @@ impl Negotiation {
         };
         self.remote = Some(offer.transport.clone());
         self.is_crowd_stale = true;
+        let known = self.slots.len();
         self.take_sections(offer, &mut outcome);
+        self.note_taken_back(offer.sections.iter().skip(known));
         self.match_publications(offer, &mut outcome);
         self.place_subscriptions(offer, &mut outcome);
         self.write_answer(offer, &mut outcome);

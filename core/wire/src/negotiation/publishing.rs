@@ -5,7 +5,7 @@ use model::{Codec, TrackKind};
 use super::{Negotiation, Outcome, choice, media_of};
 use crate::limits;
 use crate::negotiation::OpusOptions;
-use crate::sdp::{ExtensionMapping, MediaOffer, Mid, Offer, Payload};
+use crate::sdp::{ExtensionMapping, MediaOffer, Mid, Offer, Payload, Section};
 
 /// A track that the client said it would publish (`AddTrack`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +250,21 @@ impl Negotiation {
     /// Forgets an announcement whose section has not come.
     pub fn withdraw(&mut self, cid: &str) {
         self.expected.retain(|held| held.cid() != cid);
+    }
+
+    /// Notes refused tracks that the client has taken back before it described them: what is left of each is a new
+    /// section in which nobody sends, and its own is not awaited any more.
+    pub(super) fn note_taken_back<'a>(&mut self, new: impl Iterator<Item = &'a Section>) {
+        for media in new.filter_map(media_of) {
+            let is_idle = !media.direction.sends() && !media.direction.receives();
+            let oldest = self.expected.iter_mut().find_map(|held| match held {
+                Expected::Refused { awaited, .. } if *awaited == Some(media.kind) => Some(awaited),
+                _ => None,
+            });
+            if let Some(awaited) = oldest.filter(|_| is_idle) {
+                *awaited = None;
+            }
+        }
     }
 
     /// Finds for each section in which the client sends what it announced: first by name for all of
