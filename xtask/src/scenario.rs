@@ -5,6 +5,7 @@
 //! started; the server ends gracefully and its log says nothing that it must not.
 //! Not here: what a scenario does (`tests/clients/`), building clients (`setup`).
 
+use std::collections::BTreeSet;
 use std::env;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -49,8 +50,8 @@ A script finds in its environment:
   INCAMERA_HOSTILE    the sender of hostile datagrams
   INCAMERA_HOSTILE_COUNT  how many of them, for `front_door`
   INCAMERA_SENSITIVE  a file: each line that the script appends is a value that the server's log must
-                      not hold; tokens, the API secret, the identities ada, ben, cy, eve and grace, and
-                      those of the load client are looked for without being named
+                      not hold, as names, rooms, keys and words; tokens, the API secret, the identities ada, ben, cy,
+                      eve and grace, and those of the load client are looked for without being named
 
 What a script prints after `  measured: ` and `  control: ` is what `cargo xtask prove` shows; `  expects: COUNTER N`
 asks the server for a counter that has reached N at its end.
@@ -61,6 +62,9 @@ xtask/src/scenario.rs. Logs stay in target/xtask/scenario/, those of a second tr
 
 /// Who takes part in scenarios, and what those are called of whom there are many: their identities may be in no log.
 const PEOPLE: [&str; 8] = ["ada", "ben", "cy", "eve", "grace", "Publisher", "Subscriber", "Guest"];
+
+/// To whose servers nobody comes, so that there is no name that their logs could hold.
+const DESERTED: &[&str] = &["started"];
 
 /// How a failure begins that is a finding in a server's log.
 const TOO_MUCH: &str = "too much is logged";
@@ -167,7 +171,7 @@ const SOON_BUSY: &[&str] = &["--workers", "1", "--cpu-load-limit", "0.15"];
 
 /// Every scenario, cheapest first.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("started", "python/started.py", 60).shared(),
+    own("started", "python/started.py", 60).shared(),
     scenario("refused_tokens", "python/refused_tokens.py", 60).shared(),
     scenario("server_sdk", "web/server_sdk.mjs", 60).shared(),
     scenario("join", "python/join.py", 60).shared(),
@@ -479,32 +483,46 @@ fn concluded(run: &Run<'_>) -> Result<Shown, Failure> {
     if wrong.is_empty() { examine(run) } else { Err(wrong.join("; ")) }
 }
 
-/// What the server's log may not hold.
-fn secrets(marked: &str) -> Vec<&str> {
-    PEOPLE.into_iter().chain(marked.lines().filter(|line| !line.is_empty())).collect()
+impl Run<'_> {
+    /// What the script marked, and so is there: once each, as they came.
+    fn marked(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        self.marked.lines().filter(|line| !line.is_empty() && seen.insert(*line)).collect()
+    }
+
+    /// The same, and whoever may be there without being marked: the server's log may not hold it.
+    fn secrets(&self) -> Vec<&str> {
+        let mut secrets = self.marked();
+        secrets.extend(PEOPLE);
+        secrets
+    }
 }
 
 /// Looks into the server's log for what must not be there.
 fn search(run: &Run<'_>) -> Result<(), Failure> {
-    let found = scan::findings(&run.server, run.address, run.ports, &secrets(&run.marked));
+    let found = scan::findings(&run.server, run.address, run.ports, &run.secrets());
     if found.is_empty() { Ok(()) } else { Err(format!("{TOO_MUCH}: {found:?}")) }
 }
 
 /// Gathers what was shown by a run that went well.
 fn examine(run: &Run<'_>) -> Result<Shown, Failure> {
-    let Run { scenario, address, ports, server: text, client, marked, .. } = run;
-    let named = secrets(marked);
+    let Run { scenario, address, ports, server: text, client, .. } = run;
+    let marked = run.marked();
+    if marked.is_empty() && !DESERTED.contains(&scenario.name) {
+        return Err("the script marks nothing as sensitive: the log was searched for nobody".into());
+    }
+    let named = run.secrets();
     let printed = |word: &str| -> Vec<String> {
         client.lines().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
     };
     let mut shown = Shown { measured: printed("  measured: "), controls: printed("  control: ") };
     shown.measured.push(format!(
         "the server's log, {} lines and every counter: no token, no secret, no address of a client, none of {} \
-         names and keys",
+         names, rooms, keys and words that are there",
         text.lines().count(),
-        named.len()
+        marked.len()
     ));
-    for plant in [*named.last().unwrap_or(&API_SECRET), "007eJxTYBBbsMM", "127.0.0.1", "::1"] {
+    for plant in [*marked.last().unwrap_or(&API_SECRET), "007eJxTYBBbsMM", "127.0.0.1", "::1"] {
         let planted = format!("{text}INFO planted {plant}\n");
         if scan::findings(&planted, *address, *ports, &named).is_empty() {
             return Err("the search of the log does not find what is planted".into());
@@ -573,16 +591,39 @@ mod tests {
         server: &str,
         client: &str,
     ) -> Result<Shown, Failure> {
+        marking("started", "", ended, stopped, server, client)
+    }
+
+    /// The same of another scenario, whose script marked this.
+    fn marking(
+        name: &str,
+        marked: &str,
+        ended: Option<i32>,
+        stopped: Result<(), &str>,
+        server: &str,
+        client: &str,
+    ) -> Result<Shown, Failure> {
         concluded(&Run {
-            scenario: named("started")?,
+            scenario: named(name)?,
             address: Ipv4Addr::LOCALHOST,
             ports: Ports { http: 7880, udp: 7882, tcp: 7881 },
             ended: ended.map(|code| ExitStatus::from_raw(code << 8)),
             stopped: stopped.map_err(str::to_owned),
             server: server.to_owned(),
             client: client.to_owned(),
-            marked: String::new(),
+            marked: marked.to_owned(),
         })
+    }
+
+    #[test]
+    fn a_log_is_searched_for_those_who_are_there_and_they_are_counted_once() {
+        let of = |marked, log| marking("join", marked, Some(0), Ok(()), log, "PASS join");
+        let shown = of("ada\njoin-7f3a\nada\n\n", "INFO listening\n").unwrap();
+        assert!(shown.measured.iter().any(|it| it.contains("none of 2 names")), "{shown:?}");
+        let found = of("ada\njoin-7f3a\n", "INFO closed room=join-7f3a\n").unwrap_err();
+        assert!(is_final(&found), "{found}");
+        let silent = of("", "INFO listening\n").unwrap_err();
+        assert!(silent.contains("marks nothing"), "{silent}");
     }
 
     #[test]

@@ -233,6 +233,8 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
         fs::remove_dir_all(folder).map_err(within)?;
     }
     fs::create_dir_all(folder).map_err(within)?;
+    // What projects are called stands in no log: so that it is found there it is like nothing else.
+    let (app, certificate, tag) = (random_hex()?, random_hex()?, random_hex()?);
     for (name, algorithm) in [
         ("eddsa", "EdDSA"),
         ("es256", "ES256"),
@@ -240,10 +242,11 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
         ("foreign-es256", "ES256"),
     ] {
         let out = folder.join(name).to_string_lossy().into_owned();
-        let words = ["token", "keygen", "--algorithm", algorithm, "--name", name, "--out", &out];
+        let project = format!("{name}-{tag}");
+        let words =
+            ["token", "keygen", "--algorithm", algorithm, "--name", &project, "--out", &out];
         answer(&binary().to_string_lossy(), &words).ok_or("`incamera token keygen` failed")?;
     }
-    let (app, certificate) = (random_hex()?, random_hex()?);
     let files = [
         ("app", format!("{app} {certificate}\n")),
         ("certificate", format!("{certificate}\n")),
@@ -254,10 +257,10 @@ fn write_settings(folder: &Path, ports: Ports) -> Result<(), Failure> {
                 "port: {http}
 rtc: {{udp_port: {udp}, tcp_port: {tcp}}}
 keys:
-  eddsa: {{public_key: eddsa/public.pem}}
-  eddsa-set: {{jwks: eddsa/public.jwks.json}}
-  es256: {{public_key: es256/public.pem}}
-  es256-set: {{jwks: es256/public.jwks.json}}
+  eddsa-{tag}: {{public_key: eddsa/public.pem}}
+  eddsa-{tag}-set: {{jwks: eddsa/public.jwks.json}}
+  es256-{tag}: {{public_key: es256/public.pem}}
+  es256-{tag}-set: {{jwks: es256/public.jwks.json}}
 key_file: eddsa/shared.yaml
 agora: {{apps: [{{app_id: '{app}', app_certificate_file: certificate}}]}}
 revocations: revoked.yaml

@@ -47,7 +47,7 @@ os.environ["SSL_CERT_FILE"] = str(FOLDER / "roots.pem")
 
 from odd_authority import EARLY, ERRORS, EXPIRED, GOOD, OVERDUE, OddAuthority
 
-from client import API_SECRET, check, expects, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
+from client import API_SECRET, check, expects, fresh_room, join, mark_sensitive, scenario, until, uttered  # noqa: E402
 from livekit import rtc  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 from stranger import STRANGER_BYTES_MAX, over_tcp, request  # noqa: E402
@@ -126,15 +126,15 @@ async def given(server: Server, times: int = 1) -> None:
 
 async def talk(name: str) -> tuple[rtc.Room, rtc.Room]:
     ada, ben = await join(name, "ada"), await join(name, "ben")
-    await hears(ada, ben, b"hello")
+    await hears(ada, ben, "hello, ada")
     return ada, ben
 
 
-async def hears(ada: rtc.Room, ben: rtc.Room, words: bytes) -> None:
+async def hears(ada: rtc.Room, ben: rtc.Room, words: str) -> None:
     said: list[bytes] = []
     ada.on("data_received", lambda packet: said.append(packet.data))
-    await ben.local_participant.publish_data(words)
-    await until("ada hears ben", 10, lambda: words in said)
+    await ben.local_participant.publish_data(uttered(words))
+    await until("ada hears ben", 10, lambda: words.encode() in said)
 
 
 def of_odd(odd: OddAuthority, state: str, **more: Any) -> dict[str, Any]:
@@ -449,7 +449,7 @@ async def renews_during_a_call() -> None:
         in_the_way.mkdir()
         await until("it is renewed", LIFE_S + 5, lambda: shown(None)[0] != first)
         second, _ = shown(HASTY.root)
-        await hears(ada, ben, b"renewed")
+        await hears(ada, ben, "heard when renewed")
         check(not gone, "a certificate is renewed at two thirds of its life, and a call goes on")
         await until("it is said", 5, lambda: server.says("is shown and cannot be kept"))
         check(True, "what cannot be kept is shown, and that is said")
@@ -463,7 +463,7 @@ async def renews_during_a_call() -> None:
         check(ask("/readyz", HASTY.root) == (200, "ready"), "of which the log warns")
         await until("it ends", LIFE_S, lambda: server.says("the certificate has expired"))
         check(ask("/readyz", None) == (503, "the certificate has expired"), "when it has ended the server is not ready")
-        await hears(ada, ben, b"ended")
+        await hears(ada, ben, "heard when it ended")
         check(not gone, "and the call goes on")
 
         # As one that has lost its accounts.
@@ -472,7 +472,7 @@ async def renews_during_a_call() -> None:
         await given(server, 3)
         check(shown(HASTY.root)[0] != second, "SIGHUP tries at once, with an account of its own where there is none")
         check(ask("/readyz", HASTY.root) == (200, "ready"), "and the server is ready again")
-        await hears(ada, ben, b"again")
+        await hears(ada, ben, "heard again")
         check(not gone, "all in one call")
         await ada.disconnect()
         await ben.disconnect()

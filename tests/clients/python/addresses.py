@@ -24,7 +24,7 @@ if not IS_CLIENT:
     os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 
 from client import (  # noqa: E402
-    API_SECRET, check, fresh_room, join, join_request, mark_sensitive, mint, never, scenario, until,
+    API_SECRET, check, fresh_room, join, join_request, mark_sensitive, mint, never, scenario, until, uttered,
 )  # fmt: skip
 from own_server import HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused  # noqa: E402
 
@@ -88,8 +88,8 @@ async def client() -> None:
     ada, ben = await join(name, "ada"), await join(name, "ben")
     said: list[bytes] = []
     ada.on("data_received", lambda packet: said.append(packet.data))
-    await ben.local_participant.publish_data(b"here")
-    await until("ada hears ben", 15, lambda: said == [b"here"])
+    await ben.local_participant.publish_data(uttered("here is ben"))
+    await until("ada hears ben", 15, lambda: said == [b"here is ben"])
     await ada.disconnect()
     await ben.disconnect()
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Coroutine
 
-from client import check, fresh_key, fresh_room, join, never, scenario, until
+from client import check, fresh_key, fresh_room, join, never, scenario, until, uttered
 from livekit import rtc
 from sdk_person import SdkPerson
 
@@ -134,7 +134,7 @@ async def overheard(name: str, ada: rtc.Room, ben: rtc.Room) -> None:
     ben.on("data_received", heard["ben"].append)
     eve.on("data_received", heard["eve"].append)
     await until("eve is there", 10, lambda: len(ada.remote_participants) == 3)
-    await ada.local_participant.publish_data("not for eve")
+    await ada.local_participant.publish_data(uttered("not for eve"))
     await until("ben reads it", 5, lambda: heard["ben"])
     await asyncio.sleep(0.5)
     never(heard["eve"], "another key has opened what was written")
@@ -174,7 +174,7 @@ async def packets(ada: rtc.Room, ben: rtc.Room, cy: rtc.Room) -> None:
     await asyncio.sleep(0.3)
     for packets_heard in heard.values():
         packets_heard.clear()
-    await ada.local_participant.publish_data("psst", destination_identities=["cy"])
+    await ada.local_participant.publish_data(uttered("psst"), destination_identities=["cy"])
     await until("cy is addressed", 5, lambda: heard["cy"])
     await asyncio.sleep(0.3)
     check(not heard["ben"], "ben does not hear what is meant for cy")

@@ -21,7 +21,7 @@ os.environ["INCAMERA_KEY"] = "clinic7"
 os.environ["INCAMERA_SECRET"] = secrets.token_urlsafe(32)
 os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT']}"
 
-from client import API_SECRET, check, control, fresh_room, join, mark_sensitive, scenario, until  # noqa: E402
+from client import API_SECRET, check, control, fresh_room, join, mark_sensitive, scenario, until, uttered  # noqa: E402
 from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server  # noqa: E402
 
 UNIT = Path(__file__).parents[3] / "deploy" / "incamera.service"
@@ -121,8 +121,8 @@ async def holds_a_call(folder: Path) -> None:
         ada, ben = await join(name, "ada"), await join(name, "ben")
         said: list[bytes] = []
         ada.on("data_received", lambda packet: said.append(packet.data))
-        await ben.local_participant.publish_data(b"here")
-        await until("ada hears ben", 15, lambda: said == [b"here"])
+        await ben.local_participant.publish_data(uttered("here is ben"))
+        await until("ada hears ben", 15, lambda: said == [b"here is ben"])
         check(True, "and holds a call")
         await ada.disconnect()
         await ben.disconnect()

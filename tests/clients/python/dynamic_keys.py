@@ -14,6 +14,7 @@ import hmac
 import itertools
 import json
 import os
+import re
 import secrets
 import signal
 import struct
@@ -28,7 +29,7 @@ from pathlib import Path
 import aiohttp
 import jwt
 from client import (
-    SERVER, SIGNAL, check, control, fresh_room, join_request, mark_sensitive, measured, never, scenario, until,
+    SERVER, SIGNAL, check, control, fresh_room, join_request, mark_sensitive, measured, never, scenario, until, uttered,
 )  # fmt: skip
 from clock import an_hour_ago
 from livekit import api, rtc
@@ -59,8 +60,12 @@ def value(line: str) -> str:
 
 APP, CERTIFICATE = read("app").split()
 SHARED = value(read("eddsa/shared.yaml"))
+#: What the projects are called: by their kind, and by this, which stands nowhere else.
+TAG = re.search(r"^  eddsa-(\w+):", read("settings.yaml"), re.MULTILINE)[1]
+EDDSA, EDDSA_SET, ES256, ES256_SET = (f"{kind}-{TAG}{more}" for kind in ("eddsa", "es256") for more in ("", "-set"))
+SHARED_NAME, ROTATED = f"{EDDSA}-shared", f"rotated-{TAG}"
 FOREIGN = "not the secret of the server, though it is long enough"
-for secret in (APP, SHARED, CERTIFICATE):
+for secret in (APP, SHARED, CERTIFICATE, EDDSA, EDDSA_SET, ES256, ES256_SET, SHARED_NAME, ROTATED):
     mark_sensitive(secret)
 
 
@@ -130,7 +135,7 @@ def hs256(key: str, secret: bytes, identity: str = "ada") -> str:
 
 class LiveKitPython(Kind):
     def mint(self, identity: str = "ada", ttl_s: int = 600, secret: str = SHARED) -> str:
-        token = api.AccessToken("eddsa-shared", secret).with_identity(identity)
+        token = api.AccessToken(SHARED_NAME, secret).with_identity(identity)
         token = token.with_ttl(datetime.timedelta(seconds=ttl_s))
         return token.with_grants(api.VideoGrants(room_join=True, room=ROOM)).to_jwt()
 
@@ -140,9 +145,9 @@ class LiveKitPython(Kind):
     def confused(self) -> dict[str, str]:
         return {
             "EdDSA for a shared secret": jwt.encode(
-                claims("eddsa-shared", "ada"), read("eddsa/private.pem"), "EdDSA"
+                claims(SHARED_NAME, "ada"), read("eddsa/private.pem"), "EdDSA"
             ),
-            "HS384 for a shared secret": jwt.encode(claims("eddsa-shared", "ada"), SHARED, "HS384"),
+            "HS384 for a shared secret": jwt.encode(claims(SHARED_NAME, "ada"), SHARED, "HS384"),
         }
 
 
@@ -155,7 +160,7 @@ class LiveKitNode(LiveKitPython):
         return node(
             {
                 "builder": "livekit-server-sdk",
-                "key": "eddsa-shared",
+                "key": SHARED_NAME,
                 "secret": secret,
                 "room": ROOM,
                 "identity": identity,
@@ -268,14 +273,14 @@ class Agora(Kind):
 KINDS = [
     LiveKitPython("HS256 by livekit-api"),
     LiveKitNode("HS256 by livekit-server-sdk"),
-    Private("EdDSA by PyJWT, PEM", "eddsa", "eddsa", "EdDSA"),
-    Private("EdDSA by PyJWT, key set", "eddsa-set", "eddsa", "EdDSA"),
-    PrivateNode("EdDSA by jose, key set", "eddsa-set", "eddsa", "EdDSA"),
-    Command("EdDSA by incamera, key set", "eddsa-set", "eddsa", "EdDSA"),
-    Private("ES256 by PyJWT, PEM", "es256", "es256", "ES256"),
-    Private("ES256 by PyJWT, key set", "es256-set", "es256", "ES256"),
-    PrivateNode("ES256 by jose, PEM", "es256", "es256", "ES256"),
-    Command("ES256 by incamera, PEM", "es256", "es256", "ES256"),
+    Private("EdDSA by PyJWT, PEM", EDDSA, "eddsa", "EdDSA"),
+    Private("EdDSA by PyJWT, key set", EDDSA_SET, "eddsa", "EdDSA"),
+    PrivateNode("EdDSA by jose, key set", EDDSA_SET, "eddsa", "EdDSA"),
+    Command("EdDSA by incamera, key set", EDDSA_SET, "eddsa", "EdDSA"),
+    Private("ES256 by PyJWT, PEM", ES256, "es256", "ES256"),
+    Private("ES256 by PyJWT, key set", ES256_SET, "es256", "ES256"),
+    PrivateNode("ES256 by jose, PEM", ES256, "es256", "ES256"),
+    Command("ES256 by incamera, PEM", ES256, "es256", "ES256"),
     Agora("AccessToken2 by agora-token"),
 ]
 
@@ -395,7 +400,7 @@ async def matrix() -> None:
 
 async def back_end() -> None:
     """A back end's token is refused like anybody's once it is revoked."""
-    token = api.AccessToken("eddsa-shared", SHARED)
+    token = api.AccessToken(SHARED_NAME, SHARED)
     token = token.with_grants(api.VideoGrants(room_list=True)).to_jwt()
     headers = {"Authorization": f"Bearer {token}"}
     url = f"{SERVER}/twirp/livekit.RoomService/ListRooms"
@@ -455,8 +460,9 @@ async def ends() -> None:
     began = issued(token)
     await connect(token, ada)
     tasks = [await publish_audio(ada, 0), await publish_video(ada, 0)]
-    await ada.local_participant.publish_data("early", reliable=True)
-    await until("ben hears ada", 5, lambda: heard == ["early"])
+    early, late, too_late = (uttered(f"{when} {secrets.token_hex(4)}") for when in ("early", "late", "too late"))
+    await ada.local_participant.publish_data(early, reliable=True)
+    await until("ben hears ada", 5, lambda: heard == [early])
     people = ben.remote_participants
     await until("ben sees ada's tracks", 5, lambda: len(people["ada"].track_publications) == 2)
 
@@ -481,20 +487,20 @@ async def ends() -> None:
     is_on_time("ada's picture is gone", gone["video-0"], 12)
     await until("she is told to publish nothing", 2, lambda: not permissions().can_publish)
     check(permissions().can_publish_data, "she may send data alone")
-    await ada.local_participant.publish_data("late", reliable=True)
-    await until("ben still hears ada", 2, lambda: heard == ["early", "late"])
+    await ada.local_participant.publish_data(late, reliable=True)
+    await until("ben still hears ada", 2, lambda: heard == [early, late])
     await until("data ends", 10, lambda: not permissions().can_publish_data)
     is_on_time("data is gone", time.time(), 17)
     try:
-        await ada.local_participant.publish_data("too late", reliable=True)
+        await ada.local_participant.publish_data(too_late, reliable=True)
     except Exception:
         pass
     await until("ada is put out", 10, lambda: left)
     is_on_time("ada is put out", left[0][0], 22)
     removed = rtc.DisconnectReason.Value("PARTICIPANT_REMOVED")
     check(left[0][1] == removed, f"and told so: {left[0][1]}")
-    never("too late" in heard, "ada was heard after her right had ended")
-    check(heard == ["early", "late"], "nothing was heard of her after her right had ended")
+    never(too_late in heard, "ada was heard after her right had ended")
+    check(heard == [early, late], "nothing was heard of her after her right had ended")
     await until("ben sees her gone", 2, lambda: "ada" not in ben.remote_participants)
     for task in tasks:
         task.cancel()
@@ -531,8 +537,9 @@ async def live_revocation() -> None:
         room, left = rtc.Room(), []
         room.on("disconnected", lambda reason: left.append((time.monotonic(), reason)))
         named = f"t-{what}-{time.time_ns()}"
+        mark_sensitive(named)
         token = jwt.encode(
-            claims("eddsa", "cy", jti=named), read("eddsa/private.pem"), "EdDSA"
+            claims(EDDSA, "cy", jti=named), read("eddsa/private.pem"), "EdDSA"
         )
         fresh = await refreshed(token)
         check((await ask(fresh))[0] == 200, "a fresh token is taken")
@@ -541,7 +548,7 @@ async def live_revocation() -> None:
         if what == "token":
             REVOKED.tokens.append(token_id(fresh))
         elif what == "name":
-            REVOKED.tokens.append({"key": "eddsa", "jti": named})
+            REVOKED.tokens.append({"key": EDDSA, "jti": named})
         else:
             REVOKED.identities.append({"identity": "cy", "issued_before": int(time.time()) - 10})
         at = REVOKED.write()
@@ -555,7 +562,7 @@ async def live_revocation() -> None:
         control(bystander.isconnected(), "the session beside it, not revoked, went on")
         await bystander.disconnect()
     token = jwt.encode(
-        claims("eddsa", "cy", iat=int(time.time())), read("eddsa/private.pem"), "EdDSA"
+        claims(EDDSA, "cy", iat=int(time.time())), read("eddsa/private.pem"), "EdDSA"
     )
     check((await ask(token))[0] == 200, "cy may come back with a token that is minted after")
 
@@ -597,8 +604,8 @@ async def rotation() -> None:
     REVOKED.write()
     await asyncio.sleep(WITHIN_S)
     settings = FOLDER / "settings.yaml"
-    old, text = Private("", "es256", "es256", "ES256"), settings.read_text()
-    new = Private("", "rotated", "foreign-es256", "ES256")
+    old, text = Private("", ES256, "es256", "ES256"), settings.read_text()
+    new = Private("", ROTATED, "foreign-es256", "ES256")
     left: list[float] = []
     room = await connect(old.mint(identity="eve"))
     room.on("disconnected", lambda _: left.append(time.monotonic()))
@@ -611,15 +618,15 @@ async def rotation() -> None:
             assert time.monotonic() < give_up_at, f"the answer is not {status}"
             await asyncio.sleep(0.05)
 
-    overlap = text.replace("keys:\n", "keys:\n  rotated: {public_key: foreign-es256/public.pem}\n")
+    overlap = text.replace("keys:\n", f"keys:\n  {ROTATED}: {{public_key: foreign-es256/public.pem}}\n")
     await stays_out(new.mint(), "a new key is not known yet")
     await reload(overlap, new.mint(), 200)
     check((await ask(old.mint()))[0] == 200, "new and old key overlap")
-    only = "".join(line for line in overlap.splitlines(True) if not line.startswith("  es256:"))
+    only = "".join(line for line in overlap.splitlines(True) if not line.startswith(f"  {ES256}:"))
     await reload(only, old.mint(), 401)
     await stays_out(old.mint(), "the old key is gone")
     check((await ask(new.mint()))[0] == 200, "the new one stays")
-    settings.write_text(only.replace("keys:\n", "keys:\n  wrong: {}\n"))
+    settings.write_text(only.replace("keys:\n", f"keys:\n  wrong-{TAG}: {{}}\n"))
 
     def refused() -> int:
         return Path(os.environ["INCAMERA_SERVER_LOG"]).read_text().count("the files are wrong")
@@ -630,7 +637,7 @@ async def rotation() -> None:
     check((await ask(new.mint()))[0] == 200, "a file that is wrong changes nothing")
     check(room.isconnected() and not left, "eve's call goes on under the key that is gone")
     bystander = await connect(new.mint(identity="grace"))
-    REVOKED.keys.append("es256")
+    REVOKED.keys.append(ES256)
     at = REVOKED.write()
     await until("eve is put out", 5, lambda: left)
     out = left[0] - at
@@ -649,7 +656,7 @@ async def another_refresh_key() -> None:
     secret.touch(0o600)
     secret.write_text(secrets.token_urlsafe(32))
     mark_sensitive("mary")
-    async with signalling(Private("", "eddsa", "eddsa", "EdDSA").mint(identity="mary")) as socket:
+    async with signalling(Private("", EDDSA, "eddsa", "EdDSA").mint(identity="mary")) as socket:
         before = await given(socket)
         control((await ask(before))[0] == 200, "a fresh token is taken")
         for what, with_text in {"comes": f"{text}refresh_secret_file: refresh\n", "goes": text}.items():

@@ -27,7 +27,7 @@ os.environ["INCAMERA_URL"] = f"http://127.0.0.1:{os.environ['INCAMERA_HTTP_PORT'
 
 import aiohttp  # noqa: E402
 from client import (  # noqa: E402
-    API_SECRET, SERVER, check, control, fresh_room, join, mark_sensitive, measured, mint, scenario, until,
+    API_SECRET, SERVER, check, control, fresh_room, join, mark_sensitive, measured, mint, scenario, until, uttered,
 )  # fmt: skip
 from clock import faketime  # noqa: E402
 from livekit import rtc  # noqa: E402
@@ -100,7 +100,7 @@ class Call:
     async def goes_on(self, when: str, timeout_s: float = 15) -> None:
         """Both ways, data and sound."""
         said: set[bytes] = set()
-        words = [secrets.token_hex(4).encode() for _ in range(2)]
+        words = [uttered(secrets.token_hex(4)).encode() for _ in range(2)]
         hears = [lambda packet: said.add(packet.data) for _ in range(2)]
         for room, hear in zip((self.ada, self.ben), hears):
             room.on("data_received", hear)
@@ -210,6 +210,9 @@ async def nobody_reads_the_log() -> None:
             for _ in range(12):
                 await (await join(fresh_room("faults"), "cy")).disconnect()
             await call.goes_on("with a log that nobody reads")
+            # What it has said is searched with the other logs.
+            with LOG.open("ab") as all_logs:
+                all_logs.write(os.read(reader, 1 << 16) + b"\n")
             os.close(reader)
             await (await join(fresh_room("faults"), "cy")).disconnect()
             await call.goes_on("with a log whose reader is gone")

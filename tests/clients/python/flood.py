@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from urllib.parse import urlsplit
 
-from client import SERVER, best_of, check, control, expects, measured, scenario, tries
+from client import SERVER, best_of, check, control, expects, fresh_room, measured, scenario, tries
 from datagrams import Address, Tap, cable, unread
 from load_call import number
 
@@ -42,7 +42,7 @@ async def call(room: str, shape: tuple[str, int, int], seconds: int) -> asyncio.
     kind, publishers, subscribers = shape
     return await start(
         *("INCAMERA_LOAD", "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", room, "--kind", kind, "--publishers", publishers, "--subscribers", subscribers),
+        *("--room", fresh_room(room), "--kind", kind, "--publishers", publishers, "--subscribers", subscribers),
         *("--seconds", seconds),
     )
 

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import socket
 import struct
 import time
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, until,
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, until, uttered,
     upgrade,
 )  # fmt: skip
 from datagrams import Address, Datagram, Forger, Tap, cable, datagrams_in, knock, unread
@@ -63,6 +64,8 @@ JUDGED_AT_ONCE = 1_000
 #: What the server computes for a forged token, beside what it computes for a request without one.
 TOKEN_COST_MAX = 2.0
 BOMBS = 200
+#: The room that strangers ask for.
+GUESSED = fresh_room("guessed")
 #: That attacks on tokens and requests may leave behind.
 LEFT_KIB_MAX = 10 * 1024
 
@@ -179,7 +182,7 @@ async def strangers_over_tcp() -> None:
 def forged_tokens(network: int, count: int, *, is_shown: bool = True) -> tuple[int, int, int]:
     """So many requests with tokens of another key, from one network, or as long ones that show none. How many were
     judged, how many not even that, and how many not read, since the network had asked too often."""
-    forged = mint("door", "eve", secret="not the secret, though long enough").rsplit(".", 1)[0]
+    forged = mint(GUESSED, "eve", secret="not the secret, though long enough").rsplit(".", 1)[0]
     name = "access_token" if is_shown else "other_things"
     judged = unheard = unread = 0
     for first in range(0, count, TOKENS_AT_ONCE):
@@ -208,7 +211,7 @@ def bomb(number: int) -> int:
     packed = zlib.compressobj(9, zlib.DEFLATED, 31)
     inflated = packed.compress(b"\0" * (4 << 20)) + packed.flush()
     wrapped = wire.WrappedJoinRequest(compression=wire.WrappedJoinRequest.GZIP, join_request=inflated).SerializeToString()
-    knock = upgrade(mint("door", f"bomber-{number}"), base64.urlsafe_b64encode(wrapped).decode())
+    knock = upgrade(mint(GUESSED, f"bomber-{number}"), base64.urlsafe_b64encode(wrapped).decode())
     with socket.create_connection(HTTP, timeout=10) as stream:
         stream.sendall(knock)
         return int(stream.recv(64)[9:12])
@@ -318,7 +321,7 @@ async def heads() -> None:
 
 async def slow_readers() -> None:
     """Participants who never read what they are told, while others give them much to read."""
-    name = fresh_room("slow")
+    name, word = fresh_room("slow"), uttered(secrets.token_hex(8))
     readers = [sleeper(name, number) for number in range(READERS)]
     ada = await join(name, "ada")
     async with aiohttp.ClientSession() as http:
@@ -330,7 +333,7 @@ async def slow_readers() -> None:
         # Each of them is told of once a second, since its words are long.
         while time.monotonic() < end:
             talking = talkers[told % TALKERS]
-            update = wire.UpdateParticipantMetadata(metadata=f"{told} " + "m" * TOLD_BYTES)
+            update = wire.UpdateParticipantMetadata(metadata=f"{told} {word} " + "m" * TOLD_BYTES)
             await talking.send_bytes(wire.SignalRequest(update_metadata=update).SerializeToString())
             told += 1
             await asyncio.sleep(1 / TALKERS)

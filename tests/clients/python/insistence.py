@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from client import (
-    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario, sound_offer, until,
-    upgrade,
+    SERVER, SIGNAL, check, control, expects, fresh_room, join, join_request, measured, mint, scenario,
+    sound_offer, until, uttered, upgrade,
 )  # fmt: skip
 from livekit import api, rtc
 from livekit.protocol import models, rtc as wire
@@ -245,7 +245,7 @@ async def let_in_and_kept_out() -> None:
         took = time.monotonic() - said
         # Nothing that is older comes behind it.
         await asyncio.sleep(2)
-        await speaker.local_participant.publish_data(b"still there?", reliable=True)
+        await speaker.local_participant.publish_data(uttered("still there?"), reliable=True)
         await until("a word after the flood", 5, lambda: words)
         check(not any(reader.is_cut for reader in readers), f"of {READERS} others who read at 10 Mbit/s nobody is cut")
         check(not lapses and not heard.done(), f"LiveKit's own client stays as well, and hears the next word: {lapses}")

@@ -9,7 +9,7 @@ import asyncio
 import os
 import re
 
-from client import SERVER
+from client import SERVER, fresh_room
 
 MEASURE_S = 5
 SUBSCRIBERS = 2
@@ -19,7 +19,7 @@ async def call(room: str, *more: str) -> tuple[int, str]:
     """One publisher. Its exit code, and what it printed."""
     process = await asyncio.create_subprocess_exec(
         *(os.environ["INCAMERA_LOAD"], "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", room, "--kind", "video", "--publishers", "1", "--subscribers", str(SUBSCRIBERS)),
+        *("--room", fresh_room(room), "--kind", "video", "--publishers", "1", "--subscribers", str(SUBSCRIBERS)),
         *("--seconds", str(MEASURE_S), *more),
         stdout=asyncio.subprocess.PIPE,
     )

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 
-from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, mark_sensitive, measured
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, fresh_room, mark_sensitive, measured
 from livekit import api, rtc
 from memory import RUN, Scan, Watch, mark, stamped
 
@@ -67,7 +67,7 @@ async def load(
 ) -> asyncio.subprocess.Process:
     arguments = [
         *("--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", room or stamp, "--kind", kind, "--publishers", "2", "--subscribers", "2"),
+        *("--room", room or fresh_room(stamp), "--kind", kind, "--publishers", "2", "--subscribers", "2"),
         *("--seconds", str(seconds), "--stamp", mark(stamp), *more),
     ]
     return await asyncio.create_subprocess_exec(os.environ["INCAMERA_LOAD"], *arguments)

@@ -17,7 +17,7 @@ import time
 
 import aiohttp
 from client import (
-    SERVER, check, control, enter, fresh_room, join, measured, mint, scenario, until,
+    SERVER, check, control, enter, fresh_room, join, measured, mint, scenario, until, uttered,
 )  # fmt: skip
 from livekit import rtc
 
@@ -34,7 +34,7 @@ NOTICED_WITHIN_S = 4
 async def call(number: int, seconds: int) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(os.environ["INCAMERA_LOAD"], "--server", SERVER.removeprefix("http://"), "--pid", os.environ["INCAMERA_PID"]),
-        *("--room", f"overload-{number}", "--kind", "video", "--seconds", str(seconds)),
+        *("--room", fresh_room(f"overload-{number}"), "--kind", "video", "--seconds", str(seconds)),
         *("--publishers", str(PUBLISHERS), "--subscribers", str(SUBSCRIBERS)),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -99,7 +99,7 @@ async def act() -> None:
     said: list[bytes] = []
     ben.on("data_received", lambda packet: said.append(packet.data))
     again = await enter(rtc.Room(), room_name, "ada")
-    await again.local_participant.publish_data(b"I am back")
+    await again.local_participant.publish_data(uttered("I am back"))
     await until("ben hears her", 5, lambda: said == [b"I am back"])
     measured(not gone, "whoever is in it may connect anew, and a call goes on")
 

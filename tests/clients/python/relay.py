@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from client import check, enter, fresh_key, fresh_room, scenario, until
+from client import check, enter, fresh_key, fresh_room, scenario, until, uttered
 from livekit import rtc
 from media import Watcher, luma_of, pitch_of, publish_audio, publish_video
 
@@ -51,8 +51,8 @@ async def act() -> None:
         assert abs(pitch - pitch_of(1)) < 20, f"{person} hears {pitch:.0f} Hz"
     check(True, "sound and pictures reach all others, on the same worker and on the other")
 
-    await ada.local_participant.publish_data(b"to all", reliable=True)
-    await eve.local_participant.publish_data(b"to ada alone", destination_identities=["ada"])
+    await ada.local_participant.publish_data(uttered("to all"), reliable=True)
+    await eve.local_participant.publish_data(uttered("to ada alone"), destination_identities=["ada"])
     others = ("ben", "cy", "eve")
     await until("all read ada", 5, lambda: all(b"to all" in read[person] for person in others))
     await until("ada reads eve", 5, lambda: b"to ada alone" in read["ada"])

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import os
 import random
+import secrets
 import struct
 from collections import Counter
 
-from client import check, control, expects, fresh_room, join, measured, never, scenario, until
+from client import check, control, expects, fresh_room, join, measured, never, scenario, until, uttered
 from datagrams import Address, Datagram, Forger, Tap
 from livekit import rtc
 from media import publish_audio
@@ -50,7 +51,8 @@ async def act() -> None:
     ben.on("data_received", lambda packet: read.update([packet.data.decode()]))
     task = await publish_audio(ada, 0)
     await until("ben is subscribed to ada's voice", 10, lambda: heard)
-    words = [f"word {number}" for number in range(WORDS)]
+    word = uttered(secrets.token_hex(8))
+    words = [f"{word} {number}" for number in range(WORDS)]
     for word in words:
         await ada.local_participant.publish_data(word, reliable=True)
         await asyncio.sleep(TALK_S / WORDS)
@@ -109,7 +111,7 @@ async def act() -> None:
     )
     measured(len(set(out)) == len(out), "no packet number went to ben twice")
     check(tap.lost() == 0, "the tap missed nothing")
-    last = "the last word"
+    last = uttered("the last word of ada's")
     await ada.local_participant.publish_data(last, reliable=True)
     await until("ada is still heard in writing", 5, lambda: read[last])
     often = max(read.values())

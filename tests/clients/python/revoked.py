@@ -43,6 +43,8 @@ ROTATED_S = 2.0
 AUTHORITY = Authority()
 #: What a start knows and a reload does not: secrets, in the settings and in a file of their own, and an app.
 ROTATED = {name: secrets.token_urlsafe(32) for name in ("rotated_here", "rotated_there")}
+#: What the projects of those secrets are called.
+HERE, THERE = (f"{where}-{secrets.token_hex(4)}" for where in ("here", "there"))
 APP, APP_CERTIFICATE = secrets.token_hex(16), secrets.token_hex(16)
 #: As in the settings.
 PEOPLE = {name: f"{name}-{secrets.token_hex(4)}" for name in ("one", "two", "three", "four", "five", "six")}
@@ -107,11 +109,11 @@ class Files:
         self.settings, self.revoked = folder / "server.yaml", folder / "revoked.yaml"
         self.keys, self.certificate = folder / "keys.yaml", folder / "server.pem"
         self.keys.touch(0o600)
-        self.write_keys({"clinic7": SECRET, "there": ROTATED["rotated_there"]})
+        self.write_keys({"clinic7": SECRET, THERE: ROTATED["rotated_there"]})
         AUTHORITY.certify(folder, ["127.0.0.1"])
         self.settings.touch(0o600)
         self.write_settings(
-            more=f"keys: {{here: {ROTATED['rotated_here']}}}\n"
+            more=f"keys: {{{HERE}: {ROTATED['rotated_here']}}}\n"
             f"agora: {{apps: [{{app_id: {APP}, app_certificate: {APP_CERTIFICATE}}}]}}\n"
         )
 
@@ -297,7 +299,7 @@ async def files_that_do_not_answer(server: Server, files: Files) -> None:
 
 
 async def act() -> None:
-    for secret in (SECRET, APP, APP_CERTIFICATE, *ROTATED.values()):
+    for secret in (SECRET, APP, APP_CERTIFICATE, HERE, THERE, *ROTATED.values()):
         mark_sensitive(secret)
     for name in PEOPLE.values():
         mark_sensitive(name)

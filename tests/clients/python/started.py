@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import statistics
@@ -11,18 +10,12 @@ import subprocess
 import time
 
 from client import check, scenario
+from own_server import BINARY, HTTP_PORT, LOG, TCP_PORT, UDP_PORT
 from process import resident_kib
 
-BINARY = os.environ.get("INCAMERA_BIN", "incamera")
 STARTS = 9
 ANSWER_MS = 60
 RESIDENT_MIB = 24
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port: int) -> bool:
@@ -37,12 +30,12 @@ def answers(port: int) -> bool:
 
 def start_once() -> tuple[float, float]:
     """Milliseconds to the first answer, and MiB resident half a second later."""
-    http, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
-    command = [BINARY, "dev", "--http-port", str(http), "--udp-port", str(udp), "--tcp-port", "0"]
+    ports = ("--http-port", str(HTTP_PORT), "--udp-port", str(UDP_PORT), "--tcp-port", str(TCP_PORT))
     began = time.monotonic()
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with LOG.open("ab") as log:
+        server = subprocess.Popen([BINARY, "dev", *ports], stdout=subprocess.DEVNULL, stderr=log)
     try:
-        while not answers(http):
+        while not answers(HTTP_PORT):
             if time.monotonic() - began > 10:
                 raise AssertionError("the server did not answer within ten seconds")
             time.sleep(0.001)

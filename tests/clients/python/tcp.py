@@ -98,8 +98,8 @@ async def call(what: str) -> int:
             "the wheel hears the page", 10, lambda: any(v > AUDIBLE for v in watcher.loudness.values())
         )
         check(page.facts["lock"] == "sealed", f"{what}, the page's lock is closed")
-        page.say("written")
-        heard = lambda: "written" in page.facts.get("said", [])  # noqa: E731
+        page.say("written over TCP")
+        heard = lambda: "written over TCP" in page.facts.get("said", [])  # noqa: E731
         await until("the page shows what it wrote", 5, heard)
         await asyncio.sleep(5)
         sent = sent_over_tcp()

@@ -56,7 +56,8 @@ if not IS_STRANGER:
 
 import aiohttp  # noqa: E402
 from client import (  # noqa: E402
-    API_SECRET, SERVER, SIGNAL, check, control, fresh_key, fresh_room, join, mark_sensitive, measured, scenario, until,
+    API_SECRET, SERVER, SIGNAL, check, control, fresh_key, fresh_room, join, mark_sensitive, measured,
+    scenario, until, uttered,
 )  # fmt: skip
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
@@ -325,7 +326,7 @@ async def shows_a_new_one(server: Server, folder: Path, authority: Authority) ->
     await until("an RSA one", SHOWN_WITHIN_S, lambda: serial(authority.root()) != shown)
     said: list[bytes] = []
     ada.on("data_received", lambda packet: said.append(packet.data))
-    await ben.local_participant.publish_data(b"still here")
+    await ben.local_participant.publish_data(uttered("still here"))
     await until("who was there talks on", 5, lambda: said == [b"still here"])
     check(not gone, "while a call went on")
     await ada.disconnect()
@@ -351,7 +352,7 @@ async def ends_while_a_call_goes_on(server: Server, folder: Path, authority: Aut
             check(True, "whoever comes then is turned away by their client")
         said: list[bytes] = []
         ada.on("data_received", lambda packet: said.append(packet.data))
-        await ben.local_participant.publish_data(b"still here")
+        await ben.local_participant.publish_data(uttered("still here"))
         await until("the call goes on", 5, lambda: said == [b"still here"])
     check(server.log().count("the certificate has expired") == 1, "it is said once")
     read = server.log().count("certificate read again")

@@ -51,7 +51,7 @@ async function whatGoesWrong(open, browser, look, name) {
     [`${SERVER}/call#token=abc`, 'The link has no key.'],
     [linkTo({ token: 'abc', key }), 'Its token is damaged.'],
     [
-      linkTo({ token: mintToken(room, 'late', { ttlSeconds: -60 }), key }),
+      linkTo({ token: mintToken(room, 'lars', { ttlSeconds: -60 }), key }),
       'This link does not let you in',
     ],
   ]) {

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { appendFileSync } from 'node:fs'
 import { linksIn } from './dev_server.mjs'
-import { check, scenario, seesAndHears, until } from './driver.mjs'
+import { check, markSensitive, scenario, seesAndHears, until } from './driver.mjs'
 
 /** Building the server anew with a page that was just built. */
 const READY_WITHIN_MS = 240_000
@@ -46,6 +46,8 @@ const ports = { http: process.env.INCAMERA_HTTP_PORT, udp: process.env.INCAMERA_
 const demo = new Demo(ports)
 await scenario('demo', async (_open, _browser, follow, openFirefox) => {
   const links = await until('it prints links', READY_WITHIN_MS, () => demo.hasLinks(), 20)
+  const secrets = links.flatMap(({ link }) => [...new URLSearchParams(link.split('#')[1]).values()])
+  for (const secret of secrets) markSensitive(secret)
   const answer = await fetch(`http://127.0.0.1:${ports.http}/`)
   check(
     answer.ok,
@@ -61,7 +63,6 @@ await scenario('demo', async (_open, _browser, follow, openFirefox) => {
   demo.child.kill('SIGTERM')
   await until('the demo ends', 10_000, () => demo.ended !== undefined)
   check(demo.ended === 0, `SIGTERM ends it with ${demo.ended}`)
-  const secrets = links.flatMap(({ link }) => [...new URLSearchParams(link.split('#')[1]).values()])
   check(secrets.length === 4, 'each link holds a token and a key')
   check(!secrets.some((secret) => demo.logged.includes(secret)), 'which are in no log')
   check(!/guess|secret/i.test(demo.logged), 'and nobody is warned of the key pair of the demo')

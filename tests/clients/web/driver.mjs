@@ -6,8 +6,8 @@
  * http://127.0.0.1:7880), `INCAMERA_KEY` and `INCAMERA_SECRET` (default devkey, secret),
  * `INCAMERA_CHROMIUM` (default /usr/bin/chromium), `INCAMERA_FIREFOX` (default /usr/bin/firefox-esr),
  * `INCAMERA_BROWSER` (`firefox` for that one), `INCAMERA_BROWSER_HOME` (the home of the person who runs
- * Chromium, with the authorities that they trust), `INCAMERA_SENSITIVE` (a file to which every name
- * and key is added that no log may hold).
+ * Chromium, with the authorities that they trust), `INCAMERA_SENSITIVE` (a file to which every name,
+ * room, key and line is added that no log may hold).
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { appendFileSync } from 'node:fs'
@@ -67,6 +67,7 @@ export function launch({ executablePath = CHROMIUM, flags = [] } = {}) {
 
 /** A LiveKit join token, minted by hand: this harness uses no code of the project. */
 export function mintToken(room, identity, { video = {}, ttlSeconds = 3600, ...claims } = {}) {
+  markSensitive(identity)
   const now = Math.floor(Date.now() / 1000)
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const grant = {
@@ -94,7 +95,12 @@ export function markSensitive(value) {
   if (process.env.INCAMERA_SENSITIVE) appendFileSync(process.env.INCAMERA_SENSITIVE, `${value}\n`)
 }
 
-export const freshRoom = (name) => `${name}-${randomBytes(4).toString('hex')}`
+export function freshRoom(name) {
+  const room = `${name}-${randomBytes(4).toString('hex')}`
+  markSensitive(room)
+  return room
+}
+
 export const freshKey = () => randomBytes(32).toString('base64url')
 
 /** A link to the call page; `options` are further fields of the fragment. */
@@ -153,7 +159,7 @@ export class Person {
     { room, identity, key, server, publish = '720p', audio = '1', context = {}, claims, ...fields },
   ) {
     const token = mintToken(room, identity, claims)
-    markSensitive(key)
+    if (key !== undefined) markSensitive(key)
     const link = linkTo({ server, token, key, publish, audio, ...fields })
     const publishes = { camera: publish !== 'none', microphone: audio !== '0' }
     return Person.follow(browser, link, identity, { ...publishes, context })
@@ -217,6 +223,7 @@ export class Person {
 
   /** Writes into the chat. */
   async say(line) {
+    markSensitive(line)
     const box = await this.openChat()
     await box.fill(line)
     await this.page.keyboard.press('Enter')

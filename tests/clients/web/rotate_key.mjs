@@ -44,7 +44,7 @@ await scenario('rotate_key', async (open) => {
   await ben.page.keyboard.press('Escape')
 
   await old.join()
-  const opened = ada.page.evaluate(lastOpened, ['old', 'camera', OLD_WATCHED_MS])
+  const opened = ada.page.evaluate(lastOpened, ['olaf', 'camera', OLD_WATCHED_MS])
   opened.catch(() => {})
   await old.page
     .getByRole('button', { name: /Cannot decrypt .*: the key was changed/ })
@@ -99,7 +99,7 @@ async function changesTheKey(open) {
   await seeEachOther(ada, ben)
 
   // He is let in, and hears of no change of the key, since he comes after it.
-  const old = await open({ ...call, identity: 'old', publish: '180p', audio: '0' })
+  const old = await open({ ...call, identity: 'olaf', publish: '180p', audio: '0' })
   const before = [await ada.receives('ben', 'camera'), await ben.receives('ada', 'camera')]
   await ada.press('Encryption')
   const oldNumber = await ada.page.locator('output.safety').innerText()
