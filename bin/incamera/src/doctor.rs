@@ -25,7 +25,7 @@ use settings::{Holds, Settings, Tls};
 use wire::key::Project;
 
 use crate::secrecy::{Manner, Opener};
-use crate::{Failure, authority, files};
+use crate::{Failure, authority, files, serve};
 use finding::{Finding, Report};
 
 pub(crate) const ABOUT: &str = "\
@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut opener = Opener::new(folder.clone(), Manner::Tell);
         if let Some(settings) = read(path, &mut opener, &mut report) {
-            let own = crate::serve::own_addresses()?;
+            let own = serve::own_addresses()?;
             network::check(&settings, &own, options.stun.as_deref(), &mut report);
             match &settings.tls {
                 Some(Tls::Files(files)) => certificates::check(files, &mut report),
@@ -137,6 +137,9 @@ fn check_files(
 ) {
     let holds = if settings.holds_secret { Holds::TokenSecret } else { Holds::NoSecret };
     opener.look_at(path, holds);
+    if let Some(Tls::Acme(acme)) = &settings.tls {
+        serve::look_at_directory_ca(acme, folder, opener);
+    }
     if let Some(named) = &settings.revocations {
         let file = folder.join(&named.name);
         opener.look_at(&file, Holds::NoSecret);

@@ -51,7 +51,7 @@ impl How {
     pub(crate) const fn why(self) -> &'static str {
         match self {
             Self::Read => "whoever has that can pass for the server, or let anybody in",
-            Self::Write => "whoever writes it decides who gets in",
+            Self::Write => "whoever writes it decides who gets in, or whom the server believes",
         }
     }
 }

@@ -207,6 +207,9 @@ impl Written {
             Some(Tls::Files(files)) => (Source::Files, Some(files)),
             Some(Tls::Acme(acme)) => (Source::Authority(acme), None),
         };
+        if let Source::Authority(acme) = &source {
+            look_at_directory_ca(acme, &folder, &mut opener);
+        }
         let shown = served.and_then(|served| served.chain.as_ref());
         let certificate =
             files.map(|files| Certificate::new(files, &folder, now, shown)).transpose();
@@ -258,6 +261,13 @@ impl Written {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let opened = Certification::open(acme.clone(), folder);
         Ok(Some(opened.map_err(|fault| format!("{}: {fault}", self.path.display()))?))
+    }
+}
+
+/// Looks at who vouches for the authority's address, which is read elsewhere.
+pub(crate) fn look_at_directory_ca(acme: &Acme, folder: &Path, opener: &mut Opener) {
+    if let Some(name) = &acme.directory_ca_file {
+        opener.look_at(&folder.join(name), Holds::NoSecret);
     }
 }
 

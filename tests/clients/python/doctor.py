@@ -27,6 +27,8 @@ from own_server import BINARY, HTTP_PORT, TCP_PORT, UDP_PORT, Server, refused
 SECRET = secrets.token_urlsafe(32)
 #: An address of nobody's (RFC 5737).
 NOWHERE = "198.51.100.9"
+#: Where no authority listens.
+NO_AUTHORITY = "127.0.0.1:1"
 NTP_EPOCH_S = 2_208_988_800
 NOBODY = 65_534
 
@@ -237,6 +239,19 @@ def warns(folder: Path, patient: Patient) -> None:
         check(f"{fix} " in refusal and "line 5" in refusal, "and no server starts with it, which says what mends that")
     keys.chmod(0o640)
     check(not rights(), "with the rights that it should have nothing is said")
+    ca = folder / "ca.pem"
+    shutil.copy(folder / "server.pem", ca)
+    acme = "{acme: {domains: [localhost], accept_terms: true, state_dir: state, directory_ca_file: ca.pem,\n"
+    directory = f"  directory_url: 'https://{NO_AUTHORITY}/dir'}}}}"
+    text = (folder / "server.yaml").read_text()
+    (folder / "server.yaml").write_text(text.replace("{cert_file: server.pem, key_file: server.key}", acme + directory))
+    ca.chmod(0o644)
+    check(not rights(), "whom an authority is known by everybody may read")
+    ca.chmod(0o666)
+    check(rights() == [("warning", "ca.pem", "chmod o-w")], "and if everybody may write it, that is a warning")
+    with Server("serve", "--config", str(folder / "server.yaml")) as server:
+        said_ = "about the rights of a file" in server.log() and f"chmod o-w {ca}" in server.log()
+        check(said_, "of which the log of a server warns as well")
     patient.heal()
     (folder / "server.key").chmod(0o600)
 
