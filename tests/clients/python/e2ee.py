@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from client import check, enter, fresh_key, fresh_room, join, never, scenario, until, uttered
 from livekit import rtc
 from media import AUDIBLE, Watcher, pitch_of, publish_audio, publish_video
 from page import Page
 
+#: How a key is changed: web/README.md.
 KEY_RING_SIZE = 16
+ANNOUNCED_WITHIN_S = 300
+USE_AFTER_S = 1
+ACCEPT_OLD_S = 10
 
 
 async def act() -> None:
@@ -68,7 +73,7 @@ async def act() -> None:
     )
     check(True, "chat passes both ways, encrypted")
 
-    await rotate(wheel, page, watcher)
+    await rotate(name, key, wheel, page, watcher)
 
     eve = rtc.Room()
     eve_watcher = Watcher(eve)
@@ -114,29 +119,57 @@ async def act() -> None:
         task.cancel()
 
 
-async def rotate(wheel: rtc.Room, page: Page, watcher: Watcher) -> None:
-    """The page announces a new key under the old one; the wheel takes it and goes on."""
-    taken: list[int] = []
+async def rotate(name: str, key: str, wheel: rtc.Room, page: Page, watcher: Watcher) -> None:
+    """The page announces a new key under the old one; the wheel takes it and goes on. Somebody else does not."""
+    provider = wheel.e2ee_manager.key_provider
+    held: list[int] = []
+    changes: list[asyncio.Task[None]] = []
+
+    async def change(index: int, before: int, fresh: bytes) -> None:
+        await asyncio.sleep(USE_AFTER_S)
+        for cryptor in _own_cryptors(wheel):
+            cryptor.set_key_index(index)
+        await asyncio.sleep(ACCEPT_OLD_S)
+        # No slot can be emptied; a key that nobody knows opens nothing. Data are sealed with what was set last.
+        provider.set_shared_key(fresh_key().encode(), before)
+        provider.set_shared_key(fresh, index)
 
     def take(packet: rtc.DataPacket) -> None:
         if packet.topic != "incamera.key":
             return
         announced = json.loads(packet.data)
-        index = announced["epoch"] % KEY_RING_SIZE
-        manager = wheel.e2ee_manager
-        manager.key_provider.set_shared_key(announced["key"].encode(), index)
-        mine = wheel.local_participant.identity
-        for cryptor in manager.frame_cryptors():
-            if cryptor.participant_identity == mine:
-                cryptor.set_key_index(index)
-        taken.append(index)
+        is_theirs = announced["from"] == packet.participant.identity
+        if not is_theirs or abs(time.time() - announced["at"] / 1_000) > ANNOUNCED_WITHIN_S:
+            return
+        index, fresh = announced["epoch"] % KEY_RING_SIZE, announced["key"].encode()
+        before = _own_cryptors(wheel)[0].key_index
+        provider.set_shared_key(fresh, index)
+        held.append(index)
+        changes.append(asyncio.create_task(change(index, before, fresh)))
 
     wheel.on("data_received", take)
+    old = await join(name, "old", key=key)
+    show = await publish_video(old, 3)
+    await until("the wheel sees who has the old key", 20, lambda: watcher.frames.get("video-3", 0) > 10)
     page.say("/rotate")
-    await until("the wheel is told a new key", 10, lambda: taken)
-    # The page begins to use the key a second later, and stops opening the old one after ten more.
-    await asyncio.sleep(13)
-    frames = {name: watcher.frames[name] for name in watcher.luma}
+    await until("the wheel is told a new key", 10, lambda: held)
+    await asyncio.sleep(USE_AFTER_S / 2)
+    indices = {cryptor.key_index for cryptor in _own_cryptors(wheel)}
+    check(held[0] not in indices, "which it does not use before the others can have it")
+    await asyncio.sleep(ACCEPT_OLD_S / 2)
+    indices = {cryptor.key_index for cryptor in _own_cryptors(wheel)}
+    check(indices == set(held), "but soon")
+    count = watcher.frames["video-3"]
+    await until("the old key is good still", 3, lambda: watcher.frames["video-3"] > count + 5)
+    await changes[0]
+    await asyncio.sleep(1)
+    count = watcher.frames["video-3"]
+    await asyncio.sleep(2)
+    check(watcher.frames["video-3"] == count, "and ten seconds later the old key opens nothing")
+    show.cancel()
+    await old.disconnect()
+
+    frames = {name: watcher.frames[name] for name in watcher.luma if name != "video-3"}
     decoded = page.receives("camera")["framesDecoded"]
     await until(
         "the wheel decodes the page under the new key",
@@ -148,7 +181,16 @@ async def rotate(wheel: rtc.Room, page: Page, watcher: Watcher) -> None:
         5,
         lambda: page.receives("camera")["framesDecoded"] > decoded + 20,
     )
-    check(page.facts["lock"] == "sealed", f"both go on under key index {taken[0]}")
+    line = json.dumps({"id": "3", "timestamp": 0, "message": "under another key"})
+    await wheel.local_participant.publish_data(line, topic="lk-chat-topic")
+    await until("the page reads the wheel", 5, lambda: "under another key" in page.facts["said"])
+    await until("the page's lock is closed", 5, lambda: page.facts["lock"] == "sealed")
+    check(True, f"both go on under key index {held[0]}")
+
+
+def _own_cryptors(room: rtc.Room) -> list[rtc.FrameCryptor]:
+    me = room.local_participant.identity
+    return [it for it in room.e2ee_manager.frame_cryptors() if it.participant_identity == me]
 
 
 def _subscribed(room: rtc.Room) -> int:
