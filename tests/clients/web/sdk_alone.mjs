@@ -100,6 +100,22 @@ async function saysWhatItWants(browser, room, camera) {
     await cy.run(want, { camera, wanted: true })
     await until('it comes again', 10_000, () => cy.run(flows))
     check(true, 'and on again when it is wanted')
+    await cy.run(want, { camera, wanted: false })
+    await until('the picture ends again', 5_000, async () => !(await cy.run(flows)))
+    const before = await cy.run(() => window.disturbed.length)
+    proxy.swallow()
+    await cy.run(want, { camera, wanted: true })
+    await sleep(1_000)
+    control(!(await cy.run(flows)), 'the server has not heard that cy wants it once more')
+    await proxy.drop()
+    await until('cy resumes again', 10_000, () =>
+      cy.run((n) => window.disturbed.length > n && window.room.state === 'connected', before),
+    )
+    await until('it comes once more', 10_000, () => cy.run(flows))
+    check(
+      (await cy.run(() => window.room.localParticipant.sid)) === sid,
+      'what cy turned on while the signalling was broken is on after it resumed',
+    )
   } finally {
     proxy.close()
   }

@@ -128,6 +128,15 @@ pub enum Input {
         /// Wants it?
         wanted: bool,
     },
+    /// The same, as the network decides for it until it says something else itself.
+    WishFor {
+        /// For whom.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+        /// Is it to have it?
+        wanted: bool,
+    },
     /// What it wants of a track.
     Settings {
         /// Who.
@@ -408,6 +417,7 @@ impl Control {
             Input::Resize { peer, track, size } => self.resize(peer, track, size),
             Input::Touch(peer) => self.touch(peer),
             Input::Wish { peer, track, wanted } => self.wish(peer, track, wanted),
+            Input::WishFor { peer, track, wanted } => self.wish_for(peer, track, wanted),
             Input::Settings { peer, track, settings } => self.set(peer, track, settings),
             Input::Allow(peer, allowance) => self.allow(peer, allowance),
             Input::Permit(peer, permission) => self.permit(now, peer, permission),

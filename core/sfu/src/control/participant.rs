@@ -15,7 +15,7 @@ use model::{
 use super::allowance::Allowance;
 use super::quality::Score;
 use super::room::RoomSettings;
-use super::subscription::Settings;
+use super::subscription::{Settings, Want};
 
 /// Whether somebody has been let in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,10 +237,13 @@ pub struct Participant {
     pub(super) is_full: bool,
     /// Its last measured connection.
     pub(super) score: Option<Score>,
-    pub(super) auto_subscribe: bool,
+    /// It receives every track of which nothing else was said.
+    pub auto_subscribe: bool,
     pub(super) adaptive_stream: bool,
     /// Tracks that it said it wants or does not want; entries go with their tracks.
     pub(super) wishes: BTreeMap<TrackId, bool>,
+    /// Of these, those that the network decided.
+    pub(super) decided: BTreeSet<TrackId>,
     /// What it said about tracks; entries go with their tracks.
     pub(super) settings: BTreeMap<TrackId, Settings>,
     pub(super) allowance: Allowance,
@@ -254,6 +257,20 @@ impl Participant {
     #[must_use]
     pub fn is_visible(&self) -> bool {
         self.visibility == Visibility::Visible
+    }
+
+    /// Tracks of which it said otherwise than holds for all, and for which nobody decided since.
+    pub fn exceptions(&self) -> impl Iterator<Item = TrackId> {
+        let said = self.wishes.iter().filter(|(track, wanted)| {
+            **wanted != self.auto_subscribe && !self.decided.contains(track)
+        });
+        said.map(|(track, _)| *track)
+    }
+
+    /// Tracks of which it said that it has no use for their media for now.
+    pub fn disabled(&self) -> impl Iterator<Item = TrackId> {
+        let all = self.settings.iter().filter(|(_, settings)| settings.want == Want::Nothing);
+        all.map(|(track, _)| *track)
     }
 
     /// Whether it wants `track`, as far as it has a say.

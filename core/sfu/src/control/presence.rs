@@ -205,6 +205,7 @@ impl Control {
             auto_subscribe: join.auto_subscribe,
             adaptive_stream: join.adaptive_stream,
             wishes: BTreeMap::new(),
+            decided: BTreeSet::new(),
             settings: BTreeMap::new(),
             allowance: Allowance::default(),
             alias: join.alias,

@@ -122,6 +122,7 @@ impl Control {
         for participant in self.rooms.get(&room).into_iter().flat_map(|r| r.participants.values()) {
             if let Some(participant) = self.participants.get_mut(participant) {
                 participant.wishes.remove(&track);
+                participant.decided.remove(&track);
                 participant.settings.remove(&track);
             }
         }
@@ -199,6 +200,7 @@ impl Control {
             return;
         };
         participant.wishes.insert(track, wanted);
+        participant.decided.remove(&track);
         let is_anew = !participant.subscriptions.contains_key(&track);
         if wanted && is_anew && participant.adaptive_stream {
             // An adaptive client that subscribes anew says again what it shows only when it sees a
@@ -208,6 +210,13 @@ impl Control {
                 .retain(|held, settings| *held != track || settings.want != Want::Nothing);
         }
         self.reconcile(peer, track);
+    }
+
+    pub(super) fn wish_for(&mut self, peer: PeerId, track: TrackId, wanted: bool) {
+        self.wish(peer, track, wanted);
+        if let Some(participant) = self.visible_track(peer, track) {
+            participant.decided.insert(track);
+        }
     }
 
     pub(super) fn set(&mut self, peer: PeerId, track: TrackId, settings: Settings) {

@@ -1,8 +1,9 @@
 //! What clients ask for, message by message.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::{DataRate, PeerId, TrackId, TrackSid};
+use model::{DataRate, PeerId, TrackId, TrackKind, TrackSid};
 use sfu::Instruction;
 use sfu::control::{
     DepartureReason, Input, ProfileChange, ProfileError, PublishError, Settings, Size, Speaker,
@@ -14,6 +15,7 @@ use wire::convert::kind_from_wire;
 use wire::limits::{ANNOUNCED_MAX, TRACKS_NAMED_MAX};
 use wire::proto;
 use wire::proto::SubscriptionError;
+use wire::proto::client_info::Sdk;
 use wire::proto::request_response::{Reason, Request};
 use wire::proto::signal_request::Message as Asked;
 use wire::proto::signal_response::Message;
@@ -221,12 +223,7 @@ impl Hub {
 
     /// Whether the client's description has a place for a track. A section beyond the last is rejected, and
     /// livekit-client stops its transceiver: the track would be published and never heard of.
-    fn has_place(
-        &self,
-        peer: PeerId,
-        kind: model::TrackKind,
-        request: &proto::AddTrackRequest,
-    ) -> bool {
+    fn has_place(&self, peer: PeerId, kind: TrackKind, request: &proto::AddTrackRequest) -> bool {
         let expected = translate::expected(request, kind, &[]);
         self.seats.get(&peer).is_some_and(|seat| seat.negotiation.has_place_for(&expected))
     }
@@ -275,7 +272,7 @@ impl Hub {
         &mut self,
         peer: PeerId,
         track: TrackId,
-        kind: model::TrackKind,
+        kind: TrackKind,
         request: proto::AddTrackRequest,
     ) {
         let sid = self.control.publication(track).map(|publication| publication.sid.clone());
@@ -362,10 +359,66 @@ impl Hub {
                 self.tell(Input::Settings { peer, track, settings });
             }
         }
+        self.lift_settings(peer, &state.track_sids_disabled);
         if let Some(update) = &state.subscription {
             self.subscription(peer, update);
+            self.lift_wishes(peer, update);
         }
         self.replay_missed(peer, &state.datachannel_receive_states);
+    }
+
+    /// What a client names is all that it wants otherwise than holds for all: what it does not name any more, it has
+    /// thought better of while nobody heard it.
+    fn lift_wishes(&mut self, peer: PeerId, update: &proto::UpdateSubscription) {
+        let (Some(held), Some(seat)) = (self.control.participant(peer), self.seats.get(&peer))
+        else {
+            return;
+        };
+        // Some others name of what they want only what they receive already.
+        let names_all = held.auto_subscribe || seat.client.sdk == Sdk::Js;
+        let named = update.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
+        let named = update.track_sids.iter().chain(named);
+        let Some(named) = self.all_named(named).filter(|_| names_all) else {
+            return;
+        };
+        if update.subscribe == held.auto_subscribe {
+            return;
+        }
+        let lifted: Vec<TrackId> =
+            held.exceptions().filter(|track| !named.contains(track)).collect();
+        for track in lifted {
+            self.tell(Input::Wish { peer, track, wanted: !update.subscribe });
+        }
+    }
+
+    /// The same of sound that it had no use for. Of pictures livekit-client says after a resume what it shows, and
+    /// others name none at all.
+    fn lift_settings(&mut self, peer: PeerId, disabled: &[String]) {
+        let (Some(held), Some(seat)) = (self.control.participant(peer), self.seats.get(&peer))
+        else {
+            return;
+        };
+        let Some(named) = self.all_named(disabled.iter()).filter(|_| seat.client.sdk == Sdk::Js)
+        else {
+            return;
+        };
+        let is_sound = |track: &TrackId| {
+            let publication = self.control.publication(*track);
+            publication.is_some_and(|held| held.kind == TrackKind::Audio)
+        };
+        let lifted = held.disabled().filter(|track| is_sound(track) && !named.contains(track));
+        for track in lifted.collect::<Vec<_>>() {
+            self.tell(Input::Settings { peer, track, settings: Settings::LARGEST });
+        }
+    }
+
+    /// The tracks that a list names, if all of it is read.
+    fn all_named<'a>(&self, sids: impl Iterator<Item = &'a String>) -> Option<BTreeSet<TrackId>> {
+        let mut sids = sids.peekable();
+        let read = sids.by_ref().take(TRACKS_NAMED_MAX);
+        let named = read.filter_map(|sid| self.tracks.get(&TrackSid::from_wire(sid)).copied());
+        let named = named.collect();
+        sids.peek().is_none().then_some(named)
     }
 
     fn update_metadata(&mut self, peer: PeerId, update: proto::UpdateParticipantMetadata) {

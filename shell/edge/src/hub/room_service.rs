@@ -241,7 +241,7 @@ impl Hub {
         // No more than may be named: the request was checked.
         for sid in request.track_sids.iter().chain(named) {
             if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
-                self.tell(Input::Wish { peer, track, wanted: request.subscribe });
+                self.tell(Input::WishFor { peer, track, wanted: request.subscribe });
             }
         }
     }

@@ -156,25 +156,22 @@ fn a_resume_pays_for_what_it_names_and_is_served_though_it_cannot() {
         if let Told::TrackPublished(it) = told { Some(it.track.unwrap().sid) } else { None }
     });
     let [sound, picture] = sids.collect::<Vec<_>>().try_into().unwrap();
-    let unwanted = |sid| proto::SyncState {
+    let unwanted = |track_sids| proto::SyncState {
         track_sids_disabled: (0..1000).map(|number| format!("TR_{number}")).collect(),
-        subscription: Some(proto::UpdateSubscription {
-            track_sids: vec![sid],
-            ..Default::default()
-        }),
+        subscription: Some(proto::UpdateSubscription { track_sids, ..Default::default() }),
         ..Default::default()
     };
-    node.ask(&bob, Asked::SyncState(unwanted(sound)));
+    node.ask(&bob, Asked::SyncState(unwanted(vec![sound.clone()])));
     assert_eq!(received(&node, &bob), 1);
     let price = u32::try_from(1 + 1001 / SYNC_NAMES_PER_REQUEST).unwrap();
     assert_eq!(spend(&mut node, &bob), REQUESTS_BURST - price);
     // A session says it once; whoever says it again pays as for anything.
-    node.ask(&bob, Asked::SyncState(unwanted(picture.clone())));
+    node.ask(&bob, Asked::SyncState(unwanted(vec![picture.clone()])));
     assert_eq!((received(&node, &bob), node.hub.metrics.requests_over_rate.total()), (1, 1));
     let sid = sid_of(&node, &bob);
     let bob = node.knock(token("bob", "red"), resuming(&sid)).expect("resumed");
     spend(&mut node, &bob);
-    node.ask(&bob, Asked::SyncState(unwanted(picture)));
+    node.ask(&bob, Asked::SyncState(unwanted(vec![sound, picture])));
     assert_eq!((received(&node, &bob), node.hub.metrics.requests_over_rate.total()), (0, 1));
 }
 

@@ -407,6 +407,69 @@ fn whether_a_stream_is_paused_is_said_again_at_a_resume() {
 }
 
 #[test]
+fn what_a_client_wants_again_when_it_resumes_it_has_again() {
+    use proto::{SyncState, UpdateSubscription, UpdateTrackSettings};
+    // (subscribed to all, what it said of one track, what it names when it resumes, whether it has it then)
+    let check = |auto_subscribe: bool, said: bool, named: bool, receives: bool| {
+        let mut node = Node::new();
+        let alice = node.active("alice");
+        node.publish(&alice);
+        let settings = proto::ConnectionSettings { auto_subscribe, ..Default::default() };
+        let mut join = joining(CHROMIUM_JOIN);
+        join.client_info.as_mut().unwrap().sdk = proto::client_info::Sdk::Js.into();
+        let join = proto::JoinRequest { connection_settings: Some(settings), ..join };
+        let bob = node.knock(token("bob", "red"), join).unwrap();
+        let (peer, bobs) = (node.peer(&bob), sid_of(&node, &bob));
+        let sid = sound_of(&node, &alice);
+        let update = |subscribe: bool, named: bool| UpdateSubscription {
+            track_sids: if named { vec![sid.clone()] } else { Vec::new() },
+            subscribe,
+            ..Default::default()
+        };
+        node.ask(&bob, Asked::Subscription(update(said, true)));
+        node.tell(ToHub::Closed(bob.session));
+        let again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let subscription = Some(update(!auto_subscribe, named));
+        node.ask(&again, Asked::SyncState(SyncState { subscription, ..Default::default() }));
+        let track = node.hub.tracks[&TrackSid::from_wire(&sid)];
+        let held = node.hub.control.participant(peer).unwrap().subscriptions.contains_key(&track);
+        assert_eq!(held, receives, "{auto_subscribe} {said} {named}");
+    };
+    check(true, false, false, true);
+    check(true, false, true, false);
+    check(true, true, true, false);
+    check(false, true, false, false);
+    check(false, true, true, true);
+    check(false, false, true, true);
+    // Sound that it had no use for.
+    for named in [true, false] {
+        let mut node = Node::new();
+        let alice = node.active("alice");
+        node.publish(&alice);
+        let mut join = joining(CHROMIUM_JOIN);
+        join.client_info.as_mut().unwrap().sdk = proto::client_info::Sdk::Js.into();
+        let bob = node.knock(token("bob", "red"), join).unwrap();
+        let (peer, bobs) = (node.peer(&bob), sid_of(&node, &bob));
+        let sids = vec![sound_of(&node, &alice)];
+        let off =
+            UpdateTrackSettings { track_sids: sids.clone(), disabled: true, ..Default::default() };
+        node.ask(&bob, Asked::TrackSetting(off));
+        node.tell(ToHub::Closed(bob.session));
+        let again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        let track_sids_disabled = if named { sids } else { Vec::new() };
+        node.ask(&again, Asked::SyncState(SyncState { track_sids_disabled, ..Default::default() }));
+        let held = node.hub.control.participant(peer).unwrap();
+        assert_eq!(held.disabled().count(), usize::from(named));
+    }
+}
+
+/// What clients call her microphone.
+fn sound_of(node: &Node, alice: &Client) -> String {
+    let track = node.hub.seats[&node.peer(alice)].cids[MICROPHONE];
+    node.hub.control.publication(track).unwrap().sid.to_string()
+}
+
+#[test]
 fn how_well_others_are_connected_is_said_again_at_a_resume() {
     let mut node = Node::new();
     let alice = node.active("alice");

@@ -576,6 +576,10 @@ fn a_back_end_chooses_what_a_participant_receives() {
     };
     assert_eq!(node.serve(request(false)), Ok(Response::Done));
     assert_eq!(count(&node), 0);
+    // The client does not know of it and cannot say so when it resumes.
+    let subscription = Some(proto::UpdateSubscription::default());
+    node.ask(&bob, Asked::SyncState(proto::SyncState { subscription, ..Default::default() }));
+    assert_eq!(count(&node), 0);
     assert_eq!(node.serve(request(true)), Ok(Response::Done));
     assert_eq!(count(&node), before);
 }
