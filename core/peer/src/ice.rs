@@ -11,7 +11,8 @@
 //! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport; a restart
 //! of ICE gives it as much once more.
 //! Of paths that a client nominates with its first check there the best is selected: UDP before TCP, then as it says
-//! itself. One that it nominates later, or after a restart, is selected whatever it is.
+//! itself. One that it nominates later, or after a restart, is selected whatever it is. A client that checks and
+//! answers on another open path, and neither checks nor answers on the selected one any more, is followed there.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
 
@@ -31,6 +32,11 @@ const CONSENT_INTERVAL: Duration = Duration::from_secs(4);
 /// A controlling end asks this often until it is answered, and then as browsers do.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(50);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(2_500);
+/// Who was not heard on the selected path for so long may have moved: Chrome checks what it uses each 2.5 s, Firefox
+/// each 5 s, give or take a fifth.
+const QUIET_TIME: Duration = Duration::from_secs(3);
+/// How long such a client has to answer there; it is asked twice.
+const DOUBT_TIME: Duration = Duration::from_secs(2);
 /// For how long a client only tries a path that it nominates with its first check: it may say so again.
 const TRIED_TIME: Duration = Duration::from_secs(1);
 
@@ -42,6 +48,8 @@ struct Route {
     answered: Option<Timestamp>,
     /// When the first was asked of those that were not answered.
     unanswered: Option<Timestamp>,
+    /// When a check of the other end last held.
+    checked: Option<Timestamp>,
     /// A restart gave the other end its time to answer anew, and it has not answered since.
     is_spared: bool,
     /// Since another was selected. A copy of a nomination over a path that never opens so takes nothing from the
@@ -91,6 +99,8 @@ pub(crate) struct Ice {
     /// When a check was asked for nothing while another path was open.
     given: Option<Timestamp>,
     selected: Option<Path>,
+    /// Since when the client checks and answers on another path than the selected one and has not been heard on that.
+    doubted: Option<Timestamp>,
     /// [`Self::destination`] changed and nobody was told.
     is_news: bool,
     wake: Timestamp,
@@ -118,6 +128,7 @@ impl Ice {
             is_proven: false,
             given: None,
             selected: None,
+            doubted: None,
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
         };
@@ -152,7 +163,7 @@ impl Ice {
         if !is_used {
             return;
         }
-        self.selected = None;
+        (self.selected, self.doubted) = (None, None);
         for route in self.routes.iter_mut().filter(|it| !it.is_open(now)) {
             // Nobody asked there for long.
             (route.answered, route.unanswered) = (None, None);
@@ -190,7 +201,7 @@ impl Ice {
         let Some(message) = Message::parse(datagram) else { return };
         match message.kind {
             Kind::Request => self.answer(now, path, &message, datagram.len(), out),
-            Kind::Success => self.hear(now, path, &message),
+            Kind::Success => self.hear(now, path, &message, out),
         }
     }
 
@@ -221,6 +232,9 @@ impl Ice {
         if now < self.wake {
             return true;
         }
+        if self.doubted.take_if(|at| now.since(*at) >= DOUBT_TIME).is_some() {
+            self.follow(now);
+        }
         let nominated = || self.routes.iter().find(|it| it.is_nominated()).map(|it| it.path);
         let Some(path) = self.destination().or_else(nominated) else {
             self.wake = Timestamp::MAX;
@@ -239,7 +253,8 @@ impl Ice {
         // Not a check later than consent lasts.
         let unanswered = self.route(path).and_then(|it| it.unanswered);
         let end = unanswered.map_or(Timestamp::MAX, |at| at + CONSENT_TIME);
-        self.wake = (now + interval).min(end);
+        let doubt = self.doubted.map_or(Timestamp::MAX, |at| at + DOUBT_TIME);
+        self.wake = (now + interval).min(end).min(doubt);
         true
     }
 
@@ -277,6 +292,7 @@ impl Ice {
         let credit = (route.credit + request_len).saturating_sub(datagram.len());
         route.credit = if is_open { 0 } else { credit };
         route.priority = Some(request.priority);
+        route.checked = Some(now);
         if !request.nominates {
             route.is_meant_from = route.is_meant_from.min(now);
         } else if role == Role::Controlled {
@@ -292,6 +308,7 @@ impl Ice {
         }
         if is_open {
             self.select(now, path);
+            self.doubt(now, path, out);
         } else {
             self.ask(now, path, if is_given { Price::Free } else { Price::Credit }, out);
         }
@@ -326,7 +343,13 @@ impl Ice {
         self.heard.push_back(heard);
     }
 
-    fn hear(&mut self, now: Timestamp, path: Path, success: &Message<'_>) {
+    fn hear(
+        &mut self,
+        now: Timestamp,
+        path: Path,
+        success: &Message<'_>,
+        out: &mut VecDeque<Transmit>,
+    ) {
         let is_authentic = success.is_authentic(&self.remote.pwd);
         let Some(route) = self.route(path) else { return };
         let is_asked = route.asked.is_some_and(|(asked, _)| asked == success.transaction);
@@ -340,6 +363,33 @@ impl Ice {
                 self.wake = self.wake.min(now + CONSENT_INTERVAL);
             }
             self.select(now, path);
+            self.doubt(now, path, out);
+        }
+    }
+
+    /// The client was heard on a path that is open. If it is another than the selected one, on which it was not heard
+    /// for a while, it is asked there whether it still receives: its router may have given it another address, and
+    /// not every client nominates a second time.
+    fn doubt(&mut self, now: Timestamp, path: Path, out: &mut VecDeque<Transmit>) {
+        let Some(selected) = self.selected.filter(|it| *it != path) else {
+            self.doubted = None;
+            return;
+        };
+        let checked = self.route(selected).and_then(|it| it.checked);
+        let is_quiet = checked.is_none_or(|at| now.since(at) >= QUIET_TIME);
+        if is_quiet && self.doubted.is_none() && self.role == Role::Controlled {
+            self.doubted = Some(now);
+            self.ask(now, selected, Price::Free, out);
+            self.wake = self.wake.min(now + DOUBT_TIME / 2);
+        }
+    }
+
+    /// Selects the open path that the client checked last.
+    fn follow(&mut self, now: Timestamp) {
+        let open = self.routes.iter().filter(|it| it.is_open(now));
+        let last = open.max_by_key(|it| it.checked).map(|it| it.path);
+        if let Some(path) = last.filter(|it| Some(*it) != self.selected) {
+            self.go_over(now, path);
         }
     }
 
@@ -361,11 +411,18 @@ impl Ice {
                     route.nomination = Nomination::None;
                 }
             }
-            self.selected = Some(path);
-            self.is_news = true;
-            if self.role == Role::Controlled {
-                self.wake = now + CONSENT_INTERVAL;
-            }
+            self.go_over(now, path);
+        }
+    }
+
+    fn go_over(&mut self, now: Timestamp, path: Path) {
+        self.selected = Some(path);
+        self.doubted = None;
+        self.is_news = true;
+        if self.role == Role::Controlled {
+            // What was asked there and not answered yet may not become its end.
+            let is_asked = self.route(path).is_some_and(|it| it.unanswered.is_some());
+            self.wake = if is_asked { now } else { now + CONSENT_INTERVAL };
         }
     }
 
@@ -425,6 +482,7 @@ impl Ice {
             asked: None,
             answered: None,
             unanswered: None,
+            checked: None,
             is_spared: false,
             nomination: Nomination::None,
             priority: None,

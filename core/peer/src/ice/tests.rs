@@ -474,6 +474,53 @@ fn consent_is_asked_for_and_its_loss_is_the_end() {
     assert!(server.next_timeout() < answered + CONSENT_TIME + CONSENT_INTERVAL * 2);
 }
 
+/// For 30 s a client that has nominated one path checks another each five seconds and answers there, if `answers` has
+/// it, and there alone; when media goes there.
+fn followed(server: &mut Ice, answers: &[Path]) -> Option<Duration> {
+    let (mut out, mut check_at, mut number) = (VecDeque::new(), START, 10);
+    loop {
+        let now = server.next_timeout().min(check_at);
+        if now > START + CONSENT_TIME {
+            return None;
+        }
+        if now == check_at {
+            check_at = now + Duration::from_secs(5);
+            number += 1;
+            server.handle(now, path(2), &check_from(BEST, number, false), &mut out);
+        }
+        assert!(server.handle_timeout(now, &mut out));
+        let asks: Vec<Transmit> = out.drain(..).filter(|it| !it.verifies_remote).collect();
+        for ask in asks.iter().filter(|ask| answers.contains(&ask.path)) {
+            answered(server, now, ask);
+        }
+        if server.take_destination() == Some(path(2)) {
+            return Some(now.since(START));
+        }
+    }
+}
+
+/// Firefox nominates nothing again when its router gives it another port.
+#[test]
+fn a_client_that_checks_and_answers_elsewhere_alone_is_followed() {
+    let mut server = open().0;
+    server.take_destination();
+    let after = followed(&mut server, &[path(2)]);
+    assert!(after.is_some_and(|it| it <= Duration::from_secs(10)), "{after:?}");
+    // And back.
+    let now = server.next_timeout();
+    sent(&mut server, now, path(1), &check_from(BEST, 9, true));
+    assert_eq!(server.take_destination(), Some(path(1)), "it nominates");
+}
+
+#[test]
+fn a_client_that_answers_where_it_was_or_not_where_it_checks_is_not() {
+    for answers in [&[path(1), path(2)][..], &[path(1)], &[]] {
+        let mut server = open().0;
+        server.take_destination();
+        assert_eq!(followed(&mut server, answers), None, "{answers:?}");
+    }
+}
+
 /// How long media goes on to a client that answers nothing and restarts ICE this often.
 fn endures(server: &mut Ice, every: Duration, from: Timestamp) -> Duration {
     let mut restart = from;

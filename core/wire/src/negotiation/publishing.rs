@@ -259,7 +259,7 @@ impl Negotiation {
             let is_idle = !media.direction.sends() && !media.direction.receives();
             let oldest = self.expected.iter_mut().find_map(|held| match held {
                 Expected::Refused { awaited, .. } if *awaited == Some(media.kind) => Some(awaited),
-                _ => None,
+                Expected::Announced(_) | Expected::Refused { .. } => None,
             });
             if let Some(awaited) = oldest.filter(|_| is_idle) {
                 *awaited = None;
