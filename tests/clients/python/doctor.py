@@ -268,6 +268,31 @@ def warns(folder: Path, patient: Patient) -> None:
     check(len(said) == 1 and "rm -r" in said[0], "one that does not read is a warning")
 
 
+def as_settings_change(patient: Patient) -> None:
+    """What the file says now is not what a server runs with, which is no fault of its ports."""
+    path = patient.folder / "server.yaml"
+    patient.heal()
+    (patient.folder / "server.key").chmod(0o600)
+    with_tls = path.read_text()
+    in_the_clear = with_tls.replace("tls: {cert_file: server.pem, key_file: server.key}\n", "")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        moved = with_tls.replace(f"port: {HTTP_PORT}\n", f"port: {free.getsockname()[1]}\n", 1)
+    for served, written, what in (
+        (with_tls, moved, "its port has changed"),
+        (with_tls, in_the_clear, "TLS is taken out"),
+        (in_the_clear, with_tls, "TLS is put in"),
+    ):
+        path.write_text(served)
+        with Server("serve", "--config", str(path)):
+            path.write_text(written)
+            code, findings, _ = examine(patient.folder)
+        said = [it["what"] for it in findings if it["check"] == "port"]
+        held = [it for it in said if "is held by a running server" in it]
+        good = code == 0 and len(held) == (2 if written == moved else 3)
+        check(good, f"beside a running server nothing is wrong if {what} {'' if good else said}")
+    path.write_text(with_tls)
+
+
 class Apart:
     """A network namespace in which IPv6 is switched off and ports below 1024 are root's, as long as its block."""
 
@@ -348,8 +373,10 @@ def without_privilege(folder: Path) -> None:
             while not all("held by a running server" in said[port] for port in asked):
                 assert time.monotonic() < give_up_at, said
                 wrong, said = ports(apart)
-            unknown = all("whether by the running server is not known" in said[port] for port in every - asked)
+            unknown = all("whether by a running server is not known" in said[port] for port in every - asked)
             wrong_of_root, said_to_root = ports(apart, is_root=True)
+            settings.write_text(settings.read_text().replace("port: 443\n", "port: 446\n", 1))
+            moved, moved_to_root = ports(apart), ports(apart, is_root=True)
         finally:
             server.terminate()
             server.wait(10)
@@ -357,6 +384,12 @@ def without_privilege(folder: Path) -> None:
         check(unknown, "but for those of media, of which this user may not know it")
         known = all("held by a running server" in text for text in said_to_root.values())
         check(not wrong_of_root and known, f"root knows it of those as well {'' if known else said_to_root}")
+        wrong, said = moved
+        unknown = all("whether by a running server is not known" in said[port] for port in every - asked)
+        check(not wrong and unknown, f"if its port has changed that is no fault {wrong or ''}")
+        wrong, said = moved_to_root
+        known = all("held by a running server" in said[port] for port in every - {"TCP [::]:443"})
+        check(not wrong and known, f"and root knows its other ports {wrong or ''}")
 
 
 def made_by_root(folder: Path) -> None:
@@ -435,6 +468,7 @@ async def main() -> None:
             code, findings, _ = await asyncio.to_thread(examine, folder)
             said = " ".join(finding["what"] for finding in findings)
             check(code == 0 and "is held by a running server" in said, "a running server is no fault")
+        await asyncio.to_thread(as_settings_change, patient)
     for case in (without_privilege, made_by_root):
         with tempfile.TemporaryDirectory() as name:
             await asyncio.to_thread(case, Path(name))

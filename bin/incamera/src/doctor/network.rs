@@ -26,7 +26,7 @@ pub(super) fn check(
 ) {
     let mut running = None;
     for at in &settings.http {
-        let who = || Holder::answering(port::is_ours(*at, settings.tls.is_some()));
+        let who = || Holder::answering(port::is_ours(*at));
         let holder = Purpose::Http.holder(*at, edge::bind_http(*at), who);
         if matches!(holder, Holder::Ours) {
             running = Some(*at);
@@ -72,13 +72,17 @@ pub(super) fn check(
     }
 }
 
-/// Who has a port of media, where nobody can be asked: who has that of HTTP, if a server of ours has that.
+/// Who has a port of media, where nobody can be asked: who has that of HTTP, if a server of ours has that. If none has,
+/// one may have begun with another port: a process of this program.
 fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
     if !sockets::is_held(kind, at) {
         return Holder::Nobody;
     }
-    let Some(http) = running else { return Holder::Another };
-    match sockets::is_one_process((Kind::Tcp, http), (kind, at)) {
+    let is_ours = match running {
+        Some(http) => sockets::is_one_process((Kind::Tcp, http), (kind, at)),
+        None => sockets::is_of_this_program(kind, at),
+    };
+    match is_ours {
         Some(is_one) => Holder::answering(is_one),
         None => Holder::Somebody,
     }

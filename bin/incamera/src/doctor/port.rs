@@ -36,7 +36,7 @@ pub(super) enum Holder {
     Nobody,
     Ours,
     Another,
-    /// Somebody. There is a running server, and this user may not know whether it is that.
+    /// Somebody, and this user may not know whether it is a running server.
     Somebody,
     /// Nobody, and this user may not take it.
     Forbidden,
@@ -125,7 +125,7 @@ impl Purpose {
             }
             Holder::Somebody => Finding::warning(
                 CHECK,
-                format!("{at} is taken; whether by the running server is not known"),
+                format!("{at} is taken; whether by a running server is not known"),
                 "if it is by something else, the server gives its clients an address at which it hears nothing, or does \
                  not start again",
                 "run this as root, who may see which process has it",
@@ -155,15 +155,15 @@ fn listed(own: &[OwnAddress]) -> String {
     own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a server of ours serves HTTP there: it lives, ready or not, or says that it speaks TLS.
-pub(super) fn is_ours(address: SocketAddr, has_tls: bool) -> bool {
-    if has_tls {
-        return says(address, TLS_SPOKEN_HERE);
-    }
-    // At `/`, other servers of this protocol say the same.
+/// Whether a server of ours serves HTTP there, whatever its settings say now: it lives, ready or not, or says that it
+/// speaks TLS.
+pub(super) fn is_ours(address: SocketAddr) -> bool {
     let alive = format!("\r\n\r\n{ALIVE}");
-    answer(address, "/livez")
-        .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&alive))
+    // At `/`, other servers of this protocol say the same.
+    answer(address, "/livez").is_ok_and(|answer| {
+        let lives = answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&alive);
+        lives || answer.contains(TLS_SPOKEN_HERE)
+    })
 }
 
 /// Whether a server of ours serves its figures there, to whomever.
@@ -243,16 +243,15 @@ mod tests {
 
     #[test]
     fn a_server_of_ours_is_known_whether_or_not_it_is_ready() {
-        for (who, answers, is, is_with_tls) in [
-            ("ready", READY, true, false),
-            ("not ready", NOT_READY, true, false),
-            ("under TLS", TLS, false, true),
-            ("another of the protocol", LIVEKIT, false, false),
-            ("that one when it is not ready", LIVEKIT_NOT_READY, false, false),
-            ("something else", OTHER, false, false),
+        for (who, answers, is) in [
+            ("ready", READY, true),
+            ("not ready", NOT_READY, true),
+            ("under TLS", TLS, true),
+            ("another of the protocol", LIVEKIT, false),
+            ("that one when it is not ready", LIVEKIT_NOT_READY, false),
+            ("something else", OTHER, false),
         ] {
-            let at = answering(answers);
-            assert_eq!((is_ours(at, false), is_ours(at, true)), (is, is_with_tls), "{who}");
+            assert_eq!(is_ours(answering(answers)), is, "{who}");
         }
     }
 
@@ -269,9 +268,9 @@ mod tests {
     #[test]
     fn what_listens_at_all_addresses_is_found_where_ipv6_leads_nowhere() {
         let port = answering(READY).port();
-        assert!(is_ours(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), false));
-        assert!(is_ours(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false));
-        assert!(!is_ours(SocketAddr::from((Ipv6Addr::LOCALHOST, port)), false));
+        assert!(is_ours(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
+        assert!(is_ours(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))));
+        assert!(!is_ours(SocketAddr::from((Ipv6Addr::LOCALHOST, port))));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Which process has a port, as the kernel tells whoever may know.
 //!
-//! Owns: the tables of sockets of this network namespace, and whose descriptors they are.
+//! Owns: the tables of sockets of this network namespace, whose descriptors they are, and what those run.
 //! Guarantees: it never guesses: what this user may not see is said to be unknown.
 //! Not here: what the answer means (`port`).
-//! Source: Linux `Documentation/networking/proc_net_tcp.rst`, proc_pid_fd(5).
+//! Source: Linux `Documentation/networking/proc_net_tcp.rst`, proc_pid_fd(5), proc_pid_exe(5).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// The kernel's number of a socket.
 type Inode = u64;
@@ -31,6 +32,29 @@ pub(super) fn is_one_process(one: (Kind, SocketAddr), other: (Kind, SocketAddr))
     let [ours, theirs] = [one, other].map(|(kind, at)| holders(&inodes(kind, at)));
     let is_known = !ours.is_empty() && !theirs.is_empty();
     is_known.then(|| !ours.is_disjoint(&theirs))
+}
+
+/// Whether a process that runs a program of this one's name has a socket at `at`. `None`: this user may not know, or
+/// nobody is there.
+pub(super) fn is_of_this_program(kind: Kind, at: SocketAddr) -> Option<bool> {
+    let program = |process: &str| fs::read_link(format!("/proc/{process}/exe")).ok();
+    let own = program("self")?;
+    let holders = holders(&inodes(kind, at));
+    let theirs = holders.iter().map(|process| program(&process.to_string()));
+    let theirs: Option<Vec<PathBuf>> = theirs.collect();
+    let theirs = theirs.filter(|theirs| !theirs.is_empty())?;
+    Some(theirs.iter().any(|their| is_one_program(their, &own)))
+}
+
+/// Whether two processes run programs of one name, each as the kernel names it.
+fn is_one_program(one: &Path, other: &Path) -> bool {
+    // So it ends once another has taken the file's place, as in an upgrade.
+    const GONE: &str = " (deleted)";
+    let name = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        Some(name.strip_suffix(GONE).unwrap_or(name).to_owned())
+    };
+    name(one).is_some_and(|one| name(other) == Some(one))
 }
 
 /// Sockets that keep others from `at`.
@@ -123,5 +147,22 @@ mod tests {
         let elsewhere = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), at.port());
         assert_eq!(is_one_process(tcp, (Kind::Udp, elsewhere)), None);
         assert!(is_held(Kind::Udp, any) && !is_held(Kind::Udp, elsewhere));
+        assert_eq!(is_of_this_program(Kind::Udp, any), Some(true));
+        assert_eq!(is_of_this_program(Kind::Udp, elsewhere), None);
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_name_wherever_it_lies_and_after_an_upgrade() {
+        for (one, is) in [
+            ("/usr/local/bin/incamera", true),
+            ("/usr/local/bin/incamera (deleted)", true),
+            ("/opt/incamera", true),
+            ("/usr/bin/python3.11", false),
+            ("/opt/incamera/other", false),
+            ("/", false),
+        ] {
+            let own = Path::new("/usr/local/bin/incamera");
+            assert_eq!(is_one_program(Path::new(one), own), is, "{one}");
+        }
     }
 }
