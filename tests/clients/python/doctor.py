@@ -28,7 +28,7 @@ SECRET = secrets.token_urlsafe(32)
 #: An address of nobody's (RFC 5737).
 NOWHERE = "198.51.100.9"
 #: Where no authority listens.
-NO_AUTHORITY = "127.0.0.1:1"
+NO_AUTHORITY = "localhost:1"
 NTP_EPOCH_S = 2_208_988_800
 NOBODY = 65_534
 

@@ -3,9 +3,9 @@
 //! Owns: the folder of one directory: account, certificate with its key, attempts that failed, and for how long the
 //! authority wants to be left alone.
 //! Guarantees: while a server runs others than its user read none of it and see nothing of it, and what its group was
-//! given before is taken back and said; each file is there in whole or not at all; a disk that does not answer is waited
-//! for by one thread, and by nobody else for longer than [`DISK_WITHIN`]; what was got from one authority is not taken
-//! for another's, so that one can try a test authority first.
+//! given before is taken back and said; each file is there in whole or not at all; a disk that does not answer is
+//! waited for by one thread, and by nobody else for longer than [`DISK_WITHIN`]; what was got from one authority is not
+//! taken for another's, so that one can try a test authority first.
 //! Not here: what goes into it (`order`), when (`acme`).
 
 use std::fs::{self, DirBuilder, Permissions};
