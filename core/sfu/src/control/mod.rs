@@ -119,6 +119,13 @@ pub enum Input {
     },
     /// Something of a track that only clients understand has changed: others are told.
     Touch(PeerId),
+    /// The section of an announced track came with no format that could be received.
+    Unusable {
+        /// Whose.
+        peer: PeerId,
+        /// Which.
+        track: TrackId,
+    },
     /// The participant wants a track or does not.
     Wish {
         /// Who.
@@ -411,6 +418,11 @@ impl Control {
             Input::Ended { peer, track } => {
                 if self.is_publisher(peer, track) {
                     self.unpublish(now, track, false);
+                }
+            }
+            Input::Unusable { peer, track } => {
+                if self.is_publisher(peer, track) {
+                    self.unpublish(now, track, true);
                 }
             }
             Input::Mute { peer, track, muted } => self.mute(now, peer, track, muted),

@@ -133,6 +133,8 @@ pub struct Outcome {
     pub started: Vec<PublicationSection>,
     /// Sections in which it goes on sending, differently described.
     pub changed: Vec<PublicationSection>,
+    /// Announced tracks whose sections came with no format that we accept, and are rejected.
+    pub unusable: Vec<Box<str>>,
     /// Sections in which it ceased to send.
     pub ended: Vec<PublicationEnd>,
     /// Subscriptions that got a section, or whose section is now described differently.
@@ -194,6 +196,7 @@ impl Negotiation {
             mid_to_track_id: Vec::new(),
             started: Vec::new(),
             changed: Vec::new(),
+            unusable: Vec::new(),
             ended: Vec::new(),
             placed: Vec::new(),
             displaced: Vec::new(),

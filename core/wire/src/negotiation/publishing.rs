@@ -94,9 +94,11 @@ impl Expected {
         }
     }
 
-    fn is_named(&self, track: Option<&str>) -> bool {
+    fn is_named(&self, track: Option<&str>, kind: TrackKind) -> bool {
         match self {
-            Self::Announced(announcement) => announcement.is_named(track),
+            Self::Announced(announcement) => {
+                announcement.kind == kind && announcement.is_named(track)
+            }
             Self::Refused { cid, .. } => track == Some(&**cid),
         }
     }
@@ -280,7 +282,8 @@ impl Negotiation {
                 continue;
             }
             let msid = media.msid.as_ref().and_then(|msid| msid.track.clone());
-            let named = self.expected.iter().position(|held| held.is_named(msid.as_deref()));
+            let named =
+                self.expected.iter().position(|held| held.is_named(msid.as_deref(), media.kind));
             let is_announced = named
                 .and_then(|named| self.expected.get(named))
                 .is_some_and(|held| held.announcement().is_some());
@@ -338,7 +341,9 @@ impl Negotiation {
                 // Nothing that we could receive: the section is rejected and the publication over.
                 slot.open = false;
                 let inbound = slot.inbound.take();
-                if !fresh.contains(&index) {
+                if fresh.contains(&index) {
+                    outcome.unusable.extend(inbound.and_then(|inbound| inbound.section.cid));
+                } else {
                     outcome.ended.extend(inbound.map(Inbound::end));
                 }
                 continue;

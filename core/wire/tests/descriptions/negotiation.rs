@@ -623,6 +623,29 @@ fn a_refused_track_that_was_taken_back_before_its_section_came_awaits_none() {
 }
 
 #[test]
+fn a_section_without_a_format_of_ours_is_reported_and_its_track_may_come_in_another() {
+    let mut negotiation = negotiation();
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    let offer = with_camera(CHROMIUM_JOIN, "camera");
+    let lacking = offer.replace(" VP8/", " VP80/").replace(" H264/", " H2640/");
+    let outcome = negotiation.offer(&parse(&lacking)).unwrap();
+    assert_eq!(outcome.unusable, ["camera".into()]);
+    assert_eq!((outcome.started, outcome.ended), (vec![], vec![]));
+    assert_eq!(negotiation.announce(announcement("camera", TrackKind::Video)), Ok(None));
+    let outcome = negotiation.offer(&parse(&offer)).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+    assert!(outcome.unusable.is_empty());
+}
+
+#[test]
+fn an_announcement_of_sound_takes_no_section_of_pictures() {
+    let mut negotiation = negotiation();
+    negotiation.announce(announcement("track", TrackKind::Audio)).unwrap();
+    let outcome = negotiation.offer(&parse(&with_camera(CHROMIUM_JOIN, "track"))).unwrap();
+    assert_eq!(outcome.started[0].cid, None);
+}
+
+#[test]
 fn a_track_that_is_refused_once_more_awaits_another_section() {
     let mut negotiation = negotiation();
     let once = with_camera(CHROMIUM_JOIN, "renamed");

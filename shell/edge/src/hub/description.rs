@@ -136,6 +136,12 @@ impl Hub {
                 self.tell(Input::Ended { peer, track });
             }
         }
+        for cid in outcome.unusable {
+            if let Some(track) = self.seats.get(&peer).and_then(|seat| seat.cids.get(&cid)).copied()
+            {
+                self.tell(Input::Unusable { peer, track });
+            }
+        }
         for section in &sections {
             self.start(peer, section);
         }

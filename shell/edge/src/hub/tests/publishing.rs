@@ -137,6 +137,28 @@ fn a_track_that_is_announced_before_its_former_self_has_ended_is_published_then(
 }
 
 #[test]
+fn a_track_whose_section_has_no_codec_of_ours_is_taken_back_and_may_come_in_another() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let unusable = CHROMIUM_PUBLISH.replace(" VP8/", " VP80/").replace(" H264/", " H2640/");
+    let published = |told: &[Told]| {
+        first!(told, Told::TrackPublished(it) => it.track.clone()).flatten().unwrap().sid
+    };
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    let sid = published(&alice.told());
+    node.ask(&alice, Asked::Offer(description(&unusable, 2)));
+    let taken = first!(alice.told(), Told::TrackUnpublished(it) => it.track_sid.clone());
+    assert_eq!(taken.as_ref(), Some(&sid));
+    assert!(node.hub.tracks.is_empty());
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    assert_ne!(published(&alice.told()), sid);
+    node.sent();
+    node.ask(&alice, Asked::Offer(description(&camera_again(), 3)));
+    let started = |it: &Instruction| matches!(it, Instruction::AddTrack(spec) if spec.kind == TrackKind::Video);
+    assert!(node.instructions().iter().any(started));
+}
+
+#[test]
 fn what_waits_for_the_end_of_a_track_is_bounded_and_gone_with_its_participant() {
     let mut node = Node::new();
     let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
