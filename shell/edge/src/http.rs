@@ -123,6 +123,10 @@ enum Refused {
     NoPath,
     #[error("this server speaks /rtc/v1 alone: clients with one peer connection")]
     OldPath,
+    /// The same as an answer to why a join failed: livekit-client takes a 404 for a server that speaks nothing but the
+    /// old protocol, and then asks on the old path without end.
+    #[error("this server speaks /rtc/v1 alone: clients with one peer connection")]
+    OldClient,
     #[error(
         "a join is a WebSocket, and this request asks for none: does a proxy leave out `Upgrade`?"
     )]
@@ -251,10 +255,11 @@ impl Front {
     async fn validate(&self, version: Version, parts: &Parts) -> Result<Response<Body>, Refused> {
         must_be_get(&parts.method)?;
         self.must_be_open()?;
-        let visitor = self.admit(version, parts).inspect_err(|refused| {
+        let visitor = self.admit(version, parts).map_err(|refused| {
             if matches!(refused, Refused::TooOften) {
                 self.metrics.validations_refused_rate.count();
             }
+            if matches!(refused, Refused::OldPath) { Refused::OldClient } else { refused }
         })?;
         self.must_have_place(visitor).await?;
         Ok("success".into_response())
@@ -519,7 +524,7 @@ impl Refused {
             Self::NoJoinRequest | Self::Handshake(_) | Self::BadRequest(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::RoomFull => StatusCode::FORBIDDEN,
+            Self::RoomFull | Self::OldClient => StatusCode::FORBIDDEN,
             Self::NoRoom | Self::NoPath | Self::OldPath => StatusCode::NOT_FOUND,
             Self::NoUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
