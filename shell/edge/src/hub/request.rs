@@ -40,6 +40,7 @@ const SIMULATED_MAX: Duration = Duration::from_secs(30);
 const NO_DATA_TRACKS: &str = "this server has no data tracks";
 const NO_BLOBS: &str = "this server keeps no data blobs";
 const NO_SUCH_TRACKS: &str = "tracks are of audio or video";
+const ONE_CODEC: &str = "this server takes a track in one codec";
 const MAY_NOT_PUBLISH: &str = "the participant may not publish tracks of this kind and source";
 const TOO_MANY_TRACKS: &str =
     "the participant sends and receives as many tracks as one session description holds";
@@ -168,10 +169,17 @@ impl Hub {
             return self.tell_published(peer, track);
         }
         if !self.pay_for_receivers(peer) {
-            return self.refuse_announced(peer, &request, TRACKS_TOO_OFTEN);
+            let why = (Reason::LimitExceeded, TRACKS_TOO_OFTEN);
+            return self.refuse_announced(peer, &request, why);
         }
         if !translate::is_bounded(&request) {
-            return self.refuse_announced(peer, &request, TRACK_TOO_LONG);
+            let why = (Reason::LimitExceeded, TRACK_TOO_LONG);
+            return self.refuse_announced(peer, &request, why);
+        }
+        // Of a track that is published already, in another codec beside that which it has.
+        if !request.sid.is_empty() {
+            let why = (Reason::UnsupportedType, ONE_CODEC);
+            return self.refuse_announced(peer, &request, why);
         }
         if self.queue(peer, &request) {
             // Its section may come in the offer in which that one ends.
@@ -238,12 +246,17 @@ impl Hub {
     }
 
     /// Its name is all that the client needs to know which, if that is not what is too long.
-    fn refuse_announced(&mut self, peer: PeerId, request: &proto::AddTrackRequest, why: &str) {
+    fn refuse_announced(
+        &mut self,
+        peer: PeerId,
+        request: &proto::AddTrackRequest,
+        (reason, why): (Reason, &str),
+    ) {
         self.note_refused(peer, request);
         let cid = Some(&request.cid).filter(|cid| cid.len() <= CID_MAX).cloned();
         let cid = cid.unwrap_or_default();
         let named = proto::AddTrackRequest { cid, ..Default::default() };
-        self.respond(peer, 0, Reason::LimitExceeded, why, Some(Request::AddTrack(named)));
+        self.respond(peer, 0, reason, why, Some(Request::AddTrack(named)));
     }
 
     /// What a track, or a change of all its layers, costs beside the request. Whether that is paid.

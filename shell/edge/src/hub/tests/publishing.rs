@@ -159,6 +159,26 @@ fn a_track_whose_section_has_no_codec_of_ours_is_taken_back_and_may_come_in_anot
 }
 
 #[test]
+fn a_track_in_another_codec_as_well_is_refused_and_no_second_one() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.publish(&alice);
+    alice.told();
+    let camera = node.hub.seats[&node.peer(&alice)].cids[CAMERA];
+    let sid = node.hub.control.publication(camera).unwrap().sid.to_string();
+    let codec =
+        proto::SimulcastCodec { codec: "vp8".into(), cid: "clone".into(), ..Default::default() };
+    let Asked::AddTrack(request) = add_track("clone", TrackKind::Video) else { unreachable!() };
+    let backup = proto::AddTrackRequest { sid, simulcast_codecs: vec![codec], ..request };
+    node.ask(&alice, Asked::AddTrack(backup));
+    let told = alice.told();
+    let reason = first!(told, Told::RequestResponse(response) => response.reason());
+    assert_eq!(reason, Some(proto::request_response::Reason::UnsupportedType));
+    assert!(first!(told, Told::TrackPublished(_) => ()).is_none());
+    assert_eq!(node.hub.tracks.len(), 2);
+}
+
+#[test]
 fn what_waits_for_the_end_of_a_track_is_bounded_and_gone_with_its_participant() {
     let mut node = Node::new();
     let join = proto::JoinRequest { publisher_offer: None, ..joining(CHROMIUM_JOIN) };
