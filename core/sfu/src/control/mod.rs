@@ -592,6 +592,17 @@ impl Control {
         }
     }
 
+    /// Who speaks and who does not of those whom a participant receives, and it itself, as it was told last.
+    #[must_use]
+    pub fn speakers(&self, to: PeerId) -> Vec<Speaker> {
+        let held = self.participants.get(&to);
+        let Some(room) = held.and_then(|held| self.rooms.get(&held.room)) else {
+            return Vec::new();
+        };
+        let told = |peer| room.speakers.told(peer).unwrap_or(Speaker { peer, level: 0.0 });
+        self.heard_by(to).into_iter().map(told).collect()
+    }
+
     fn tell_speakers(&mut self, now: Timestamp, id: RoomId) {
         let Some(room) = self.rooms.get_mut(&id) else {
             return;

@@ -247,6 +247,8 @@ pub struct Participant {
     /// What it said about tracks; entries go with their tracks.
     pub(super) settings: BTreeMap<TrackId, Settings>,
     pub(super) allowance: Allowance,
+    /// Tracks of others that it was told it may not receive, whatever it was told since; entries go with their tracks.
+    pub(super) kept_out: BTreeSet<TrackId>,
     pub(super) alias: Alias,
     /// When it must be active.
     pub(super) join_deadline: Timestamp,

@@ -206,6 +206,7 @@ impl Control {
             adaptive_stream: join.adaptive_stream,
             wishes: BTreeMap::new(),
             decided: BTreeSet::new(),
+            kept_out: BTreeSet::new(),
             settings: BTreeMap::new(),
             allowance: Allowance::default(),
             alias: join.alias,

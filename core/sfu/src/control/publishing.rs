@@ -123,6 +123,7 @@ impl Control {
             if let Some(participant) = self.participants.get_mut(participant) {
                 participant.wishes.remove(&track);
                 participant.decided.remove(&track);
+                participant.kept_out.remove(&track);
                 participant.settings.remove(&track);
             }
         }
@@ -240,7 +241,7 @@ impl Control {
         };
         let before = std::mem::replace(&mut publisher.allowance, allowance);
         for (to, track, allowed) in self.allowance_changes(peer, &before) {
-            self.outputs.push_back(Output::Allowed { to, track, allowed });
+            self.tell_allowed(to, track, allowed);
             self.reconcile(to, track);
         }
     }
@@ -268,6 +269,24 @@ impl Control {
         changes
     }
 
+    /// Whether a participant may receive what it was ever told that it may not.
+    pub fn allowed(&self, to: PeerId) -> impl Iterator<Item = (TrackId, bool)> {
+        let receiver = self.participants.get(&to);
+        let kept_out = receiver.into_iter().flat_map(|held| &held.kept_out);
+        let tracks = kept_out.filter_map(|track| self.tracks.get(track));
+        tracks.filter_map(move |held| {
+            let publisher = self.participants.get(&held.peer).filter(|it| it.is_visible())?;
+            Some((held.track, publisher.allowance.of(receiver?).allows(&held.sid)))
+        })
+    }
+
+    fn tell_allowed(&mut self, to: PeerId, track: TrackId, allowed: bool) {
+        if let Some(receiver) = self.participants.get_mut(&to).filter(|_| !allowed) {
+            receiver.kept_out.insert(track);
+        }
+        self.outputs.push_back(Output::Allowed { to, track, allowed });
+    }
+
     /// Somebody learns of a track, and that it is kept out of it: clients believe that they may receive what they are
     /// told of.
     pub(super) fn tell_kept_out(&mut self, to: PeerId, track: TrackId) {
@@ -281,7 +300,7 @@ impl Control {
         };
         let is_told = publication.is_live() && publisher.is_visible() && publication.peer != to;
         if is_told && !publisher.allowance.of(receiver).allows(&publication.sid) {
-            self.outputs.push_back(Output::Allowed { to, track, allowed: false });
+            self.tell_allowed(to, track, false);
         }
     }
 }

@@ -118,11 +118,15 @@ impl Control {
     /// How well those whom a participant receives are connected, and it itself, as far as it is known.
     #[must_use]
     pub fn scores(&self, to: PeerId) -> Vec<(PeerId, Score)> {
+        self.heard_by(to).into_iter().filter_map(|of| Some((of, self.score(to, of)?))).collect()
+    }
+
+    /// Those whom a participant receives, and it itself.
+    pub(super) fn heard_by(&self, to: PeerId) -> BTreeSet<PeerId> {
         let tracks =
             self.participants.get(&to).into_iter().flat_map(|held| held.subscriptions.keys());
         let publications = tracks.filter_map(|track| self.tracks.get(track));
-        let of: BTreeSet<PeerId> = publications.map(|held| held.peer).chain([to]).collect();
-        of.into_iter().filter_map(|of| Some((of, self.score(to, of)?))).collect()
+        publications.map(|held| held.peer).chain([to]).collect()
     }
 
     /// How well a participant is connected, for one who may know: itself, or who receives something of it.

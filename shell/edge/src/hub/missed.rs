@@ -24,7 +24,7 @@ impl Hub {
     }
 
     /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, which tracks
-    /// stand still for want of bandwidth, and how well all are connected.
+    /// stand still for want of bandwidth or may not be received, who speaks, and how well all are connected.
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));
@@ -42,6 +42,14 @@ impl Hub {
         let stream_states: Vec<proto::StreamStateInfo> = states.collect();
         if !stream_states.is_empty() {
             self.send(peer, Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
+        }
+        // In their turn, and the newest: as much of it as was said already may not have come.
+        for (track, allowed) in self.control.allowed(peer).collect::<Vec<_>>() {
+            self.note_allowed(peer, track, allowed);
+        }
+        let speakers = self.control.speakers(peer);
+        if !speakers.is_empty() {
+            self.tell_speakers(peer, &speakers);
         }
         let scores = self.control.scores(peer);
         if !scores.is_empty() {

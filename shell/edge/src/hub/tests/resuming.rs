@@ -1,5 +1,6 @@
 //! A lost signalling connection, and who may go on with its session.
 
+use super::receivers::{everyone, only};
 use super::*;
 use crate::limits::GONE_MAX;
 use wire::room_service::Request;
@@ -461,6 +462,42 @@ fn what_a_client_wants_again_when_it_resumes_it_has_again() {
         let held = node.hub.control.participant(peer).unwrap();
         assert_eq!(held.disabled().count(), usize::from(named));
     }
+}
+
+#[test]
+fn what_may_be_received_and_who_fell_silent_is_said_again_at_a_resume() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.publish(&alice);
+    let alices = sid_of(&node, &alice);
+    let track = node.hub.seats[&node.peer(&alice)].cids[MICROPHONE];
+    let mut bob = node.join("bob");
+    let bobs = sid_of(&node, &bob);
+    let level = |node: &mut Node, level| {
+        node.tell(ToHub::Worker(FromWorker::Report(Report::Level { track, level })));
+        node.wait(Duration::from_secs(1));
+    };
+    level(&mut node, Some(0.5));
+    // What he is told from here on goes into a network that is dead.
+    for asked in [only(std::iter::empty()), everyone()] {
+        node.ask(&alice, asked);
+        node.wait(Duration::from_secs(1));
+    }
+    level(&mut node, None);
+    bob.told();
+    alice.told();
+    node.tell(ToHub::Closed(bob.session));
+    let mut again = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    node.wait(Duration::from_secs(1));
+    let told = again.told();
+    let speakers = first!(told, Told::SpeakersChanged(it) => it.speakers.clone()).unwrap();
+    let hers = speakers.iter().find(|it| it.sid == alices).expect("of whom he receives");
+    assert!(!hers.active && hers.level == 0.0);
+    let allowed = told.iter().filter_map(|it| {
+        if let Told::SubscriptionPermissionUpdate(it) = it { Some(it.allowed) } else { None }
+    });
+    assert_eq!(allowed.collect::<Vec<_>>(), [true, true]);
+    assert!(alice.told().is_empty(), "nobody else is told");
 }
 
 /// What clients call her microphone.
