@@ -12,7 +12,7 @@ use crate::limits::UNREPEATED_TIME_MAX;
 
 /// One data channel of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChannelId(pub(crate) u8);
+pub struct ChannelId(pub u8);
 
 #[derive(Debug)]
 pub(crate) struct Channel {

@@ -33,7 +33,9 @@ pub(super) struct Seat {
     keys: Option<KeyingMaterial>,
     /// Where media goes.
     destination: Option<Path>,
-    channels: [Option<ChannelId>; 3],
+    /// Of each of the three what the client has open, the newest last: livekit-client opens others in Safari before it
+    /// shuts those that they replace. All together are no more than a peer may open.
+    channels: [Vec<ChannelId>; 3],
     queue: Queue,
     pub(super) paths: VecDeque<Path>,
     /// Paths that may be proven yet.
@@ -57,7 +59,7 @@ impl Seat {
             slot,
             keys: None,
             destination: None,
-            channels: [None; 3],
+            channels: Default::default(),
             queue: Queue::new(room),
             paths: VecDeque::new(),
             proofs: proofs(),
@@ -164,27 +166,28 @@ impl Seat {
             "_data_track" => Channel::DataTrack,
             _ => return None,
         };
-        let place = self.channels.get_mut(channel as usize)?;
-        if place.is_some() {
-            return None;
-        }
-        *place = Some(id);
+        self.channels.get_mut(channel as usize)?.push(id);
         Some(channel)
     }
 
-    /// A data channel closed; another may take its place.
+    /// A data channel closed; another may have taken its place.
     pub(super) fn shut(&mut self, id: ChannelId, pile: &mut Pile) {
-        for place in self.channels.iter_mut().filter(|place| **place == Some(id)) {
-            *place = None;
+        for open in &mut self.channels {
+            open.retain(|held| *held != id);
         }
         self.queue.shut(id, pile);
     }
 
     /// Which of the three a channel is.
     pub(super) fn channel(&self, id: ChannelId) -> Option<Channel> {
-        [Channel::Reliable, Channel::Lossy, Channel::DataTrack]
-            .into_iter()
-            .find(|channel| self.channels.get(*channel as usize) == Some(&Some(id)))
+        [Channel::Reliable, Channel::Lossy, Channel::DataTrack].into_iter().find(|channel| {
+            self.channels.get(*channel as usize).is_some_and(|open| open.contains(&id))
+        })
+    }
+
+    /// Where the client listens.
+    fn newest(&self, channel: Channel) -> Option<ChannelId> {
+        self.channels.get(channel as usize)?.last().copied()
     }
 
     /// Sends a message that was said at `since`, now or when there is room. Whether the peer lags from now on.
@@ -196,7 +199,7 @@ impl Seat {
         message: Arc<[u8]>,
         pile: &mut Pile,
     ) -> bool {
-        let Some(id) = self.channels.get(channel as usize).copied().flatten() else {
+        let Some(id) = self.newest(channel) else {
             return false;
         };
         if channel != Channel::Reliable {
@@ -295,6 +298,25 @@ mod tests {
         seat.restart_ice(later, &credentials(), &credentials());
         assert!(seat.may_prove(later, &path(most + 1)));
         assert_eq!(seat.checked_at, later, "and is not yet given up");
+    }
+
+    #[test]
+    fn a_channel_that_takes_the_place_of_another_before_that_is_shut_is_heard_and_heard_on() {
+        let mut seat = seat();
+        let mut pile = Pile::default();
+        let [old, new, other] = [1, 2, 3].map(ChannelId);
+        for (id, label) in [(old, "_reliable"), (other, "_lossy"), (new, "_reliable")] {
+            seat.open(id, label);
+        }
+        let both = [old, new].map(|id| seat.channel(id));
+        assert_eq!(both, [Some(Channel::Reliable); 2], "both are heard");
+        assert_eq!(seat.newest(Channel::Reliable), Some(new));
+        seat.shut(old, &mut pile);
+        assert_eq!((seat.channel(old), seat.channel(new)), (None, Some(Channel::Reliable)));
+        assert_eq!(seat.newest(Channel::Reliable), Some(new));
+        seat.shut(new, &mut pile);
+        assert_eq!((seat.channel(new), seat.newest(Channel::Reliable)), (None, None));
+        assert_eq!(seat.newest(Channel::Lossy), Some(other));
     }
 
     #[test]
