@@ -17,8 +17,8 @@ const FLOODED_PERCENT: u64 = 200;
 /// One subscription's wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
-    /// Rates of the spatial layers 0.. that flow; zero for one that does not. Of what it has, and of what is below,
-    /// without key frames.
+    /// Rates of the spatial layers 0.. that flow; zero for one that does not, or of which a narrow way does not know
+    /// whether it has room. Of the lowest, of what it has, and of what is below, without key frames.
     pub(super) rates: [DataRate; Layer::SPATIAL_MAX],
     /// The highest spatial layer that it may have.
     pub(super) best: u8,
@@ -33,12 +33,36 @@ impl Demand {
     }
 }
 
-/// Reused by each allocation.
+/// What one receiver's subscriptions wish. Reused by each allocation.
 #[derive(Debug, Default)]
 pub(super) struct Demands {
     rows: Vec<u32>,
     demands: Vec<Demand>,
     choices: Vec<Option<u8>>,
+    /// Of them, those of screens: they are the first.
+    screens: usize,
+    sound: DataRate,
+    /// What all would take if they could, and what the pictures take now.
+    wished: DataRate,
+    sending: DataRate,
+    is_numbered: bool,
+}
+
+impl Demands {
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.demands.clear();
+        (self.screens, self.is_numbered) = (0, false);
+        (self.sound, self.wished, self.sending) = Default::default();
+    }
+
+    fn push(&mut self, row: u32, demand: Demand, is_screen: bool) {
+        self.sending = self.sending.saturating_add(demand.sending());
+        let place = if is_screen { self.screens } else { self.rows.len() };
+        self.screens += usize::from(is_screen);
+        self.rows.insert(place, row);
+        self.demands.insert(place, demand);
+    }
 }
 
 /// A layer is gone up to when this much of its rate is free.
@@ -48,16 +72,46 @@ impl<M: Memory> Forward<M> {
     /// Divides what a receiver can take among its subscriptions.
     pub(super) fn allocate(&mut self, now: Timestamp, row: u32, outside: &mut impl Outside) {
         let mut demands = std::mem::take(&mut self.demands);
-        demands.rows.clear();
-        demands.demands.clear();
+        demands.clear();
+        self.gather(now, row, &mut demands);
         let Some(peer) = self.peers.get_mut(row) else {
             self.demands = demands;
             return;
         };
-        let (mut sound, mut wished) = (DataRate::ZERO, DataRate::ZERO);
-        let mut sending = DataRate::ZERO;
-        let mut is_numbered = false;
-        let mut screens = 0;
+        let downlink = peer.downlink();
+        downlink.allocated = Some(now);
+        downlink.is_numbered = demands.is_numbered;
+        let cap = downlink.cap.unwrap_or(DataRate::MAX);
+        let wished = demands.wished.saturating_add(demands.sound);
+        downlink.estimator.set_demand(wished.min(cap));
+        let carries = downlink.carries(now).min(cap);
+        let budget = carries.saturating_sub(demands.sound);
+        allocate(budget, &demands.demands, &mut demands.choices);
+        // What is merely assumed of the way is no reason to stop a picture.
+        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
+            for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
+                *choice = choice.or_else(|| next_layer(demand, None, 0));
+            }
+        }
+        let is_flooded =
+            carries < INITIAL_ESTIMATE && demands.sending > budget.percent(FLOODED_PERCENT);
+        for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
+            if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.fall(choice);
+            }
+            self.choose(now, at, choice, outside);
+        }
+        self.demands = demands;
+    }
+
+    /// Finds out what each of a receiver's subscriptions wishes; sound, and what wishes nothing, has that at once.
+    fn gather(&mut self, now: Timestamp, row: u32, demands: &mut Demands) {
+        let Some(peer) = self.peers.get_mut(row) else {
+            return;
+        };
+        let downlink = peer.downlink();
+        let cap = downlink.cap.unwrap_or(DataRate::MAX);
+        let is_narrow = downlink.carries(now).min(cap) < INITIAL_ESTIMATE;
         for &at in &peer.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(at) else {
                 continue;
@@ -65,7 +119,7 @@ impl<M: Memory> Forward<M> {
             let Some(track) = self.tracks.get(subscription.track) else {
                 continue;
             };
-            is_numbered |= subscription.extensions.is_transport_wide();
+            demands.is_numbered |= subscription.extensions.is_transport_wide();
             if track.kind == TrackKind::Audio {
                 match subscription.spec.limit {
                     Some(layer) => subscription.target = Some(layer),
@@ -73,7 +127,7 @@ impl<M: Memory> Forward<M> {
                 }
                 // What it brings at once is no reason to stop a picture.
                 let most = sound_rate_max(subscription.spec.codec);
-                sound = sound.saturating_add(track.rate(0).min(most));
+                demands.sound = demands.sound.saturating_add(track.rate(0).min(most));
                 continue;
             }
             let Some(wanted) = subscription.spec.limit else {
@@ -84,37 +138,14 @@ impl<M: Memory> Forward<M> {
             let Some(best) = track.best_layer(now, wanted) else {
                 continue;
             };
-            let demand = demand(track, now, best, subscription.current);
-            sending = sending.saturating_add(demand.sending());
-            wished = wished.saturating_add(track.rate(best.spatial));
-            let is_screen = subscription.spec.is_screen;
-            let place = if is_screen { screens } else { demands.rows.len() };
-            screens += usize::from(is_screen);
-            demands.rows.insert(place, at);
-            demands.demands.insert(place, demand);
-        }
-        let downlink = peer.downlink();
-        downlink.allocated = Some(now);
-        let cap = downlink.cap.unwrap_or(DataRate::MAX);
-        downlink.estimator.set_demand(wished.saturating_add(sound).min(cap));
-        downlink.is_numbered = is_numbered;
-        let carries = downlink.carries(now).unwrap_or(DataRate::MAX).min(cap);
-        let budget = carries.saturating_sub(sound);
-        allocate(budget, &demands.demands, &mut demands.choices);
-        // What is merely assumed of the way is no reason to stop a picture.
-        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
-            for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
-                *choice = choice.or_else(|| next_layer(demand, None, 0));
+            let demand = demand(track, now, best, subscription.current, is_narrow);
+            // What there is of it besides comes at once, or will be known.
+            if next_layer(&demand, None, 0).is_none() {
+                continue;
             }
+            demands.wished = demands.wished.saturating_add(track.rate(best.spatial));
+            demands.push(at, demand, subscription.spec.is_screen);
         }
-        let is_flooded = carries < INITIAL_ESTIMATE && sending > budget.percent(FLOODED_PERCENT);
-        for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
-            if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
-                subscription.fall(choice);
-            }
-            self.choose(now, at, choice, outside);
-        }
-        self.demands = demands;
     }
 
     fn choose(&mut self, now: Timestamp, row: u32, choice: Option<u8>, outside: &mut impl Outside) {
@@ -139,14 +170,30 @@ impl<M: Memory> Forward<M> {
     }
 }
 
-fn demand(track: &Track, now: Timestamp, best: Layer, current: Option<u8>) -> Demand {
+fn demand(
+    track: &Track,
+    now: Timestamp,
+    best: Layer,
+    current: Option<u8>,
+    is_narrow: bool,
+) -> Demand {
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
     for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
-        if stream.is_there(now) {
+        if !stream.is_there(now) {
+            continue;
+        }
+        let is_held = current.is_some_and(|current| spatial <= current);
+        let measured = if spatial == 0 && !stream.is_measured() {
+            // The lowest is tried whatever it needed before.
+            DataRate::ZERO
+        } else if spatial == 0 || is_held {
             // What it has it does not leave for the key frame that it began with, and would ask for again.
-            let is_held = current.is_some_and(|current| spatial <= current);
-            let measured = if is_held { stream.lasting_rate } else { stream.rate };
-            // A layer that has just begun has no rate yet, and is no less there.
+            stream.lasting_rate
+        } else {
+            stream.rate
+        };
+        // What has just begun has no rate yet, and is no less there.
+        if measured > DataRate::ZERO || spatial == 0 || !is_narrow {
             *rate = measured.max(DataRate::from_bps(1));
         }
     }

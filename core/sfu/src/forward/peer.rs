@@ -99,10 +99,11 @@ impl Downlink {
         }
     }
 
-    /// What the way is believed to carry. `None` of one that nothing can tell about.
-    pub(super) fn carries(&self, now: Timestamp) -> Option<DataRate> {
+    /// What the way is believed to carry. Whatever comes, of one that nothing can tell about.
+    pub(super) fn carries(&self, now: Timestamp) -> DataRate {
         let is_awaited = self.awaited.is_none_or(|since| now.since(since) < FEEDBACK_PATIENCE);
-        (self.has_feedback || self.is_numbered && is_awaited).then(|| self.estimator.estimate())
+        let is_known = self.has_feedback || self.is_numbered && is_awaited;
+        if is_known { self.estimator.estimate() } else { DataRate::MAX }
     }
 
     pub(super) fn next_transport_sequence(&mut self) -> u16 {

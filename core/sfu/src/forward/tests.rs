@@ -1,6 +1,7 @@
 //! A worker's media from end to end: sealed packets in, sealed packets out, as a client sees them.
 
 mod abuse;
+mod begun;
 mod boundary;
 mod burst;
 mod dark;

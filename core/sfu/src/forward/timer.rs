@@ -101,7 +101,7 @@ impl<M: Memory> Forward<M> {
         let mut wanted = [false; Layer::SPATIAL_MAX];
         let mut flows = [false; Layer::SPATIAL_MAX];
         for ((stream, wanted), flows) in track.streams.iter_mut().zip(&mut wanted).zip(&mut flows) {
-            stream.measure(now);
+            stream.measure(now, track.muted);
             *flows = stream.is_live(now);
             *wanted = stream.keyframe_wanted.is_some_and(|due| due <= now);
         }

@@ -85,7 +85,7 @@ pub(super) struct Stream {
     rate_since: Timestamp,
     /// Bytes of the last windows, and how long each was.
     windows: [(u64, Duration); LASTING_WINDOWS],
-    /// What it may need.
+    /// What it may need. A silence is no promise to need less after it.
     pub(super) rate: DataRate,
     /// The same over several windows: of what it needs a key frame is a small part, and pictures that come seldom are
     /// no less.
@@ -183,20 +183,30 @@ impl Stream {
         self.bytes += bytes as u64;
     }
 
-    pub(super) fn measure(&mut self, now: Timestamp) {
-        let elapsed = now.since(self.rate_since);
-        if elapsed < RATE_WINDOW {
-            return;
-        }
-        let rate = DataRate::of(self.bytes, elapsed);
-        self.rate = followed(self.rate, rate);
-        self.lasting_rate = followed(self.lasting_rate, self.lasting(now)).min(self.rate);
-        (self.bytes, self.rate_since) = (0, now);
-        if !self.is_live(now) {
+    /// Whether a full window is over since it began.
+    pub(super) fn is_measured(&self) -> bool {
+        self.rate_since > self.began
+    }
+
+    pub(super) fn measure(&mut self, now: Timestamp, is_muted: bool) {
+        let is_live = self.is_live(now);
+        if !is_live {
             self.told = None;
             // What begins then has no share in the silence before it.
             self.windows = Default::default();
         }
+        if !is_live || is_muted {
+            (self.rate_since, self.bytes) = (now, 0);
+        }
+        let elapsed = now.since(self.rate_since);
+        if elapsed < RATE_WINDOW {
+            return;
+        }
+        if self.bytes > 0 {
+            self.rate = followed(self.rate, DataRate::of(self.bytes, elapsed));
+        }
+        self.lasting_rate = followed(self.lasting_rate, self.lasting(now)).min(self.rate);
+        (self.rate_since, self.bytes) = (now, 0);
     }
 
     /// The rate over the last windows, with the one that ends now.
@@ -317,7 +327,7 @@ mod tests {
                 let factor = if Some(count(tick)) == key { 9 } else { 1 };
                 stream.packet(now, usize::try_from(60_000 / per_second * factor).unwrap());
             }
-            stream.measure(now);
+            stream.measure(now, false);
             if tick > 150 {
                 let percent = stream.lasting_rate.as_bps() / 4_800;
                 (least, most) = (least.min(percent), most.max(percent));

@@ -8,52 +8,67 @@ use super::*;
 const FRAMES: [usize; 2] = [750, 2_500];
 const PACKET: usize = 1_000;
 
-/// A call with a camera in two layers and a receiver that may have so much.
-struct Boundary {
-    forward: Forward<Vec<u8>>,
-    wire: Wire,
-    ada: Client,
-    ben: Client,
-    now: u64,
-    indexes: [u64; 2],
-    asked: [bool; 2],
-    requests: usize,
-    /// In percent of what frames have.
-    size: usize,
+/// A call with a camera in so many layers and a receiver that may have so much.
+pub(super) struct Boundary<const LAYERS: usize = 2> {
+    pub(super) forward: Forward<Vec<u8>>,
+    pub(super) wire: Wire,
+    pub(super) ada: Client,
+    pub(super) ben: Client,
+    pub(super) now: u64,
+    indexes: [u64; LAYERS],
+    asked: [bool; LAYERS],
+    pub(super) requests: usize,
+    /// Bytes of a frame of each layer, at 25 a second.
+    frames: [usize; LAYERS],
+    /// In percent of what frames have; of none there is nothing.
+    pub(super) size: usize,
     /// How many times as large a key frame is.
-    keys: [usize; 2],
+    keys: [usize; LAYERS],
 }
 
 impl Boundary {
     fn begin(kbps: u64) -> Self {
+        let mut call = Self::of(FRAMES, [8; 2]);
+        call.cap(kbps);
+        call
+    }
+}
+
+impl<const LAYERS: usize> Boundary<LAYERS> {
+    pub(super) fn of(frames: [usize; LAYERS], keys: [usize; LAYERS]) -> Self {
         let (mut forward, mut wire) = (worker(0), Wire::default());
         let ada = Client::join(&mut forward, &mut wire, 10);
         let ben = Client::join(&mut forward, &mut wire, 20);
-        forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q", "h"]), &mut wire);
+        let rids = &["q", "h", "f"][..LAYERS];
+        forward.instruct(at(0), track(ada.id, TrackKind::Video, rids), &mut wire);
         forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
+        let (indexes, asked) = ([1_000; LAYERS], [false; LAYERS]);
+        let (now, requests, size) = (0, 0, 100);
+        Self { forward, wire, ada, ben, now, indexes, asked, requests, frames, size, keys }
+    }
+
+    pub(super) fn cap(&mut self, kbps: u64) {
         let rate = Some(DataRate::from_kbps(kbps));
-        forward.instruct(at(0), Instruction::Cap { peer: ben.id, rate }, &mut wire);
-        let (indexes, asked) = ([1_000; 2], [false; 2]);
-        let (now, requests, size, keys) = (0, 0, 100, [8; 2]);
-        Self { forward, wire, ada, ben, now, indexes, asked, requests, size, keys }
+        let cap = Instruction::Cap { peer: self.ben.id, rate };
+        self.forward.instruct(at(self.now), cap, &mut self.wire);
     }
 
     /// So many milliseconds pass. How many bytes of each layer does Ben get?
-    fn pass(&mut self, millis: u64) -> [usize; 2] {
-        let mut got = [0; 2];
+    pub(super) fn pass(&mut self, millis: u64) -> [usize; LAYERS] {
+        let mut got = [0; LAYERS];
         let until = self.now + millis;
         while self.now < until {
             self.now += 20;
-            if self.now.is_multiple_of(40) {
-                for layer in 0..2 {
-                    self.frame(layer);
+            if self.now.is_multiple_of(40) && self.size > 0 {
+                for layer in 0..LAYERS {
+                    self.frame(u8::try_from(layer).unwrap());
                 }
             }
             self.forward.handle_timeout(at(self.now), &mut self.wire);
             let (_, control) = self.ada.receive(&mut self.wire);
             for packet in control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok)) {
                 if let RtcpPacket::PictureLoss { media_ssrc, .. } = packet {
-                    self.asked[usize::from(media_ssrc == 201)] = true;
+                    self.asked[usize::try_from(media_ssrc - 200).unwrap()] = true;
                     self.requests += 1;
                 }
             }
@@ -68,7 +83,7 @@ impl Boundary {
         let at_layer = usize::from(layer);
         let is_key = std::mem::take(&mut self.asked[at_layer]);
         let times = if is_key { self.keys[at_layer] } else { 1 };
-        let mut left = FRAMES[at_layer] * self.size / 100 * times;
+        let mut left = self.frames[at_layer] * self.size / 100 * times;
         let mut is_first = true;
         let picture_id = u16::try_from((self.now / 40) & 0x7fff).unwrap();
         while left > 0 {
@@ -122,12 +137,7 @@ fn a_layer_that_fits_no_more_is_left_within_two_seconds() {
 fn a_lower_cap_is_kept_to_at_once() {
     let mut call = Boundary::begin(650);
     call.pass(10_000);
-    let rate = Some(DataRate::from_kbps(300));
-    call.forward.instruct(
-        at(call.now),
-        Instruction::Cap { peer: call.ben.id, rate },
-        &mut call.wire,
-    );
+    call.cap(300);
     call.pass(100);
     let got = call.pass(1_000);
     assert!(got[0] > 0 && got[1] == 0, "{got:?} bytes");
