@@ -27,6 +27,7 @@ mod request;
 mod room_service;
 mod seat;
 mod ssrcs;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod timers;
