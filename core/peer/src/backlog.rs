@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::limits::BATCH_TIME;
+use crate::limits::{BATCH_MESSAGES_MAX, BATCH_TIME};
 
 /// Writes of about the same time.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ struct Batch {
     end: u64,
     /// When the first of them was said.
     since: Instant,
+    /// How many they are.
+    messages: u32,
 }
 
 /// Batches of one stream that may wait, in the order in which they were written.
@@ -31,8 +33,15 @@ impl Backlog {
         self.written += u64::try_from(len).unwrap_or(u64::MAX);
         let end = self.written;
         match self.batches.back_mut() {
-            Some(last) if last.since <= since && since < last.since + BATCH_TIME => last.end = end,
-            _ => self.batches.push_back(Batch { end, since }),
+            Some(last)
+                if last.since <= since
+                    && since < last.since + BATCH_TIME
+                    && last.messages < BATCH_MESSAGES_MAX =>
+            {
+                last.end = end;
+                last.messages += 1;
+            }
+            _ => self.batches.push_back(Batch { end, since, messages: 1 }),
         }
     }
 
@@ -45,6 +54,11 @@ impl Backlog {
             // Most participants are told something now and then.
             self.batches = VecDeque::new();
         }
+    }
+
+    /// Messages of which some bytes may wait: no fewer than do.
+    pub(crate) fn messages(&self) -> u32 {
+        self.batches.iter().map(|batch| batch.messages).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

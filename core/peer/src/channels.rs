@@ -36,9 +36,9 @@ use crate::channel::{Channel, ChannelId, Loses, millis};
 use crate::dcep::{ACK, OPEN, Open, open};
 use crate::holdback::Holdback;
 use crate::limits::{
-    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OVERDUE_EVERY,
-    RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_FIRST, RETRANSMISSION_TIME_MAX,
-    SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX, UNACKNOWLEDGED_TIME_MAX,
+    CHANNEL_BUFFER_BYTES_MAX, CHANNELS_MAX, LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, OUTSTANDING_MAX,
+    OUTSTANDING_PIECES, OVERDUE_EVERY, RECEIVE_BUFFER_BYTES_MAX, RETRANSMISSION_TIME_FIRST,
+    RETRANSMISSION_TIME_MAX, SCTP_PAYLOAD_BYTES_MAX, STREAMS_MAX, UNACKNOWLEDGED_TIME_MAX,
 };
 use crate::outstanding::Outstanding;
 use crate::unread::{Fate, Unread};
@@ -229,7 +229,8 @@ impl Channels {
         }
     }
 
-    /// Queues a whole message that was said at `since`. `false`: the channel is gone or there is no room.
+    /// Queues a whole message that was said at `since`. `false`: the channel is gone or there is no room, for its bytes
+    /// or for one more.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -239,7 +240,7 @@ impl Channels {
     ) -> bool {
         // What waits is timed from now, not from what was heard last.
         self.now = now;
-        if self.waiting() + message.len() > CHANNEL_BUFFER_BYTES_MAX {
+        if self.waiting() + message.len() > CHANNEL_BUFFER_BYTES_MAX || !self.has_room() {
             return false;
         }
         let Some(channel) = self.channel(id) else { return false };
@@ -556,6 +557,13 @@ impl Channels {
             .stream(stream)
             .and_then(|mut stream| stream.write_with_ppi(message, protocol))
             .is_ok()
+    }
+
+    /// Whether one more message keeps what is outstanding within its bound once all have left. Those that are under way
+    /// are counted twice: which of them have not left SCTP does not say.
+    fn has_room(&self) -> bool {
+        let waiting: u32 = self.channels.iter().flatten().map(|it| it.backlog.messages()).sum();
+        self.outstanding.len() + waiting < OUTSTANDING_MAX - OUTSTANDING_PIECES
     }
 
     fn waiting(&mut self) -> usize {

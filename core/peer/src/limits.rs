@@ -20,8 +20,10 @@ pub const UNACKNOWLEDGED_TIME_MAX: Duration = Duration::from_millis(9_500);
 /// would send it again at the earliest (RFC 9260 §16).
 pub(crate) const UNREPEATED_TIME_MAX: Duration = Duration::from_millis(900);
 
-/// Writes to a channel that are timed as one: there are at most 96 such batches of what is said anew.
+/// Writes to a channel that are timed as one, and how many at most: there are at most 96 such batches of what is said
+/// anew, and 64 more of [`OUTSTANDING_MAX`] short messages.
 pub(crate) const BATCH_TIME: Duration = Duration::from_millis(100);
+pub(crate) const BATCH_MESSAGES_MAX: u32 = 128;
 
 /// How often a peer looks whether something is overdue, when something has waited for longer than
 /// [`UNACKNOWLEDGED_TIME_MAX`] without a break: acknowledgements of a large file never cease to be due.
@@ -132,9 +134,11 @@ pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 /// Bytes of an SCTP payload: with its header, DTLS's (37) and UDP over IPv6 it fits a path of 1,280.
 pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_150;
 
-/// Chunks from the first that a client has not acknowledged to the last that it was sent: as many as
-/// [`CHANNEL_BUFFER_BYTES_MAX`] of the shortest data packets, twice. SCTP looks at all of them whenever it sends.
+/// Chunks from the first that a client has not acknowledged to the last that it was sent. SCTP looks at all of them
+/// whenever it sends. [`CHANNEL_BUFFER_BYTES_MAX`] of the shortest data packets, of 21 bytes, would be 12,483.
 pub(crate) const OUTSTANDING_MAX: u32 = 8_192;
+/// Those that are kept for the pieces of long messages: [`CHANNEL_BUFFER_BYTES_MAX`] is 234 of them.
+pub(crate) const OUTSTANDING_PIECES: u32 = 256;
 /// What an acknowledgement takes of a client's time for them: 5,000 a second at most. A receiver of 50 Mbit/s sends
 /// half as many.
 pub(crate) const ACKNOWLEDGED_EACH: Duration = Duration::from_micros(200);

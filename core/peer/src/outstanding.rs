@@ -124,7 +124,7 @@ impl Outstanding {
     }
 
     /// Chunks from the first that is not acknowledged to the last that was sent.
-    fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         let (Some(newest), Some(cumulative)) = (self.newest, self.cumulative) else { return 0 };
         if is_up_to(newest, cumulative) { 0 } else { newest.wrapping_sub(cumulative) }
     }

@@ -204,6 +204,70 @@ fn a_full_channel_takes_nothing_more() {
     assert!(!wire.server.send(wire.now, wire.now, ChannelId::at(7), b"no such channel"));
 }
 
+impl Wire {
+    /// Lets both do what they want now; what each sends is taken before the next, as a worker does.
+    fn pass(&mut self) {
+        let mut under_way = VecDeque::new();
+        let mut speakers = VecDeque::from([0, 1]);
+        loop {
+            while let Some(from) = speakers.pop_front() {
+                let peer = if from == 0 { &mut self.client } else { &mut self.server };
+                loop {
+                    match peer.poll() {
+                        Output::Transmit(it) => under_way.push_back((from, it.datagram)),
+                        Output::Event(event) => self.heard[from].push(event),
+                        Output::Wait(_) => break,
+                    }
+                }
+            }
+            let Some((from, datagram)) = under_way.pop_front() else { return };
+            if self.arrives[from] {
+                let to = if from == 0 { &mut self.server } else { &mut self.client };
+                deliver(to, self.now, paths()[1 - from], &datagram);
+                speakers.push_back(1 - from);
+            }
+        }
+    }
+
+    /// Until all that the server said is acknowledged.
+    fn deliver_all(&mut self) {
+        for _ in 0..10_000 {
+            if self.server.buffered(ChannelId::at(0)) == 0 {
+                return;
+            }
+            self.now += STEP;
+            self.client.handle_timeout(self.now);
+            self.server.handle_timeout(self.now);
+            self.pass();
+        }
+    }
+}
+
+/// What others say in short ends nobody who hears it a little late.
+#[test]
+fn of_the_shortest_messages_no_more_are_taken_than_may_be_outstanding() {
+    let mut wire = Wire::new();
+    wire.settle();
+    // So that much may be under way at once.
+    for _ in 0..8 {
+        while wire.server.send(wire.now, wire.now, ChannelId::at(0), &[7; 10_000]) {}
+        wire.deliver_all();
+    }
+    wire.heard[0].clear();
+    wire.arrives[0] = false;
+    let mut taken = 0;
+    while wire.server.send(wire.now, wire.now, ChannelId::at(0), &[7; 21]) {
+        taken += 1;
+    }
+    wire.pass();
+    assert!(!wire.server_heard(|event| matches!(event, Event::Closed)), "{taken}");
+    assert_eq!(wire.client_heard_messages(), taken, "all are under way");
+    wire.arrives[0] = true;
+    wire.deliver_all();
+    assert_eq!(wire.server.buffered(ChannelId::at(0)), 0);
+    assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), &[7; 21]), "there is room");
+}
+
 #[test]
 fn with_another_certificate_than_announced_nobody_gets_a_key_and_the_end_comes_in_time() {
     for change in [

@@ -215,14 +215,17 @@ impl Seat {
         self.queue.push(Waiting { channel: id, since, message }, pile)
     }
 
-    /// Sends what waited, as far as there is room.
-    pub(super) fn pump(&mut self, now: Timestamp, pile: &mut Pile) {
+    /// Sends what waited, as far as there is room. Whether something was sent.
+    pub(super) fn pump(&mut self, now: Timestamp, pile: &mut Pile) -> bool {
+        let mut is_sent = false;
         while let Some(Waiting { channel, since, message }) = self.queue.front() {
             if !self.peer.send(now, *since, *channel, message) {
-                return;
+                break;
             }
             self.queue.pop(pile);
+            is_sent = true;
         }
+        is_sent
     }
 
     /// Nothing waits any more.

@@ -41,7 +41,6 @@ impl Worker {
     /// Until the peer waits. `false`: it is finished.
     pub(super) fn drain(&mut self, now: Timestamp, id: PeerId) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
-        seat.pump(now, &mut self.pile);
         seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
         loop {
             match seat.peer.poll() {
@@ -76,6 +75,10 @@ impl Worker {
                     } else if !tell(event, now, id, seat, &mut self.forward, &mut self.upward) {
                         return false;
                     }
+                    seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
+                }
+                // What was acknowledged may have made room, and nothing else may come for seconds.
+                Output::Wait(_) if seat.pump(now, &mut self.pile) => {
                     seat.pace(now, self.load.is_crowded() || self.upward.is_behind());
                 }
                 Output::Wait(at) => {
