@@ -107,6 +107,11 @@ pub const KEYFRAME_PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// What begins with a key frame at its receiver's own wish, as what it pauses and goes on with, begins each
 /// [`KEYFRAME_PATIENCE_MAX`]; and four times at once, as somebody makes up its mind.
 pub const WISHES_BURST: Duration = Duration::from_secs(4 * KEYFRAME_PATIENCE_MAX.as_secs());
+/// What its way takes of a picture within so long after it was given is given again later each time. From half a second
+/// on, as long as that is doubled, a picture that goes up and down has no key frame oftener than one that insists.
+pub const RISE_PATIENCE_MEMORY: Duration = Duration::from_secs(10);
+/// The longest that a layer is not tried again: the way may be another one.
+pub const RISE_PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// Who asks for none for so long asks as if for the first time.
 pub const KEYFRAME_PATIENCE_MEMORY: Duration = Duration::from_secs(10);
 /// The most that one track of sound may bring, headers of RTP included: Opus takes 510 kbit/s at most, and the headers

@@ -6,6 +6,7 @@ use model::{DataRate, Layer, Timestamp, TrackKind};
 
 use super::arena::Memory;
 use super::peer::INITIAL_ESTIMATE;
+use super::subscription::Subscription;
 use super::track::{Track, sound_rate_max};
 use super::{Forward, Outside};
 use crate::Report;
@@ -22,6 +23,8 @@ pub(super) struct Demand {
     pub(super) rates: [DataRate; Layer::SPATIAL_MAX],
     /// The highest spatial layer that it may have.
     pub(super) best: u8,
+    /// And the highest that it may be given now.
+    pub(super) ceiling: u8,
     /// What it has now: going above it needs room to spare.
     pub(super) current: Option<u8>,
 }
@@ -95,11 +98,12 @@ impl<M: Memory> Forward<M> {
         }
         let is_flooded =
             carries < INITIAL_ESTIMATE && demands.sending > budget.percent(FLOODED_PERCENT);
-        for (&at, &choice) in demands.rows.iter().zip(&demands.choices) {
+        let chosen = demands.demands.iter().zip(demands.choices.iter().copied());
+        for (&at, (demand, choice)) in demands.rows.iter().zip(chosen) {
             if is_flooded && let Some(subscription) = self.subscriptions.get_mut(at) {
                 subscription.fall(choice);
             }
-            self.choose(now, at, choice, outside);
+            self.choose(now, at, (demand, choice), outside);
         }
         self.demands = demands;
     }
@@ -138,17 +142,27 @@ impl<M: Memory> Forward<M> {
             let Some(best) = track.best_layer(now, wanted) else {
                 continue;
             };
-            let demand = demand(track, now, best, subscription.current, is_narrow);
-            // What there is of it besides comes at once, or will be known.
-            if next_layer(&demand, None, 0).is_none() {
-                continue;
-            }
             demands.wished = demands.wished.saturating_add(track.rate(best.spatial));
+            let Some(ceiling) = subscription.ceiling(now) else {
+                continue;
+            };
+            let mut demand = demand(track, now, best, subscription, is_narrow);
+            // What there is of it besides comes at once, or will be known.
+            let Some(lowest) = next_layer(&demand, None, 0) else {
+                continue;
+            };
+            demand.ceiling = ceiling.max(lowest);
             demands.push(at, demand, subscription.spec.is_screen);
         }
     }
 
-    fn choose(&mut self, now: Timestamp, row: u32, choice: Option<u8>, outside: &mut impl Outside) {
+    fn choose(
+        &mut self,
+        now: Timestamp,
+        row: u32,
+        (demand, choice): (&Demand, Option<u8>),
+        outside: &mut impl Outside,
+    ) {
         let Some(subscription) = self.subscriptions.get_mut(row) else {
             return;
         };
@@ -156,10 +170,9 @@ impl<M: Memory> Forward<M> {
         let temporal = subscription.spec.limit.map_or(0, |layer| layer.temporal);
         let paused = choice.is_none();
         let is_new = subscription.paused.replace(paused) != Some(paused);
-        match choice {
-            Some(spatial) => subscription.target = Some(Layer { spatial, temporal }),
-            None => subscription.stop(),
-        }
+        let target = choice.map(|spatial| Layer { spatial, temporal });
+        let cost = choice.map_or(DataRate::ZERO, |layer| rate(demand, layer));
+        subscription.aim(now, target, cost, choice < Some(demand.best));
         let track = subscription.track;
         if let Some(spatial) = subscription.awaits_keyframe(now, &self.peers) {
             self.want_keyframe(now, track, spatial, outside);
@@ -174,9 +187,10 @@ fn demand(
     track: &Track,
     now: Timestamp,
     best: Layer,
-    current: Option<u8>,
+    subscription: &Subscription,
     is_narrow: bool,
 ) -> Demand {
+    let current = subscription.current;
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
     for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
         if !stream.is_there(now) {
@@ -188,7 +202,11 @@ fn demand(
             DataRate::ZERO
         } else if spatial == 0 || is_held {
             // What it has it does not leave for the key frame that it began with, and would ask for again.
-            stream.lasting_rate
+            if current == Some(spatial) {
+                stream.lasting_since(now, subscription.began)
+            } else {
+                stream.lasting_rate
+            }
         } else {
             stream.rate
         };
@@ -197,7 +215,7 @@ fn demand(
             *rate = measured.max(DataRate::from_bps(1));
         }
     }
-    Demand { rates, best: best.spatial, current }
+    Demand { rates, best: best.spatial, ceiling: u8::MAX, current }
 }
 
 /// Chooses a spatial layer for each demand within `budget`; `None` pauses it.
@@ -228,9 +246,10 @@ fn allocate(budget: DataRate, demands: &[Demand], choices: &mut Vec<Option<u8>>)
 /// The layer that a demand may rise to in this round: the lowest that flows, then one by one.
 fn next_layer(demand: &Demand, choice: Option<u8>, round: u8) -> Option<u8> {
     let flows = |layer: &u8| rate(demand, *layer) > DataRate::ZERO;
+    let most = demand.best.min(demand.ceiling);
     match choice {
-        None => (0..=demand.best).find(flows),
-        Some(layer) => (layer + 1..=demand.best.min(round)).find(flows),
+        None => (0..=most).find(flows),
+        Some(layer) => (layer + 1..=most.min(round)).find(flows),
     }
 }
 
@@ -247,8 +266,10 @@ mod tests {
         [DataRate::from_kbps(150), DataRate::from_kbps(500), DataRate::from_kbps(1700)];
 
     fn check(kbps: u64, currents: &[Option<u8>], expect: &[Option<u8>]) {
-        let demands: Vec<_> =
-            currents.iter().map(|&current| Demand { rates: CAMERA, best: 2, current }).collect();
+        let demands: Vec<_> = currents
+            .iter()
+            .map(|&current| Demand { rates: CAMERA, best: 2, ceiling: 2, current })
+            .collect();
         let mut choices = Vec::new();
         allocate(DataRate::from_kbps(kbps), &demands, &mut choices);
         assert_eq!(choices, expect, "{kbps} kbit/s");
@@ -274,7 +295,7 @@ mod tests {
     fn a_layer_that_does_not_flow_is_passed_over() {
         let rates = [DataRate::ZERO, DataRate::from_kbps(500), DataRate::ZERO];
         let mut choices = Vec::new();
-        let demand = Demand { rates, best: 2, current: None };
+        let demand = Demand { rates, best: 2, ceiling: 2, current: None };
         allocate(DataRate::from_kbps(9000), &[demand], &mut choices);
         assert_eq!(choices, [Some(1)]);
     }
@@ -290,6 +311,7 @@ mod tests {
                 .map(|&(a, b, c, best)| Demand {
                     rates: [a, a + b, a + b + c].map(DataRate::from_kbps),
                     best,
+                    ceiling: best,
                     current: None,
                 })
                 .collect();

@@ -1,9 +1,11 @@
 //! When one receiver of a picture may have another key frame, for which all others of it pay.
 //!
-//! Owns: when it was sent one last, when it asked last, how long it has to wait by now; what may begin at its wish.
+//! Owns: when it was sent one last, when it asked last, how long it has to wait by now; what may begin at its wish; how
+//! soon it may rise again to what its way took.
 //! Guarantees: who asks again after each that it was sent has one each `limits::KEYFRAME_PATIENCE_MAX` in the end, from
 //! one to the next, so that what all who insist are sent comes at once, and so do their next requests. Who has a
-//! picture begin again and again, whether it waits for it or not, has no more of them.
+//! picture begin again and again, whether it waits for it or not, has no more of them. A layer that is taken soon after
+//! it was given is given later each time; any picture at all no later than `limits::KEYFRAME_PATIENCE_MAX`.
 //! Not here: how often a stream's publisher is asked at all (`feedback`).
 
 use std::time::Duration;
@@ -20,12 +22,17 @@ pub(super) struct Patience {
     /// From a key frame to the next.
     length: Duration,
     wishes: Ration,
+    rose: Option<Timestamp>,
+    fell: Timestamp,
+    /// From the last fall until it may rise.
+    pause: Duration,
 }
 
 impl Patience {
     pub(super) const fn new() -> Self {
         let wishes = Ration::new(limits::WISHES_BURST);
-        Self { sent: None, asked: None, length: Duration::ZERO, wishes }
+        let (length, pause) = (Duration::ZERO, Duration::ZERO);
+        Self { sent: None, asked: None, length, wishes, rose: None, fell: Timestamp::ZERO, pause }
     }
 
     /// It is sent a key frame.
@@ -45,6 +52,30 @@ impl Patience {
             _ => self.length = Duration::ZERO,
         }
         self.sent.map_or(now, |at| at + self.length)
+    }
+
+    /// It has more than before, or will once that begins.
+    pub(super) const fn rose(&mut self, now: Timestamp) {
+        self.rose = Some(now);
+    }
+
+    /// Its way took some of it.
+    pub(super) fn fell(&mut self, now: Timestamp) {
+        match self.rose.take() {
+            Some(rose) if now.since(rose) < limits::RISE_PATIENCE_MEMORY => self.pause *= 2,
+            Some(_) => self.pause = Duration::ZERO,
+            // It falls further.
+            None => {}
+        }
+        self.pause = self.pause.clamp(limits::KEYFRAME_INTERVAL, limits::RISE_PATIENCE_MAX);
+        self.fell = now;
+    }
+
+    /// Whether its way may give it more than it has, or, if it has nothing, anything.
+    pub(super) fn may_rise(&self, now: Timestamp, has_some: bool) -> bool {
+        let longest = if has_some { self.pause } else { limits::KEYFRAME_PATIENCE_MAX };
+        let may_begin = self.wishes.affords_at(limits::KEYFRAME_PATIENCE_MAX) <= now;
+        may_begin && now.since(self.fell) >= self.pause.min(longest)
     }
 
     /// Whether what it wishes for may begin now; taken from what may.

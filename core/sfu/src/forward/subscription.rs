@@ -3,7 +3,7 @@
 //! Guarantees: a layer changes only on a key frame; what the receiver sees is one continuous stream;
 //! the payload is never changed but for the VP8 descriptor, which is not part of it.
 
-use model::{Codec, ExtensionKind, Layer, Timestamp, TrackKind};
+use model::{Codec, DataRate, ExtensionKind, Layer, Timestamp, TrackKind};
 use rtp::extension::{ExtensionForm, write_block};
 use rtp::packet::FIXED_HEADER_LEN;
 use rtp::rtx::ResendRing;
@@ -155,8 +155,12 @@ pub(super) struct Subscription {
     pub(super) header_len: u16,
     /// The layer to reach: what is wanted, flows, and fits.
     pub(super) target: Option<Layer>,
+    /// What that brought when it was chosen.
+    cost: DataRate,
     /// The rtp stream that is being forwarded.
     pub(super) current: Option<u8>,
+    /// When the key frame came with which it began, and what it brought when it was chosen.
+    pub(super) began: (Timestamp, DataRate),
     /// Stopped for want of bandwidth; `None` until that is found out, which is reported whatever it is: what was said
     /// of the same pair in another section may be on its way.
     pub(super) paused: Option<bool>,
@@ -176,7 +180,7 @@ pub(super) struct Subscription {
     /// By the numbers that it went out under.
     keyframe_newest: KeyframeStart,
     pub(super) patience: Patience,
-    /// What its receiver wished for last may begin. What its way, or the publisher, takes and gives back may as well.
+    /// What its receiver wished for last, or was given, may begin. What is left when something is taken may as well.
     is_granted: bool,
 }
 
@@ -195,7 +199,9 @@ impl Subscription {
             extensions,
             header_len: u16::try_from(FIXED_HEADER_LEN + block).unwrap_or(0),
             target: if is_video { None } else { spec.limit },
+            cost: DataRate::ZERO,
             current: None,
+            began: (Timestamp::ZERO, DataRate::ZERO),
             paused: None,
             numbering: Numbering::new(before.next_index, before.last, spec.codec.clock_rate()),
             vp8: (spec.codec == Codec::Vp8).then(|| Box::new(Vp8Rewriter::after(before.vp8, 0))),
@@ -263,6 +269,41 @@ impl Subscription {
         self.is_granted = false;
     }
 
+    /// The highest layer that it may be given now: of what its way took it has none again at once. A wish it has. `None`
+    /// before it may have any.
+    pub(super) fn ceiling(&self, now: Timestamp) -> Option<u8> {
+        if !self.is_granted || self.patience.may_rise(now, true) {
+            return Some(u8::MAX);
+        }
+        let target = self.target.map(|target| target.spatial);
+        target.or_else(|| self.patience.may_rise(now, false).then_some(0))
+    }
+
+    /// What it is to have from now on, at what rate; `is_taken`: it could have more, if its way carried that.
+    pub(super) fn aim(
+        &mut self,
+        now: Timestamp,
+        target: Option<Layer>,
+        cost: DataRate,
+        is_taken: bool,
+    ) {
+        let before = self.target.map(|target| target.spatial);
+        let spatial = target.map(|target| target.spatial);
+        if spatial != before {
+            self.cost = cost;
+        }
+        if spatial > before {
+            self.patience.rose(now);
+            self.wish();
+        } else if spatial < before && is_taken && self.is_granted {
+            self.patience.fell(now);
+        }
+        match target {
+            Some(_) => self.target = target,
+            None => self.stop(),
+        }
+    }
+
     /// Whether a key frame may be asked for to begin with. A wish is paid for once, however often that takes.
     pub(super) fn may_begin(&mut self, now: Timestamp) -> bool {
         self.is_granted = self.is_granted || self.patience.begin(now);
@@ -323,6 +364,7 @@ impl Subscription {
             return None;
         }
         let target = self.target?;
+        let before = self.current;
         if self.current == Some(packet.spatial) && self.numbering.is_leap(packet.index) {
             self.current = None;
         }
@@ -340,6 +382,9 @@ impl Subscription {
                     vp8.switch_to(packet.spatial);
                 }
                 self.current = Some(packet.spatial);
+                if self.current != before {
+                    self.began = (now, self.cost);
+                }
             } else if self.current.is_none() {
                 return None;
             }

@@ -30,6 +30,12 @@ const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// What lasts is measured over so many of them.
 const LASTING_WINDOWS: usize = 4;
 
+/// What is measured of a stream that somebody begins to receive has the key frame in it for so long: as many windows,
+/// and as many again and some more until it has followed what they say then.
+const SETTLE: Duration = Duration::from_secs(6);
+/// The packets of a key frame come within this.
+const KEYFRAME_SPREAD: Duration = Duration::from_millis(250);
+
 /// One opened packet, as those who forward it see it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet {
@@ -207,6 +213,29 @@ impl Stream {
         }
         self.lasting_rate = followed(self.lasting_rate, self.lasting(now)).min(self.rate);
         (self.rate_since, self.bytes) = (now, 0);
+    }
+
+    /// What lasts for somebody who has had it since a key frame, which is no part of that: when that came, and what was
+    /// known before.
+    pub(super) fn lasting_since(
+        &self,
+        now: Timestamp,
+        (keyframe, before): (Timestamp, DataRate),
+    ) -> DataRate {
+        if now.since(keyframe) >= SETTLE {
+            return self.lasting_rate;
+        }
+        let (mut from, mut bytes) = (self.rate_since, 0);
+        for &(of_window, time) in &self.windows {
+            if time.is_zero() || from - time < keyframe + KEYFRAME_SPREAD {
+                break;
+            }
+            from = from - time;
+            bytes += of_window;
+        }
+        let time = self.rate_since.since(from);
+        let since = if time.is_zero() { before } else { DataRate::of(bytes, time) };
+        self.lasting_rate.min(since)
     }
 
     /// The rate over the last windows, with the one that ends now.

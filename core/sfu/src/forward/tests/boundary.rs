@@ -79,6 +79,12 @@ impl<const LAYERS: usize> Boundary<LAYERS> {
         got
     }
 
+    /// How often the picture was paused since this was asked last.
+    fn pauses(&mut self) -> usize {
+        let reports = std::iter::from_fn(|| self.forward.poll_report());
+        reports.filter(|report| matches!(report, Report::Bandwidth { paused: true, .. })).count()
+    }
+
     fn frame(&mut self, layer: u8) {
         let at_layer = usize::from(layer);
         let is_key = std::mem::take(&mut self.asked[at_layer]);
@@ -141,4 +147,58 @@ fn a_lower_cap_is_kept_to_at_once() {
     call.pass(100);
     let got = call.pass(1_000);
     assert!(got[0] > 0 && got[1] == 0, "{got:?} bytes");
+}
+
+#[test]
+fn an_only_layer_that_fits_is_not_paused_for_the_key_frame_that_it_begins_with() {
+    // Ben is there when the camera begins, or comes later.
+    for before in [0, 3_000, 20_000] {
+        let mut call = Boundary::of([3_900], [9]);
+        if before > 0 {
+            let subscription = SubscriptionId(call.ben.id.index);
+            let unsubscribe = Instruction::Unsubscribe { subscription };
+            call.forward.instruct(at(0), unsubscribe, &mut call.wire);
+            call.pass(before);
+            let again = self::subscription(TRACK, call.ben.id, Codec::Vp8);
+            call.forward.instruct(at(before), again, &mut call.wire);
+        }
+        call.cap(850);
+        call.pauses();
+        call.pass(1_000);
+        let got: Vec<_> = (0..60).map(|_| call.pass(1_000)[0]).collect();
+        assert!(got.iter().all(|bytes| *bytes > 90_000), "after {before} ms: {got:?} bytes");
+        assert_eq!(call.pauses(), 0, "after {before} ms");
+    }
+}
+
+#[test]
+fn an_only_layer_that_does_not_fit_is_paused_and_seldom_tried() {
+    let mut call = Boundary::of([3_900], [9]);
+    call.cap(650);
+    call.pass(3_000);
+    call.pauses();
+    let got = call.pass(60_000);
+    assert!(got == [0] && call.pauses() == 0, "{got:?} bytes");
+}
+
+#[test]
+fn a_still_picture_that_fits_is_not_left_for_the_key_frame_that_it_begins_with() {
+    // 50 and 100 kbit/s, and 150 KB.
+    let mut call = Boundary::of([250, 500], [20, 300]);
+    call.cap(400);
+    call.pass(60_000);
+    assert!(call.requests <= 3, "{} requests", call.requests);
+    let got = call.pass(1_000);
+    assert!(got[0] == 0 && got[1] > 0, "{got:?} bytes");
+}
+
+#[test]
+fn a_layer_that_is_too_large_once_it_is_seen_is_tried_less_and_less_often() {
+    let mut call = Boundary::of([750, 2_500], [8; 2]);
+    call.cap(650);
+    for _ in 0..1_200 {
+        let [_, large] = call.pass(100);
+        call.size = if large > 0 { 150 } else { 100 };
+    }
+    assert!((8..=20).contains(&call.requests), "{} requests in 120 s", call.requests);
 }

@@ -1,4 +1,4 @@
-//! A receiver who changes its mind: how soon it has what it wishes, and how often others pay for it.
+//! A receiver who changes its mind, or whose way does: how soon it has what it wishes, and how often others pay for it.
 
 use model::DataRate;
 use rtp::bwe::Estimator;
@@ -203,19 +203,73 @@ fn a_mind_that_is_made_up_in_a_moment_is_heeded_at_once() {
     assert!(camera.until(2) <= 80);
 }
 
+/// What Ben's way is believed to carry turns to so much.
+fn estimate(camera: &mut Camera, kbps: u64) {
+    let slot = camera.forward.slot(camera.ben.id).unwrap();
+    let downlink = camera.forward.peers.get_mut(slot.0).unwrap().downlink();
+    downlink.estimator = Estimator::new(DataRate::from_kbps(kbps));
+    downlink.has_feedback = true;
+    downlink.allocated = None;
+}
+
 #[test]
-fn what_the_way_takes_and_gives_back_is_there_at_once_however_often() {
+fn what_the_way_takes_and_gives_back_now_and_then_is_there_at_once_however_often() {
     let mut camera = Camera::begin();
     for _ in 0..10 {
-        for (kbps, layer) in [(150, 0), (5_000, 2)] {
-            let slot = camera.forward.slot(camera.ben.id).unwrap();
-            let downlink = camera.forward.peers.get_mut(slot.0).unwrap().downlink();
-            downlink.estimator = Estimator::new(DataRate::from_kbps(kbps));
-            downlink.has_feedback = true;
-            downlink.allocated = None;
+        for (kbps, layer, stays) in [(150, 0, 500), (5_000, 2, 10_000)] {
+            estimate(&mut camera, kbps);
             let took = camera.until(layer);
             assert!(took <= 100, "{kbps} kbit/s: after {took} ms");
-            camera.pass(500);
+            camera.pass(stays);
         }
     }
+}
+
+#[test]
+fn what_the_way_takes_again_and_again_is_left_at_once_and_there_again_later_each_time() {
+    let mut camera = Camera::begin();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        estimate(&mut camera, 150);
+        let took = camera.until(0);
+        assert!(took <= 100, "after {took} ms");
+        estimate(&mut camera, 5_000);
+        let since = camera.now;
+        while !camera.got.contains(&(camera.now, 2)) {
+            camera.pass(20);
+            assert!(camera.now < since + 31_000, "never");
+        }
+        waits.push((camera.now - since + 250) / 500);
+        camera.pass(20);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60], "half seconds");
+}
+
+#[test]
+fn whoever_tells_that_its_way_narrows_and_widens_has_no_more_key_frames_than_who_wishes_for_them() {
+    for most in [150, 400] {
+        let mut camera = Camera::begin();
+        let begins = camera.asked.len();
+        for n in 0..80 {
+            estimate(&mut camera, if n % 2 == 0 { 5_000 } else { most });
+            camera.pass(500);
+        }
+        let asked = camera.asked.len() - begins;
+        assert!(asked <= 25, "{asked} in 40 s");
+    }
+}
+
+#[test]
+fn a_picture_that_the_way_takes_whole_is_there_again_within_two_seconds() {
+    let mut camera = Camera::begin();
+    let begins = camera.asked.len();
+    for _ in 0..12 {
+        estimate(&mut camera, 50);
+        camera.pass(500);
+        estimate(&mut camera, 150);
+        let took = camera.until(0);
+        assert!(took <= 2_100, "after {took} ms");
+    }
+    let asked = camera.asked.len() - begins;
+    assert!(asked <= 14, "{asked}");
 }
