@@ -269,8 +269,8 @@ impl Subscription {
         self.is_granted = false;
     }
 
-    /// The highest layer that it may be given now: of what its way took it has none again at once. A wish it has. `None`
-    /// before it may have any.
+    /// The highest layer that it may be given now: of what its way took it has none again at once. A wish it has.
+    /// `None` before it may have any.
     pub(super) fn ceiling(&self, now: Timestamp) -> Option<u8> {
         if !self.is_granted || self.patience.may_rise(now, true) {
             return Some(u8::MAX);
