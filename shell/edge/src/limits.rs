@@ -393,14 +393,6 @@ pub const PATHS_PROVEN_MAX: u32 = 64;
 /// How long it takes to earn another: a call may last for days, and its client move all the time.
 pub const PATH_PROVEN_EVERY: Duration = Duration::from_secs(60);
 
-/// Checks of one peer over UDP that are answered at once, whoever repeats them: six over each path that it may prove.
-pub const CHECKS_BURST: u32 = 400;
-/// The same a second, on end: Firefox begins 50 while it connects, Chrome 20, and both one in seconds afterwards. At
-/// 10 us each, with the kernel's part, it is a two-thousandth of a core.
-pub const CHECKS_PER_SECOND: u32 = 50;
-/// How long it takes to earn one.
-pub const CHECK_EVERY: Duration = Duration::from_millis(1000 / CHECKS_PER_SECOND as u64);
-
 /// Rows of a table of budgets: 64 KiB each, of which only what is used takes memory. There are two for each worker
 /// and thirteen beside them.
 pub const BUDGET_ROWS: usize = 4096;

@@ -205,8 +205,6 @@ counters! {
     knocks_late,
     /// Binding requests dropped because their peer has proven too many paths since it restarted ICE.
     knocks_beyond,
-    /// Binding requests over UDP dropped because their peer had so many answered.
-    checks_over_rate,
     /// Binding requests dropped because too many came over unproven paths from their network.
     knocks_over_budget,
     /// DTLS dropped because its network had begun too many handshakes; it is sent again.

@@ -22,7 +22,7 @@ use super::lag::RoomLag;
 use super::path::Proof;
 use super::pile::Pile;
 use super::queue::{Queue, Waiting};
-use crate::limits::{CHECK_EVERY, CHECKS_BURST, PATH_PROVEN_EVERY, PATHS_PROVEN_MAX};
+use crate::limits::{PATH_PROVEN_EVERY, PATHS_PROVEN_MAX};
 use crate::sys::Mapping;
 
 pub(super) struct Seat {
@@ -40,8 +40,6 @@ pub(super) struct Seat {
     pub(super) paths: VecDeque<Path>,
     /// Paths that may be proven yet.
     proofs: Ration,
-    /// Its checks over UDP that may be answered yet.
-    checks: Ration,
     /// DTLS has begun.
     pub(super) is_shaking: bool,
     /// Its transport has, whoever ended it.
@@ -65,7 +63,6 @@ impl Seat {
             queue: Queue::new(room),
             paths: VecDeque::new(),
             proofs: proofs(),
-            checks: Ration::new(CHECK_EVERY * CHECKS_BURST),
             is_shaking: false,
             has_ended: false,
             allowance: Allowance::new(now),
@@ -107,18 +104,6 @@ impl Seat {
     /// Whether a check of this path may be heard.
     pub(super) fn may_prove(&self, now: Timestamp, path: &Path) -> bool {
         self.proofs.affords_at(PATH_PROVEN_EVERY) <= now || self.paths.contains(path)
-    }
-
-    /// Whether its check may be judged and answered now. Over TCP each waits for those before to be read.
-    pub(super) fn may_check(&self, now: Timestamp, path: &Path) -> bool {
-        !path.carrier.is_udp() || self.checks.affords_at(CHECK_EVERY) <= now
-    }
-
-    /// A check of its own held: what others forge takes nothing from it.
-    pub(super) fn note_check(&mut self, now: Timestamp, path: &Path) {
-        if path.carrier.is_udp() {
-            self.checks.take(now, CHECK_EVERY);
-        }
     }
 
     /// The client begins ICE anew: it has as much time to be heard as one that has just come.

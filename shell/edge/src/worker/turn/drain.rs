@@ -47,7 +47,6 @@ impl Worker {
                 Output::Transmit(transmit) => {
                     let path = transmit.path;
                     if transmit.verifies_remote {
-                        seat.note_check(now, &path);
                         let proof = seat.proof(&path, now);
                         let claimed = if self.routes.is_held(&path, now) {
                             Claimed::Refused

@@ -230,9 +230,6 @@ impl Worker {
                 let Some(seat) = self.seats.get_mut(&owner) else {
                     return self.metrics.knocks_late.count();
                 };
-                if !seat.may_check(now, &path) {
-                    return self.metrics.checks_over_rate.count();
-                }
                 if !seat.may_prove(now, &path) {
                     return self.metrics.knocks_beyond.count();
                 }
