@@ -57,8 +57,9 @@ struct Route {
     nomination: Nomination,
     /// What the client makes of its end of it; `None` until it has said so since the last restart.
     priority: Option<u32>,
-    /// From when on a nomination is meant.
+    /// From when on a nomination is meant, but for repeats of the first check.
     is_meant_from: Timestamp,
+    first: Option<TransactionId>,
     /// Tells it from others of this transport.
     number: u16,
     /// Bytes that came and nothing has answered yet. Counts until the path is open.
@@ -101,6 +102,8 @@ pub(crate) struct Ice {
     selected: Option<Path>,
     /// Since when the client checks and answers on another path than the selected one and has not been heard on that.
     doubted: Option<Timestamp>,
+    /// Since when there is no destination any more.
+    lost: Option<Timestamp>,
     /// [`Self::destination`] changed and nobody was told.
     is_news: bool,
     wake: Timestamp,
@@ -129,6 +132,7 @@ impl Ice {
             given: None,
             selected: None,
             doubted: None,
+            lost: None,
             is_news: false,
             wake: if path.is_some() { now } else { Timestamp::MAX },
         };
@@ -138,14 +142,23 @@ impl Ice {
     }
 
     /// Both ends have new credentials. What was open stays open: DTLS and media go on meanwhile.
-    pub(crate) fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
+    pub(crate) fn restart(
+        &mut self,
+        now: Timestamp,
+        local: IceCredentials,
+        remote: IceCredentials,
+    ) {
         (self.local, self.remote) = (local, remote);
+        if self.lost.is_some() {
+            self.lost = Some(now);
+        }
         // Nobody has recorded anything under these yet.
         self.heard.clear();
         self.is_proven = false;
         for route in &mut self.routes {
             route.asked = None;
             route.priority = None;
+            (route.first, route.is_meant_from) = (None, now + TRIED_TIME);
             if self.role == Role::Controlled {
                 route.nomination = Nomination::None;
             }
@@ -164,12 +177,14 @@ impl Ice {
             return;
         }
         (self.selected, self.doubted) = (None, None);
-        for route in self.routes.iter_mut().filter(|it| !it.is_open(now)) {
-            // Nobody asked there for long.
-            (route.answered, route.unanswered) = (None, None);
+        for route in &mut self.routes {
+            // What was asked there and not answered yet may not become its end.
+            route.unanswered = None;
+            route.answered = route.answered.filter(|at| now.since(*at) < CONSENT_TIME);
         }
         self.is_news = true;
-        self.wake = now + CONSENT_INTERVAL;
+        self.lost = self.destination().is_none().then_some(now);
+        self.wake = now;
     }
 
     /// Where anything but checks may be sent: the selected path, before that the open one.
@@ -237,8 +252,8 @@ impl Ice {
         }
         let nominated = || self.routes.iter().find(|it| it.is_nominated()).map(|it| it.path);
         let Some(path) = self.destination().or_else(nominated) else {
-            self.wake = Timestamp::MAX;
-            return true;
+            self.wake = self.lost.map_or(Timestamp::MAX, |at| at + CONSENT_TIME);
+            return now < self.wake;
         };
         let unanswered = self.route(path).and_then(|it| it.unanswered);
         if unanswered.is_some_and(|at| now.since(at) >= CONSENT_TIME) {
@@ -293,10 +308,11 @@ impl Ice {
         route.credit = if is_open { 0 } else { credit };
         route.priority = Some(request.priority);
         route.checked = Some(now);
+        let is_first = *route.first.get_or_insert(request.transaction) == request.transaction;
         if !request.nominates {
             route.is_meant_from = route.is_meant_from.min(now);
         } else if role == Role::Controlled {
-            let is_meant = now >= route.is_meant_from;
+            let is_meant = !is_first && now >= route.is_meant_from;
             let nomination = if is_meant { Nomination::Meant } else { Nomination::Tried };
             route.nomination = route.nomination.max(nomination);
         }
@@ -356,7 +372,7 @@ impl Ice {
         if is_asked && is_authentic {
             (route.asked, route.unanswered, route.is_spared) = (None, None, false);
             route.answered = Some(now);
-            self.is_proven = true;
+            (self.is_proven, self.lost) = (true, None);
             if self.selected.is_none() && self.role == Role::Controlled {
                 // Media need not wait for the nomination, which may come a second later.
                 self.is_news = true;
@@ -487,6 +503,7 @@ impl Ice {
             nomination: Nomination::None,
             priority: None,
             is_meant_from: now + TRIED_TIME,
+            first: None,
             number: self.routes_made,
             credit: 0,
         });

@@ -217,9 +217,9 @@ impl Peer {
     }
 
     /// The client restarted ICE: both ends have new credentials, DTLS and SCTP go on.
-    pub fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
-        self.turn(self.now);
-        self.ice.restart(local.clone(), remote.clone());
+    pub fn restart_ice(&mut self, now: Timestamp, local: &IceCredentials, remote: &IceCredentials) {
+        self.turn(now);
+        self.ice.restart(now, local.clone(), remote.clone());
     }
 
     /// Queues a whole message that was said at `since`: from then on it has [`crate::UNACKNOWLEDGED_TIME_MAX`] to

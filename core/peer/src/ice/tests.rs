@@ -251,8 +251,8 @@ fn while_a_path_is_open_another_gets_no_more_than_came_from_it() {
 fn after_a_restart_a_client_is_asked_at_once() {
     let (mut server, mut client) = open();
     server.given = Some(START);
-    server.restart(credentials("s2"), credentials("c2"));
-    client.restart(credentials("c2"), credentials("s2"));
+    server.restart(START, credentials("s2"), credentials("c2"));
+    client.restart(START, credentials("c2"), credentials("s2"));
     let check = another(&mut client, START);
     assert_eq!(sent(&mut server, START, path(2), &check).len(), 2);
 }
@@ -409,13 +409,47 @@ fn who_nominates_what_it_tried_before_is_followed_at_once() {
     }
 }
 
+/// Firefox sends a check that is not answered again, for seconds.
+#[test]
+fn a_check_that_is_sent_again_nominates_no_more_than_it_did() {
+    let mut server = server();
+    let again = check_from(WORSE, 2, true);
+    for (path, check) in [(path(1), check_from(BEST, 1, true)), (path(2), again.clone())] {
+        let ask = asked(&mut server, START, path, &check).unwrap();
+        answered(&mut server, START, &ask);
+    }
+    let later = START + TRIED_TIME * 2;
+    sent(&mut server, later, path(2), &again);
+    assert_eq!(server.destination(), Some(path(1)));
+    sent(&mut server, later, path(2), &check_from(WORSE, 3, true));
+    assert_eq!(server.destination(), Some(path(2)), "another is meant");
+}
+
+/// It tries them all anew.
+#[test]
+fn after_a_restart_the_best_of_the_paths_of_before_is_selected_as_well() {
+    let mut server = server();
+    for (restarts, number) in [(false, 1), (true, 3)] {
+        let now = if restarts { START + CONSENT_INTERVAL } else { START };
+        if restarts {
+            server.restart(now, credentials("s"), credentials("c"));
+        }
+        let ways = [(path(1), BEST), (over_tcp(1, 2), OVER_TCP)];
+        for (number, (path, priority)) in (number..).zip(ways) {
+            let ask = asked(&mut server, now, path, &check_from(priority, number, true));
+            ask.into_iter().for_each(|ask| answered(&mut server, now, &ask));
+        }
+        assert_eq!(server.destination(), Some(path(1)), "restarted: {restarts}");
+    }
+}
+
 #[test]
 fn after_a_restart_a_worse_path_may_be_nominated() {
     let mut server = server();
     let ask = asked(&mut server, START, path(1), &check_from(BEST, 1, true)).unwrap();
     answered(&mut server, START, &ask);
     assert_eq!(server.take_destination(), Some(path(1)));
-    server.restart(credentials("s"), credentials("c"));
+    server.restart(START, credentials("s"), credentials("c"));
     let ask = asked(&mut server, START, over_tcp(1, 2), &check_from(OVER_TCP, 2, true)).unwrap();
     assert_eq!(server.take_destination(), None);
     answered(&mut server, START, &ask);
@@ -449,6 +483,50 @@ fn when_a_connection_ends_what_else_is_open_is_used() {
     let ask = asked(&mut long_ago, later, over_tcp(2, 3), &check_from(OVER_TCP, 4, true)).unwrap();
     answered(&mut long_ago, later, &ask);
     assert_eq!(long_ago.take_destination(), Some(over_tcp(2, 3)));
+}
+
+/// What was asked there before may have got lost with the way that it had then.
+#[test]
+fn a_path_that_takes_the_place_of_a_lost_one_has_its_time_to_answer() {
+    let (udp, tcp) = (path(1), over_tcp(1, 2));
+    let mut server = server();
+    let ask = asked(&mut server, START, udp, &check_from(BEST, 1, true)).unwrap();
+    answered(&mut server, START, &ask);
+    let moved = server.next_timeout();
+    let unheard = check(&mut server, moved);
+    let ask = asked(&mut server, moved, tcp, &check_from(OVER_TCP, 2, false)).unwrap();
+    answered(&mut server, moved, &ask);
+    sent(&mut server, moved, tcp, &check_from(OVER_TCP, 3, true));
+    assert_eq!(server.destination(), Some(tcp));
+    let lost = START + CONSENT_TIME - Duration::from_millis(100);
+    server.lose(lost, &tcp);
+    assert_eq!(server.destination(), Some(udp));
+    let mut out = VecDeque::new();
+    while server.next_timeout() < lost + CONSENT_TIME {
+        assert!(server.handle_timeout(server.next_timeout(), &mut out), "of {unheard:?}");
+    }
+    assert!(!server.handle_timeout(server.next_timeout(), &mut out));
+}
+
+#[test]
+fn whoever_has_lost_the_last_path_and_opens_no_other_is_gone_in_the_end() {
+    let tcp = over_tcp(1, 1);
+    let mut server = server();
+    let ask = asked(&mut server, START, tcp, &check_from(OVER_TCP, 1, true)).unwrap();
+    answered(&mut server, START, &ask);
+    server.lose(START, &tcp);
+    let mut now = START;
+    let mut out = VecDeque::new();
+    for number in 2.. {
+        now += CONSENT_INTERVAL;
+        sent(&mut server, now, path(2), &check_from(BEST, number, false));
+        let wakes = server.next_timeout() <= now;
+        if wakes && !server.handle_timeout(now, &mut out) {
+            break;
+        }
+        assert!(now < START + CONSENT_TIME * 2, "it stays for ever");
+    }
+    assert!(now >= START + CONSENT_TIME, "it was given its time");
 }
 
 #[test]
@@ -531,7 +609,7 @@ fn endures(server: &mut Ice, every: Duration, from: Timestamp) -> Duration {
             return now.since(from);
         }
         if now == restart {
-            server.restart(credentials("t"), credentials("d"));
+            server.restart(START, credentials("t"), credentials("d"));
             restart += every;
         }
         assert!(now.since(from) < CONSENT_TIME * 10, "it never ends");
@@ -552,8 +630,8 @@ fn a_restart_renews_consent_once_until_the_client_answers() {
     for (pair, wait) in [("a", 29), ("b", 29), ("c", 0)] {
         // It was away for as long as it may be, comes back, and is away again.
         let now = server.next_timeout() + Duration::from_secs(wait);
-        server.restart(credentials("s"), credentials(pair));
-        client.restart(credentials(pair), credentials("s"));
+        server.restart(START, credentials("s"), credentials(pair));
+        client.restart(START, credentials(pair), credentials("s"));
         let ask = check(&mut server, now);
         let answer = sent(&mut client, now, path(1), &ask).remove(0);
         sent(&mut server, now, path(1), &answer.datagram);
@@ -608,11 +686,11 @@ fn after_a_restart_only_the_new_password_is_heard_and_media_goes_on() {
     let (_, ask) = knock(&mut server, &mut client, path(1));
     let [answer] = sent(&mut client, START, path(1), &ask.datagram).try_into().unwrap();
     sent(&mut server, START, path(1), &answer.datagram);
-    server.restart(credentials("t"), credentials("d"));
+    server.restart(START, credentials("t"), credentials("d"));
     let old = check(&mut client, START + CONNECT_INTERVAL);
     assert!(sent(&mut server, START, path(1), &old).is_empty());
     assert_eq!(server.destination(), Some(path(1)));
-    client.restart(credentials("d"), credentials("t"));
+    client.restart(START, credentials("d"), credentials("t"));
     let due = client.next_timeout();
     let new = check(&mut client, due);
     assert_eq!(sent(&mut server, START, path(1), &new).len(), 1);

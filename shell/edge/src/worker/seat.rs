@@ -113,7 +113,7 @@ impl Seat {
         local: &IceCredentials,
         remote: &IceCredentials,
     ) {
-        self.peer.restart_ice(local, remote);
+        self.peer.restart_ice(now, local, remote);
         self.proofs = proofs();
         self.checked_at = now;
     }
