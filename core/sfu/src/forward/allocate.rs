@@ -129,6 +129,9 @@ impl<M: Memory> Forward<M> {
                     Some(layer) => subscription.target = Some(layer),
                     None => subscription.stop(),
                 }
+                if !track.is_heard(now) {
+                    continue;
+                }
                 // What it brings at once is no reason to stop a picture.
                 let most = sound_rate_max(subscription.spec.codec);
                 demands.sound = demands.sound.saturating_add(track.rate(0).min(most));

@@ -335,6 +335,11 @@ impl Track {
         Some(Layer { spatial, temporal: wanted.temporal })
     }
 
+    /// Whether anything of a sound goes out.
+    pub(super) fn is_heard(&self, now: Timestamp) -> bool {
+        !self.muted && self.streams.first().is_some_and(|stream| stream.is_live(now))
+    }
+
     pub(super) fn rate(&self, spatial: u8) -> DataRate {
         self.streams.get(usize::from(spatial)).map_or(DataRate::ZERO, |stream| stream.rate)
     }

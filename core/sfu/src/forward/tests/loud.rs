@@ -111,6 +111,40 @@ fn whoever_sends_sound_beyond_measure_stops_no_picture() {
     assert!(pictures >= sent - 25, "{pictures} of {sent}");
 }
 
+/// Who was loud and then is muted, or says nothing more, takes nothing of anybody's way.
+#[test]
+fn sound_that_has_ended_keeps_no_room_from_pictures() {
+    for is_muted in [true, false] {
+        let (mut forward, mut wire, ada, mut ben) = picture_call();
+        add_sound(&mut forward, &mut wire, 2, &ada, &ben);
+        let rate = Some(DataRate::from_kbps(600));
+        forward.instruct(at(2), Instruction::Cap { peer: ben.id, rate }, &mut wire);
+        let (mut pictures, mut paused) = (0, false);
+        for now in 2_000..16_000 {
+            if now % 20 == 0 {
+                let bytes = ada.seal(&picture(0, 1_000 + now / 20, &vp8(2, true, 7)));
+                ada.send(&mut forward, &mut wire, at(now), &bytes);
+                forward.handle_timeout(at(now), &mut wire);
+            }
+            if (3_000..5_000).contains(&now) {
+                let bytes = ada.seal(&sound(now, &[9; 1_190]));
+                ada.send(&mut forward, &mut wire, at(now), &bytes);
+            } else if now == 5_000 {
+                let mute = Instruction::MuteTrack { track: TrackId(2), muted: is_muted };
+                forward.instruct(at(now), mute, &mut wire);
+            }
+            let media = ben.receive(&mut wire).0;
+            let count = media.iter().filter(|packet| packet.header.ssrc == 7020).count();
+            pictures += count * usize::from(now >= 15_000);
+            while let Some(report) = forward.poll_report() {
+                paused |= matches!(report, Report::Bandwidth { paused: true, .. });
+            }
+        }
+        assert!(paused, "while it was there it left no room");
+        assert!(pictures >= 45, "{pictures} of 50, muted: {is_muted}");
+    }
+}
+
 /// How many bytes of sound Ben got, and how many packets were refused, when Ada sends on so many tracks packets of that
 /// payload, 50 times a second on each; and how many of Cy's 50 a second he got.
 fn many_tracks(tracks: u32, payload: usize, seconds: u64) -> (u64, u64, usize) {
