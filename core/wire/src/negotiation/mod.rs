@@ -208,9 +208,13 @@ impl Negotiation {
         };
         self.remote = Some(offer.transport.clone());
         self.is_crowd_stale = true;
-        let known = self.slots.len();
+        let is_new = |(index, section): (usize, &Section)| {
+            let slot = self.slots.get(index);
+            (!slot.is_some_and(|slot| slot.describes(section))).then_some(index)
+        };
+        let new: Vec<usize> = offer.sections.iter().enumerate().filter_map(is_new).collect();
         self.take_sections(offer, &mut outcome);
-        self.note_taken_back(offer.sections.iter().skip(known));
+        self.note_taken_back(offer, &new);
         self.match_publications(offer, &mut outcome);
         self.place_subscriptions(offer, &mut outcome);
         self.write_answer(offer, &mut outcome);

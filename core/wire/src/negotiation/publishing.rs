@@ -5,7 +5,7 @@ use model::{Codec, TrackKind};
 use super::{Negotiation, Outcome, choice, media_of};
 use crate::limits;
 use crate::negotiation::OpusOptions;
-use crate::sdp::{ExtensionMapping, MediaOffer, Mid, Offer, Payload, Section};
+use crate::sdp::{ExtensionMapping, MediaOffer, Mid, Offer, Payload};
 
 /// A track that the client said it would publish (`AddTrack`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,16 +254,21 @@ impl Negotiation {
         self.expected.retain(|held| held.cid() != cid);
     }
 
-    /// Notes refused tracks that the client has taken back before it described them: what is left of each is a new
-    /// section in which nobody sends, and its own is not awaited any more.
-    pub(super) fn note_taken_back<'a>(&mut self, new: impl Iterator<Item = &'a Section>) {
-        for media in new.filter_map(media_of) {
-            let is_idle = !media.direction.sends() && !media.direction.receives();
+    /// Notes refused tracks of which nothing will come: the client took them back before it described them, so that
+    /// what is left of each is a new section in which nobody sends, or there was no place for their section.
+    pub(super) fn note_taken_back(&mut self, offer: &Offer, new: &[usize]) {
+        for &index in new {
+            let (Some(slot), Some(section)) = (self.slots.get(index), offer.sections.get(index))
+            else {
+                continue;
+            };
+            let Some(media) = media_of(section).filter(|_| !section.rejected) else { continue };
+            let may_bring = media.direction.receives() || media.direction.sends() && slot.open;
             let oldest = self.expected.iter_mut().find_map(|held| match held {
                 Expected::Refused { awaited, .. } if *awaited == Some(media.kind) => Some(awaited),
                 Expected::Announced(_) | Expected::Refused { .. } => None,
             });
-            if let Some(awaited) = oldest.filter(|_| is_idle) {
+            if let Some(awaited) = oldest.filter(|_| !may_bring) {
                 *awaited = None;
             }
         }

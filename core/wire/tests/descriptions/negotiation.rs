@@ -612,13 +612,33 @@ fn sections_under_new_names_are_of_the_oldest_whether_it_was_refused_or_not() {
 
 #[test]
 fn a_refused_track_that_was_taken_back_before_its_section_came_awaits_none() {
-    // livekit-client removes what was refused, often before it has described it: one idle section is left.
+    // Of what a client takes back before it has described it one idle section is left.
     let idle = with_camera(CHROMIUM_JOIN, "renamed").replace("a=sendonly", "a=inactive");
     let mut negotiation = negotiation();
     negotiation.refuse("screen", Some(TrackKind::Video));
     negotiation.offer(&parse(&idle)).unwrap();
     negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
     let outcome = negotiation.offer(&parse(&with_camera(&idle, "as well"))).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+}
+
+#[test]
+fn so_it_is_in_the_place_of_another_section() {
+    let mut negotiation = negotiation();
+    let idle = with_camera(CHROMIUM_JOIN, "renamed").replace("a=sendonly", "a=inactive");
+    let (_, last) = idle.rsplit_once("a=mid:").unwrap();
+    let (mid, _) = last.split_once('\r').unwrap();
+    let anew = idle.replace(&format!("a=mid:{mid}\r"), "a=mid:anew\r").replacen(
+        &format!(" {mid}\r"),
+        " anew\r",
+        1,
+    );
+    for (cid, offer) in [("screen", &idle), ("another", &anew)] {
+        negotiation.refuse(cid, Some(TrackKind::Video));
+        negotiation.offer(&parse(offer)).unwrap();
+    }
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    let outcome = negotiation.offer(&parse(&with_camera(&anew, "as well"))).unwrap();
     assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
 }
 
