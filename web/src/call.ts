@@ -122,6 +122,8 @@ export class Call {
   #sid: string | undefined
   /** When the connection was seen to be gone, until it is back. */
   #lostAtMs: number | undefined
+  /** Whose announcements of a key were not of now: that they use another tells nothing of us. */
+  readonly #mistimed = new Set<string>()
   /** Looks in a row at which all who send had a later key. */
   #looksBehind = 0
   #unreadableToldAtMs = -UNREADABLE_TOLD_EVERY_MS
@@ -426,9 +428,23 @@ export class Call {
   #receiveKey(from: string, payload: Uint8Array): void {
     const announcement = parseAnnouncement(from, payload, Date.now())
     if (!announcement) return
+    if (!announcement.isOfNow) {
+      this.#tellMistimed(from)
+      return
+    }
     const steps = this.#ring.admit(announcement, performance.now())
     if (steps.length > 0) this.#emit('say', `${this.nameOf(from)} is changing the key.`)
     this.#carryOut(steps)
+  }
+
+  /** Their clock or ours is wrong, or somebody says again what they said in another call. */
+  #tellMistimed(from: string): void {
+    if (this.#mistimed.has(from)) return
+    this.#mistimed.add(from)
+    this.#emit(
+      'warn',
+      `A key that ${this.nameOf(from)} announces is not taken: their clock or yours is wrong by minutes.`,
+    )
   }
 
   #carryOut(steps: readonly Step[]): void {
@@ -495,7 +511,9 @@ export class Call {
     const people = [...this.room.remoteParticipants.values()]
     if (await this.#receipt.look(people)) this.#emit('change', undefined)
     const senders = people.filter(isSending).map(({ identity }) => identity)
-    const isBehind = this.#receipt.areAhead(senders, indexOf(this.#ring.epoch))
+    const isBehind =
+      !senders.some((identity) => this.#mistimed.has(identity)) &&
+      this.#receipt.areAhead(senders, indexOf(this.#ring.epoch))
     this.#looksBehind = isBehind ? this.#looksBehind + 1 : 0
     if (this.#looksBehind === LOOKS_BEHIND) this.#missedAKey()
   }

@@ -22,7 +22,7 @@ export interface SentLine {
   readonly to: readonly string[]
 }
 
-const TEXT_LENGTH_MAX = 4_000
+export const TEXT_LENGTH_MAX = 4_000
 /** A UUID has 36 characters. */
 const ID_LENGTH_MAX = 64
 const IDS_KNOWN_MAX = 8_192

@@ -131,7 +131,10 @@ describe('on the wire', () => {
   const told = { epoch: 7, key: randomKey() }
 
   it('an announcement survives', () => {
-    expect(parseAnnouncement('ada', encodeAnnouncement('ada', told, NOW_MS), NOW_MS)).toEqual(told)
+    expect(parseAnnouncement('ada', encodeAnnouncement('ada', told, NOW_MS), NOW_MS)).toEqual({
+      ...told,
+      isOfNow: true,
+    })
   })
 
   it('is nobody’s but the announcer’s', () => {
@@ -148,14 +151,14 @@ describe('on the wire', () => {
       [ANNOUNCED_WITHIN_MS + 1, false],
       [-ANNOUNCED_WITHIN_MS - 1, false],
     ] as const)
-      expect(parseAnnouncement('ada', bytes, NOW_MS + laterMs) !== undefined).toBe(isTaken)
+      expect(parseAnnouncement('ada', bytes, NOW_MS + laterMs)?.isOfNow).toBe(isTaken)
   })
 
   const good = { epoch: 1, key: '0123456789abcdef', from: 'ada', at: NOW_MS }
   const parse = (text: string) => parseAnnouncement('ada', new TextEncoder().encode(text), NOW_MS)
 
   it('is no more than it takes', () => {
-    expect(parse(JSON.stringify(good))).toEqual({ epoch: 1, key: good.key })
+    expect(parse(JSON.stringify(good))).toEqual({ epoch: 1, key: good.key, isOfNow: true })
   })
 
   it.each([

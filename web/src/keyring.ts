@@ -150,20 +150,23 @@ export function randomKey(): string {
     .replace(/=/g, '')
 }
 
-/** Reads what came of `sender`; `undefined` if it is no announcement, or not theirs, or not of now. */
+/**
+ * Reads what came of `sender`; `undefined` if it is no announcement, or not theirs. One that is not of now is not to be
+ * taken: it may be of another call.
+ */
 export function parseAnnouncement(
   sender: string,
   bytes: Uint8Array,
   nowMs: number,
-): Announcement | undefined {
+): (Announcement & { readonly isOfNow: boolean }) | undefined {
   try {
     const said = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>
     const { epoch, key, from, at } = said
     const isEpoch = typeof epoch === 'number' && Number.isSafeInteger(epoch) && epoch >= 0
     const isKey =
       typeof key === 'string' && key.length >= KEY_LENGTH_MIN && key.length <= KEY_LENGTH_MAX
-    const isOfNow = typeof at === 'number' && Math.abs(nowMs - at) <= ANNOUNCED_WITHIN_MS
-    return isEpoch && isKey && from === sender && isOfNow ? { epoch, key } : undefined
+    if (!isEpoch || !isKey || from !== sender || typeof at !== 'number') return undefined
+    return { epoch, key, isOfNow: Math.abs(nowMs - at) <= ANNOUNCED_WITHIN_MS }
   } catch {
     return undefined
   }

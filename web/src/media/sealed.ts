@@ -75,7 +75,9 @@ export class SealedWorker extends Worker {
 
   override terminate(): void {
     super.terminate()
+    // The client keeps its worker, and with these the whole call.
     this.onMessage = this.onUnreadable = () => {}
+    this.before = () => Promise.resolve()
     this.#senders.clear()
     this.#orders = new StrictOrders()
   }

@@ -110,6 +110,19 @@ describe('what cannot be sent', () => {
     expect(input.value).toBe('the dose is 5 mg of what')
   })
 
+  it('is sent in as many lines as it takes when it has become too long for one', async () => {
+    const { input, say, answer, said } = panelOf()
+    const [one, two] = ['a'.repeat(2_500), 'b'.repeat(2_500)]
+    say(one)
+    say(two)
+    await answer('fail')
+    say(input.value)
+    await answer('done')
+    await answer('done')
+    expect(said().slice(1).join('')).toBe(`${one} ${two}`)
+    expect(input.value).toBe('')
+  })
+
   it('comes back with what was to be sent after it, in its order', async () => {
     const { input, say, answer, said } = panelOf()
     say('one')

@@ -1,6 +1,6 @@
 /** The chat beside the stage: sealed messages, newest last. */
 import type { Call } from '../call.ts'
-import type { ChatLine } from '../chat.ts'
+import { type ChatLine, TEXT_LENGTH_MAX } from '../chat.ts'
 import { element, setText } from '../dom.ts'
 import { notDone } from '../words.ts'
 import { icon } from './icons.ts'
@@ -27,7 +27,7 @@ export class ChatPanel {
     this.#input = element('input', {
       'aria-label': 'Message',
       placeholder: 'Write to everyone',
-      maxlength: 4000,
+      maxlength: TEXT_LENGTH_MAX,
       autocomplete: 'off',
     })
     this.view = element(
@@ -86,10 +86,13 @@ export class ChatPanel {
 
   /** What cannot be sent goes back to where it was written, before what stands there by then. */
   async #send(): Promise<void> {
-    this.#outgoing.push(this.#input.value)
+    const isSending = this.#outgoing.length > 0
+    // Lines that came back together may be longer than one can be.
+    for (let rest = this.#input.value; rest !== ''; rest = rest.slice(TEXT_LENGTH_MAX))
+      this.#outgoing.push(rest.slice(0, TEXT_LENGTH_MAX))
     this.#input.value = ''
     setText(this.#problem, '')
-    if (this.#outgoing.length > 1) return
+    if (isSending) return
     try {
       for (let text = this.#outgoing[0]; text !== undefined; text = this.#outgoing[0]) {
         await this.#call.sayToAll(text)
