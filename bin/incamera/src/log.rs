@@ -47,9 +47,14 @@ impl Logging {
     pub(crate) fn start(&self) -> Result<(), crate::Failure> {
         let environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
         let filter = self.log.as_deref().or(environment.as_deref()).unwrap_or(FILTER_DEFAULT);
-        let filter = EnvFilter::try_new(filter).map_err(|error| {
+        let read = EnvFilter::try_new(filter).map_err(|error| {
             format!("`{filter}` says nothing of what to log, as `info` or `edge=debug,info` does: {error}")
-        })?;
+        });
+        // That it cannot be read is said in the form of the log as well.
+        let (filter, wrong) = match read {
+            Ok(filter) => (filter, None),
+            Err(wrong) => (EnvFilter::new(FILTER_DEFAULT), Some(wrong)),
+        };
         let filter = filter.add_directive(ALWAYS.parse()?);
         let lines = Lines::start(io::stderr(), say_lost)?;
         lines.keep();
@@ -65,7 +70,7 @@ impl Logging {
         }
         FORMAT.get_or_init(|| self.log_format);
         panics::log_by_place(lines::flush);
-        Ok(())
+        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
     }
 }
 

@@ -321,6 +321,11 @@ fn why_a_server_does_not_start_is_an_object_where_each_line_of_the_log_is_one() 
         let begin = format!("{}: line 3: the secret of an API key", path.display());
         assert!(failure.starts_with(&begin) && !said.contains("hushhush"), "{said}");
     }
+    let refused =
+        incamera(&[&serve[..], &["--log-format", "json", "--log", "edge=debgu"]].concat());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(said.trim_end()).unwrap();
+    assert!(line["level"] == "ERROR" && said.contains("edge=debgu"), "{said}");
     let refused = incamera(&serve);
     let said = String::from_utf8(refused.stderr).unwrap();
     let last = said.lines().last().unwrap();

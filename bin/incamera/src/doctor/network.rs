@@ -84,6 +84,7 @@ fn of_media(running: Option<SocketAddr>, kind: Kind, at: SocketAddr) -> Holder {
     };
     match is_ours {
         Some(is_one) => Holder::answering(is_one),
+        None if running.is_none() && !sockets::is_another_of_this_name() => Holder::Another,
         None => Holder::Somebody,
     }
 }

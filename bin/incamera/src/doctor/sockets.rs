@@ -46,6 +46,16 @@ pub(super) fn is_of_this_program(kind: Kind, at: SocketAddr) -> Option<bool> {
     Some(theirs.iter().any(|their| is_one_program(their, &own)))
 }
 
+/// Whether another process bears the name of this one, which everybody may know.
+pub(super) fn is_another_of_this_name() -> bool {
+    let name = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
+    let own = name("self");
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut others = others.filter(|process| *process != std::process::id());
+    others.any(|process| own.is_some() && name(&process.to_string()) == own)
+}
+
 /// Whether two processes run programs of one name, each as the kernel names it.
 fn is_one_program(one: &Path, other: &Path) -> bool {
     // So it ends once another has taken the file's place, as in an upgrade.
