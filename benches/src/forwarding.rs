@@ -96,7 +96,9 @@ impl Outside for Nowhere {
         black_box(egress.buffer());
     }
 
-    fn relay(&mut self, _to: WorkerId, _packet: &RelayedPacket, _payload: &[u8]) {}
+    fn relay(&mut self, _to: WorkerId, _packet: &RelayedPacket, _payload: &[u8]) -> bool {
+        true
+    }
 
     fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}
 

@@ -55,7 +55,9 @@ pub(crate) struct Nowhere;
 
 impl Outside for Nowhere {
     fn send(&mut self, _egress: &Egress) {}
-    fn relay(&mut self, _to: WorkerId, _packet: &RelayedPacket, _payload: &[u8]) {}
+    fn relay(&mut self, _to: WorkerId, _packet: &RelayedPacket, _payload: &[u8]) -> bool {
+        true
+    }
     fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}
 }
 

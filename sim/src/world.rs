@@ -69,8 +69,9 @@ impl Outside for Outlet {
         }
     }
 
-    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool {
         self.relayed.push((to, *packet, payload.to_vec()));
+        true
     }
 
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {

@@ -84,7 +84,7 @@ impl<M: Memory> Forward<M> {
             room.arena.keep(&mut track.newest_entry);
         }
         self.tell_live(now, &packet);
-        self.relay(entry, &packet, outside);
+        self.relay(now, entry, &packet, outside);
         self.fresh.push(packet);
     }
 
@@ -155,8 +155,14 @@ impl<M: Memory> Forward<M> {
         }
     }
 
-    fn relay(&self, entry: EntryId, packet: &Packet, outside: &mut impl Outside) {
-        let Some(track) = self.tracks.get(packet.track) else {
+    fn relay(
+        &mut self,
+        now: Timestamp,
+        entry: EntryId,
+        packet: &Packet,
+        outside: &mut impl Outside,
+    ) {
+        let Some(track) = self.tracks.get_mut(packet.track) else {
             return;
         };
         if track.relays.is_empty() {
@@ -185,8 +191,16 @@ impl<M: Memory> Forward<M> {
             orientation: packet.orientation,
             clock: media_time.map(|time| (time.ntp.0, time.rtp_timestamp, time.at)),
         };
+        let mut is_taken = true;
         for &worker in &track.relays {
-            outside.relay(worker, &relayed, payload);
+            is_taken &= outside.relay(worker, &relayed, payload);
+        }
+        // There nobody can ask for it again, and none of those who do ask was sent it.
+        if !is_taken
+            && track.kind == TrackKind::Video
+            && let Some(stream) = track.streams.get_mut(usize::from(packet.spatial))
+        {
+            stream.give_up(now, sequence::low_bits(packet.index));
         }
     }
 

@@ -58,8 +58,8 @@ pub struct PeerSlot(u32);
 pub trait Outside {
     /// Send all trains of `egress`, now.
     fn send(&mut self, egress: &Egress);
-    /// Give a packet to another worker: its [`Forward::relayed`].
-    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]);
+    /// Give a packet to another worker: its [`Forward::relayed`]. `false` when there is no room for it.
+    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool;
     /// Ask the publisher's worker for a key frame: its [`Forward::keyframe_wanted`].
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8);
     /// `value` is about to be used: a hint for the processor to bring it near. Nothing depends on it.

@@ -17,6 +17,7 @@ mod way;
 mod wishes;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use model::{
@@ -46,6 +47,8 @@ struct Wire {
     sent: Vec<(u16, Vec<u8>)>,
     trains: Vec<(u16, usize, u16)>,
     relayed: Vec<(RelayedPacket, Vec<u8>)>,
+    /// The packets for which there was no room on the way to another worker, by index.
+    full: Range<u64>,
     keyframes: Vec<(WorkerId, TrackId, u8)>,
     again: Again,
 }
@@ -63,8 +66,12 @@ impl Outside for Wire {
         }
     }
 
-    fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-        self.relayed.push((*packet, payload.to_vec()));
+    fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool {
+        let has_room = !self.full.contains(&packet.index);
+        if has_room {
+            self.relayed.push((*packet, payload.to_vec()));
+        }
+        has_room
     }
 
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {
@@ -344,11 +351,7 @@ fn sound_arrives_with_the_receivers_names_and_the_same_payload() {
 }
 
 /// Whose quality was reported in so many seconds of the timer.
-fn qualities(
-    forward: &mut Forward<Vec<u8>>,
-    wire: &mut Wire,
-    seconds: std::ops::Range<u64>,
-) -> usize {
+fn qualities(forward: &mut Forward<Vec<u8>>, wire: &mut Wire, seconds: Range<u64>) -> usize {
     let mut reported = 0;
     for millis in (seconds.start * 1000..seconds.end * 1000).step_by(20) {
         forward.handle_timeout(at(millis), wire);

@@ -158,8 +158,8 @@ impl Hops {
     }
 
     /// Puts `hop` in the ring and `bytes` into it there: they lie nowhere else meanwhile, no stack
-    /// included, which nobody would wipe.
-    fn push(&mut self, to: WorkerId, hop: Hop, bytes: &[u8]) {
+    /// included, which nobody would wipe. `false` when there is no room.
+    fn push(&mut self, to: WorkerId, hop: Hop, bytes: &[u8]) -> bool {
         let is_word = hop.is_word();
         let kept = if is_word { 0 } else { HOPS_KEPT };
         let lane = self.lanes.get_mut(usize::from(to.0)).and_then(Option::as_mut);
@@ -174,11 +174,14 @@ impl Hops {
             chunk.commit_all();
             lane.is_waiting = true;
             self.metrics.hops_made.count();
-        } else if is_word {
+            return true;
+        }
+        if is_word {
             self.metrics.hop_words_lost.count();
         } else {
             self.metrics.hops_dropped.count();
         }
+        false
     }
 
     /// Hands a datagram over.
@@ -186,9 +189,9 @@ impl Hops {
         self.push(to, Hop::Datagram(path), datagram);
     }
 
-    /// Copies a packet to a worker with subscribers.
-    pub(super) fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
-        self.push(to, Hop::Relayed(*packet), payload);
+    /// Copies a packet to a worker with subscribers; `false` when there is no room.
+    pub(super) fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool {
+        self.push(to, Hop::Relayed(*packet), payload)
     }
 
     /// Asks the publisher's worker for a key frame.
@@ -251,10 +254,11 @@ mod tests {
     impl Outside for Relays {
         fn send(&mut self, _egress: &Egress) {}
 
-        fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+        fn relay(&mut self, _to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool {
             let mut slot = Slot { hop: Hop::Relayed(*packet), ..Slot::default() };
             slot.bytes.copy_from(payload);
             self.0.push(slot);
+            true
         }
 
         fn want_keyframe(&mut self, _from: WorkerId, _track: TrackId, _spatial: u8) {}

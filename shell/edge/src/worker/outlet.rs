@@ -90,9 +90,9 @@ impl Outside for Outlet {
         }
     }
 
-    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) {
+    fn relay(&mut self, to: WorkerId, packet: &RelayedPacket, payload: &[u8]) -> bool {
         self.metrics.packets_relayed.count();
-        self.hops.relay(to, packet, payload);
+        self.hops.relay(to, packet, payload)
     }
 
     fn want_keyframe(&mut self, from: WorkerId, track: TrackId, spatial: u8) {

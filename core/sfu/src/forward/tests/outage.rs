@@ -177,6 +177,25 @@ fn a_way_that_loses_all_the_time_has_a_key_frame_asked_for_now_and_then() {
     assert!(steps.iter().all(|step| (2_000..3_500).contains(step)) && steps.len() > 4, "{steps:?}");
 }
 
+#[test]
+fn what_another_worker_has_no_room_for_ends_with_a_key_frame_that_is_asked_for_at_once() {
+    for packets in [1, 200] {
+        let mut call = Outage::begin();
+        call.pass(500);
+        let relay = Instruction::Relay { track: TRACK, to: WorkerId(1), on: true };
+        call.forward.instruct(at(call.now), relay, &mut call.wire);
+        call.asked.clear();
+        call.wire.full = call.index + 10..call.index + 10 + packets;
+        let full = call.now + 10 * EVERY_MS;
+        call.pass(500);
+        let [asked] = call.asked[..] else { panic!("{packets}: {:?}", call.asked) };
+        assert!(asked <= full + 24, "after {} ms", asked - full);
+        call.keyframe();
+        call.pass(1_000);
+        assert_eq!(call.asked, [asked]);
+    }
+}
+
 /// Ben asks for a key frame twice, and for the second one too soon: meanwhile one comes, in its turn or late. When is
 /// Ada asked?
 fn asked_though(is_late: bool) -> Vec<u64> {
