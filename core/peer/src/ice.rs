@@ -11,8 +11,9 @@
 //! A destination, selected or not yet, that goes unanswered for [`CONSENT_TIME`] is the end of the transport; a restart
 //! of ICE gives it as much once more.
 //! Of paths that a client nominates with its first check there the best is selected: UDP before TCP, then as it says
-//! itself. One that it nominates later, or after a restart, is selected whatever it is. A client that checks and
-//! answers on another open path, and neither checks nor answers on the selected one any more, is followed there.
+//! itself; after a restart it tries them anew. One that it nominates later is selected whatever it is. A client that
+//! checks and answers on another open path, and neither checks nor answers on the selected one any more, is followed
+//! there.
 //! A server is ICE-lite: it gathers nothing, chooses nothing, and asks only for the sake of the above.
 //! Source: RFC 8445 §2.5, §7; RFC 7675 §5.1.
 
@@ -180,7 +181,9 @@ impl Ice {
         for route in &mut self.routes {
             // What was asked there and not answered yet may not become its end.
             route.unanswered = None;
-            route.answered = route.answered.filter(|at| now.since(*at) < CONSENT_TIME);
+            if !route.is_open(now) {
+                route.answered = None;
+            }
         }
         self.is_news = true;
         self.lost = self.destination().is_none().then_some(now);

@@ -8,7 +8,8 @@ use crate::clients::{
 use model::{Codec, ParticipantSid, TrackKind, TrackSid};
 use wire::limits;
 use wire::negotiation::{
-    AnnounceError, Announcement, NegotiationError, OpusOptions, Requirement, Subscription,
+    AnnounceError, Announcement, Negotiation, NegotiationError, OpusOptions, Requirement,
+    Subscription,
 };
 use wire::sdp::{IceCredentials, Offer};
 
@@ -610,22 +611,31 @@ fn sections_under_new_names_are_of_the_oldest_whether_it_was_refused_or_not() {
     check(&["first", "second"], [None, None]);
 }
 
+/// The join in which one section is idle: what is left of a track that was taken back before it was described.
+fn with_idle_section() -> String {
+    with_camera(CHROMIUM_JOIN, "renamed").replace("a=sendonly", "a=inactive")
+}
+
+/// The next camera, whose section comes under another name after those of `before`, has that section.
+fn assert_next_camera_comes(mut negotiation: Negotiation, before: &str) {
+    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
+    let outcome = negotiation.offer(&parse(&with_camera(before, "as well"))).unwrap();
+    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+}
+
 #[test]
 fn a_refused_track_that_was_taken_back_before_its_section_came_awaits_none() {
-    // Of what a client takes back before it has described it one idle section is left.
-    let idle = with_camera(CHROMIUM_JOIN, "renamed").replace("a=sendonly", "a=inactive");
+    let idle = with_idle_section();
     let mut negotiation = negotiation();
     negotiation.refuse("screen", Some(TrackKind::Video));
     negotiation.offer(&parse(&idle)).unwrap();
-    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
-    let outcome = negotiation.offer(&parse(&with_camera(&idle, "as well"))).unwrap();
-    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+    assert_next_camera_comes(negotiation, &idle);
 }
 
 #[test]
 fn so_it_is_in_the_place_of_another_section() {
     let mut negotiation = negotiation();
-    let idle = with_camera(CHROMIUM_JOIN, "renamed").replace("a=sendonly", "a=inactive");
+    let idle = with_idle_section();
     let (_, last) = idle.rsplit_once("a=mid:").unwrap();
     let (mid, _) = last.split_once('\r').unwrap();
     let anew = idle.replace(&format!("a=mid:{mid}\r"), "a=mid:anew\r").replacen(
@@ -637,9 +647,7 @@ fn so_it_is_in_the_place_of_another_section() {
         negotiation.refuse(cid, Some(TrackKind::Video));
         negotiation.offer(&parse(offer)).unwrap();
     }
-    negotiation.announce(announcement("camera", TrackKind::Video)).unwrap();
-    let outcome = negotiation.offer(&parse(&with_camera(&anew, "as well"))).unwrap();
-    assert_eq!(outcome.started[0].cid.as_deref(), Some("camera"));
+    assert_next_camera_comes(negotiation, &anew);
 }
 
 #[test]
