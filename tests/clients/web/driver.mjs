@@ -112,17 +112,19 @@ export function linkTo({ server = SERVER, token, key, ...options }) {
   return `${server}/call#${fragment.join('&')}`
 }
 
-/** Opens a link, of which nothing is printed: Playwright's own message would have token and key. */
+/** Opens a link, of which nothing is printed behind its `#`: there are token and key. */
 async function goto(page, link) {
   for (let left = 3; ; left--) {
     const failure = await page.goto(link).then(
       () => undefined,
-      (error) => /net::ERR_\w+/.exec(error.message)?.[0] ?? error.name,
+      (error) => error.message.split('\n')[0].replaceAll(/#[^"\s]*/g, ''),
     )
     if (failure === undefined) return
     // Chromium drops what is under way when an interface comes or goes, as those of scenarios do.
-    if (failure !== 'net::ERR_NETWORK_CHANGED' || left === 0)
+    if (!failure.includes('net::ERR_NETWORK_CHANGED') || left === 0)
       throw new Error(`no page at ${link.split('#')[0]}: ${failure}`)
+    // Its own page that says so is yet to come, and would end whatever is opened by then.
+    await page.waitForEvent('framenavigated')
   }
 }
 
