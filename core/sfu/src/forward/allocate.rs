@@ -66,6 +66,13 @@ impl Demands {
         self.rows.insert(place, row);
         self.demands.insert(place, demand);
     }
+
+    /// What the way has to carry for all to be given what they wish: no less than what going up to it needs, or nobody
+    /// would ever find out that it has room.
+    fn wanted(&self) -> DataRate {
+        let missing = self.wished.saturating_sub(self.sending);
+        self.sound.saturating_add(self.wished).saturating_add(missing.percent(UP_PERCENT - 100))
+    }
 }
 
 /// A layer is gone up to when this much of its rate is free.
@@ -85,8 +92,7 @@ impl<M: Memory> Forward<M> {
         downlink.allocated = Some(now);
         downlink.is_numbered = demands.is_numbered;
         let cap = downlink.cap.unwrap_or(DataRate::MAX);
-        let wished = demands.wished.saturating_add(demands.sound);
-        downlink.estimator.set_demand(wished.min(cap));
+        downlink.estimator.set_demand(demands.wanted().min(cap));
         let carries = downlink.carries(now).min(cap);
         let budget = carries.saturating_sub(demands.sound);
         allocate(budget, &demands.demands, &mut demands.choices);

@@ -368,7 +368,7 @@ fn accept(
         refused.sound += 1;
         return None;
     }
-    stream.packet(now, len);
+    stream.packet(now, payload.len());
     if let Some(level) = opened.level {
         track.level.packet(if muted { 127 } else { level }, header.timestamp);
     }

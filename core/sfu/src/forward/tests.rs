@@ -830,6 +830,32 @@ fn a_relayed_packet_arrives_on_another_worker_as_it_would_here() {
     assert_eq!(media[0].payload, [9; 80]);
 }
 
+/// Of sound half is no payload: a worker that counted that alone would give the rest to pictures.
+#[test]
+fn sound_is_measured_as_what_its_receivers_are_sent_wherever_it_comes_from() {
+    let (mut forward, mut wire, ada, ben) = sound_call();
+    let (mut other, mut there, _cy) =
+        relayed_to(&mut forward, &mut wire, TrackKind::Audio, Codec::Opus);
+    let mut sent = 0;
+    for now in (1_000..3_000).step_by(20) {
+        let bytes = ada.seal(&sound(now / 20, &[9; 40]));
+        ada.send(&mut forward, &mut wire, at(now), &bytes);
+        for (packet, payload) in wire.relayed.drain(..) {
+            other.relayed(at(now), &packet, &payload);
+        }
+        forward.handle_timeout(at(now), &mut wire);
+        other.handle_timeout(at(now), &mut there);
+        let to_ben = wire.sent.drain(..).filter(|(port, _)| *port == ben.port);
+        sent += to_ben.map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    }
+    let measured = |worker: &Forward<Vec<u8>>| {
+        worker.tracks.get(worker.track_rows[&TRACK]).unwrap().rate(0).as_bps()
+    };
+    assert_eq!(measured(&forward), measured(&other));
+    let percent = measured(&forward) * 100 / (sent * 8 / 2);
+    assert!((90..=130).contains(&percent), "{percent} percent of what Ben is sent");
+}
+
 #[test]
 fn a_removed_peer_takes_its_tracks_and_the_history_with_it() {
     let (mut forward, mut wire, ada, ben) = sound_call();

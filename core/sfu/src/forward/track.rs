@@ -6,12 +6,14 @@ use model::{Codec, DataRate, RoomId, TrackId, TrackKind, WorkerId};
 use model::{Layer, Ration, Timestamp};
 use rtp::codec::Facts;
 use rtp::nack::NackGenerator;
+use rtp::packet::FIXED_HEADER_LEN;
 use rtp::reception::{MediaTime, Reception};
 use rtp::{sequence, vp8};
 
 use super::arena::EntryId;
 use super::keyframe::KeyframeStart;
 use super::level::LevelMeter;
+use super::subscription::EXTENSIONS_MAX;
 use crate::{StreamSpec, limits};
 
 /// A layer that sent nothing for this long is not there.
@@ -29,6 +31,10 @@ const SPREAD: Duration = Duration::from_millis(300);
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// What lasts is measured over so many of them.
 const LASTING_WINDOWS: usize = 4;
+
+/// What goes to a receiver with each payload, at the most: header, extensions and the tag of AES-GCM. Of sound it is
+/// half.
+const PACKET_OVERHEAD: usize = FIXED_HEADER_LEN + EXTENSIONS_MAX + 16;
 
 /// What is measured of a stream that somebody begins to receive has the key frame in it for so long: as many windows,
 /// and as many again and some more until it has followed what they say then.
@@ -177,7 +183,8 @@ impl Stream {
         is_news
     }
 
-    pub(super) fn packet(&mut self, now: Timestamp, bytes: usize) {
+    /// A packet with so long a payload. It takes as much of a receiver's way wherever it came from.
+    pub(super) fn packet(&mut self, now: Timestamp, payload_len: usize) {
         if !self.is_live(now) {
             self.began = now;
         }
@@ -186,7 +193,7 @@ impl Stream {
             self.resumed = self.is_live(now).then_some(now);
         }
         (self.last_packet, self.missed) = (Some(now), 0);
-        self.bytes += bytes as u64;
+        self.bytes += (payload_len + PACKET_OVERHEAD) as u64;
     }
 
     /// Whether a full window is over since it began.

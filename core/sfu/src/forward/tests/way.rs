@@ -13,6 +13,8 @@ const SSRC: u32 = 7020;
 /// Packets of a frame, and the bytes of each: 800 kbit/s at 25 frames a second.
 const PACKETS: u64 = 4;
 const BYTES: usize = 1_000;
+/// And of one in two layers that are far apart: 200 kbit/s and 2,400.
+const FAR_APART: [u64; 2] = [1, 12];
 
 /// What lies between the server and a client.
 struct Way {
@@ -104,7 +106,7 @@ impl Way {
     }
 }
 
-/// A call in which Ben receives a camera of Ada's in one layer, and perhaps her microphone.
+/// A call in which Ben receives a camera of Ada's, and perhaps her microphone.
 struct Call {
     forward: Forward<Vec<u8>>,
     wire: Wire,
@@ -112,23 +114,34 @@ struct Call {
     ben: Client,
     way: Way,
     has_sound: bool,
+    /// Packets of a frame of each layer.
+    layers: Vec<u64>,
     /// One packet of Ada's picture of so many is lost on its way to the server.
     ada_loses: Option<u64>,
     now: u64,
-    is_asked: bool,
+    asked: Vec<bool>,
 }
 
 impl Call {
     fn begin(way: Way, has_sound: bool) -> Self {
+        Self::of(&[PACKETS], way, has_sound)
+    }
+
+    fn of(layers: &[u64], way: Way, has_sound: bool) -> Self {
         let (mut forward, mut wire) = (worker(0), Wire::default());
         let ada = Client::join(&mut forward, &mut wire, 10);
         let ben = Client::join(&mut forward, &mut wire, 20);
-        forward.instruct(at(0), track(ada.id, TrackKind::Video, &["q"]), &mut wire);
+        forward.instruct(
+            at(0),
+            track(ada.id, TrackKind::Video, &["q", "h"][..layers.len()]),
+            &mut wire,
+        );
         forward.instruct(at(0), subscription(TRACK, ben.id, Codec::Vp8), &mut wire);
         if has_sound {
             add_sound(&mut forward, &mut wire, 0, &ada, &ben);
         }
-        Self { forward, wire, ada, ben, way, has_sound, ada_loses: None, now: 0, is_asked: false }
+        let (layers, asked) = (layers.to_vec(), vec![false; layers.len()]);
+        Self { forward, wire, ada, ben, way, has_sound, layers, ada_loses: None, now: 0, asked }
     }
 
     /// So many seconds pass. How many packets of the picture arrive in each?
@@ -138,38 +151,50 @@ impl Call {
 
     fn millisecond(&mut self) -> usize {
         self.now += 1;
-        let Self { forward, wire, ada, ben, way, now, ada_loses, .. } = self;
-        let now = *now;
+        let now = self.now;
         if now.is_multiple_of(20) && self.has_sound {
-            let bytes = ada.seal(&sound(1_000 + now / 20, &[9; 80]));
-            ada.send(forward, wire, at(now), &bytes);
+            let bytes = self.ada.seal(&sound(1_000 + now / 20, &[9; 80]));
+            self.ada.send(&mut self.forward, &mut self.wire, at(now), &bytes);
         }
         if now.is_multiple_of(40) {
-            let frame = now / 40;
-            let is_key = std::mem::take(&mut self.is_asked);
-            for n in 0..PACKETS {
-                let mut payload = vp8(u16::try_from(frame & 0x7fff).unwrap(), is_key && n == 0, 7);
-                payload.resize(BYTES, 7);
-                if n > 0 {
-                    payload[0] = 0x80;
-                }
-                let media = picture(0, 1_000 + frame * PACKETS + n, &payload);
-                let timestamp = u32::try_from(frame * 3_600).unwrap();
-                let bytes = ada.seal(&Media { timestamp, marker: n + 1 == PACKETS, ..media });
-                let index = frame * PACKETS + n;
-                if !ada_loses.is_some_and(|of| index.is_multiple_of(of)) {
-                    ada.send(forward, wire, at(now), &bytes);
-                }
+            for layer in 0..self.layers.len() {
+                self.frame(layer);
             }
         }
+        let Self { forward, wire, ada, ben, way, .. } = self;
         if at(now) >= forward.next_timeout() {
             forward.handle_timeout(at(now), wire);
         }
         let (_, control) = ada.receive(wire);
-        let mut all = control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok));
-        self.is_asked |= all.any(|packet| matches!(packet, RtcpPacket::PictureLoss { .. }));
+        for packet in control.iter().flat_map(|bytes| packets(bytes).map_while(Result::ok)) {
+            if let RtcpPacket::PictureLoss { media_ssrc, .. } = packet {
+                self.asked[usize::try_from(media_ssrc - 200).unwrap()] = true;
+            }
+        }
         let media = way.carry(forward, wire, ben, now);
         media.iter().filter(|packet| packet.header.ssrc == SSRC).count()
+    }
+
+    /// Ada sends a frame of a layer.
+    fn frame(&mut self, layer: usize) {
+        let (frame, packets) = (self.now / 40, self.layers[layer]);
+        let is_key = std::mem::take(&mut self.asked[layer]);
+        let layer = u8::try_from(layer).unwrap();
+        for n in 0..packets {
+            let picture_id = u16::try_from(frame & 0x7fff).unwrap();
+            let mut payload = vp8(picture_id, is_key && n == 0, 7);
+            payload.resize(BYTES, 7);
+            if n > 0 {
+                payload[0] = 0x80;
+            }
+            let index = frame * packets + n;
+            let media = picture(layer, 1_000 + index, &payload);
+            let timestamp = u32::try_from(frame * 3_600).unwrap();
+            let bytes = self.ada.seal(&Media { timestamp, marker: n + 1 == packets, ..media });
+            if !self.ada_loses.is_some_and(|of| index.is_multiple_of(of)) {
+                self.ada.send(&mut self.forward, &mut self.wire, at(self.now), &bytes);
+            }
+        }
     }
 
     /// What was said last of the packets lost on Ada's way and on Ben's, in percent.
@@ -204,6 +229,22 @@ fn a_picture_that_was_paused_comes_back_when_the_way_is_wide_again() {
         call.way.kbps = 20_000;
         let seen = call.pictures(20);
         assert!(seen[19] >= 90, "with sound: {has_sound}, {} kbit/s, {seen:?}", call.estimate());
+    }
+}
+
+/// What it takes to go up to a layer is asked for, too: it is more than the layer itself.
+#[test]
+fn a_layer_that_was_left_comes_back_when_the_way_is_wide_again() {
+    for has_sound in [true, false] {
+        let mut call = Call::of(&FAR_APART, Way::of(20_000, 20), has_sound);
+        let seen = call.pictures(5);
+        assert!(seen[4] >= 270, "{seen:?}");
+        call.way.kbps = 500;
+        let seen = call.pictures(10);
+        assert!((20..=30).contains(&seen[9]), "only the lower fits: {seen:?}");
+        call.way.kbps = 20_000;
+        let seen = call.pictures(20);
+        assert!(seen[19] >= 270, "with sound: {has_sound}, {} kbit/s, {seen:?}", call.estimate());
     }
 }
 
