@@ -45,7 +45,7 @@ pub use door::Door;
 pub use factory::{PeerFactory, PeerFactoryError};
 pub use limits::{
     CHANNEL_BUFFER_BYTES_MAX, FRAME_BYTES_MAX, HELD_TIME_MAX, LOSSY_BUFFER_BYTES_MAX,
-    MESSAGE_BYTES_MAX, PATHS_MAX, UNACKNOWLEDGED_TIME_MAX,
+    MESSAGE_BYTES_MAX, PATHS_MAX, PIECES_AT_EASE, UNACKNOWLEDGED_TIME_MAX,
 };
 pub use peer::{Event, Output, Peer, PeerError, Remote, Transmit};
 pub use stun::BindingRequest;

@@ -49,7 +49,7 @@ pub(crate) const LABEL_BYTES_MAX: usize = 64;
 
 /// Steps that one input can make a peer take before it counts as never coming to rest. A DTLS flight is
 /// under ten datagrams. An SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] / 1,150 = 228 packets of
-/// three steps each; one retransmission may release all messages of one burst of small ones, 2,000.
+/// three steps each; one retransmission may release all messages of one burst of small ones, [`PIECES_MAX`].
 pub(crate) const STEPS_PER_INPUT_MAX: usize = 4_096;
 
 /// Paths of one peer that are remembered: a client with four interfaces and two of our addresses
@@ -158,15 +158,15 @@ pub(crate) const STUCK_STEP_MAX: Duration = Duration::from_secs(1);
 /// Pieces of messages that SCTP may hold. [`RECEIVE_BUFFER_BYTES_MAX`] of a client whose packets carry 1,150 bytes is
 /// 285 of them, and 570 if each message is a little longer than one. With each that comes SCTP looks at all that it
 /// holds of a stream, thrice: 5 us with so many.
-pub(crate) const FRAGMENTS_MAX: usize = 1_024;
+pub(crate) const FRAGMENTS_MAX: usize = 768;
 
-/// Messages and pieces that SCTP may hold with newer ones still coming: those that are released at once are half of
-/// [`STEPS_PER_INPUT_MAX`].
-pub(crate) const PIECES_AT_EASE: usize = 2_048;
+/// Messages and pieces that SCTP may hold with newer ones still coming. All that are held back are read every
+/// [`HELD_TIME_MAX`]: of the shortest it is 410 a second, fewer than a client may send.
+pub const PIECES_AT_EASE: usize = 1_024;
 
 /// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which
-/// a client has lost no more than it sent.
-pub(crate) const PIECES_MAX: usize = 4_096;
+/// a client has lost no more than it sent. Those that are released at once are half of [`STEPS_PER_INPUT_MAX`].
+pub(crate) const PIECES_MAX: usize = 2 * PIECES_AT_EASE;
 
 /// Messages and pieces of a stream that begins anew which SCTP may hold until what came before is read: no client sends
 /// of it before its reset is answered, and then only one that is held back has something unread. SCTP looks at all of

@@ -1,11 +1,14 @@
 //! How many messages, and how many bytes of them, a peer may send on its data channels.
 //!
-//! Guarantees: a peer costs the hub at most a burst and then a rate, however fast its network is.
+//! Guarantees: a peer costs the hub at most a burst and then a rate, however fast its network is; before all is used
+//! up it says so, while there is enough for what was sent before the peer feels that nobody reads; of that, nothing
+//! goes to what may be lost.
 
 use model::Timestamp;
 
 use crate::limits::{
-    DATA_BYTES_BURST, DATA_BYTES_PER_SECOND, DATA_MESSAGES_BURST, DATA_MESSAGES_PER_SECOND,
+    DATA_BYTES_BURST, DATA_BYTES_PER_SECOND, DATA_BYTES_RESERVE, DATA_MESSAGES_BURST,
+    DATA_MESSAGES_PER_SECOND, DATA_MESSAGES_RESERVE,
 };
 
 /// Tokens are counted in millionths, so that a microsecond earns a whole number of them.
@@ -23,16 +26,15 @@ impl Allowance {
         Self { messages: DATA_MESSAGES_BURST * WHOLE, bytes: DATA_BYTES_BURST * WHOLE, filled: now }
     }
 
+    /// Whether more is left than the reserve.
+    pub(super) fn is_ample(&mut self, now: Timestamp) -> bool {
+        self.fill(now);
+        self.messages >= DATA_MESSAGES_RESERVE * WHOLE && self.bytes >= DATA_BYTES_RESERVE * WHOLE
+    }
+
     /// Whether one more message of this many bytes is within the rate. One that is not costs nothing.
     pub(super) fn take(&mut self, now: Timestamp, bytes: usize) -> bool {
-        let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
-        let fill = |level: u64, rate: u64, burst: u64| {
-            level.saturating_add(elapsed.saturating_mul(rate)).min(burst * WHOLE)
-        };
-        self.messages = fill(self.messages, DATA_MESSAGES_PER_SECOND, DATA_MESSAGES_BURST);
-        self.bytes = fill(self.bytes, DATA_BYTES_PER_SECOND, DATA_BYTES_BURST);
-        self.filled = self.filled.max(now);
-
+        self.fill(now);
         let cost = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(WHOLE);
         let (Some(messages), Some(bytes)) =
             (self.messages.checked_sub(WHOLE), self.bytes.checked_sub(cost))
@@ -41,6 +43,21 @@ impl Allowance {
         };
         (self.messages, self.bytes) = (messages, bytes);
         true
+    }
+
+    /// The same of one that may be lost: there has to be more than the reserve.
+    pub(super) fn take_lossy(&mut self, now: Timestamp, bytes: usize) -> bool {
+        self.is_ample(now) && self.take(now, bytes)
+    }
+
+    fn fill(&mut self, now: Timestamp) {
+        let elapsed = now.as_micros().saturating_sub(self.filled.as_micros());
+        let fill = |level: u64, rate: u64, burst: u64| {
+            level.saturating_add(elapsed.saturating_mul(rate)).min(burst * WHOLE)
+        };
+        self.messages = fill(self.messages, DATA_MESSAGES_PER_SECOND, DATA_MESSAGES_BURST);
+        self.bytes = fill(self.bytes, DATA_BYTES_PER_SECOND, DATA_BYTES_BURST);
+        self.filled = self.filled.max(now);
     }
 }
 
@@ -68,6 +85,25 @@ mod tests {
         let large = usize::try_from(LARGE).unwrap();
         assert_eq!(taken(&mut allowance, 0, large), DATA_BYTES_BURST / LARGE);
         assert_eq!(taken(&mut allowance, 1000, large), DATA_BYTES_PER_SECOND / LARGE);
+    }
+
+    #[test]
+    fn what_is_left_is_ample_until_the_reserve_is_touched() {
+        let mut allowance = Allowance::new(Timestamp::ZERO);
+        let mut messages = 0;
+        while allowance.is_ample(Timestamp::ZERO) {
+            assert!(allowance.take(Timestamp::ZERO, 1));
+            messages += 1;
+        }
+        assert_eq!(messages, DATA_MESSAGES_BURST - DATA_MESSAGES_RESERVE + 1);
+        assert!(allowance.is_ample(Timestamp::from_millis(2)), "one was earned");
+        let later = Timestamp::from_millis(10_000);
+        assert!(allowance.take(later, 30 << 20));
+        assert!(allowance.is_ample(later));
+        assert!(allowance.take_lossy(later, 3 << 19));
+        assert!(!allowance.is_ample(later));
+        assert!(!allowance.take_lossy(later, 1), "and the rest is kept for what may not be lost");
+        assert!(allowance.take(later, 1));
     }
 
     #[test]

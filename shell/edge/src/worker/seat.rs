@@ -233,10 +233,11 @@ impl Seat {
         self.queue.clear(pile);
     }
 
-    /// Reads the peer's reliable messages as they come, or slowly while those who are to have them do not keep up.
-    /// `is_crowded`: it is the server itself that does not.
+    /// Reads the peer's reliable messages as they come, or slowly while those who are to have them do not keep up, or
+    /// while they come faster than they may. `is_crowded`: it is the server itself that does not keep up.
     pub(super) fn pace(&mut self, now: Timestamp, is_crowded: bool) {
-        self.peer.hold_back(now, is_crowded || self.queue.is_held_back());
+        let is_held = is_crowded || self.queue.is_held_back() || !self.allowance.is_ample(now);
+        self.peer.hold_back(now, is_held);
     }
 
     /// Since when something waits here. What the data channels hold is the peer's to time.

@@ -133,7 +133,7 @@ fn pieces_that_come_again_count_once_and_those_that_were_read_no_more() {
         let tsn = writer.tsn;
         for _ in 0..3 {
             writer.tsn = tsn;
-            writer.say(900, |place| (if place == 0 { FIRST } else { MIDDLE }, 2 + ssn));
+            writer.say(700, |place| (if place == 0 { FIRST } else { MIDDLE }, 2 + ssn));
         }
         writer.say(1, |_| (LAST, 2 + ssn));
         assert_eq!((writer.messages(), writer.unread()), (usize::from(ssn) + 1, 0));
@@ -296,15 +296,19 @@ fn a_file_that_is_copied_over_a_network_that_loses_arrives_whole() {
 
 #[test]
 fn countless_short_messages_are_heard_whether_they_are_held_back_or_lost() {
+    const MESSAGES: usize = 4 * PIECES_AT_EASE;
     for (is_held, lost) in [(false, usize::MAX), (false, 20), (true, usize::MAX), (true, 20)] {
         let mut wire = Wire::new();
         wire.settle();
         wire.heard[1].clear();
         wire.server.hold_back(wire.now, is_held);
-        let (mut sent, mut count, mut most, started) = (0_u32, 0, 0, wire.now);
-        while wire.heard[1].len() < 5_000 {
-            while sent < 5_000 && wire.client.buffered(ChannelId::at(0)) < 12_000 {
-                let word = sent.to_be_bytes();
+        let (mut sent, mut count, mut most, started) = (0, 0, 0, wire.now);
+        while wire.heard[1].len() < MESSAGES {
+            // Half as many again as are kept.
+            let is_room =
+                |wire: &mut Wire| wire.client.buffered(ChannelId::at(0)) < 6 * PIECES_AT_EASE;
+            while sent < MESSAGES && is_room(&mut wire) {
+                let word = u32::try_from(sent).unwrap().to_be_bytes();
                 assert!(wire.client.send(wire.now, wire.now, ChannelId::at(0), &word));
                 sent += 1;
             }

@@ -11,12 +11,12 @@ use super::{WAKE_MIN, Worker};
 use crate::limits::CHECK_SILENCE_MAX;
 use crate::metrics::Metrics;
 use crate::sys::Mapping;
-use crate::worker::FromWorker;
 use crate::worker::outlet::Outlet;
 use crate::worker::path::{Claimed, Paths};
 use crate::worker::pile::Pile;
 use crate::worker::seat::Seat;
 use crate::worker::upward::Upward;
+use crate::worker::{Channel, FromWorker};
 
 impl Worker {
     /// Does something with a peer and everything that the peer wants after it. `act` says whether the
@@ -126,7 +126,11 @@ fn tell(
             let Some(channel) = seat.channel(channel) else { return true };
             #[cfg(feature = "sabotage")]
             crate::sabotage::panic_if_asked("worker", &bytes);
-            if !seat.allowance.take(now, bytes.len()) {
+            let is_within = match channel {
+                Channel::Reliable => seat.allowance.take(now, bytes.len()),
+                Channel::Lossy | Channel::DataTrack => seat.allowance.take_lossy(now, bytes.len()),
+            };
+            if !is_within {
                 return upward.refuse(channel);
             }
             return upward.pass(id, channel, since, bytes);
