@@ -3,7 +3,7 @@
  * sound has no gap worth hearing, and everybody is told of the worse connection, and of the better one when it is over.
  */
 import { LossyServer } from './lossy_server.mjs'
-import { check, freshKey, freshRoom, listen, measured, scenario, sleep, until } from './driver.mjs'
+import { check, control, freshKey, freshRoom, listen, measured, scenario, sleep, until } from './driver.mjs'
 
 const LOSS = 0.1
 const LASTS_MS = 15_000
@@ -32,6 +32,8 @@ await scenario('loss', async (open) => {
       const [down, up] = [await facts(cy, 'ada'), await facts(ada, 'cy')]
       return down.camera.framesDecoded > 60 && up.camera.framesDecoded > 60
     })
+    server.again = new Set(await retransmissionTypes(cy))
+    control(server.again.size > 0, `what comes again has payload types ${[...server.again]}`)
     await until("cy's connection is told as excellent", TOLD_WITHIN_MS, () => is(ada, 'excellent'))
     await loses(server, ada, cy)
 
@@ -104,6 +106,12 @@ async function facts(person, from) {
   const entry = ({ rtp }) => rtp.find(({ type }) => type === 'inbound-rtp') ?? {}
   const of = (source) => tracks.filter((track) => track.source === source).map(entry)[0] ?? {}
   return { camera: of('camera'), microphone: of('microphone') }
+}
+
+/** Payload types of retransmission (RFC 4588) that a person has negotiated. */
+async function retransmissionTypes(person) {
+  const offer = await person.page.evaluate(() => window.watched.peers[0].localDescription.sdp)
+  return [...offer.matchAll(/^a=rtpmap:(\d+) rtx\//gm)].map(([, type]) => Number(type))
 }
 
 /** Packets of the camera that a person has sent again. */

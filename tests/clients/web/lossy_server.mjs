@@ -28,7 +28,9 @@ export class LossyServer {
   #flows = new Map()
   #folder = mkdtempSync(join(tmpdir(), 'incamera-'))
   #random = 20_261_128
-  /** Packets of video that were dropped on their way to the server, and from it. */
+  /** Payload types of packets that come again: with such Chromium looks for room, too, and nobody misses those. */
+  again = new Set()
+  /** Other packets of video that were dropped on their way to the server, and from it. */
   dropped = { up: 0, down: 0 }
 
   static async start() {
@@ -90,7 +92,8 @@ export class LossyServer {
     if (loss === 0 || this.#spared.has(client) || this.#chance() >= loss) return false
     // RFC 7983, RFC 5761: RTP, and no RTCP.
     const isMedia = datagram[0] >> 6 === 2 && (datagram[1] < 192 || datagram[1] > 223)
-    if (isMedia && datagram.length > VIDEO_BYTES_MIN) this.dropped[direction]++
+    const isFirst = !this.again.has(datagram[1] & 0x7f)
+    if (isMedia && isFirst && datagram.length > VIDEO_BYTES_MIN) this.dropped[direction]++
     return true
   }
 
