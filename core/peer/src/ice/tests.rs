@@ -364,7 +364,8 @@ fn answered(server: &mut Ice, now: Timestamp, ask: &Transmit) {
 #[test]
 fn of_paths_that_are_nominated_as_they_are_tried_the_best_is_selected() {
     let (udp, tcp) = (path(1), over_tcp(1, 2));
-    let ways = [(udp, BEST, tcp, OVER_TCP), (udp, BEST, path(2), WORSE)];
+    let ways =
+        [(udp, BEST, tcp, OVER_TCP), (udp, BEST, path(2), WORSE), (udp, OVER_TCP, tcp, BEST)];
     for (best, priority, other, worse) in ways {
         for is_best_first in [true, false] {
             let mut server = server();
@@ -440,6 +441,24 @@ fn after_a_restart_the_best_of_the_paths_of_before_is_selected_as_well() {
             ask.into_iter().for_each(|ask| answered(&mut server, now, &ask));
         }
         assert_eq!(server.destination(), Some(path(1)), "restarted: {restarts}");
+    }
+}
+
+#[test]
+fn a_restart_ends_nominations_that_had_not_come_to_anything() {
+    for restarts in [false, true] {
+        let mut server = server();
+        let ask = asked(&mut server, START, path(2), &check_from(WORSE, 1, true)).unwrap();
+        answered(&mut server, START, &ask);
+        let unanswered = asked(&mut server, START, path(1), &check_from(BEST, 2, true)).unwrap();
+        if restarts {
+            server.restart(START, credentials("s"), credentials("c"));
+        }
+        let later = START + CONSENT_INTERVAL;
+        let ask = asked(&mut server, later, path(1), &check_from(BEST, 3, false));
+        answered(&mut server, later, &ask.unwrap_or(unanswered));
+        let expected = if restarts { path(2) } else { path(1) };
+        assert_eq!(server.destination(), Some(expected), "restarted: {restarts}");
     }
 }
 
