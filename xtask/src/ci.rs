@@ -18,7 +18,7 @@ pub(crate) const HELP: &str = "
 Usage: cargo xtask ci [--only STEP…] [--list]
 
 Runs every check of the repository in order, installs what they need first (see `setup --help`),
-and stops at the first that fails with its output. From a cold cache it takes about half an hour on
+and stops at the first that fails with its output. From a cold cache it takes half an hour to an hour on
 two cores, most of it compiling dependencies once for each of check, test and release.
 
   --list         names the steps

@@ -48,6 +48,12 @@ def mark_sensitive(value: str) -> None:
             file.write(f"{value}\n")
 
 
+def sensitive() -> list[str]:
+    """All of them, of this run of the scenario."""
+    with open(os.environ["INCAMERA_SENSITIVE"]) as file:
+        return file.read().split("\n")[:-1]
+
+
 # A scenario with a server of its own may have another project than the development server's, which is always looked
 # for.
 if API_KEY != "devkey":

@@ -9,9 +9,9 @@ import asyncio
 import os
 import time
 
-from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, fresh_room, mark_sensitive, measured
+from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, fresh_room, mark_sensitive, measured, never
 from livekit import api, rtc
-from memory import RUN, Scan, Watch, mark, stamped
+from memory import FOR_GOOD_S, RUN, Scan, Watch, mark, stamped
 
 #: The policy's, and that of the promise that goes beyond it.
 AGE_MAX_S, PERSON_GONE_S = 10.0, 2.0
@@ -73,12 +73,14 @@ async def load(
     return await asyncio.create_subprocess_exec(os.environ["INCAMERA_LOAD"], *arguments)
 
 
-def vanished(scan: Scan, person: str, what: tuple[str, ...]) -> int:
+async def vanished(watch: Watch, scan: Scan, person: str, what: tuple[str, ...]) -> int:
     """How many copies a look has found of what must be gone, for the figure that is shown."""
     copies = 0
     for kind in what:
         name = f"{person}_{kind}"
         if where := dict(scan.where.get(name, {})):
+            later = await watch.after(scan.began + FOR_GOOD_S)
+            never(later.found[name], f"{name} is still there {later.after(scan.began)} it was first too late: {where}")
             raise AssertionError(f"{name} is still there: {where}")
         copies += scan.found[name]
         check(True, f"{name} is gone")
@@ -98,6 +100,7 @@ def aged(watch: Watch, *names: str) -> None:
         if watch.most(name) == 0:
             continue
         oldest = watch.oldest(name)
+        never(oldest > AGE_MAX_S + FOR_GOOD_S, f"a copy of {name} was {oldest:.1f} s old")
         measured(oldest <= AGE_MAX_S, f"the oldest copy of {name} was {oldest:.1f} s old")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from client import measured
+from client import measured, never, sensitive
 from process import resident_kib
 
 BINARY = os.environ["INCAMERA_BIN"]
@@ -91,6 +91,9 @@ def refused(*arguments: str) -> str:
     done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=20)
     if done.returncode != 1:
         raise AssertionError(f"`{' '.join(arguments)}` ended with {done.returncode}")
+    # Of addresses it may speak, unlike a log.
+    for secret in sensitive():
+        never(secret in done.stderr, f"`{' '.join(arguments)}` says what no log may hold")
     return done.stderr
 
 
