@@ -412,7 +412,10 @@ impl Control {
         match input {
             Input::Timeout => self.fire(now),
             Input::Offered(peer) => self.advance(peer, State::Joined),
-            Input::Connected(peer) => self.advance(peer, State::Active),
+            Input::Connected(peer) => {
+                self.advance(peer, State::Active);
+                self.note_firsts(peer);
+            }
             Input::Depart(peer, reason) => self.depart(now, peer, reason),
             Input::Started { peer, track, media } => self.start(peer, track, media),
             Input::Ended { peer, track } => {

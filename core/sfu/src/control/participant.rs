@@ -58,7 +58,7 @@ pub struct Join {
 pub enum Visibility {
     /// They do.
     Visible,
-    /// Nobody is told of it, and nobody receives its tracks.
+    /// Nobody is told of it, and nobody receives its tracks; what it is to see others are asked to send.
     Hidden,
 }
 

@@ -379,6 +379,7 @@ impl Control {
         for track in tracks {
             self.reconcile_track(track);
         }
+        self.note_firsts(peer);
         self.outputs.push_back(Output::RoomChanged(room));
     }
 

@@ -94,8 +94,8 @@ pub struct Publication {
     pub subscribers: BTreeMap<PeerId, SubscriptionId>,
     /// Other workers that have subscribers, and how many placed subscriptions each.
     pub(super) relays: BTreeMap<WorkerId, u32>,
-    /// The publisher was told of its first subscriber.
-    pub(super) was_subscribed: bool,
+    /// The publisher was told that somebody receives it.
+    pub was_subscribed: bool,
     pub(super) dynacast: Dynacast,
 }
 

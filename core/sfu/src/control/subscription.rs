@@ -13,7 +13,7 @@ use rtp::extension::ExtensionMap;
 
 use super::dynacast::Decision;
 use super::publication::Size;
-use super::{Control, Output, Timer};
+use super::{Control, Output, Speaker, State, Timer};
 use crate::limits::SUBSCRIPTIONS_MAX;
 use crate::message::SENT_EXTENSIONS;
 use crate::{Instruction, SubscriptionSpec};
@@ -217,9 +217,6 @@ impl Control {
         self.subscriptions.insert(subscription, held);
         self.outputs.push_back(Output::Wanted(subscription));
         let publisher = publication.peer;
-        if !std::mem::replace(&mut publication.was_subscribed, true) {
-            self.outputs.push_back(Output::FirstSubscriber(track));
-        }
         self.unweighed.insert(track);
         self.tell_about(peer, publisher);
     }
@@ -259,10 +256,52 @@ impl Control {
         if let Some(publication) = self.tracks.get_mut(&held.track) {
             publication.subscribers.remove(&held.peer);
             publication.dynacast.count(Some(held.wanted), None);
-            let sid = publication.sid.clone();
+            let (sid, publisher) = (publication.sid.clone(), publication.peer);
             self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
+            self.tell_unheard(held.peer, publisher);
         }
         self.unweighed.insert(held.track);
+    }
+
+    /// Whoever receives nothing of a speaker any more is not told when it falls silent, and takes it for silent now.
+    fn tell_unheard(&mut self, to: PeerId, publisher: PeerId) {
+        let Some(held) = self.participants.get(&publisher) else {
+            return;
+        };
+        let room = self.rooms.get(&held.room);
+        let mut tracks = held.tracks.iter().filter_map(|track| self.tracks.get(track));
+        if room.is_some_and(|room| room.speakers.told(publisher).is_some())
+            && !tracks.any(|track| track.subscribers.contains_key(&to))
+        {
+            let speakers = vec![Speaker { peer: publisher, level: 0.0 }];
+            self.outputs.push_back(Output::Speakers { to, speakers });
+        }
+    }
+
+    /// Its publisher may be told that somebody receives it: who is connected, has a section for it, and may be known of.
+    fn note_first(&mut self, subscription: SubscriptionId) {
+        let Some(held) = self.subscriptions.get(&subscription) else {
+            return;
+        };
+        let receives = self
+            .participants
+            .get(&held.peer)
+            .is_some_and(|subscriber| subscriber.state == State::Active && subscriber.is_visible());
+        if receives
+            && held.placement.is_some()
+            && let Some(publication) = self.tracks.get_mut(&held.track)
+            && !std::mem::replace(&mut publication.was_subscribed, true)
+        {
+            self.outputs.push_back(Output::FirstSubscriber(held.track));
+        }
+    }
+
+    /// The same of all that somebody has a section for.
+    pub(super) fn note_firsts(&mut self, peer: PeerId) {
+        let held = self.participants.get(&peer).into_iter().flat_map(|held| &held.subscriptions);
+        for subscription in held.map(|(_, subscription)| *subscription).collect::<Vec<_>>() {
+            self.note_first(subscription);
+        }
     }
 
     /// The receiver's answer has a section for the subscription.
@@ -304,6 +343,7 @@ impl Control {
             is_screen,
         };
         self.instruct(peer.worker, Instruction::Subscribe(spec));
+        self.note_first(subscription);
     }
 
     /// The subscription has no section any more; it may get another.

@@ -527,13 +527,40 @@ fn the_publisher_is_told_of_its_first_subscriber_once() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
     let track = node.camera(alice, "c");
-    let first = |output: &Output| matches!(output, Output::FirstSubscriber(t) if *t == track);
-    let bob = node.active(join("red", "bob"));
-    node.tell(Input::Wish { peer: bob, track, wanted: false });
-    node.try_join(join("red", "carol")).unwrap();
-    assert!(!node.has(first));
+    let first = |node: &mut Node| {
+        std::mem::take(&mut node.outputs)
+            .iter()
+            .any(|output| matches!(output, Output::FirstSubscriber(told) if *told == track))
+    };
+    let bob = node.try_join(join("red", "bob")).unwrap();
+    node.place(bob, track);
+    assert!(!first(&mut node), "bob is not connected");
+    node.tell(Input::Depart(bob, DepartureReason::Left));
+    let carol = node.active(join("red", "carol"));
+    assert!(!first(&mut node), "carol has no section");
+    node.place(carol, track);
+    assert!(first(&mut node));
+    let dave = node.active(join("red", "dave"));
+    node.place(dave, track);
+    assert!(!first(&mut node), "it knows");
+    let erin = node.try_join(join("red", "erin")).unwrap();
     let other = node.camera(alice, "d");
-    assert!(node.has(|output| matches!(output, Output::FirstSubscriber(t) if *t == other)));
+    node.place(erin, other);
+    node.tell(Input::Connected(erin));
+    assert!(node.has(|output| matches!(output, Output::FirstSubscriber(told) if *told == other)));
+}
+
+#[test]
+fn who_is_hidden_is_nobodys_first_subscriber_until_it_is_seen() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let track = node.camera(alice, "c");
+    let first = |output: &Output| matches!(output, Output::FirstSubscriber(_));
+    let ghost = node.active(Join { visibility: Visibility::Hidden, ..join("red", "ghost") });
+    node.place(ghost, track);
+    assert!(!node.has(first));
+    node.tell(Input::Show(ghost, Visibility::Visible));
+    assert!(node.has(first));
 }
 
 #[test]
@@ -1121,6 +1148,43 @@ fn a_new_receiver_learns_at_once_who_speaks() {
     node.wait(SECOND);
     let bob = node.try_join(join("red", "bob")).unwrap();
     assert!(node.has(|output| matches!(output, Output::Speakers { to, .. } if *to == bob)));
+}
+
+/// Clients keep a speaker until they are told that it is none.
+#[test]
+fn who_receives_nothing_of_a_speaker_any_more_takes_it_for_silent() {
+    let ways: [fn(PeerId, PeerId, TrackId) -> Input; 4] = [
+        |_, bob, track| Input::Wish { peer: bob, track, wanted: false },
+        |alice, _, track| Input::Ended { peer: alice, track },
+        |alice, _, _| Input::Show(alice, Visibility::Hidden),
+        |alice, _, _| Input::Depart(alice, DepartureReason::Left),
+    ];
+    for (way, input) in ways.into_iter().enumerate() {
+        for has_picture in [false, true] {
+            let mut node = Node::new(config());
+            let alice = node.active(join("red", "alice"));
+            let track = node.microphone(alice, "a");
+            if has_picture {
+                node.camera(alice, "c");
+            }
+            let bob = node.active(join("red", "bob"));
+            node.level(track, Some(0.5));
+            node.wait(SECOND);
+            let silent = Speaker { peer: alice, level: 0.0 };
+            let is_told = |node: &Node| {
+                node.has(|output| {
+                    matches!(output, Output::Speakers { to, speakers }
+                        if *to == bob && *speakers == [silent])
+                })
+            };
+            node.tell(input(alice, bob, track));
+            let is_told_at_once = is_told(&node);
+            node.level(track, None);
+            node.wait(SECOND);
+            let is_told_once = is_told_at_once != is_told(&node);
+            assert!(is_told_once, "way {way}, with a picture: {has_picture}");
+        }
+    }
 }
 
 #[test]

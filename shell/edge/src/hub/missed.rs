@@ -23,9 +23,16 @@ impl Hub {
         }
     }
 
-    /// What the client does not ask for and nobody would say again: which of its pictures anybody wants, which tracks
-    /// stand still for want of bandwidth or may not be received, who speaks, and how well all are connected.
+    /// What the client does not ask for and nobody would say again: which of its tracks anybody receives and which of
+    /// its pictures anybody wants, which tracks stand still for want of bandwidth or may not be received, who speaks,
+    /// and how well all are connected.
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
+        let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
+        let tracks = tracks.filter_map(|track| self.control.publication(*track));
+        let received = tracks.filter(|it| it.was_subscribed).map(translate::subscribed);
+        for message in received.collect::<Vec<_>>() {
+            self.send(peer, message);
+        }
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));
         let pictures = tracks.filter(|it| it.kind == TrackKind::Video && it.is_live());

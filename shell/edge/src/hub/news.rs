@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{
-    Identity, LogData, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp, TrackId, TrackSid,
+    Identity, LogData, ParticipantSid, PeerId, RoomId, Sid as _, SubscriptionId, Timestamp,
+    TrackId, TrackSid,
 };
 use prost::Message as _;
 use sfu::control::{
@@ -95,10 +96,7 @@ impl Hub {
                 }
             }
             Output::Unwanted { peer, track } => self.unwant(peer, &track),
-            Output::FirstSubscriber(track) => self.tell_publisher(track, |publication| {
-                let track_sid = publication.sid.to_string();
-                Message::TrackSubscribed(proto::TrackSubscribed { track_sid })
-            }),
+            Output::FirstSubscriber(track) => self.tell_publisher(track, translate::subscribed),
             Output::QualityWanted { track, quality } => self.tell_publisher(track, |publication| {
                 Message::SubscribedQualityUpdate(translate::wanted(publication, quality))
             }),
@@ -201,6 +199,7 @@ impl Hub {
     /// short while too much is on it.
     fn take_leave(&mut self, mut departure: Departure) {
         let (peer, room) = (departure.peer, departure.room);
+        self.tell_silence(peer, &departure.sid);
         let receivers = self.control.room(room).map_or(0, |held| held.participants.len());
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
@@ -214,6 +213,8 @@ impl Hub {
                 reason: departure.reason,
             });
         }
+        // Whoever is seen again is not known until that is told.
+        seat.told.clear();
         if seat.pace.must_wait(self.now).is_some() && is_long(&departure.profile) {
             departure.profile.metadata.clear();
             departure.profile.attributes.clear();
@@ -337,6 +338,23 @@ impl Hub {
         });
         let speakers = each.collect();
         self.send(to, Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
+    }
+
+    /// That a participant speaks no more, before those who heard it are told that it is gone: then they know it no more.
+    fn tell_silence(&mut self, gone: PeerId, sid: &ParticipantSid) {
+        let mut told = Vec::new();
+        self.news.speakers.retain(|to, speakers| {
+            let before = speakers.len();
+            speakers.retain(|speaker| speaker.peer != gone);
+            told.extend((speakers.len() < before).then_some(*to));
+            !speakers.is_empty()
+        });
+        let silence = proto::SpeakerInfo { sid: sid.to_string(), ..Default::default() };
+        let silence = proto::SpeakersChanged { speakers: vec![silence] };
+        let message = seat::shared(Message::SpeakersChanged(silence));
+        for to in told {
+            self.send_shared(to, &message);
+        }
     }
 
     pub(super) fn tell_qualities(&mut self, to: PeerId, scores: &[(PeerId, Score)]) {

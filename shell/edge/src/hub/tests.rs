@@ -340,6 +340,11 @@ fn position(told: &[Told], is: impl Fn(&Told) -> bool) -> usize {
     told.iter().position(is).unwrap_or_else(|| panic!("not told: {told:#?}"))
 }
 
+/// Of how many tracks it is told that somebody receives them.
+fn received(told: &[Told]) -> usize {
+    told.iter().filter(|message| matches!(message, Told::TrackSubscribed(_))).count()
+}
+
 fn resuming(sid: &str) -> proto::JoinRequest {
     proto::JoinRequest {
         reconnect: true,

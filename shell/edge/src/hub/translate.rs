@@ -16,6 +16,7 @@ use wire::grant::{Permission, Publish};
 use wire::limits::{NAME_MAX, RID_MAX};
 use wire::negotiation::{OpusOptions, PublicationSection};
 use wire::proto::leave_request::Action;
+use wire::proto::signal_response::Message;
 use wire::token::RoomConfig;
 use wire::{convert, proto};
 
@@ -394,6 +395,12 @@ pub(super) fn allowance(
         AllowanceEntry { who, tracks }
     };
     Allowance::only(update.track_permissions.iter().map(entry))
+}
+
+/// That somebody receives a track.
+pub(super) fn subscribed(publication: &Publication) -> Message {
+    let track_sid = publication.sid.to_string();
+    Message::TrackSubscribed(proto::TrackSubscribed { track_sid })
 }
 
 /// Which qualities of a track anybody wants.

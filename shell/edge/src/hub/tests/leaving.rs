@@ -189,3 +189,25 @@ fn an_emptied_hub_holds_nothing() {
     assert!(hub.gatherings.is_empty() && hub.timers.next().is_none());
     assert_eq!(hub.next_timeout(), None);
 }
+
+/// Clients keep a speaker until they are told that it is none, and know nobody who is gone.
+#[test]
+fn whoever_leaves_while_it_speaks_falls_silent_before() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let (sid, mut bob) = (sid_of(&node, &alice), node.active("bob"));
+    let report = Report::Level { track: TrackId(0), level: Some(0.5) };
+    node.tell(ToHub::Worker(FromWorker::Report(report)));
+    node.wait(Duration::from_secs(1));
+    assert!(first!(bob.told(), Told::SpeakersChanged(it) => it.speakers[0].active) == Some(true));
+    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
+    node.wait(Duration::from_secs(1));
+    let told = bob.told();
+    let silent = position(&told, |message| {
+        matches!(message, Told::SpeakersChanged(changed)
+            if changed.speakers[0].sid == sid && !changed.speakers[0].active)
+    });
+    assert!(silent < position(&told, |message| matches!(message, Told::Update(_))), "{told:?}");
+    assert_eq!(told.iter().filter(|it| matches!(it, Told::SpeakersChanged(_))).count(), 1);
+}

@@ -5,14 +5,16 @@ use super::*;
 #[test]
 fn a_client_without_room_for_a_track_is_asked_for_sections_and_places_it_in_its_next_offer() {
     let mut node = Node::new();
-    let alice = node.active("alice");
+    let mut alice = node.active("alice");
     let mut bob = node.active("bob");
     node.publish(&alice);
     assert!(
         first!(bob.told(), Told::MediaSectionsRequirement(needed) => needed.num_audios).is_some()
     );
     node.sent();
+    assert_eq!(received(&alice.told()), 0);
     node.ask(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8)));
+    assert_eq!(received(&alice.told()), 2, "from now on somebody receives them");
     let mids = first!(bob.told(), Told::Answer(answer) => answer.mid_to_track_id.len());
     assert_eq!(mids, Some(2));
     let subscribed = node.instructions();

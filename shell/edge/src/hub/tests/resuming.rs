@@ -29,6 +29,19 @@ fn a_lost_signal_is_resumed_by_the_same_participant() {
     assert!(first!(told, Told::Update(update) => update.participants.len()).is_none());
 }
 
+/// It may wait for somebody to listen.
+#[test]
+fn a_resume_tells_of_tracks_that_somebody_has_received_meanwhile() {
+    let mut node = Node::new();
+    let alice = node.active("alice");
+    node.publish(&alice);
+    let (sid, bob) = (sid_of(&node, &alice), node.active("bob"));
+    node.tell(ToHub::Closed(alice.session));
+    node.ask(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8)));
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    assert_eq!(received(&again.told()), 2);
+}
+
 #[test]
 fn a_resume_under_another_identity_or_of_nobody_is_turned_away() {
     let mut node = Node::new();

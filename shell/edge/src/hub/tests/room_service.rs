@@ -490,6 +490,30 @@ fn whoever_is_hidden_leaves_for_the_others_alone() {
     assert_eq!(states(bob.told()), Some(vec![proto::participant_info::State::Active]));
 }
 
+/// livekit-client forgets a track that comes before its participant.
+#[test]
+fn whoever_is_seen_again_is_told_of_before_sections_for_its_tracks_are_wanted() {
+    let mut node = Node::new();
+    let (alice, mut bob) = (node.active("alice"), node.active("bob"));
+    let metadata = "m".repeat(60_000);
+    let describe = proto::UpdateParticipantMetadata { metadata, ..Default::default() };
+    node.ask(&alice, Asked::UpdateMetadata(describe));
+    node.publish(&alice);
+    node.wait(Duration::from_secs(10));
+    for hidden in [true, false] {
+        bob.told();
+        let permission = Some(proto::ParticipantPermission { hidden, ..permission() });
+        let seen = proto::UpdateParticipantRequest { permission, ..update("alice") };
+        node.serve(Request::UpdateParticipant(Box::new(seen))).unwrap();
+        node.wait(Duration::from_millis(500));
+    }
+    node.wait(Duration::from_secs(10));
+    let told = bob.told();
+    let update = position(&told, |message| matches!(message, Told::Update(_)));
+    let needed = position(&told, |message| matches!(message, Told::MediaSectionsRequirement(_)));
+    assert!(update < needed, "{told:?}");
+}
+
 #[test]
 fn what_is_said_of_a_room_reaches_everybody_and_whoever_comes() {
     let mut node = Node::new();
