@@ -33,7 +33,7 @@ pub const fn header(original_seq: u16) -> [u8; OSN_LEN] {
 /// Resends closer than this to the last one are refused even when the round trip is shorter.
 const SPACING_MIN: Duration = Duration::from_millis(10);
 /// Resends further apart than this are granted even when the round trip seems longer.
-const SPACING_MAX: Duration = Duration::from_millis(500);
+const SPACING_MAX: Duration = Duration::from_millis(1_500);
 
 /// `tries` of a slot that holds nothing.
 const VACANT: u8 = u8::MAX;

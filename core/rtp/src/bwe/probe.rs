@@ -159,11 +159,15 @@ impl Probe {
 
     /// The estimate was cut: wait, and longer if it was a probe that had raised it.
     pub(super) fn postpone(&mut self, now: Timestamp) {
-        if self.succeeded.take().is_some_and(|succeeded| now.since(succeeded) < REGRET) {
+        let lasted = self.succeeded.take().map(|succeeded| now.since(succeeded) >= REGRET);
+        if lasted == Some(false) {
             self.fail(now);
-        } else {
-            self.not_before = self.not_before.max(now + PAUSE_FAILED);
+            return;
         }
+        if lasted == Some(true) {
+            self.pause = PAUSE_FAILED;
+        }
+        self.not_before = self.not_before.max(now + PAUSE_FAILED);
     }
 
     fn fail(&mut self, now: Timestamp) {
@@ -185,5 +189,26 @@ impl Running {
         let sent = bits(self.last_size) / sent_for;
         let arrived = bits(self.first_size) / arrived_for;
         Some(if arrived < SATURATED * sent { UTILIZATION * arrived } else { arrived.min(sent) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_that_lasted_takes_back_the_pauses_of_before() {
+        let at = Timestamp::from_millis;
+        let mut probe = Probe { demand: 1e6, ..Probe::default() };
+        for _ in 0..4 {
+            probe.fail(at(10_000));
+        }
+        (probe.succeeded, probe.not_before) = (Some(at(100_000)), at(100_200));
+        probe.postpone(at(3_700_000));
+        assert_eq!(probe.not_before, at(3_703_000));
+        assert!(probe.start(at(3_703_000), 500e3).is_some());
+        probe.running = None;
+        probe.fail(at(3_703_300));
+        assert_eq!(probe.not_before, at(3_706_300));
     }
 }

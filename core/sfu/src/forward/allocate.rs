@@ -49,13 +49,15 @@ pub(super) struct Demands {
     wished: DataRate,
     sending: DataRate,
     is_numbered: bool,
+    /// One of them can show that the way is wider.
+    can_probe: bool,
 }
 
 impl Demands {
     fn clear(&mut self) {
         self.rows.clear();
         self.demands.clear();
-        (self.screens, self.is_numbered) = (0, false);
+        (self.screens, self.is_numbered, self.can_probe) = (0, false, false);
         (self.sound, self.wished, self.sending) = Default::default();
     }
 
@@ -74,6 +76,11 @@ impl Demands {
         self.sound.saturating_add(self.wished).saturating_add(missing.percent(UP_PERCENT - 100))
     }
 }
+
+/// What a layer brings that has just begun, by the one below: nothing is known of it for half a second, and several of
+/// them would fill any way. Browsers' layers have 150, 500 and 1,700 to 2,500 kbit/s.
+const ABOVE_PERCENT: u64 = 400;
+const LOWEST_GUESS: DataRate = DataRate::from_kbps(125);
 
 /// A layer is gone up to when this much of its rate is free.
 const UP_PERCENT: u64 = 115;
@@ -96,8 +103,9 @@ impl<M: Memory> Forward<M> {
         let carries = downlink.carries(now).min(cap);
         let budget = carries.saturating_sub(demands.sound);
         allocate(budget, &demands.demands, &mut demands.choices);
-        // What is merely assumed of the way is no reason to stop a picture.
-        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
+        // What is merely assumed of the way is no reason to stop a picture, nor is what no probe would ever correct.
+        let is_assumed = !downlink.has_feedback && carries >= INITIAL_ESTIMATE;
+        if is_assumed || (!demands.can_probe && downlink.cap.is_none()) {
             for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
                 *choice = choice.or_else(|| next_layer(demand, None, 0));
             }
@@ -130,6 +138,7 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             demands.is_numbered |= subscription.extensions.is_transport_wide();
+            demands.can_probe |= subscription.may_probe();
             if track.kind == TrackKind::Audio {
                 match subscription.spec.limit {
                     Some(layer) => subscription.target = Some(layer),
@@ -201,6 +210,7 @@ fn demand(
 ) -> Demand {
     let current = subscription.current;
     let mut rates = [DataRate::ZERO; Layer::SPATIAL_MAX];
+    let mut below = DataRate::ZERO;
     for ((spatial, rate), stream) in (0..).zip(&mut rates).zip(&track.streams) {
         if !stream.is_there(now) {
             continue;
@@ -219,10 +229,15 @@ fn demand(
         } else {
             stream.rate
         };
-        // What has just begun has no rate yet, and is no less there.
-        if measured > DataRate::ZERO || spatial == 0 || !is_narrow {
+        if spatial == 0 {
+            // What has just begun has no rate yet, and is no less there.
             *rate = measured.max(DataRate::from_bps(1));
+        } else if measured > DataRate::ZERO || is_narrow {
+            *rate = measured;
+        } else {
+            *rate = below.max(LOWEST_GUESS).percent(ABOVE_PERCENT);
         }
+        below = *rate;
     }
     Demand { rates, best: best.spatial, ceiling: u8::MAX, current }
 }

@@ -278,9 +278,7 @@ fn heed_blocks(
             let lost = u64::from(packets) * u64::from(block.fraction_lost);
             peer.loss_down.add(u32::try_from(lost.div_ceil(256)).unwrap_or(packets), packets);
         }
-        if let Some((middle, at)) = subscription.reported
-            && middle == block.last_sender_report
-        {
+        if let Some(at) = subscription.reports.sent_at(block.last_sender_report) {
             // The report carried the publisher's clock, so the time is reckoned from our own note of it.
             let rtt = now.since(at).saturating_sub(block.held());
             peer.rtt = if peer.has_rtt { (peer.rtt * 7 + rtt) / 8 } else { rtt };

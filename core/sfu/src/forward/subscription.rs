@@ -109,7 +109,27 @@ pub(super) struct Ended {
     vp8: Option<Vp8Rewrite>,
     packets: u32,
     octets: u32,
-    reported: Option<(u32, Timestamp)>,
+    reports: Reports,
+}
+
+/// The last sender reports: the middle of each one's NTP time, and when it went out. A receiver answers one after a
+/// round trip and up to the time between two of its own reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reports([Option<(u32, Timestamp)>; 4]);
+
+impl Reports {
+    pub(super) fn note(&mut self, middle: u32, now: Timestamp) {
+        self.0.rotate_right(1);
+        if let Some(newest) = self.0.first_mut() {
+            *newest = Some((middle, now));
+        }
+    }
+
+    /// When the one went out that has this middle.
+    pub(super) fn sent_at(&self, middle: u32) -> Option<Timestamp> {
+        let mut all = self.0.iter().flatten();
+        all.find(|(held, _)| *held == middle).map(|(_, at)| *at)
+    }
 }
 
 impl Ended {
@@ -123,7 +143,7 @@ impl Ended {
             vp8: None,
             packets: 0,
             octets: 0,
-            reported: None,
+            reports: Reports([None; 4]),
         }
     }
 }
@@ -175,8 +195,7 @@ pub(super) struct Subscription {
     pub(super) octets: u32,
     /// Of `packets`, those that a report of the receiver's was about.
     pub(super) heard: u32,
-    /// Of the last sender report: the middle of its NTP time, and when it went out.
-    pub(super) reported: Option<(u32, Timestamp)>,
+    pub(super) reports: Reports,
     /// By the numbers that it went out under.
     keyframe_newest: KeyframeStart,
     pub(super) patience: Patience,
@@ -215,7 +234,7 @@ impl Subscription {
             packets: before.packets,
             heard: before.packets,
             octets: before.octets,
-            reported: before.reported,
+            reports: before.reports,
             keyframe_newest: KeyframeStart::default(),
             patience,
             is_granted: false,
@@ -223,6 +242,11 @@ impl Subscription {
             track,
             spec,
         }
+    }
+
+    /// Whether padding of it, which its receiver tells of, can show what the way carries.
+    pub(super) const fn may_probe(&self) -> bool {
+        self.spec.rtx_payload_type.is_some() && self.extensions.is_transport_wide()
     }
 
     /// A datagram of so many bytes was sent, of which a share may be sent again.
@@ -252,7 +276,7 @@ impl Subscription {
             vp8: self.vp8.as_ref().and_then(|vp8| vp8.last()),
             packets: self.packets,
             octets: self.octets,
-            reported: self.reported,
+            reports: self.reports,
         }
     }
 

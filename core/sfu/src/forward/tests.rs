@@ -7,6 +7,7 @@ mod burst;
 mod dark;
 mod dropped;
 mod falling;
+mod far;
 mod joining;
 mod loud;
 mod outage;

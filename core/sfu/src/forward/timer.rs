@@ -268,7 +268,7 @@ impl<M: Memory> Forward<M> {
                 packets: subscription.packets,
                 octets: subscription.octets,
             };
-            subscription.reported = Some((ntp.middle(), now));
+            subscription.reports.note(ntp.middle(), now);
             self.send_rtcp(PeerSlot(row), outside, |writer| {
                 writer.sender_report(&report, &[])?;
                 writer.cname(report.ssrc, CNAME)
@@ -291,8 +291,7 @@ impl<M: Memory> Forward<M> {
         let carrier = peer.subscriptions.iter().copied().find(|&row| {
             self.subscriptions.get(row).is_some_and(|subscription| {
                 // A picture that is paused for want of bandwidth comes back by a probe alone, once all are.
-                subscription.spec.rtx_payload_type.is_some()
-                    && subscription.extensions.is_transport_wide()
+                subscription.may_probe()
                     && (subscription.current.is_some() || subscription.paused == Some(true))
             })
         });

@@ -17,9 +17,14 @@ fn narrow() -> Boundary<3> {
 }
 
 fn narrow_down(forward: &mut Forward<Vec<u8>>, peer: PeerId) {
+    believe(forward, peer, 400);
+}
+
+/// What a receiver has told shows that its way carries so much.
+fn believe(forward: &mut Forward<Vec<u8>>, peer: PeerId, kbps: u64) {
     let slot = forward.slot(peer).unwrap();
     let downlink = forward.peers.get_mut(slot.0).unwrap().downlink();
-    downlink.estimator = Estimator::new(DataRate::from_kbps(400));
+    downlink.estimator = Estimator::new(DataRate::from_kbps(kbps));
     downlink.has_feedback = true;
 }
 
@@ -99,12 +104,80 @@ fn what_a_wide_way_carries_is_there_at_once() {
 #[test]
 fn a_layer_that_a_way_carries_is_gone_to_as_soon_as_it_is_known() {
     let mut call = Boundary::of(FRAMES, [8; 3]);
-    let slot = call.forward.slot(call.ben.id).unwrap();
-    let downlink = call.forward.peers.get_mut(slot.0).unwrap().downlink();
-    downlink.estimator = Estimator::new(DataRate::from_kbps(2_700));
-    downlink.has_feedback = true;
+    believe(&mut call.forward, call.ben.id, 2_700);
     assert_lowest(call.pass(500));
     call.pass(500);
     let got = call.pass(500);
     assert!(got[..2] == [0, 0] && got[2] > 0, "{got:?} bytes of each layer");
+}
+
+/// Six cameras of which the larger layer begins at the same moment, over a way that carries two or three of them.
+#[test]
+fn of_many_layers_that_begin_at_once_no_more_is_sent_than_the_way_is_likely_to_carry() {
+    const CAMERAS: u16 = 6;
+    let (mut forward, mut wire) = (worker(0), Wire::default());
+    let mut ben = Client::join(&mut forward, &mut wire, 20);
+    let mut cameras: Vec<Client> = (0..CAMERAS)
+        .map(|number| {
+            let client = Client::join(&mut forward, &mut wire, 30 + number);
+            let id = TrackId(u32::from(number));
+            let Instruction::AddTrack(spec) = track(client.id, TrackKind::Video, &["q", "h"])
+            else {
+                unreachable!();
+            };
+            forward.instruct(
+                at(0),
+                Instruction::AddTrack(TrackSpec { track: id, ..spec }),
+                &mut wire,
+            );
+            let Instruction::Subscribe(spec) = subscription(id, ben.id, Codec::Vp8) else {
+                unreachable!();
+            };
+            let to = SubscriptionSpec {
+                subscription: SubscriptionId(100 + u32::from(number)),
+                ssrc: 7_100 + u32::from(number),
+                rtx_ssrc: 8_100 + u32::from(number),
+                ..spec
+            };
+            forward.instruct(at(0), Instruction::Subscribe(to), &mut wire);
+            client
+        })
+        .collect();
+    believe(&mut forward, ben.id, 3_000);
+    let (mut bytes, mut asked) = ([0; 6], [[true; 2]; CAMERAS as usize]);
+    for now in (0..6_000).step_by(20) {
+        for (client, asked) in cameras.iter_mut().zip(&mut asked) {
+            for packet in client.receive(&mut wire).1.iter().flat_map(|it| packets(it).flatten()) {
+                if let RtcpPacket::PictureLoss { media_ssrc, .. } = packet {
+                    asked[usize::try_from(media_ssrc - 200).unwrap()] = true;
+                }
+            }
+            // 200 kbit/s, and 1,000.
+            for (layer, packets) in [(0, 1), (1, 5)] {
+                if layer == 1 && now < 3_000 || now % 40 > 0 {
+                    continue;
+                }
+                let is_key = std::mem::take(&mut asked[usize::from(layer)]);
+                for n in 0..packets {
+                    let picture_id = u16::try_from(now / 40).unwrap();
+                    let mut payload = vp8(picture_id, is_key && n == 0, layer);
+                    payload.resize(1_000, layer);
+                    if n > 0 {
+                        payload[0] = 0x80;
+                    }
+                    let media = picture(layer, 1_000 + now / 40 * packets + n, &payload);
+                    let timestamp = u32::try_from(now * 90).unwrap();
+                    let marker = n + 1 == packets;
+                    let sealed = client.seal(&Media { timestamp, marker, ..media });
+                    client.send(&mut forward, &mut wire, at(now), &sealed);
+                }
+            }
+        }
+        forward.handle_timeout(at(now), &mut wire);
+        let came = ben.receive(&mut wire).0.iter().map(|it| it.payload.len()).sum::<usize>();
+        bytes[usize::try_from(now / 1_000).unwrap()] += came;
+    }
+    let kbps = bytes.map(|bytes| bytes * 8 / 1_000);
+    assert!((1_150..=1_250).contains(&kbps[2]), "{kbps:?} of the lower layers");
+    assert!(kbps[3..].iter().all(|kbps| (1_900..=3_600).contains(kbps)), "{kbps:?}");
 }
