@@ -65,8 +65,9 @@ pub const EGRESS_TRAINS: usize = 512;
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// Bytes of one train: an IPv4 datagram with its headers.
 pub const TRAIN_BYTES_MAX: usize = 65_000;
-/// Packets of one subscription that can be sent again: more than [`RESEND_AGE_MAX`] of 340 packets/s. A receiver that is
-/// far away asks again for what it has not got two round trips after it was sent first. Some 60 KB, once it asks so late.
+/// Packets of one subscription that can be sent again: more than [`RESEND_AGE_MAX`] of 340 packets/s. A receiver that
+/// is far away asks again for what it has not got two round trips after it was sent first. Some 60 KB, once it asks so
+/// late.
 pub const RESEND_VIDEO: usize = 1_024;
 /// The same of sound: 1.3 s of 50 packets/s.
 pub const RESEND_AUDIO: usize = 64;

@@ -9,10 +9,9 @@ Made of `core/wire/src/classes/` by `cargo run -p wire --example data_classes`; 
 to date. A field of LiveKit's protocol without a class, or with a weaker one than LiveKit's own annotation of it,
 does not build.
 
-A token's id is of the class Log: a digest, by which a token can be revoked without having it. The log has it of each
-request of a back end, for the operator to put into the revocation file, unless the token has a `jti`, as few of back
-ends do. It is not keyed, since `incamera token id` must find the same: whoever knows a key's name and guesses a `jti`,
-which may be a person's name, can make it as well.
+A token's id is a digest, by which a token can be revoked without having it. It is not keyed, since `incamera token id`
+must find the same: whoever knows a key's name and guesses what the token says, as a person or a room, can make it as
+well. It stands in no log.
 
 | class | what it is | logged |
 | --- | --- | --- |

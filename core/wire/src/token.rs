@@ -71,14 +71,34 @@ pub enum TokenError {
     Revoked,
 }
 
-/// The name of one token, of fixed size and safe to print: a digest.
+impl TokenError {
+    /// Nobody who has a key of ours has signed it, or it was not looked at so far.
+    #[must_use]
+    pub const fn is_strangers(&self) -> bool {
+        match self {
+            Self::TooLong
+            | Self::Malformed
+            | Self::Shape(_)
+            | Self::Extension
+            | Self::NoIssuer
+            | Self::WrongAlgorithm
+            | Self::BadSignature => true,
+            Self::UnknownKey
+            | Self::NoExpiry
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::SeveralRooms
+            | Self::Revoked => false,
+        }
+    }
+}
+
+/// The name of one token, of fixed size: a digest. It is in no log, since whoever guesses what a token says has it.
 ///
 /// A token that has a `jti` is named by it and its issuer, so that two issuers cannot name each other's;
 /// one that has none by what its signature covers. A refresh token has its original's id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId([u8; 32]);
-
-impl model::Impersonal for TokenId {}
 
 impl TokenId {
     /// The id of the tokens that `issuer` named `jti`.

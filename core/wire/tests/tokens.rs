@@ -87,6 +87,8 @@ fn check_theirs(name: &str) {
         assert_eq!(decided(&token.claims), decided(&claims(case)), "{}", case["name"]);
         let six_hours = 6 * 3600;
         assert!(token.claims.expires_at.abs_diff(now + six_hours) <= 5);
+        // By it what a moderator took is given back (decision 0020).
+        assert_eq!(token.issued_at(), Some(now));
         assert!(token::verify(&keys, text, now + six_hours + 66).is_err());
     }
 }

@@ -206,11 +206,7 @@ impl Front {
         // The body took its time.
         self.access.borrow().judge_again(&token).map_err(unbelieved)?;
         let response = self.ask_hub(request).await?;
-        let method = LogData(method.name());
-        match logged(&token) {
-            Some(id) => crate::log!(INFO, "a back end was answered", method = method, token = id),
-            None => crate::log!(INFO, "a back end was answered", method = method),
-        }
+        crate::log!(INFO, "a back end was answered", method = LogData(method.name()));
         Ok((encoding, encode(response, encoding).await?))
     }
 
@@ -322,12 +318,6 @@ fn refusal(error: &Error) -> Response<Body> {
     (status, [(header::CONTENT_TYPE, kind)], error.to_json()).into_response()
 }
 
-/// A token's id as the log has it. That of one which has a name is a digest of the name alone, which may be a person's:
-/// whoever guesses it could find its lines.
-fn logged(token: &VerifiedToken) -> Option<LogData<TokenId>> {
-    token.claims.token_name.is_none().then_some(LogData(token.id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,13 +341,5 @@ mod tests {
         let others = ["a", "b", "c", "d", "e", "f", "g", "h"];
         let others = (100..).zip(others).filter(|(name, key)| api.may_ask(&token(key, *name)));
         assert!(others.count() >= 7);
-    }
-
-    #[test]
-    fn the_log_has_no_digest_of_a_tokens_name() {
-        let mut token = token("one", 0);
-        assert!(logged(&token).is_some());
-        token.claims.token_name = Some("ada".to_owned());
-        assert!(logged(&token).is_none());
     }
 }

@@ -181,6 +181,7 @@ impl Front {
         if path.starts_with(twirp::PREFIX) {
             return Ok(with_cors(api::unserved(&path)));
         }
+        let shows_token = path.starts_with("rtc");
         let answered = match path.as_str() {
             "" => must_be_get(&parts.method).map(|()| self.health()),
             "livez" => must_be_get(&parts.method).map(|()| ALIVE.into_response()),
@@ -191,7 +192,12 @@ impl Front {
             "rtc/v1/validate" => self.validate(Version::V1, &parts).await,
             _ => Err(Refused::NoPath),
         };
-        Ok(with_cors(answered.unwrap_or_else(|refused| refused.answer())))
+        let is_strangers = answered.as_ref().err().is_some_and(Refused::is_strangers);
+        let mut response = with_cors(answered.unwrap_or_else(|refused| refused.answer()));
+        if shows_token && !is_strangers && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            end(&mut response);
+        }
+        Ok(response)
     }
 
     /// Answers one request more than its network may send.
@@ -468,6 +474,14 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// What the buffers of an open connection still hold of a token is not ours to zero, and the session that it is for may
+/// begin and end on another.
+fn end(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    let value = if headers.contains_key(header::UPGRADE) { "upgrade, close" } else { "close" };
+    headers.insert(header::CONNECTION, HeaderValue::from_static(value));
+}
+
 fn switching_protocols(accept: &str) -> Response<Body> {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -532,6 +546,12 @@ impl Refused {
             Self::TooManyWrong | Self::TooMany | Self::TooOften => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) | Self::Busy | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// There was no token, or none that was ever ours.
+    fn is_strangers(&self) -> bool {
+        matches!(self, Self::NoToken | Self::TooManyWrong)
+            || matches!(self, Self::Token(error) if error.is_strangers())
     }
 
     fn count(&self, metrics: &Metrics) {

@@ -138,6 +138,9 @@ pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take, beginning with the connection's first byte.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a handshake may go on under a certificate that has been replaced: it holds the key of that.
+pub const HANDSHAKE_REPLACED_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Signalling messages waiting for one client. A join into a room of 200 who all publish gives some
 /// 20, since updates are batched; who is further behind is cut.
 pub const OUTBOX_MAX: usize = 256;

@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server;
 use tokio_rustls::server::TlsStream;
@@ -36,12 +36,14 @@ use wire::limits::REQUEST_LINE_MAX;
 
 use crate::acceptor::Acceptor;
 use crate::http::Front;
-use crate::limits::{CLOSE_TIME_MAX, DISCARD_MAX, HEAD_MAX, HEADERS_MAX};
+use crate::limits::{
+    CLOSE_TIME_MAX, DISCARD_MAX, HANDSHAKE_REPLACED_TIME_MAX, HEAD_MAX, HEADERS_MAX,
+};
 use crate::metrics::Metrics;
 use crate::networks::{Place, Whereabouts};
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
-use crate::tls::{Asker, Standing, Tls};
+use crate::tls::{Asker, Shown, Standing, Tls};
 use crate::unread::{self, Unread};
 
 /// What the listener and its connections are doing.
@@ -176,8 +178,14 @@ async fn carry(
         front.metrics.tls_over_budget.count();
         return None;
     };
+    let mut shown = tls.shown.clone();
+    shown.mark_unchanged();
     let greeted = tokio::select! {
         greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
+        () = replaced(&mut shown) => {
+            front.metrics.handshakes_late.count();
+            return None;
+        }
         () = Phase::closing(&mut phase) => return None,
     };
     drop(shaking);
@@ -203,6 +211,15 @@ async fn carry(
         Err(_) => front.metrics.handshakes_late.count(),
     }
     None
+}
+
+/// Waits until what clients are shown has been replaced, and some more.
+async fn replaced(shown: &mut watch::Receiver<Shown>) {
+    if shown.changed().await.is_err() {
+        // Nobody is left to replace it.
+        std::future::pending::<()>().await;
+    }
+    sleep(HANDSHAKE_REPLACED_TIME_MAX).await;
 }
 
 /// How somebody begins to talk where TLS is spoken.

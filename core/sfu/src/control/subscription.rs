@@ -278,7 +278,8 @@ impl Control {
         }
     }
 
-    /// Its publisher may be told that somebody receives it: who is connected, has a section for it, and may be known of.
+    /// Its publisher may be told that somebody receives it: who is connected, has a section for it, and may be
+    /// known of.
     fn note_first(&mut self, subscription: SubscriptionId) {
         let Some(held) = self.subscriptions.get(&subscription) else {
             return;

@@ -340,7 +340,8 @@ impl Hub {
         self.send(to, Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
     }
 
-    /// That a participant speaks no more, before those who heard it are told that it is gone: then they know it no more.
+    /// That a participant speaks no more, before those who heard it are told that it is gone: then they know it no
+    /// more.
     fn tell_silence(&mut self, gone: PeerId, sid: &ParticipantSid) {
         let mut told = Vec::new();
         self.news.speakers.retain(|to, speakers| {

@@ -94,6 +94,32 @@ async fn validate_judges_token_and_room() {
     check(old_door, 200, "success").await;
 }
 
+/// Its buffers would hold the token for as long as a proxy asks for others over it.
+#[tokio::test]
+async fn a_connection_over_which_a_token_of_ours_came_ends_with_its_answer() {
+    let house = House::open().await;
+    let good = token(|_| {});
+    let late = token(|claims| claims.expires_at = 1);
+    let forged = format!("{}.AAAA", good.rsplit_once('.').unwrap().0);
+    for (target, status, ends) in [
+        (format!("/rtc/v1/validate?access_token={good}"), 200, Some("close")),
+        (format!("/rtc/v1?access_token={good}"), 426, Some("upgrade, close")),
+        (format!("/rtc?access_token={good}"), 404, Some("close")),
+        (format!("/rtc/v1/validate?access_token={late}"), 401, Some("close")),
+        (format!("/rtc/v1/validate?access_token={forged}"), 401, None),
+        ("/rtc/v1/validate".to_owned(), 401, None),
+    ] {
+        let mut stream = house.connect().await;
+        let head = format!("GET {target} HTTP/1.1\r\nhost: test\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // One that goes on would have a second answer, which ends it.
+        let more = "\r\nGET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        stream.write_all(more.as_bytes()).await.unwrap();
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, ends), "{target}");
+    }
+}
+
 #[tokio::test]
 async fn a_bearer_is_as_good_as_a_parameter() {
     let house = House::open().await;

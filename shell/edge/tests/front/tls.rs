@@ -1,7 +1,7 @@
 //! What clients meet where TLS is spoken, over a real socket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use edge::config::Limits;
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
 };
 
@@ -118,6 +118,32 @@ async fn a_new_certificate_is_shown_to_who_comes_then_and_who_is_there_stays() {
     assert!(greet(&house, &first, &TLS13).await.is_err());
     assert!(asked(greet(&house, &second, &TLS13).await.unwrap()).await.ends_with("OK"));
     assert!(asked(before).await.ends_with("OK"));
+}
+
+/// It holds the key that was replaced, perhaps because others have it.
+#[tokio::test]
+async fn a_handshake_that_is_under_way_ends_soon_after_its_certificate_was_replaced() {
+    let ((one, first), (two, _)) = (pair(), pair());
+    let TlsHouse { house, shown } = open_with(Limits::STANDARD, one, None).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(first).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("house.example").unwrap();
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+    let mut stream = house.connect().await;
+    stream.write_all(&hello).await.unwrap();
+    // The certificate, and nothing more is said.
+    let mut first = [0; 100];
+    soon(stream.read_exact(&mut first)).await.unwrap();
+    let replaced = Instant::now();
+    shown.send(Shown::new(two)).unwrap();
+    soon(stream.read_to_end(&mut Vec::new())).await.unwrap();
+    assert!(replaced.elapsed() < Duration::from_secs(2), "{:?}", replaced.elapsed());
 }
 
 #[tokio::test]
