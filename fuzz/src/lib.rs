@@ -9,6 +9,7 @@ mod media;
 mod records;
 mod rooms;
 mod sealed;
+mod signed;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -22,9 +23,7 @@ use rtp::packet::{Datagram, RtpHeader};
 use rtp::{codec, extension, rtcp, twcc, vp8};
 use settings::certificate::{Chain, UnixTime};
 use wire::frame::{Encoding, Frame, decode_request};
-use wire::key::{
-    App, KeyPair, Project, ProjectKey, ProjectKeys, PublicKey, PublicKeys, RefreshKey,
-};
+use wire::key::{KeyPair, PublicKey, PublicKeys};
 use wire::room_service::{Method, Request};
 
 /// One reader: its name, which is its corpus's folder, and what it does with bytes.
@@ -55,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     ("settings", settings),
     ("signal_json", signal_json),
     ("signal_protobuf", signal_protobuf),
+    ("signed", signed::run),
     ("stun", stun),
     ("token", token),
     ("transport_feedback", transport_feedback),
@@ -71,13 +71,7 @@ pub fn run(name: &str, data: &[u8]) -> bool {
 }
 
 fn token(data: &[u8]) {
-    let (Ok(text), Ok(key)) = (std::str::from_utf8(data), ProjectKey::hs256("keykey", &[7; 32]))
-    else {
-        return;
-    };
-    let app = App::new("970CA35de60c44645bbae8a215061b33", "5CFd2fd1755d40ecb72977518be15d3b");
-    let projects = [Some(Project::Shared(key)), app.ok().map(Project::App)].into_iter().flatten();
-    if let Ok(keys) = ProjectKeys::new(RefreshKey::new(&[9; 32]), projects) {
+    if let (Ok(text), Some(keys)) = (std::str::from_utf8(data), signed::keys()) {
         drop(wire::token::verify(&keys, text, 1_800_000_000));
         black_box(wire::token::claimed_id(text).ok());
     }
