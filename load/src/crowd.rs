@@ -26,7 +26,7 @@ const TRANSPORTS_MAX: usize = 2_500;
 /// What a session may cost with all that it has, while it does nothing.
 const EACH_BYTES_MAX: u64 = 24 << 10;
 /// Of fewer that have a transport, what the rooms and the tables cost is too large a part to judge by.
-const JUDGED_FROM: usize = 1_000;
+const JUDGED_FROM: usize = 2_000;
 /// Until what a join leaves behind for a moment is freed.
 const SETTLE: Duration = Duration::from_secs(3);
 

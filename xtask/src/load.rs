@@ -22,7 +22,7 @@ its memory for each participant; fails if anything was lost or a goal is missed.
   --video PxS   720p at 30 Hz in frames of eight packets
   --rooms RxN   R rooms of N participants who do nothing, beside video 5x50 that must lose nothing: what
                 memory each costs, first over signalling alone, then with its transport (of 2,500), which
-                may be 24 KiB; judged from 1,000 transports
+                may be 24 KiB; judged from 2,000 transports
   --seconds N   how long to measure each (default 10; --rooms as long as they take to come)
   --saturate    repeat the shapes with twice the publishers, then subscribers, until something is lost
   --keep        append the figures and this machine to benches/history.ndjson
@@ -59,7 +59,7 @@ const FILL_SECONDS: u32 = 11;
 const STEP_SECONDS: u32 = 5;
 
 /// What it measures besides: as few rooms as are judged.
-const STEP_ROOMS: [&str; 2] = ["--rooms", "100x10"];
+const STEP_ROOMS: [&str; 2] = ["--rooms", "200x10"];
 
 /// How often it tries, and how often for the goal itself before some times a bare forwarder's time will do. What else a
 /// machine does can only add to what is lost and to what a datagram takes, so that one try says enough.

@@ -158,11 +158,11 @@ pub(crate) const STUCK_STEP_MAX: Duration = Duration::from_secs(1);
 /// Pieces of messages that SCTP may hold. [`RECEIVE_BUFFER_BYTES_MAX`] of a client whose packets carry 1,150 bytes is
 /// 285 of them, and 570 if each message is a little longer than one. With each that comes SCTP looks at all that it
 /// holds of a stream, thrice: 5 us with so many.
-pub(crate) const FRAGMENTS_MAX: usize = 768;
+pub(crate) const FRAGMENTS_MAX: usize = 1_024;
 
-/// Messages and pieces that SCTP may hold with newer ones still coming. All that are held back are read every
-/// [`HELD_TIME_MAX`]: of the shortest it is 410 a second, fewer than a client may send.
-pub const PIECES_AT_EASE: usize = 1_024;
+/// Messages and pieces that SCTP may hold with newer ones still coming: those are let go as if they had been lost. All
+/// that are held back are read every [`HELD_TIME_MAX`]: of the shortest it is 440 a second, fewer than a client may send.
+pub const PIECES_AT_EASE: usize = 1_100;
 
 /// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which
 /// a client has lost no more than it sent. Those that are released at once are half of [`STEPS_PER_INPUT_MAX`].

@@ -34,6 +34,9 @@ pub const RESEND_RING_MAX: usize = 1024;
 /// What a subscription can send again for sure, while its ring has room: a round trip to the next
 /// continent. One that is asked later grows.
 pub const RESEND_TIME_MIN: Duration = Duration::from_millis(150);
+/// How old a packet may be that is sent once more: what is older is of no use to a call, and may have to wait for a
+/// connection.
+pub const RESEND_AGE_MAX: Duration = Duration::from_secs(2);
 /// Resends of one packet to one subscriber: at 10 % loss three leave 0.01 % unrepaired, and a request that is lost
 /// costs none. A publisher's own patience is [`NACK_TRIES_MAX`].
 pub const RESEND_TRIES_MAX: u8 = 3;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::Timestamp;
 
-use crate::limits::{RESEND_RING_MAX, RESEND_TIME_MIN, RESEND_TRIES_MAX};
+use crate::limits::{RESEND_AGE_MAX, RESEND_RING_MAX, RESEND_TIME_MIN, RESEND_TRIES_MAX};
 
 /// Bytes of the original sequence number before the original payload.
 pub const OSN_LEN: usize = 2;
@@ -65,8 +65,8 @@ pub enum Resend<T> {
 /// What one subscription sent lately, by outgoing sequence number.
 ///
 /// It begins small. It doubles when it was filled in less than [`RESEND_TIME_MIN`], and when it is asked
-/// for a packet that a larger ring would have kept: so it holds what its rate and its receiver's
-/// distance need.
+/// for a packet that a larger ring would have kept, unless it goes back [`RESEND_AGE_MAX`] already: so it
+/// holds what its rate and its receiver's distance need.
 ///
 /// `T` finds the packet again: a history slot, what was rewritten in it.
 #[derive(Clone, Debug)]
@@ -77,6 +77,8 @@ pub struct ResendRing<T> {
     /// Packets since a round through the slots began, and when that was, in wrapping milliseconds.
     count: usize,
     began: u32,
+    /// What was sent last.
+    newest: u16,
 }
 
 /// Slots of a new ring of few, 160 ms of sound, and of one of many, which would grow to them soon.
@@ -91,7 +93,7 @@ impl<T: Copy + Default> ResendRing<T> {
         let capacity_max = capacity_max.clamp(1, RESEND_RING_MAX).next_power_of_two();
         let begins = (capacity_max / CAPACITY_MIN).clamp(CAPACITY_MIN, CAPACITY_MIN_OF_MANY);
         let slots = vec![Self::vacant(); begins.min(capacity_max)].into_boxed_slice();
-        Self { slots, capacity_max, count: 0, began: 0 }
+        Self { slots, capacity_max, count: 0, began: 0, newest: 0 }
     }
 
     /// Notes that `value` went out as `seq`.
@@ -108,6 +110,7 @@ impl<T: Copy + Default> ResendRing<T> {
             self.began = at;
         }
         self.count += 1;
+        self.newest = seq;
         if let Some(slot) = self.slot(seq) {
             *slot = Slot { value, at, seq, tries: 0 };
         }
@@ -126,7 +129,8 @@ impl<T: Copy + Default> ResendRing<T> {
         let Some(slot) = self.slot(seq) else { return Resend::Unknown };
         if slot.tries == VACANT || slot.seq != seq {
             let distance = usize::from(slot.seq.wrapping_sub(seq));
-            if slot.tries != VACANT && (len..capacity_max).contains(&distance) {
+            let is_kept = slot.tries != VACANT && (len..capacity_max).contains(&distance);
+            if is_kept && self.falls_short(now) {
                 let _is_larger = self.grow();
             }
             return Resend::Unknown;
@@ -144,6 +148,15 @@ impl<T: Copy + Default> ResendRing<T> {
         slot.tries += 1;
         slot.at = now;
         Resend::Granted(slot.value)
+    }
+
+    /// Whether it is full, and what it has let go was of use.
+    fn falls_short(&mut self, now: u32) -> bool {
+        let oldest = self.newest.wrapping_add(1);
+        self.slot(oldest).is_some_and(|slot| {
+            let age = u128::from(now.wrapping_sub(slot.at));
+            slot.tries != VACANT && age < RESEND_AGE_MAX.as_millis()
+        })
     }
 
     /// Doubles the ring; `false` at its bound.
@@ -273,6 +286,20 @@ mod tests {
             ring.sent(seq, at(19_000 + u64::from(seq)), seq);
         }
         assert_eq!(ring.slots.len(), 64);
+    }
+
+    #[test]
+    fn a_ring_grows_for_nobody_beyond_what_is_of_use() {
+        let mut ring = ResendRing::new(RESEND_RING_MAX);
+        for seq in 0..3_000 {
+            let now = at(u64::from(seq) * 20);
+            ring.sent(seq, now, seq);
+            for back in [130, 300, 700, 1_000] {
+                ring.resend(seq.wrapping_sub(back), now, RTT, true);
+            }
+        }
+        // 50 packets a second, for two seconds.
+        assert_eq!(ring.slots.len(), 128);
     }
 
     #[test]

@@ -45,9 +45,7 @@ pub const STREAMS_MAX: usize = model::Layer::SPATIAL_MAX;
 pub const HISTORY_AGE_MAX: Duration = Duration::from_millis(9_500);
 /// How long a packet is kept while memory lasts: a second of outage and a round trip.
 pub const HISTORY_AGE_WANTED: Duration = Duration::from_millis(1_500);
-/// How old a packet may be that is sent once more: what is older is of no use to a call, and may have to wait for a
-/// connection.
-pub const RESEND_AGE_MAX: Duration = Duration::from_secs(2);
+pub use rtp::limits::RESEND_AGE_MAX;
 /// A room's history grows by this: 1.5 s of 1.3 Mbit/s.
 pub const ARENA_STEP_BYTES: usize = 256 << 10;
 /// A room's history on one worker at most: 1.5 s of 43 Mbit/s, which is 25 cameras in three layers.
@@ -66,8 +64,8 @@ pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// Bytes of one train: an IPv4 datagram with its headers.
 pub const TRAIN_BYTES_MAX: usize = 65_000;
 /// Packets of one subscription that can be sent again: more than [`RESEND_AGE_MAX`] of 340 packets/s. A receiver that
-/// is far away asks again for what it has not got two round trips after it was sent first. Some 60 KB, once it asks so
-/// late.
+/// is far away asks again for what it has not got up to two round trips after it was sent first. Some 60 KB, once
+/// somebody asks so late for what came so fast.
 pub const RESEND_VIDEO: usize = 1_024;
 /// The same of sound: 1.3 s of 50 packets/s.
 pub const RESEND_AUDIO: usize = 64;

@@ -457,13 +457,18 @@ pub const DATA_MESSAGES_PER_SECOND: u64 = 600;
 /// Data messages of one peer at once: 30 MB of a file, as fast as the network gives them, and the reserve.
 pub const DATA_MESSAGES_BURST: u64 = 3500;
 
-/// What is kept of either for reliable messages: with less left lossy ones are dropped, and reliable ones read no
-/// faster than they earn it, so that the peer waits. It is what [`peer::HELD_TIME_MAX`] earns, in which all that may
+/// What is kept of either for reliable messages: with less left lossy ones are dropped; with little more, reliable ones
+/// are read no faster than they earn it, so that the peer waits. It is what [`peer::HELD_TIME_MAX`] earns, in which all that may
 /// be unread ([`peer::PIECES_AT_EASE`]) is read once.
 pub const DATA_MESSAGES_RESERVE: u64 = 1500;
 const _: () = assert!(DATA_MESSAGES_RESERVE > peer::PIECES_AT_EASE as u64 * 5 / 4);
 /// The window of SCTP, the largest message among it, thrice.
 pub const DATA_BYTES_RESERVE: u64 = 1 << 20;
+
+/// What reliable messages leave above the reserve, so that who copies a file may say lossy ones beside it.
+pub const DATA_MESSAGES_SPARE: u64 = 100;
+/// Bytes of them.
+pub const DATA_BYTES_SPARE: u64 = 128 << 10;
 
 /// Receivers that one participant's data packets name at once: 64 packets to as many as one may name.
 pub const NAMES_BURST: u32 = 64 << 10;

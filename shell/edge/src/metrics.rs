@@ -234,7 +234,8 @@ counters! {
     hop_words_lost,
     /// Lossy messages dropped because their sender sent too many.
     data_over_rate,
-    /// Peers given up because they sent too many reliable messages, or more than the hub could take.
+    /// Peers given up because they sent more reliable messages than the hub could take, or went on though they had to
+    /// wait.
     data_senders_cut,
     /// Peers given up because a reliable message waited for them for 9.5 s, or because more waited on their worker than
     /// may, and for them the longest.

@@ -49,15 +49,13 @@ pub(super) struct Demands {
     wished: DataRate,
     sending: DataRate,
     is_numbered: bool,
-    /// One of them can show that the way is wider.
-    can_probe: bool,
 }
 
 impl Demands {
     fn clear(&mut self) {
         self.rows.clear();
         self.demands.clear();
-        (self.screens, self.is_numbered, self.can_probe) = (0, false, false);
+        (self.screens, self.is_numbered) = (0, false);
         (self.sound, self.wished, self.sending) = Default::default();
     }
 
@@ -103,9 +101,8 @@ impl<M: Memory> Forward<M> {
         let carries = downlink.carries(now).min(cap);
         let budget = carries.saturating_sub(demands.sound);
         allocate(budget, &demands.demands, &mut demands.choices);
-        // What is merely assumed of the way is no reason to stop a picture, nor is what no probe would ever correct.
-        let is_assumed = !downlink.has_feedback && carries >= INITIAL_ESTIMATE;
-        if is_assumed || (!demands.can_probe && downlink.cap.is_none()) {
+        // What is merely assumed of the way is no reason to stop a picture.
+        if !downlink.has_feedback && carries >= INITIAL_ESTIMATE {
             for (demand, choice) in demands.demands.iter().zip(&mut demands.choices) {
                 *choice = choice.or_else(|| next_layer(demand, None, 0));
             }
@@ -138,7 +135,6 @@ impl<M: Memory> Forward<M> {
                 continue;
             };
             demands.is_numbered |= subscription.extensions.is_transport_wide();
-            demands.can_probe |= subscription.may_probe();
             if track.kind == TrackKind::Audio {
                 match subscription.spec.limit {
                     Some(layer) => subscription.target = Some(layer),

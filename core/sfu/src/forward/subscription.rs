@@ -244,11 +244,6 @@ impl Subscription {
         }
     }
 
-    /// Whether padding of it, which its receiver tells of, can show what the way carries.
-    pub(super) const fn may_probe(&self) -> bool {
-        self.spec.rtx_payload_type.is_some() && self.extensions.is_transport_wide()
-    }
-
     /// A datagram of so many bytes was sent, of which a share may be sent again.
     pub(super) fn earn(&mut self, len: usize) {
         let parts = i32::try_from(len).unwrap_or(0);

@@ -291,7 +291,8 @@ impl<M: Memory> Forward<M> {
         let carrier = peer.subscriptions.iter().copied().find(|&row| {
             self.subscriptions.get(row).is_some_and(|subscription| {
                 // A picture that is paused for want of bandwidth comes back by a probe alone, once all are.
-                subscription.may_probe()
+                subscription.spec.rtx_payload_type.is_some()
+                    && subscription.extensions.is_transport_wide()
                     && (subscription.current.is_some() || subscription.paused == Some(true))
             })
         });

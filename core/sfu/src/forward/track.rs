@@ -211,7 +211,8 @@ impl Stream {
         if !is_live || is_muted {
             (self.rate_since, self.bytes) = (now, 0);
         }
-        let elapsed = now.since(self.rate_since);
+        // It may have begun since, or be new itself.
+        let elapsed = now.since(self.rate_since.max(self.began));
         if elapsed < RATE_WINDOW {
             return;
         }
@@ -369,7 +370,8 @@ mod tests {
                 stream.packet(now, usize::try_from(60_000 / per_second * factor).unwrap());
             }
             stream.measure(now, false);
-            if tick > 150 {
+            // The first picture alone is twice as much as all that follow.
+            if tick > 250 {
                 let percent = stream.lasting_rate.as_bps() / 4_800;
                 (least, most) = (least.min(percent), most.max(percent));
             }

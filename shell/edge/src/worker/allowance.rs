@@ -7,8 +7,8 @@
 use model::Timestamp;
 
 use crate::limits::{
-    DATA_BYTES_BURST, DATA_BYTES_PER_SECOND, DATA_BYTES_RESERVE, DATA_MESSAGES_BURST,
-    DATA_MESSAGES_PER_SECOND, DATA_MESSAGES_RESERVE,
+    DATA_BYTES_BURST, DATA_BYTES_PER_SECOND, DATA_BYTES_RESERVE, DATA_BYTES_SPARE,
+    DATA_MESSAGES_BURST, DATA_MESSAGES_PER_SECOND, DATA_MESSAGES_RESERVE, DATA_MESSAGES_SPARE,
 };
 
 /// Tokens are counted in millionths, so that a microsecond earns a whole number of them.
@@ -26,10 +26,16 @@ impl Allowance {
         Self { messages: DATA_MESSAGES_BURST * WHOLE, bytes: DATA_BYTES_BURST * WHOLE, filled: now }
     }
 
-    /// Whether more is left than the reserve.
+    /// Whether reliable messages may be read as they come.
     pub(super) fn is_ample(&mut self, now: Timestamp) -> bool {
+        self.exceeds(now, DATA_MESSAGES_SPARE, DATA_BYTES_SPARE)
+    }
+
+    /// Whether so much is left beside the reserve.
+    fn exceeds(&mut self, now: Timestamp, messages: u64, bytes: u64) -> bool {
         self.fill(now);
-        self.messages >= DATA_MESSAGES_RESERVE * WHOLE && self.bytes >= DATA_BYTES_RESERVE * WHOLE
+        self.messages >= (DATA_MESSAGES_RESERVE + messages) * WHOLE
+            && self.bytes >= (DATA_BYTES_RESERVE + bytes) * WHOLE
     }
 
     /// Whether one more message of this many bytes is within the rate. One that is not costs nothing.
@@ -47,7 +53,7 @@ impl Allowance {
 
     /// The same of one that may be lost: there has to be more than the reserve.
     pub(super) fn take_lossy(&mut self, now: Timestamp, bytes: usize) -> bool {
-        self.is_ample(now) && self.take(now, bytes)
+        self.exceeds(now, 0, 0) && self.take(now, bytes)
     }
 
     fn fill(&mut self, now: Timestamp) {
@@ -88,21 +94,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_ample_until_the_reserve_is_touched() {
-        let mut allowance = Allowance::new(Timestamp::ZERO);
+    fn reliable_messages_leave_some_to_lossy_ones_and_those_the_reserve_to_them() {
+        let (start, mut allowance) = (Timestamp::ZERO, Allowance::new(Timestamp::ZERO));
         let mut messages = 0;
-        while allowance.is_ample(Timestamp::ZERO) {
-            assert!(allowance.take(Timestamp::ZERO, 1));
+        while allowance.is_ample(start) {
+            assert!(allowance.take(start, 1));
             messages += 1;
         }
-        assert_eq!(messages, DATA_MESSAGES_BURST - DATA_MESSAGES_RESERVE + 1);
-        assert!(allowance.is_ample(Timestamp::from_millis(2)), "one was earned");
+        let left = DATA_MESSAGES_RESERVE + DATA_MESSAGES_SPARE;
+        assert_eq!(messages, DATA_MESSAGES_BURST - left + 1);
+        let lossy = (0..1_000).filter(|_| allowance.take_lossy(start, 1)).count();
+        assert_eq!(u64::try_from(lossy).unwrap(), DATA_MESSAGES_SPARE);
+        assert!(allowance.take(start, 1), "the rest is kept for what may not be lost");
+        // The same of bytes.
         let later = Timestamp::from_millis(10_000);
-        assert!(allowance.take(later, 30 << 20));
-        assert!(allowance.is_ample(later));
-        assert!(allowance.take_lossy(later, 3 << 19));
-        assert!(!allowance.is_ample(later));
-        assert!(!allowance.take_lossy(later, 1), "and the rest is kept for what may not be lost");
+        assert!(allowance.take(later, 30 << 20) && allowance.is_ample(later));
+        assert!(allowance.take(later, (1 << 20) + 1) && !allowance.is_ample(later));
+        assert!(!allowance.take_lossy(later, 1));
         assert!(allowance.take(later, 1));
     }
 

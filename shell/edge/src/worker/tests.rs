@@ -1,5 +1,6 @@
 //! Two workers on loopback, and strangers who send them what they should not answer.
 
+use std::collections::VecDeque;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -117,33 +118,40 @@ fn strangers_get_no_answer_and_are_counted() {
 /// Others do not.
 #[test]
 fn who_sends_reliable_data_over_the_rate_waits_alone() {
+    /// What is said longer before it comes ends the client.
+    const AHEAD: u64 = 1_000;
+    const SOON: Duration = Duration::from_millis(700);
     for message in [&[7; 1000][..], &[1]] {
         let mut house = house();
         let mut guests = [Guest::new(&house, 1), Guest::new(&house, 2)];
         connect(&mut guests);
         let (flooder, other) = (guests[0].client.id, guests[1].client.id);
         let most = DATA_MESSAGES_BURST + 2 * DATA_MESSAGES_PER_SECOND;
-        let (mut said, mut from_flooder, mut from_other, begin) = (0, 0, 0, Instant::now());
-        while from_flooder < most {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{from_flooder} of {said} came");
-            while said < most && guests[0].client.say(message) {
+        let (mut said, mut come, begin) = (0, 0, Instant::now());
+        let (mut words, mut late) = (VecDeque::new(), 0);
+        while come < most {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{come} of {said} came");
+            while said < most.min(come + AHEAD) && guests[0].client.say(message) {
                 said += 1;
             }
-            guests[1].client.say(&[1]);
+            if guests[1].client.say(&[1]) {
+                words.push_back(Instant::now());
+            }
             guests.iter_mut().for_each(|guest| guest.turn());
+            assert!(!guests[0].client.is_closed, "after {come}");
             while let Ok(message) = house.node.hub.try_recv() {
                 let ToHub::Worker(message) = *message else { panic!("not a worker's") };
-                assert!(!matches!(message, FromWorker::PutOut(_)), "after {from_flooder}");
+                assert!(!matches!(message, FromWorker::PutOut(_)), "after {come}");
                 if let FromWorker::Message(id, ..) = message {
-                    from_flooder += u64::from(id == flooder);
-                    from_other += u64::from(id == other);
+                    come += u64::from(id == flooder);
+                    let said = words.pop_front_if(|_| id == other);
+                    late += u64::from(said.is_some_and(|at| at.elapsed() > SOON));
                 }
             }
         }
-        let least = Duration::from_secs(2);
-        assert!(begin.elapsed() >= least, "{most} came in {:?}", begin.elapsed());
-        assert!(from_other > 100, "{from_other} of the other came meanwhile");
-        assert_eq!(house.node.metrics.data_senders_cut.total(), 0);
+        assert!(begin.elapsed() >= Duration::from_secs(2), "{most} in {:?}", begin.elapsed());
+        assert!(words.iter().all(|at| at.elapsed() < SOON), "the other's come at once");
+        assert_eq!((late, house.node.metrics.data_senders_cut.total()), (0, 0));
         house.node.workers.stop();
     }
 }

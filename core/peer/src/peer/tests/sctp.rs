@@ -133,7 +133,7 @@ fn pieces_that_come_again_count_once_and_those_that_were_read_no_more() {
         let tsn = writer.tsn;
         for _ in 0..3 {
             writer.tsn = tsn;
-            writer.say(700, |place| (if place == 0 { FIRST } else { MIDDLE }, 2 + ssn));
+            writer.say(900, |place| (if place == 0 { FIRST } else { MIDDLE }, 2 + ssn));
         }
         writer.say(1, |_| (LAST, 2 + ssn));
         assert_eq!((writer.messages(), writer.unread()), (usize::from(ssn) + 1, 0));

@@ -181,3 +181,39 @@ fn of_many_layers_that_begin_at_once_no_more_is_sent_than_the_way_is_likely_to_c
     assert!((1_150..=1_250).contains(&kbps[2]), "{kbps:?} of the lower layers");
     assert!(kbps[3..].iter().all(|kbps| (1_900..=3_600).contains(kbps)), "{kbps:?}");
 }
+
+/// The worker has been there for long, and so has nobody who brings the track to it.
+#[test]
+fn what_a_track_of_another_worker_brings_is_measured_from_when_it_came() {
+    let mut worker = worker(1);
+    let mut wire = Wire::default();
+    let cy = Client::join(&mut worker, &mut wire, 30);
+    let hour = 3_600_000;
+    worker.handle_timeout(at(hour), &mut wire);
+    let (kind, from) = (TrackKind::Video, WorkerId(0));
+    let add = Instruction::AddRelayedTrack { track: TRACK, room: ROOM, kind, from };
+    worker.instruct(at(hour + 1), add, &mut wire);
+    worker.instruct(at(hour + 1), subscription(TRACK, cy.id, Codec::Vp8), &mut wire);
+    let rate = |worker: &Forward<Vec<u8>>| {
+        worker.tracks.get(worker.track_rows[&TRACK]).unwrap().rate(0).as_bps()
+    };
+    let mut call = Boundary::of([5_000], [1]);
+    relayed_to(&mut call.forward, &mut call.wire, TrackKind::Video, Codec::Vp8);
+    let (mut seen, mut has_come) = (Vec::new(), false);
+    for millis in (2..1_500).step_by(20) {
+        call.pass(20);
+        has_come |= !call.wire.relayed.is_empty();
+        for (packet, payload) in call.wire.relayed.drain(..) {
+            worker.relayed(at(hour + millis), &packet, &payload);
+        }
+        // The timer has its first turn after that.
+        if has_come {
+            worker.handle_timeout(at(hour + millis + 10), &mut wire);
+        }
+        seen.push(rate(&worker));
+    }
+    // 1 Mbit/s, or nothing as long as that is not known.
+    let is_right = |bps: &u64| *bps == 0 || (900_000..=1_300_000).contains(bps);
+    assert!(seen.iter().all(is_right), "{seen:?}");
+    assert!(rate(&worker) > 0);
+}

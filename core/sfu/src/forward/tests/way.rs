@@ -232,27 +232,6 @@ fn a_picture_that_was_paused_comes_back_when_the_way_is_wide_again() {
     }
 }
 
-/// Nobody would ever find out that it is wide again.
-#[test]
-fn nor_is_one_paused_for_good_whose_receiver_cannot_be_sent_padding() {
-    let mut call = Call::begin(Way::of(20_000, 20), true);
-    let Instruction::Subscribe(spec) = subscription(TRACK, call.ben.id, Codec::Vp8) else {
-        unreachable!();
-    };
-    let Call { forward, wire, ben, .. } = &mut call;
-    let unsubscribe = Instruction::Unsubscribe { subscription: SubscriptionId(ben.id.index) };
-    let spec = SubscriptionSpec { rtx_payload_type: None, ..spec };
-    for instruction in [unsubscribe, Instruction::Subscribe(spec)] {
-        forward.instruct(at(0), instruction, wire);
-    }
-    call.pictures(5);
-    call.way.kbps = 100;
-    call.pictures(10);
-    call.way.kbps = 20_000;
-    let seen = call.pictures(5);
-    assert!(seen[4] >= 90, "{} kbit/s, {seen:?}", call.estimate());
-}
-
 /// What it takes to go up to a layer is asked for, too: it is more than the layer itself.
 #[test]
 fn a_layer_that_was_left_comes_back_when_the_way_is_wide_again() {
