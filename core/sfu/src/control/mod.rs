@@ -595,15 +595,20 @@ impl Control {
         }
     }
 
-    /// Who speaks and who does not of those whom a participant receives, and it itself, as it was told last.
+    /// Who speaks and who does not of those whom a participant receives, and it itself, as it was told last; and of
+    /// others that they do not, if they have spoken lately: it may have received them then.
     #[must_use]
     pub fn speakers(&self, to: PeerId) -> Vec<Speaker> {
         let held = self.participants.get(&to);
         let Some(room) = held.and_then(|held| self.rooms.get(&held.room)) else {
             return Vec::new();
         };
-        let told = |peer| room.speakers.told(peer).unwrap_or(Speaker { peer, level: 0.0 });
-        self.heard_by(to).into_iter().map(told).collect()
+        let silent = |peer| Speaker { peer, level: 0.0 };
+        let told = |peer| room.speakers.told(peer).unwrap_or(silent(peer));
+        let heard = self.heard_by(to);
+        let seen = |peer: &PeerId| self.participants.get(peer).is_some_and(|it| it.is_visible());
+        let others = room.speakers.lately().filter(|peer| !heard.contains(peer) && seen(peer));
+        heard.iter().copied().map(told).chain(others.map(silent)).collect()
     }
 
     fn tell_speakers(&mut self, now: Timestamp, id: RoomId) {

@@ -265,7 +265,7 @@ impl Control {
             participant.subscriptions.values().copied().collect();
         let tracks: Vec<TrackId> = participant.tracks.iter().copied().collect();
         for subscription in subscriptions {
-            self.unsubscribe(subscription);
+            self.end_subscription(subscription);
         }
         for track in tracks {
             self.unpublish(now, track, false);

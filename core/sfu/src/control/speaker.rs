@@ -12,6 +12,9 @@ use model::{PeerId, Timestamp, TrackId};
 
 /// How often changes are told (LiveKit: 400 ms).
 pub(super) const INTERVAL: Duration = Duration::from_millis(400);
+/// For how long whoever resumes may believe that somebody speaks who has fallen silent, as far as the room's next
+/// speakers tell it from those before.
+const SILENT_KEPT: Duration = Duration::from_secs(60);
 /// Steps of a level.
 const STEPS: f32 = 8.0;
 
@@ -36,6 +39,8 @@ impl Speaker {
 pub(super) struct Speakers {
     levels: BTreeMap<(PeerId, TrackId), f32>,
     told: BTreeMap<PeerId, f32>,
+    /// Who has fallen silent since, and when that was told.
+    silent: BTreeMap<PeerId, Timestamp>,
     /// When the next changes may be told.
     next: Timestamp,
     /// A timer runs.
@@ -83,8 +88,11 @@ impl Speakers {
             .collect();
         changes.sort_by(|a, b| b.level.total_cmp(&a.level));
         let silent = self.told.keys().filter(|peer| !loudest.contains_key(peer));
-        changes.extend(silent.map(|peer| Speaker { peer: *peer, level: 0.0 }));
+        let silent: Vec<PeerId> = silent.copied().collect();
+        changes.extend(silent.iter().map(|peer| Speaker { peer: *peer, level: 0.0 }));
         self.told = loudest;
+        self.silent.retain(|_, at| now.since(*at) < SILENT_KEPT);
+        self.silent.extend(silent.into_iter().map(|peer| (peer, now)));
         changes
     }
 
@@ -93,10 +101,16 @@ impl Speakers {
         self.told.get(&peer).map(|level| Speaker { peer, level: *level })
     }
 
-    /// The participant is gone; clients know without being told.
+    /// Who speaks, and who has spoken lately.
+    pub(super) fn lately(&self) -> impl Iterator<Item = PeerId> {
+        self.told.keys().chain(self.silent.keys()).copied()
+    }
+
+    /// The participant is gone.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.levels.retain(|(held, _), _| *held != peer);
         self.told.remove(&peer);
+        self.silent.remove(&peer);
     }
 
     fn loudest(&self, peer: PeerId) -> Option<f32> {

@@ -237,14 +237,23 @@ impl Control {
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        if let Some((to, publisher)) = self.end_subscription(subscription) {
+            self.tell_unheard(to, publisher);
+        }
+    }
+
+    /// The same of somebody who is to be told nothing. Whose it was, and whose track it is of.
+    pub(super) fn end_subscription(
+        &mut self,
+        subscription: SubscriptionId,
+    ) -> Option<(PeerId, PeerId)> {
         if let Some(held) = self.subscriptions.get_mut(&subscription) {
             // There is nobody to be told that it goes on.
             held.paused = false;
         }
         self.unplace(subscription);
-        let Some(held) = self.subscriptions.remove(&subscription) else {
-            return;
-        };
+        let held = self.subscriptions.remove(&subscription)?;
+        self.unweighed.insert(held.track);
         if let Some(subscriber) = self.participants.get_mut(&held.peer) {
             subscriber.subscriptions.remove(&held.track);
             // Not with each that ends: to find what was left out all tracks of the room are gone through.
@@ -253,14 +262,12 @@ impl Control {
                 self.unfilled.insert(held.peer);
             }
         }
-        if let Some(publication) = self.tracks.get_mut(&held.track) {
-            publication.subscribers.remove(&held.peer);
-            publication.dynacast.count(Some(held.wanted), None);
-            let (sid, publisher) = (publication.sid.clone(), publication.peer);
-            self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
-            self.tell_unheard(held.peer, publisher);
-        }
-        self.unweighed.insert(held.track);
+        let publication = self.tracks.get_mut(&held.track)?;
+        publication.subscribers.remove(&held.peer);
+        publication.dynacast.count(Some(held.wanted), None);
+        let (sid, publisher) = (publication.sid.clone(), publication.peer);
+        self.outputs.push_back(Output::Unwanted { peer: held.peer, track: sid });
+        Some((held.peer, publisher))
     }
 
     /// Whoever receives nothing of a speaker any more is not told when it falls silent, and takes it for silent now.

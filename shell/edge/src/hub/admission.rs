@@ -15,6 +15,7 @@ use wire::token::{TokenKind, VerifiedToken};
 
 use super::answer::told_of_room;
 use super::bucket::{Names, Requests};
+use super::news::silence;
 use super::pace::Pace;
 use super::seat::{Client, ResumeFault, Seat, Session};
 use super::untold::Untold;
@@ -384,6 +385,8 @@ impl Hub {
         self.tell_mutes(peer);
         let gone = self.gone_since(peer, heard);
         if !gone.is_empty() {
+            // It may have heard of none of it that they spoke no more, and knows them until it is told this.
+            self.send(peer, silence(gone.iter().map(|it| it.sid.clone())));
             self.send(peer, Message::Update(proto::ParticipantUpdate { participants: gone }));
         }
         let all = self.control.participants(room);

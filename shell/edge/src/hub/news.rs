@@ -43,6 +43,8 @@ pub(super) struct News {
     asking: BTreeSet<PeerId>,
     /// Who began or ceased to speak, by whom that is told.
     speakers: BTreeMap<PeerId, Vec<Speaker>>,
+    /// Those in `departed`, whom clients do not know any more once that is told.
+    gone: BTreeMap<PeerId, ParticipantSid>,
     /// Participants that have changed and wait, by when they are told.
     held: BTreeSet<(Timestamp, PeerId)>,
     /// Rooms that have changed, by when they are told.
@@ -199,7 +201,6 @@ impl Hub {
     /// short while too much is on it.
     fn take_leave(&mut self, mut departure: Departure) {
         let (peer, room) = (departure.peer, departure.room);
-        self.tell_silence(peer, &departure.sid);
         let receivers = self.control.room(room).map_or(0, |held| held.participants.len());
         let Some(seat) = self.seats.get_mut(&peer) else {
             return;
@@ -219,6 +220,7 @@ impl Hub {
             departure.profile.metadata.clear();
             departure.profile.attributes.clear();
         }
+        self.news.gone.insert(peer, departure.sid.clone());
         let info = translate::departed(departure, seat);
         seat.pace.pay(self.now, info.encoded_len(), receivers);
         self.news.departed.entry(room).or_default().push(info);
@@ -340,21 +342,24 @@ impl Hub {
         self.send(to, Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
     }
 
-    /// That a participant speaks no more, before those who heard it are told that it is gone: then they know it no
-    /// more.
-    fn tell_silence(&mut self, gone: PeerId, sid: &ParticipantSid) {
+    /// Who of those who are gone speaks no more, before that is told.
+    fn tell_silences(&mut self) {
+        let gone = std::mem::take(&mut self.news.gone);
+        if gone.is_empty() {
+            return;
+        }
         let mut told = Vec::new();
         self.news.speakers.retain(|to, speakers| {
-            let before = speakers.len();
-            speakers.retain(|speaker| speaker.peer != gone);
-            told.extend((speakers.len() < before).then_some(*to));
+            let silent = speakers.extract_if(.., |speaker| gone.contains_key(&speaker.peer));
+            let sids: Vec<&ParticipantSid> =
+                silent.filter_map(|speaker| gone.get(&speaker.peer)).collect();
+            if !sids.is_empty() {
+                told.push((*to, silence(sids.into_iter().map(ToString::to_string))));
+            }
             !speakers.is_empty()
         });
-        let silence = proto::SpeakerInfo { sid: sid.to_string(), ..Default::default() };
-        let silence = proto::SpeakersChanged { speakers: vec![silence] };
-        let message = seat::shared(Message::SpeakersChanged(silence));
-        for to in told {
-            self.send_shared(to, &message);
+        for (to, silence) in told {
+            self.send(to, silence);
         }
     }
 
@@ -449,6 +454,7 @@ impl Hub {
 
     /// Tells every room who changed and who is gone.
     pub(super) fn tell_participants(&mut self) {
+        self.tell_silences();
         let mut withheld = Vec::new();
         while let Some(&(at, peer)) = self.news.held.first().filter(|(at, _)| *at <= self.now) {
             self.news.held.remove(&(at, peer));
@@ -585,6 +591,12 @@ impl Hub {
 fn is_long(profile: &Profile) -> bool {
     let attributes = profile.attributes.iter().map(|(key, value)| key.len() + value.len());
     profile.metadata.len() + attributes.sum::<usize>() > GOODBYE_PROFILE_MAX
+}
+
+/// That they speak no more.
+pub(super) fn silence(sids: impl Iterator<Item = String>) -> Message {
+    let speakers = sids.map(|sid| proto::SpeakerInfo { sid, ..Default::default() }).collect();
+    Message::SpeakersChanged(proto::SpeakersChanged { speakers })
 }
 
 fn update(participants: Vec<proto::ParticipantInfo>) -> Message {

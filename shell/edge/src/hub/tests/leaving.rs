@@ -1,5 +1,7 @@
 //! Whose session ends, why, and what the others are told of it.
 
+use sfu::control::Visibility;
+
 use super::*;
 
 /// What one is told to do who has this token, when a server stops that knows these keys by then and has `next` after
@@ -192,22 +194,71 @@ fn an_emptied_hub_holds_nothing() {
 
 /// Clients keep a speaker until they are told that it is none, and know nobody who is gone.
 #[test]
-fn whoever_leaves_while_it_speaks_falls_silent_before() {
+fn whoever_is_gone_while_it_speaks_falls_silent_before() {
+    let ways: [fn(&mut Node, &Client); 2] = [
+        |node, alice| node.ask(alice, Asked::Leave(proto::LeaveRequest::default())),
+        |node, alice| {
+            let peer = node.peer(alice);
+            node.hub.control.handle(node.now, Input::Show(peer, Visibility::Hidden));
+            let report = Report::Level { track: TrackId(1), level: None };
+            node.tell(ToHub::Worker(FromWorker::Report(report)));
+        },
+    ];
+    for (way, is_away) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut node = Node::new();
+        let alice = node.active("alice");
+        node.publish(&alice);
+        let (sid, mut bob) = (sid_of(&node, &alice), node.active("bob"));
+        let bobs = sid_of(&node, &bob);
+        let report = Report::Level { track: TrackId(0), level: Some(0.5) };
+        node.tell(ToHub::Worker(FromWorker::Report(report)));
+        node.wait(Duration::from_secs(1));
+        let speaks = first!(bob.told(), Told::SpeakersChanged(it) => it.speakers[0].active);
+        assert_eq!(speaks, Some(true));
+        if is_away {
+            node.tell(ToHub::Closed(bob.session));
+        }
+        ways[way](&mut node, &alice);
+        node.wait(Duration::from_secs(1));
+        if is_away {
+            bob = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+        }
+        let told = bob.told();
+        let is_silent = |it: &proto::SpeakerInfo| it.sid == sid && !it.active;
+        let silent = position(
+            &told,
+            |message| matches!(message, Told::SpeakersChanged(it) if it.speakers.iter().any(is_silent)),
+        );
+        let gone = position(
+            &told,
+            |message| matches!(message, Told::Update(update) if update.participants[0].sid == sid),
+        );
+        assert!(silent < gone, "way {way}, away: {is_away}: {told:?}");
+    }
+}
+
+/// As one who is silenced by a moderator.
+#[test]
+fn whoever_resumes_is_told_that_somebody_speaks_no_more_whom_it_receives_no_more() {
     let mut node = Node::new();
     let alice = node.active("alice");
     node.publish(&alice);
     let (sid, mut bob) = (sid_of(&node, &alice), node.active("bob"));
-    let report = Report::Level { track: TrackId(0), level: Some(0.5) };
-    node.tell(ToHub::Worker(FromWorker::Report(report)));
-    node.wait(Duration::from_secs(1));
-    assert!(first!(bob.told(), Told::SpeakersChanged(it) => it.speakers[0].active) == Some(true));
-    node.ask(&alice, Asked::Leave(proto::LeaveRequest::default()));
-    node.wait(Duration::from_secs(1));
-    let told = bob.told();
-    let silent = position(&told, |message| {
-        matches!(message, Told::SpeakersChanged(changed)
-            if changed.speakers[0].sid == sid && !changed.speakers[0].active)
-    });
-    assert!(silent < position(&told, |message| matches!(message, Told::Update(_))), "{told:?}");
-    assert_eq!(told.iter().filter(|it| matches!(it, Told::SpeakersChanged(_))).count(), 1);
+    let bobs = sid_of(&node, &bob);
+    for level in [Some(0.5), None] {
+        let report = Report::Level { track: TrackId(0), level };
+        node.tell(ToHub::Worker(FromWorker::Report(report)));
+        node.wait(Duration::from_secs(1));
+        if level.is_some() {
+            bob.told();
+            node.tell(ToHub::Closed(bob.session));
+            let peer = node.peer(&alice);
+            for track in [TrackId(0), TrackId(1)] {
+                node.hub.control.handle(node.now, Input::Ended { peer, track });
+            }
+        }
+    }
+    bob = node.knock(token("bob", "red"), resuming(&bobs)).unwrap();
+    let told = first!(bob.told(), Told::SpeakersChanged(it) => it.speakers.clone()).unwrap();
+    assert!(told.iter().any(|it| it.sid == sid && !it.active), "{told:?}");
 }
