@@ -161,7 +161,8 @@ pub(crate) const STUCK_STEP_MAX: Duration = Duration::from_secs(1);
 pub(crate) const FRAGMENTS_MAX: usize = 1_024;
 
 /// Messages and pieces that SCTP may hold with newer ones still coming: those are let go as if they had been lost. All
-/// that are held back are read every [`HELD_TIME_MAX`]: of the shortest it is 440 a second, fewer than a client may send.
+/// that are held back are read every [`HELD_TIME_MAX`]: of the shortest it is 440 a second, fewer than a client may
+/// send.
 pub const PIECES_AT_EASE: usize = 1_100;
 
 /// Those that it may hold: over [`PIECES_AT_EASE`] only those are taken that were missing before what is held, of which

@@ -162,17 +162,13 @@ impl Front {
         };
         let outcome = self.serve_method(method, parts, body).await;
         self.api.count(method, outcome.as_ref().err().map(|error| error.code));
-        let mut response = match outcome {
+        match outcome {
             Ok((encoding, bytes)) => {
                 let kind = HeaderValue::from_static(twirp::content_type(encoding));
                 ([(header::CONTENT_TYPE, kind)], bytes).into_response()
             }
             Err(error) => refusal(&error),
-        };
-        // What the buffers of an open connection still hold of a token, of names and metadata is not ours to zero, and
-        // sessions that it is about may end meanwhile.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
+        }
     }
 
     async fn serve_method(

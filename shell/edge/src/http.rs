@@ -161,13 +161,14 @@ impl Front {
         let (mut parts, body) = request.into_parts();
         let length = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         if length > REQUEST_LINE_MAX {
-            return Ok(with_cors(Refused::LineTooLong.answer()));
+            return Ok(ended(with_cors(Refused::LineTooLong.answer())));
         }
         if head_length(&parts) > HEAD_MAX {
-            return Ok(with_cors(Refused::HeadTooLong.answer()));
+            return Ok(ended(with_cors(Refused::HeadTooLong.answer())));
         }
         if parts.method == Method::OPTIONS {
-            return Ok(with_cors(StatusCode::NO_CONTENT.into_response()));
+            let answer = with_cors(StatusCode::NO_CONTENT.into_response());
+            return Ok(if parts.uri.query().is_some() { ended(answer) } else { answer });
         }
         // Base addresses that end in a slash give two (LiveKit tolerates it, and tests that it does).
         let path = parts.uri.path().trim_start_matches('/').to_owned();
@@ -176,10 +177,10 @@ impl Front {
             return Ok(answered.unwrap_or_else(|refused| refused.answer()));
         }
         if let Some(method) = path.strip_prefix(room_service::PREFIX) {
-            return Ok(with_cors(self.room_service(method, &parts, body).await));
+            return Ok(ended(with_cors(self.room_service(method, &parts, body).await)));
         }
         if path.starts_with(twirp::PREFIX) {
-            return Ok(with_cors(api::unserved(&path)));
+            return Ok(ended(with_cors(api::unserved(&path))));
         }
         let shows_token = path.starts_with("rtc");
         let answered = match path.as_str() {
@@ -193,11 +194,9 @@ impl Front {
             _ => Err(Refused::NoPath),
         };
         let is_strangers = answered.as_ref().err().is_some_and(Refused::is_strangers);
-        let mut response = with_cors(answered.unwrap_or_else(|refused| refused.answer()));
-        if shows_token && !is_strangers && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            end(&mut response);
-        }
-        Ok(response)
+        let response = with_cors(answered.unwrap_or_else(|refused| refused.answer()));
+        let goes_on = is_strangers || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        Ok(if shows_token && !goes_on { ended(response) } else { response })
     }
 
     /// Answers one request more than its network may send.
@@ -474,12 +473,13 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What the buffers of an open connection still hold of a token is not ours to zero, and the session that it is for may
-/// begin and end on another.
-fn end(response: &mut Response<Body>) {
+/// What the buffers of an open connection still hold of a token, of names and metadata is not ours to zero, and the
+/// sessions that they are of may begin and end on others: it ends with this answer.
+fn ended(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     let value = if headers.contains_key(header::UPGRADE) { "upgrade, close" } else { "close" };
     headers.insert(header::CONNECTION, HeaderValue::from_static(value));
+    response
 }
 
 fn switching_protocols(accept: &str) -> Response<Body> {
@@ -548,10 +548,9 @@ impl Refused {
         }
     }
 
-    /// There was no token, or none that was ever ours.
+    /// There was no token, or one was looked at that nobody of ours has signed.
     fn is_strangers(&self) -> bool {
-        matches!(self, Self::NoToken | Self::TooManyWrong)
-            || matches!(self, Self::Token(error) if error.is_strangers())
+        matches!(self, Self::NoToken) || matches!(self, Self::Token(error) if error.is_strangers())
     }
 
     fn count(&self, metrics: &Metrics) {

@@ -457,9 +457,9 @@ pub const DATA_MESSAGES_PER_SECOND: u64 = 600;
 /// Data messages of one peer at once: 30 MB of a file, as fast as the network gives them, and the reserve.
 pub const DATA_MESSAGES_BURST: u64 = 3500;
 
-/// What is kept of either for reliable messages: with less left lossy ones are dropped; with little more, reliable ones
-/// are read no faster than they earn it, so that the peer waits. It is what [`peer::HELD_TIME_MAX`] earns, in which all that may
-/// be unread ([`peer::PIECES_AT_EASE`]) is read once.
+/// What is kept of either for reliable messages: with less left lossy ones are dropped; with little more, reliable
+/// ones are read no faster than they earn it, so that the peer waits. It is what [`peer::HELD_TIME_MAX`] earns, in
+/// which all that may be unread ([`peer::PIECES_AT_EASE`]) is read once.
 pub const DATA_MESSAGES_RESERVE: u64 = 1500;
 const _: () = assert!(DATA_MESSAGES_RESERVE > peer::PIECES_AT_EASE as u64 * 5 / 4);
 /// The window of SCTP, the largest message among it, thrice.

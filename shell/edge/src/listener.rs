@@ -43,7 +43,7 @@ use crate::metrics::Metrics;
 use crate::networks::{Place, Whereabouts};
 use crate::socket::{self, Seat};
 use crate::stream::Stream;
-use crate::tls::{Asker, Shown, Standing, Tls};
+use crate::tls::{Asker, CertifiedKey, Shown, Standing, Tls};
 use crate::unread::{self, Unread};
 
 /// What the listener and its connections are doing.
@@ -178,14 +178,8 @@ async fn carry(
         front.metrics.tls_over_budget.count();
         return None;
     };
-    let mut shown = tls.shown.clone();
-    shown.mark_unchanged();
     let greeted = tokio::select! {
         greeted = timeout(front.limits.handshake_time, greet(stream, &tls)) => greeted,
-        () = replaced(&mut shown) => {
-            front.metrics.handshakes_late.count();
-            return None;
-        }
         () = Phase::closing(&mut phase) => return None,
     };
     drop(shaking);
@@ -207,15 +201,16 @@ async fn carry(
             briefly(Stream::Clear(stream), answer, &front, phase).await;
         }
         Ok(Ok(Greeted::ByAuthority)) => front.metrics.challenges_answered.count(),
+        Ok(Ok(Greeted::Outlasted)) => front.metrics.handshakes_late.count(),
         Ok(Err(_)) => front.metrics.handshakes_failed.count(),
         Err(_) => front.metrics.handshakes_late.count(),
     }
     None
 }
 
-/// Waits until what clients are shown has been replaced, and some more.
-async fn replaced(shown: &mut watch::Receiver<Shown>) {
-    if shown.changed().await.is_err() {
+/// Waits until clients are shown another certificate, and some more.
+async fn replaced(mut shown: watch::Receiver<Shown>, certified: &CertifiedKey) {
+    if shown.wait_for(|shown| !shown.has(certified)).await.is_err() {
         // Nobody is left to replace it.
         std::future::pending::<()>().await;
     }
@@ -227,6 +222,8 @@ enum Greeted {
     Sealed(Box<TlsStream<TcpStream>>, Standing),
     InTheClear(TcpStream),
     ByAuthority,
+    /// The handshake was not over when its certificate had been replaced for a while.
+    Outlasted,
 }
 
 async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
@@ -240,10 +237,12 @@ async fn greet(stream: TcpStream, tls: &Tls) -> io::Result<Greeted> {
     let begun = LazyConfigAcceptor::new(server::Acceptor::default(), stream).await?;
     let asker = tls.shown.borrow().to(&begun.client_hello());
     match asker {
-        Asker::Client(config, standing) => {
-            let sealed = begun.into_stream(config).await?;
-            Ok(Greeted::Sealed(Box::new(sealed), standing))
-        }
+        Asker::Client(certified, standing) => tokio::select! {
+            sealed = begun.into_stream(certified.config()) => {
+                Ok(Greeted::Sealed(Box::new(sealed?), standing))
+            }
+            () = replaced(tls.shown.clone(), &certified) => Ok(Greeted::Outlasted),
+        },
         Asker::Authority(config) => {
             // It may have hung up by now: it has seen what it came for.
             begun.into_stream(config).await?.shutdown().await.ok();

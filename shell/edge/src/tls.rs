@@ -32,6 +32,8 @@ const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 #[derive(Clone)]
 pub struct CertifiedKey {
     config: Arc<ServerConfig>,
+    /// The server's own certificate, by which it is known again.
+    leaf: Arc<[u8]>,
     /// The last second in which all of it holds, in Unix time.
     valid_to: u64,
 }
@@ -69,6 +71,7 @@ impl CertifiedKey {
     /// See [`CertifiedKeyError`]; each is about the key.
     pub fn new(chain: Vec<Vec<u8>>, key: &str, valid_to: u64) -> Result<Self, CertifiedKeyError> {
         let key = private(key)?;
+        let leaf = chain.first().map(|leaf| Arc::from(leaf.as_slice())).unwrap_or_default();
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let config = builder()?.with_single_cert(chain, key).map_err(|error| {
             if matches!(error, Error::InconsistentKeys(_)) {
@@ -77,7 +80,7 @@ impl CertifiedKey {
                 CertifiedKeyError::Unsuitable(error)
             }
         })?;
-        Ok(Self { config: finished(config, PROTOCOL), valid_to })
+        Ok(Self { config: finished(config, PROTOCOL), leaf, valid_to })
     }
 
     /// Takes a certificate that is shown to an authority which asks whether a name is ours, and to nobody else. It
@@ -90,7 +93,12 @@ impl CertifiedKey {
         let key = key.map_err(CertifiedKeyError::Unsuitable)?;
         let pair = sign::CertifiedKey::new(vec![CertificateDer::from(certificate)], key);
         let config = builder()?.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-        Ok(Self { config: finished(config, CHALLENGE_PROTOCOL), valid_to: u64::MAX })
+        let config = finished(config, CHALLENGE_PROTOCOL);
+        Ok(Self { config, leaf: Arc::default(), valid_to: u64::MAX })
+    }
+
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
     }
 }
 
@@ -144,7 +152,7 @@ pub struct Challenges {
 /// Who begins a TLS connection, and what they are shown.
 pub(crate) enum Asker {
     /// Who wants to be served.
-    Client(Arc<ServerConfig>, Standing),
+    Client(CertifiedKey, Standing),
     /// An authority, which is shown its answer and says nothing.
     Authority(Arc<ServerConfig>),
 }
@@ -168,6 +176,11 @@ impl Shown {
         Self { challenges, ..self }
     }
 
+    /// Whether clients are shown this certificate, and not another.
+    pub(crate) fn has(&self, certified: &CertifiedKey) -> bool {
+        self.certified.leaf == certified.leaf
+    }
+
     /// When the certificate ends, in Unix time, if it is somebody's.
     pub(crate) fn valid_to(&self) -> Option<u64> {
         (self.standing == Standing::Vouched).then_some(self.certified.valid_to)
@@ -185,7 +198,7 @@ impl Shown {
         let asked = hello.server_name().filter(|_| is_challenge);
         match asked.and_then(|name| self.challenges.sealed.get(&name.to_ascii_lowercase())) {
             Some(answer) => Asker::Authority(Arc::clone(&answer.config)),
-            None => Asker::Client(Arc::clone(&self.certified.config), self.standing),
+            None => Asker::Client(self.certified.clone(), self.standing),
         }
     }
 }

@@ -6,6 +6,7 @@ Media are the load client's, since no SDK lets a test say what an encoded frame 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 
@@ -79,7 +80,7 @@ async def vanished(watch: Watch, scan: Scan, person: str, what: tuple[str, ...])
     for kind in what:
         name = f"{person}_{kind}"
         if where := dict(scan.where.get(name, {})):
-            later = await watch.after(scan.began + FOR_GOOD_S)
+            later = await watch.after(scan.began + FOR_GOOD_S, math.inf)
             never(later.found[name], f"{name} is still there {later.after(scan.began)} it was first too late: {where}")
             raise AssertionError(f"{name} is still there: {where}")
         copies += scan.found[name]

@@ -235,14 +235,15 @@ class Watch:
     def stop(self) -> None:
         self._task.cancel()
 
-    async def after(self, moment: float) -> Scan:
-        """The first look that began at `moment` (monotonic) or soon after."""
+    async def after(self, moment: float, late_s: float = LOOK_LATE_S) -> Scan:
+        """The first look that began at `moment` (monotonic) or soon after: where nothing is to be there, no later than
+        `late_s`."""
         while not self.scans or self.scans[-1].began < moment:
             if self._task.done():
                 self._task.result()
             await asyncio.sleep(0.02)
         scan = next(scan for scan in self.scans if scan.began >= moment)
-        if scan.began > moment + LOOK_LATE_S:
+        if scan.began > moment + late_s:
             raise AssertionError(f"nobody looked for {scan.began - moment:.1f} s")
         return scan
 

@@ -106,6 +106,7 @@ async fn a_connection_over_which_a_token_of_ours_came_ends_with_its_answer() {
         (format!("/rtc/v1?access_token={good}"), 426, Some("upgrade, close")),
         (format!("/rtc?access_token={good}"), 404, Some("close")),
         (format!("/rtc/v1/validate?access_token={late}"), 401, Some("close")),
+        (format!("/twirp/livekit.Egress/ListEgress?access_token={good}"), 501, Some("close")),
         (format!("/rtc/v1/validate?access_token={forged}"), 401, None),
         ("/rtc/v1/validate".to_owned(), 401, None),
     ] {

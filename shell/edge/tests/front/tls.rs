@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use edge::config::Limits;
+use edge::limits::HANDSHAKE_REPLACED_TIME_MAX;
 use edge::tls::{CertifiedKey, Challenges, Shown, Tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::danger::{
@@ -124,7 +126,7 @@ async fn a_new_certificate_is_shown_to_who_comes_then_and_who_is_there_stays() {
 #[tokio::test]
 async fn a_handshake_that_is_under_way_ends_soon_after_its_certificate_was_replaced() {
     let ((one, first), (two, _)) = (pair(), pair());
-    let TlsHouse { house, shown } = open_with(Limits::STANDARD, one, None).await;
+    let TlsHouse { house, shown } = open_with(Limits::STANDARD, one.clone(), None).await;
     let mut roots = RootCertStore::empty();
     roots.add(first).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -140,6 +142,11 @@ async fn a_handshake_that_is_under_way_ends_soon_after_its_certificate_was_repla
     // The certificate, and nothing more is said.
     let mut first = [0; 100];
     soon(stream.read_exact(&mut first)).await.unwrap();
+    // What else is told meanwhile, as answers for an authority or the same again, is no reason.
+    shown.send(Shown::new(one.clone()).answering(Challenges::default())).unwrap();
+    let longer = HANDSHAKE_REPLACED_TIME_MAX + Duration::from_millis(300);
+    let more = async { while stream.read_u8().await.is_ok() {} };
+    assert!(timeout(longer, more).await.is_err(), "it is cut");
     let replaced = Instant::now();
     shown.send(Shown::new(two)).unwrap();
     soon(stream.read_to_end(&mut Vec::new())).await.unwrap();
