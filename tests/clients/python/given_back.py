@@ -6,12 +6,13 @@ once their connections are. Beside what `client` reads: `INCAMERA_PID`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
 from urllib.parse import urlsplit
 
-from client import SERVER, check, control, fresh_room, join, join_request, measured, mint, scenario, until, upgrade
+from client import API_KEY, API_SECRET, SERVER, check, control, fresh_room, join, join_request, measured, mint, scenario, until, upgrade
 from livekit import api
 from livekit.protocol import rtc as wire
 from process import resident_kib
@@ -58,28 +59,32 @@ def say(connection: socket.socket, text: str) -> None:
     connection.sendall(bytes([0x82, 0xFF]) + len(payload).to_bytes(8, "big") + bytes(4) + payload)
 
 
-def talk() -> float:
-    """What the server has at most while people say much of themselves and read nothing."""
+async def talk() -> float:
+    """What the server has at most while people say much of themselves and read nothing; then their room is deleted."""
     room = fresh_room("given-back")
     people = [enter(room, f"reader-{number}") for number in range(READERS)]
-    time.sleep(0.5)
     for number, person in enumerate(people):
-        say(person, f"{number:05}{'m' * TALK_BYTES}")
-    time.sleep(1)
-    most = resident_mib()
+        await asyncio.to_thread(say, person, f"{number:05}{'m' * TALK_BYTES}")
+    # What is large is read one after the other.
+    most, until_s = 0.0, time.monotonic() + 5
+    while time.monotonic() < until_s:
+        most = max(most, resident_mib())
+        await asyncio.sleep(0.05)
+    async with api.LiveKitAPI(SERVER, API_KEY, API_SECRET) as back_end:
+        await back_end.room.delete_room(api.DeleteRoomRequest(room=room))
     for person in people:
         person.close()
     return most
 
 
-def ask_without_end() -> float:
+async def ask_without_end() -> float:
     """What it has at most beside many requests of which more is to come."""
     head = b"GET / HTTP/1.1\r\nX: "
     callers = []
     for _ in range(HEADS):
         callers.append(connect())
         callers[-1].sendall(head + b"x" * (HEAD_BYTES - len(head)))
-    time.sleep(1)
+    await asyncio.sleep(1)
     most = resident_mib()
     for caller in callers:
         caller.close()
@@ -88,7 +93,7 @@ def ask_without_end() -> float:
 
 async def act() -> None:
     for ask, whom in ((talk, "people who do not read"), (ask_without_end, "requests that do not end")):
-        before, most = resident_mib(), ask()
+        before, most = resident_mib(), await ask()
         left = time.monotonic()
         control(most > before + GROWS_MIB, f"beside {whom} the server has {most:.0f} MiB where it had {before:.1f}")
         await until(
