@@ -114,7 +114,7 @@ pub(super) struct Ended {
 
 /// The last sender reports: the middle of each one's NTP time, and when it went out. A receiver answers one after a
 /// round trip and up to the time between two of its own reports.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Reports([Option<(u32, Timestamp)>; 4]);
 
 impl Reports {

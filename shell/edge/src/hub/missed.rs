@@ -29,16 +29,14 @@ impl Hub {
     pub(super) fn tell_missed(&mut self, peer: PeerId) {
         let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let tracks = tracks.filter_map(|track| self.control.publication(*track));
-        let received = tracks.filter(|it| it.was_subscribed).map(translate::subscribed);
-        for message in received.collect::<Vec<_>>() {
+        let messages = tracks.flat_map(|it| {
+            let is_picture = it.kind == TrackKind::Video && it.is_live();
+            let wanted = is_picture.then(|| translate::wanted(it, it.quality_told()));
+            let received = it.was_subscribed.then(|| translate::subscribed(it));
+            received.into_iter().chain(wanted.map(Message::SubscribedQualityUpdate))
+        });
+        for message in messages.collect::<Vec<_>>() {
             self.send(peer, message);
-        }
-        let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
-        let tracks = tracks.filter_map(|track| self.control.publication(*track));
-        let pictures = tracks.filter(|it| it.kind == TrackKind::Video && it.is_live());
-        let wanted = pictures.map(|it| translate::wanted(it, it.quality_told()));
-        for update in wanted.collect::<Vec<_>>() {
-            self.send(peer, Message::SubscribedQualityUpdate(update));
         }
         let subscriptions = self.control.participant(peer).map(|held| &held.subscriptions);
         let subscriptions = subscriptions.into_iter().flatten();
