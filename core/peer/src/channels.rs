@@ -421,7 +421,11 @@ impl Channels {
                 let place = self.place(*id)?;
                 let channel = self.channels.get_mut(place)?.take()?;
                 // SCTP keeps what is promised without saying for how long; the rest it drops in time.
-                self.is_overdue |= channel.loses == Loses::Nothing && !channel.backlog.is_empty();
+                // What was acknowledged together with the close is still in the backlog. Nothing is outstanding
+                // then; had something not left yet, a chunk of it would be by now.
+                self.is_overdue |= channel.loses == Loses::Nothing
+                    && !channel.backlog.is_empty()
+                    && self.outstanding.len() > 0;
                 Some(ChannelId(u8::try_from(place).ok()?))
             }
             _ => None,

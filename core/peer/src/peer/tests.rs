@@ -2,6 +2,7 @@
 
 mod sctp;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use rtp::srtp::{DtlsRole, SrtpSender};
@@ -831,10 +832,34 @@ fn a_channel_that_is_closed_while_something_waits_there_ends_the_client() {
     let mut wire = Wire::new();
     wire.settle();
     assert!(wire.server.send(wire.now, wire.now, ChannelId::at(0), b"a word"));
+    wire.tick(false, |_| false);
     // It closes the channel, and acknowledges nothing else.
     wire.server.channels.as_mut().unwrap().finish(ChannelId::at(0));
     wire.second(true, |_| true);
     assert!(wire.is_overdue());
+}
+
+#[test]
+fn what_is_said_at_once_fits_a_path_of_1280_bytes_and_so_does_what_is_sent_again() {
+    const UDP_OVER_IPV6: usize = 48;
+    for len in [21, 45, 61, 73, 101, 450, 1_050, 10_000] {
+        let mut wire = Wire::new();
+        wire.settle();
+        for _ in 0..60 {
+            assert!(
+                wire.server.send(wire.now, wire.now, ChannelId::at(0), &vec![7; len])
+                    || len == 10_000
+            );
+        }
+        let longest = Cell::new(0);
+        for _ in 0..4 {
+            wire.second(true, |it| {
+                longest.set(longest.get().max(it.len() + UDP_OVER_IPV6));
+                false
+            });
+        }
+        assert!((1_000..=1_280).contains(&longest.get()), "{len}: {}", longest.get());
+    }
 }
 
 #[test]

@@ -334,7 +334,7 @@ fn pieces_of_what_may_be_lost_end_nobody() {
     let (mut sent, mut count, mut most) = (0, 0, 0);
     for _ in 0..3_000 {
         let now = wire.now;
-        sent += usize::from(wire.client.send(now, now, ChannelId::at(2), &[7; 3_000]));
+        sent += usize::from(wire.client.send(now, now, ChannelId::at(2), &[7; 2_000]));
         wire.lose(3, &mut count);
         most = most.max(wire.server.channels.as_ref().unwrap().unread());
     }
@@ -518,6 +518,20 @@ fn acknowledgement(cumulative: u32, gaps: &[(u16, u16)]) -> Vec<u8> {
     chunk.extend([&[0, 4, 0, 0], &count[..], &[0, 0]].concat());
     gaps.iter().for_each(|(a, b)| chunk.extend([a.to_be_bytes(), b.to_be_bytes()].concat()));
     chunk
+}
+
+#[test]
+fn who_acknowledges_all_and_closes_the_channel_with_it_is_not_ended() {
+    let mut writer = Writer::new();
+    let now = writer.wire.now;
+    assert!(writer.wire.server.send(now, now, ChannelId::at(0), b"a word"));
+    writer.wire.tick(true, is_stun);
+    let (all, last) = (acknowledgement(writer.newest(), &[]), writer.tsn.wrapping_sub(1));
+    let close = reset(&writer, 0, last, 0);
+    writer.send(&[all, close]);
+    assert!(writer.wire.server_heard(|it| matches!(it, Event::ChannelClosed(_))));
+    writer.wait(10_000);
+    assert!(!writer.wire.is_overdue() && !writer.is_ended());
 }
 
 #[test]
