@@ -1,12 +1,11 @@
 //! Where an H.264 decoder can begin.
 //!
-//! Owns: finding IDR slices and sequence parameter sets in single NAL unit packets, STAP-A and the first FU-A.
+//! Owns: finding sequence parameter sets in single NAL unit packets, STAP-A and the first FU-A.
 //! Not here: anything behind a NAL unit header; under end-to-end encryption slices are ciphertext.
 //! Source: RFC 6184 §5.
 
 use crate::codec::Entry;
 
-const IDR: u8 = 5;
 const SPS: u8 = 7;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
@@ -27,8 +26,9 @@ pub(crate) fn entry(payload: &[u8]) -> Entry {
     }
 }
 
+/// Parameter sets: of an IDR slice without its own nobody who is new makes anything. Encoders repeat them before each.
 const fn is_key(header: u8) -> bool {
-    matches!(header & 0x1f, IDR | SPS)
+    header & 0x1f == SPS
 }
 
 /// The NAL unit headers of an aggregation packet; ends at the first that does not fit.
@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idr_and_parameter_sets_begin_decoding() {
-        assert_eq!(entry(&[0x65, 0x88]), Entry::Keyframe);
+    fn parameter_sets_begin_decoding_and_a_slice_without_them_does_not() {
+        assert_eq!(entry(&[0x65, 0x88]), Entry::Unit);
         assert_eq!(entry(&[0x67, 0x42]), Entry::Keyframe);
         assert_eq!(entry(&[0x68, 0xce]), Entry::Unit);
         assert_eq!(entry(&[0x41, 0x9a]), Entry::Unit);
@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn only_the_first_fragment_begins_a_frame() {
-        assert_eq!(entry(&[0x7c, 0x85, 0x88]), Entry::Keyframe);
+        assert_eq!(entry(&[0x7c, 0x87, 0x42]), Entry::Keyframe);
+        assert_eq!(entry(&[0x7c, 0x07, 0x42]), Entry::Middle);
+        assert_eq!(entry(&[0x7c, 0x85, 0x88]), Entry::Unit);
         assert_eq!(entry(&[0x7c, 0x05, 0x88]), Entry::Middle);
         assert_eq!(entry(&[0x7c, 0x45, 0x88]), Entry::Middle);
         assert_eq!(entry(&[0x5c, 0x81, 0x88]), Entry::Unit);
