@@ -127,7 +127,6 @@ fn extensions() -> ExtensionMap {
     let mut map = ExtensionMap::new();
     map.insert(1, ExtensionKind::Mid).expect("a valid id");
     map.insert(3, ExtensionKind::TransportSequence).expect("a valid id");
-    map.insert(4, ExtensionKind::VideoOrientation).expect("a valid id");
     map
 }
 

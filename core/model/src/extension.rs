@@ -4,6 +4,9 @@
 //! Source: each kind names its own.
 
 /// A header extension that this network reads, writes or passes on.
+///
+/// Two are left out because agreeing to them changes what comes (decision 0039): the dependency descriptor, and the
+/// camera's rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtensionKind {
     /// Which m-line. RFC 9143 §15.
@@ -20,17 +23,13 @@ pub enum ExtensionKind {
     AbsSendTime,
     /// When the sound or picture was captured.
     AbsCaptureTime,
-    /// Rotation of the camera. 3GPP TS 26.114 §7.4.5.
-    VideoOrientation,
     /// How long the receiver should buffer.
     PlayoutDelay,
-    /// Frame dependencies. AV1 RTP specification, appendix A.
-    DependencyDescriptor,
 }
 
 impl ExtensionKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 8] = [
         Self::Mid,
         Self::Rid,
         Self::RepairedRid,
@@ -38,9 +37,7 @@ impl ExtensionKind {
         Self::TransportSequence,
         Self::AbsSendTime,
         Self::AbsCaptureTime,
-        Self::VideoOrientation,
         Self::PlayoutDelay,
-        Self::DependencyDescriptor,
     ];
 
     /// As in SDP's `extmap`.
@@ -56,11 +53,7 @@ impl ExtensionKind {
             }
             Self::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
             Self::AbsCaptureTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
-            Self::VideoOrientation => "urn:3gpp:video-orientation",
             Self::PlayoutDelay => "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
-            Self::DependencyDescriptor => {
-                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
-            }
         }
     }
 

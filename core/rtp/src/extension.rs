@@ -123,12 +123,8 @@ pub struct Extensions<'a> {
     pub abs_send_time: Option<u32>,
     /// 8 or 16 bytes, forwarded as they are.
     pub abs_capture_time: Option<&'a [u8]>,
-    /// Camera, flip and rotation bits.
-    pub video_orientation: Option<u8>,
     /// Two times 12 bits, of 10 ms each.
     pub playout_delay: Option<[u8; 3]>,
-    /// Read by `av1`.
-    pub dependency_descriptor: Option<&'a [u8]>,
 }
 
 impl<'a> Extensions<'a> {
@@ -164,9 +160,7 @@ impl<'a> Extensions<'a> {
             ExtensionKind::AbsCaptureTime => {
                 self.abs_capture_time = Some(data).filter(|data| matches!(data.len(), 8 | 16));
             }
-            ExtensionKind::VideoOrientation => self.video_orientation = one_byte(data),
             ExtensionKind::PlayoutDelay => self.playout_delay = data.try_into().ok(),
-            ExtensionKind::DependencyDescriptor => self.dependency_descriptor = not_empty(data),
         }
     }
 }
@@ -363,7 +357,7 @@ mod tests {
         for (id, kind) in (1..).zip(ExtensionKind::ALL) {
             map.insert(id, kind).unwrap();
         }
-        let values: [(u8, &[u8]); 10] = [
+        let values: [(u8, &[u8]); 8] = [
             (1, b"0"),
             (2, b"h"),
             (3, b"q"),
@@ -371,9 +365,7 @@ mod tests {
             (5, &[0x12, 0x34]),
             (6, &[1, 2, 3]),
             (7, &[9; 8]),
-            (8, &[1]),
-            (9, &[4, 5, 6]),
-            (10, &[0x80, 0, 1]),
+            (8, &[4, 5, 6]),
         ];
         let mut block = [0; 64];
         let len = write_block(ExtensionForm::OneByte, &values, &mut block).unwrap();
@@ -387,9 +379,7 @@ mod tests {
             transport_sequence: Some(0x1234),
             abs_send_time: Some(0x01_02_03),
             abs_capture_time: Some(&[9; 8]),
-            video_orientation: Some(1),
             playout_delay: Some([4, 5, 6]),
-            dependency_descriptor: Some(&[0x80, 0, 1]),
         };
         assert_eq!(Extensions::read(&header, &packet, &map), expected);
         assert_eq!(Extensions::read(&header, &packet, &ExtensionMap::new()), Extensions::default());

@@ -131,8 +131,8 @@ pub struct StreamSpec {
 }
 
 /// Header extensions that a subscription's packets may carry.
-pub(crate) const SENT_EXTENSIONS: [ExtensionKind; 3] =
-    [ExtensionKind::TransportSequence, ExtensionKind::AbsSendTime, ExtensionKind::VideoOrientation];
+pub(crate) const SENT_EXTENSIONS: [ExtensionKind; 2] =
+    [ExtensionKind::TransportSequence, ExtensionKind::AbsSendTime];
 
 /// A subscription as its worker must know it.
 #[derive(Clone, Debug)]

@@ -25,7 +25,6 @@ struct Opened {
     index: u64,
     payload_at: usize,
     payload_len: usize,
-    orientation: u8,
     level: Option<u8>,
 }
 
@@ -141,7 +140,6 @@ impl<M: Memory> Forward<M> {
             codec: packet.codec,
             facts: packet.facts,
             vp8: packet.vp8,
-            orientation: packet.orientation,
         });
     }
 
@@ -188,7 +186,6 @@ impl<M: Memory> Forward<M> {
             codec: packet.codec,
             facts: packet.facts,
             vp8: packet.vp8,
-            orientation: packet.orientation,
             clock: media_time.map(|time| (time.ntp.0, time.rtp_timestamp, time.at)),
         };
         let mut is_taken = true;
@@ -280,7 +277,6 @@ fn open(
         index,
         payload_at,
         payload_len,
-        orientation: extensions.video_orientation.unwrap_or(0),
         level: extensions.audio_level.map(|level| level.level),
     })
 }
@@ -395,7 +391,6 @@ fn accept(
         codec: opened.codec,
         facts,
         vp8: if opened.codec == Codec::Vp8 { vp8::Descriptor::parse(payload) } else { None },
-        orientation: opened.orientation,
     })
 }
 

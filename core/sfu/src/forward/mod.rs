@@ -77,7 +77,6 @@ pub struct RelayedPacket {
     codec: Codec,
     facts: Facts,
     vp8: Option<vp8::Descriptor>,
-    orientation: u8,
     /// The publisher's clock: NTP and RTP time of one instant, and when that was.
     clock: Option<(u64, u32, Timestamp)>,
 }

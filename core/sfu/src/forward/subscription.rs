@@ -34,7 +34,6 @@ pub(super) struct Sent {
     pub(super) rewrite: Option<Vp8Rewrite>,
     pub(super) transport_sequence: u16,
     pub(super) send_time: u32,
-    pub(super) orientation: u8,
     pub(super) padding: u8,
     pub(super) marker: bool,
 }
@@ -45,7 +44,6 @@ pub(super) struct Sent {
 pub(super) struct OutgoingExtensions {
     transport_sequence: Option<u8>,
     send_time: Option<u8>,
-    orientation: Option<u8>,
 }
 
 impl OutgoingExtensions {
@@ -58,10 +56,6 @@ impl OutgoingExtensions {
                 Some(_) => None,
                 None => spec.extensions.id(ExtensionKind::AbsSendTime),
             },
-            orientation: match spec.codec.kind() {
-                TrackKind::Video => spec.extensions.id(ExtensionKind::VideoOrientation),
-                TrackKind::Audio => None,
-            },
         }
     }
 
@@ -73,25 +67,12 @@ impl OutgoingExtensions {
     pub(super) fn write(&self, sent: &Sent, to: &mut [u8]) -> usize {
         let transport = sent.transport_sequence.to_be_bytes();
         let [_, time @ ..] = sent.send_time.to_be_bytes();
-        let orientation = [sent.orientation];
-        let mut elements: [(u8, &[u8]); 3] = [(0, &[]); 3];
-        let mut len = 0;
-        for (id, value) in [
-            (self.transport_sequence, &transport[..]),
-            (self.send_time, &time[..]),
-            (self.orientation, &orientation[..]),
-        ] {
-            if let (Some(id), Some(place)) = (id, elements.get_mut(len)) {
-                *place = (id, value);
-                len += 1;
-            }
-        }
-        match elements.get(..len) {
-            Some(elements) if len > 0 => {
-                write_block(ExtensionForm::OneByte, elements, to).unwrap_or(0)
-            }
-            _ => 0,
-        }
+        let element: (u8, &[u8]) = match (self.transport_sequence, self.send_time) {
+            (Some(id), _) => (id, &transport),
+            (None, Some(id)) => (id, &time),
+            (None, None) => return 0,
+        };
+        write_block(ExtensionForm::OneByte, &[element], to).unwrap_or(0)
     }
 }
 
@@ -445,7 +426,6 @@ impl Subscription {
             rewrite,
             transport_sequence: 0,
             send_time: 0,
-            orientation: packet.orientation,
             padding: 0,
             marker: packet.marker,
         })

@@ -62,8 +62,6 @@ pub(super) struct Packet {
     pub(super) codec: Codec,
     pub(super) facts: Facts,
     pub(super) vp8: Option<vp8::Descriptor>,
-    /// Video orientation (3GPP TS 26.114), 0 when not said.
-    pub(super) orientation: u8,
 }
 
 /// One rtp stream of a track.

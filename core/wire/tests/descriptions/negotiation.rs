@@ -82,13 +82,11 @@ fn a_free_section_is_answered_inactive_with_every_accepted_codec() {
             "a=setup:passive",
             "a=mid:3",
             "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-            "a=extmap:13 urn:3gpp:video-orientation",
             "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
             "a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
             "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
             "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
             "a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
-            "a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
             "a=inactive",
             "a=rtcp-mux",
             "a=rtcp-rsize",
@@ -113,6 +111,17 @@ fn a_free_section_is_answered_inactive_with_every_accepted_codec() {
         section(&outcome.answer, "6")[6..],
         ["a=mid:6", "a=sctp-port:5000", "a=max-message-size:65536"]
     );
+}
+
+#[test]
+fn what_would_change_the_pictures_that_a_client_sends_is_not_agreed_to() {
+    for offer in [CHROMIUM_JOIN, CHROMIUM_PUBLISH, NATIVE_CAMERA] {
+        for uri in ["#dependency-descriptor-rtp-header-extension", "urn:3gpp:video-orientation"] {
+            assert!(offer.contains(uri));
+            let outcome = negotiation().offer(&parse(offer)).unwrap();
+            assert!(!outcome.answer.contains(uri), "{uri}");
+        }
+    }
 }
 
 #[test]

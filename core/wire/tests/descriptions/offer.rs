@@ -115,7 +115,7 @@ fn contradictions_are_refused() {
     assert_eq!(Offer::parse(&two_formats), Err(OfferError::PayloadConflict));
     let audio_level = "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level";
     let two_extensions =
-        CHROMIUM_JOIN.replacen(audio_level, "a=extmap:1 urn:3gpp:video-orientation", 1);
+        CHROMIUM_JOIN.replacen(audio_level, "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid", 1);
     assert_eq!(Offer::parse(&two_extensions), Err(OfferError::ExtensionConflict));
     let two_mids = CHROMIUM_JOIN.replacen("a=mid:1\r\n", "a=mid:0\r\n", 1);
     assert_eq!(Offer::parse(&two_mids), Err(OfferError::RepeatedMid { index: 1 }));
