@@ -211,6 +211,10 @@ impl Control {
                 .retain(|held, settings| *held != track || settings.want != Want::Nothing);
         }
         self.reconcile(peer, track);
+        if wanted {
+            // Clients believe that they may receive what they ask for until they are told otherwise.
+            self.tell_kept_out(peer, track);
+        }
     }
 
     pub(super) fn wish_for(&mut self, peer: PeerId, track: TrackId, wanted: bool) {
@@ -287,8 +291,8 @@ impl Control {
         self.outputs.push_back(Output::Allowed { to, track, allowed });
     }
 
-    /// Somebody learns of a track, and that it is kept out of it: clients believe that they may receive what they are
-    /// told of.
+    /// Somebody learns of a track or asks for it, and that it is kept out of it: clients believe that they may receive
+    /// what they are told of and what they ask for.
     pub(super) fn tell_kept_out(&mut self, to: PeerId, track: TrackId) {
         let (Some(receiver), Some(publication)) =
             (self.participants.get(&to), self.tracks.get(&track))

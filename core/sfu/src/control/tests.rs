@@ -702,6 +702,23 @@ fn whoever_is_kept_out_learns_so_with_the_track_and_not_before() {
 }
 
 #[test]
+fn whoever_asks_for_what_it_is_kept_out_of_is_told_so_again() {
+    let mut node = Node::new(config());
+    let alice = node.active(join("red", "alice"));
+    let bob = node.active(Join { auto_subscribe: false, ..join("red", "bob") });
+    let track = node.camera(alice, "c");
+    node.tell(Input::Allow(alice, Allowance::nobody()));
+    assert_eq!(allowed(&node), [(bob, false)]);
+    node.tell(Input::Wish { peer: bob, track, wanted: true });
+    assert_eq!(allowed(&node), [(bob, false)], "its client took it that it may");
+    node.tell(Input::Wish { peer: bob, track, wanted: false });
+    assert_eq!(allowed(&node), []);
+    node.tell(Input::Allow(alice, Allowance::Everyone));
+    node.tell(Input::Wish { peer: bob, track, wanted: true });
+    assert_eq!(allowed(&node), []);
+}
+
+#[test]
 fn a_placed_subscription_reaches_the_receivers_worker_with_its_limit() {
     let mut node = Node::new(config());
     let alice = node.active(join("red", "alice"));
