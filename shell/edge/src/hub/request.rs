@@ -301,7 +301,7 @@ impl Hub {
         }
     }
 
-    fn tell_published(&mut self, peer: PeerId, track: TrackId) {
+    pub(super) fn tell_published(&mut self, peer: PeerId, track: TrackId) {
         let publication = self.control.publication(track);
         let card = self.seats.get(&peer).and_then(|seat| seat.cards.get(&track));
         if let (Some(publication), Some(card)) = (publication, card) {
@@ -354,6 +354,14 @@ impl Hub {
             Err(ProfileError::TooLarge) => (Reason::LimitExceeded, PROFILE_TOO_LARGE),
         };
         self.drain();
+        // livekit-client waits for what the room is told, 5 s and not for the answer. The others' may come later.
+        let waits = self.seats.get(&peer).is_some_and(|seat| seat.pace.waits_until().is_some());
+        if reason == Reason::Ok
+            && waits
+            && let Some(own) = self.participant_info(peer)
+        {
+            self.send(peer, Message::Update(proto::ParticipantUpdate { participants: vec![own] }));
+        }
         self.respond(peer, update.request_id, reason, why, None);
     }
 

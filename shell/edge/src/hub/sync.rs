@@ -35,6 +35,7 @@ impl Hub {
         if !state.publish_tracks.iter().all(knows) {
             return self.tell(Input::Depart(peer, DepartureReason::Mismatch));
         }
+        self.tell_unheard_answers(peer, &state.publish_tracks);
         let settings = Settings { want: Want::Nothing, fps: 0 };
         for sid in state.track_sids_disabled.iter().take(TRACKS_NAMED_MAX) {
             if let Some(track) = self.tracks.get(&TrackSid::from_wire(sid)).copied() {
@@ -47,6 +48,23 @@ impl Hub {
             self.lift_wishes(peer, update);
         }
         self.replay_missed(peer, &state.datachannel_receive_states);
+    }
+
+    /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Clients drop
+    /// an answer that they do not wait for.
+    fn tell_unheard_answers(&mut self, peer: PeerId, named: &[proto::TrackPublishedResponse]) {
+        let named: BTreeSet<TrackSid> = named
+            .iter()
+            .filter_map(|it| it.track.as_ref())
+            .map(|track| TrackSid::from_wire(&track.sid))
+            .collect();
+        let own = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
+        let is_unheard = |track: &&TrackId| {
+            self.control.publication(**track).is_some_and(|held| !named.contains(&held.sid))
+        };
+        for track in own.filter(is_unheard).copied().collect::<Vec<_>>() {
+            self.tell_published(peer, track);
+        }
     }
 
     /// What a client names is all that it wants otherwise than holds for all: what it does not name any more, it has

@@ -73,6 +73,31 @@ fn a_resume_with_a_track_that_is_not_here_makes_the_client_join_afresh() {
     assert_eq!(leave, Some(proto::leave_request::Action::Reconnect.into()));
 }
 
+#[test]
+fn an_answer_that_was_lost_comes_again_with_the_resume() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.publish(&alice);
+    let cids = |told: &[Told]| {
+        let cids = told.iter().filter_map(|it| {
+            if let Told::TrackPublished(it) = it { Some(it.cid.clone()) } else { None }
+        });
+        cids.collect::<Vec<_>>()
+    };
+    let known = alice
+        .told()
+        .into_iter()
+        .filter_map(|it| if let Told::TrackPublished(it) = it { Some(it) } else { None });
+    let state = proto::SyncState { publish_tracks: known.collect(), ..Default::default() };
+    assert_eq!(state.publish_tracks.len(), 2);
+    let sid = sid_of(&node, &alice);
+    node.ask(&alice, add_track("lost", TrackKind::Audio));
+    node.tell(ToHub::Closed(alice.session));
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    node.ask(&again, Asked::SyncState(state));
+    assert_eq!(cids(&again.told()), ["lost"], "and nothing that it knows");
+}
+
 /// LiveKit #4560: such a message, without what it is about, took a server down.
 #[test]
 fn a_resume_with_messages_that_lack_their_inner_ones_costs_that_client_alone() {

@@ -65,6 +65,24 @@ fn a_flood_of_mutes_is_told_at_a_rate_and_its_last_one_in_the_end() {
     assert!(bob.is_cut.try_recv().is_err() && !bob.is_closed());
 }
 
+/// livekit-client gives up after 5 s on a change of its own that it is not told of as the others are.
+#[test]
+fn who_changes_itself_is_told_at_once_also_while_the_room_has_to_wait() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let mut bob = node.active("bob");
+    for number in 0..3 {
+        let metadata = format!("{number}").repeat(60_000);
+        node.ask(&alice, describe(metadata.clone()));
+        let own = infos(&alice.told(), "alice");
+        assert_eq!(own.last().map(|info| &info.metadata), Some(&metadata), "{number}");
+    }
+    assert!(infos(&bob.told(), "alice").len() < 3, "the others' wait");
+    node.wait(Duration::from_secs(30));
+    let others = infos(&bob.told(), "alice");
+    assert!(others.last().is_some_and(|info| info.metadata.starts_with('2')));
+}
+
 #[test]
 fn what_changes_nothing_is_told_to_nobody() {
     let mut node = Node::new();
