@@ -19,6 +19,7 @@ pub mod join;
 pub mod key;
 pub mod limits;
 pub mod negotiation;
+mod present;
 pub mod revocation;
 pub mod rinse;
 pub mod room_service;

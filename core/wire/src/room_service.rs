@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::claims::Claims;
 use crate::frame::Encoding;
 use crate::limits::{API_BODY_MAX, DESTINATIONS_MAX, NAME_MAX, TRACKS_NAMED_MAX};
+use crate::present::Present;
 use crate::proto::{self, ParticipantInfo, TrackInfo};
 use crate::shape;
 use crate::twirp::{Code, Error};
@@ -310,7 +311,11 @@ fn parse<T: Message + Default + DeserializeOwned>(
         }
         Encoding::Json => {
             shape::check_json(body).map_err(costly)?;
-            serde_json::from_slice(body).map_err(|_| UNDECODABLE)
+            let given = serde_json::from_slice(body).or_else(|_| {
+                let Present(given) = serde_json::from_slice(body)?;
+                serde_json::from_value(given)
+            });
+            given.map_err(|_| UNDECODABLE)
         }
     }
 }

@@ -50,6 +50,38 @@ fn each_method_needs_its_right_and_no_other_gives_it() {
 }
 
 #[test]
+fn null_is_as_good_as_absent() {
+    let json = |method, text: &str| Request::decode(method, Encoding::Json, text.as_bytes());
+    let same = [
+        (Method::ListRooms, r#"{"names":null}"#, "{}"),
+        (
+            Method::UpdateParticipant,
+            r#"{"room":"red","identity":"ada","metadata":null,"name":null,"attributes":null,
+                "permission":{"canPublish":null,"canSubscribe":true}}"#,
+            r#"{"room":"red","identity":"ada","permission":{"canSubscribe":true}}"#,
+        ),
+        (
+            Method::SendData,
+            r#"{"room":"red","data":"AAAA","kind":null,"destinationIdentities":null,"topic":null,"nonce":null}"#,
+            r#"{"room":"red","data":"AAAA"}"#,
+        ),
+    ];
+    for (method, nulls, without) in same {
+        let (nulls, without) = (json(method, nulls), json(method, without));
+        assert!(nulls.is_ok() && nulls == without, "{method:?}");
+    }
+    for text in [
+        r#"{"room":"red","identity":"ada","attributes":{"a":null}}"#,
+        r#"{"room":"red","identity":null,"identity":"ada","metadata":null}"#,
+        r#"{"room":"red","room":"red","identity":"ada","metadata":null}"#,
+        r#"{"room":"red","identity":"ada","metadata":null} more"#,
+    ] {
+        assert!(json(Method::UpdateParticipant, text).is_err(), "{text}");
+    }
+    assert!(json(Method::ListRooms, r#"{"names":[null]}"#).is_err());
+}
+
+#[test]
 fn both_encodings_say_the_same() {
     let update = proto::UpdateParticipantRequest {
         room: "red".into(),
