@@ -166,7 +166,9 @@ impl Front {
         if head_length(&parts) > HEAD_MAX {
             return Ok(ended(with_cors(Refused::HeadTooLong.answer())));
         }
-        if parts.method == Method::OPTIONS {
+        // Another OPTIONS is a question like any other: HAProxy asks a node's health by it.
+        let is_preflight = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if parts.method == Method::OPTIONS && is_preflight {
             let answer = with_cors(StatusCode::NO_CONTENT.into_response());
             return Ok(if parts.uri.query().is_some() { ended(answer) } else { answer });
         }
@@ -184,9 +186,9 @@ impl Front {
         }
         let shows_token = path.starts_with("rtc");
         let answered = match path.as_str() {
-            "" => must_be_get(&parts.method).map(|()| self.health()),
-            "livez" => must_be_get(&parts.method).map(|()| ALIVE.into_response()),
-            "readyz" => must_be_get(&parts.method).map(|()| self.readiness()),
+            "" => must_be_check(&parts.method).map(|()| self.health()),
+            "livez" => must_be_check(&parts.method).map(|()| ALIVE.into_response()),
+            "readyz" => must_be_check(&parts.method).map(|()| self.readiness()),
             "rtc" => self.join(Version::Unversioned, &mut parts).await,
             "rtc/v1" => self.join(Version::V1, &mut parts).await,
             "rtc/validate" => self.validate(Version::Unversioned, &parts).await,
@@ -216,8 +218,8 @@ impl Front {
     /// Answers under a certificate that no client should accept: whether we live, and that there is none yet.
     pub(crate) fn without_certificate(&self, request: &Request<Incoming>) -> Response<Body> {
         let answer = match request.uri().path().trim_start_matches('/') {
-            "livez" => must_be_get(request.method()).map(|()| ALIVE.into_response()),
-            "readyz" => must_be_get(request.method()).map(|()| self.readiness()),
+            "livez" => must_be_check(request.method()).map(|()| ALIVE.into_response()),
+            "readyz" => must_be_check(request.method()).map(|()| self.readiness()),
             _ => Err(Refused::Unavailable(NO_CERTIFICATE)),
         };
         with_cors(answer.unwrap_or_else(|refused| refused.answer()))
@@ -465,6 +467,11 @@ fn head_length(parts: &Parts) -> usize {
 
 fn must_be_get(method: &Method) -> Result<(), Refused> {
     if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(Refused::NoMethod) }
+}
+
+/// What a load balancer may ask by: HAProxy says OPTIONS if it is told nothing else.
+fn must_be_check(method: &Method) -> Result<(), Refused> {
+    if method == Method::OPTIONS { Ok(()) } else { must_be_get(method) }
 }
 
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {

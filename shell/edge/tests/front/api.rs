@@ -232,6 +232,9 @@ async fn a_node_whose_hub_is_silent_lives_and_is_not_ready() {
     let alive = house.ask("GET", "/livez").await;
     assert_eq!((alive.status, alive.body.as_str()), (200, "alive\n"));
     assert_eq!(house.ask("HEAD", "/readyz").await.status, 503);
+    // HAProxy's check, if it is told nothing else.
+    assert_eq!(house.ask("OPTIONS", "/").await.status, 406);
+    assert_eq!(house.ask("OPTIONS", "/readyz").await.status, 503);
     assert_eq!(house.ask("POST", "/livez").await.status, 405);
 }
 
