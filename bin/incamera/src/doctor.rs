@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         check_rights(&opener, &mut report);
     } else if let Some(server) = &options.stun {
-        network::ask_stun(server, None, &[], &mut report);
+        network::ask_stun(server, &[], &[], &mut report);
     }
     if let Ok(folder) = authority::folder() {
         certificates::check_authority(&folder, &mut report);

@@ -164,6 +164,11 @@ def plant(patient: Patient) -> None:
     code, findings, _ = examine(folder)
     wrong = [finding["what"] for finding in findings if finding["level"] == "wrong"]
     check(code == 0, f"media at addresses of both families is no fault {wrong}")
+    patient.write(node_ip="['::1', 127.0.0.1]")
+    with stun_server() as server:
+        code, findings, _ = examine(folder, "--stun", server)
+    wrong = [finding["what"] for finding in findings if finding["level"] == "wrong"]
+    check(code == 0, f"nor that a STUN server has no address of the first one's {wrong}")
     patient.heal()
 
     patient.authority.certify(folder, ["localhost"], begins_in=-2 * day, ends_in=-day)

@@ -60,8 +60,7 @@ pub(super) fn check(
             "`rtc.tcp_port: 7881`, and let TCP 7881 in at the firewall",
         ));
     }
-    let seen =
-        stun.and_then(|server| ask_stun(server, sockets.first(), &places.advertised, report));
+    let seen = stun.and_then(|server| ask_stun(server, &sockets, &places.advertised, report));
     if is_held {
         let what = "the UDP port is held: stop the server that has it to test the way to it";
         report.add(Finding::fine("reach", what));
@@ -194,24 +193,31 @@ fn comes_around(at: SocketAddr, sockets: &[UdpSocket]) -> bool {
     false
 }
 
-/// Asks a STUN server for this machine's address out there, from the media port if it is free.
+/// Asks a STUN server for this machine's address out there: from a media port if one of its family is free, else over a
+/// family that clients are told of.
 pub(super) fn ask_stun(
     server: &str,
-    socket: Option<&UdpSocket>,
+    sockets: &[UdpSocket],
     advertised: &[IpAddr],
     report: &mut Report,
 ) -> Option<SocketAddr> {
     let why = "behind a router, clients must be told the router's address";
     let seen = || -> io::Result<(SocketAddr, Option<u16>)> {
-        let bound = socket.map(UdpSocket::local_addr).transpose()?;
-        let mut all = server.to_socket_addrs()?;
-        let fits = |it: &SocketAddr| bound.is_none_or(|bound| bound.is_ipv4() == it.is_ipv4());
-        let none = || io::Error::other("it has no address of this family");
-        let at = all.find(fits).ok_or_else(none)?;
-        let local = match (socket, at) {
-            (Some(socket), _) => return Ok((stun::ask(socket, at)?, bound.map(|it| it.port()))),
-            (None, SocketAddr::V4(_)) => UdpSocket::bind("0.0.0.0:0")?,
-            (None, SocketAddr::V6(_)) => UdpSocket::bind("[::]:0")?,
+        let all: Vec<SocketAddr> = server.to_socket_addrs()?.collect();
+        for socket in sockets {
+            let bound = socket.local_addr()?;
+            if let Some(at) = all.iter().find(|at| at.is_ipv4() == bound.is_ipv4()) {
+                return Ok((stun::ask(socket, *at)?, Some(bound.port())));
+            }
+        }
+        let is_told = |at: &&SocketAddr| {
+            advertised.is_empty() || advertised.iter().any(|ip| ip.is_ipv4() == at.is_ipv4())
+        };
+        let none = || io::Error::other("it has no address of a family that is advertised");
+        let at = *all.iter().find(is_told).ok_or_else(none)?;
+        let local = match at {
+            SocketAddr::V4(_) => UdpSocket::bind("0.0.0.0:0")?,
+            SocketAddr::V6(_) => UdpSocket::bind("[::]:0")?,
         };
         Ok((stun::ask(&local, at)?, None))
     }();
