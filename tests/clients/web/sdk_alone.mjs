@@ -1,6 +1,6 @@
 /**
  * livekit-client by itself, for what the call page does not do: it publishes a hundred tracks one after the other in
- * one session, caps its own bandwidth, as a test of itself, and after a break of the signalling has told the server
+ * one session, asks for fewer pictures a second, caps its own bandwidth, as a test of itself, and after a break of the signalling has told the server
  * what it wanted meanwhile.
  */
 import { check, control, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
@@ -10,6 +10,8 @@ import { SignalProxy } from './signal_proxy.mjs'
 const ONE_BY_ONE = 100
 /** That are open in a session description. */
 const SECTIONS_MAX = 72
+const RATE_OVER_MS = 4_000
+const FEW_FPS = 8
 /** Between the low layer of the picture and the middle one. */
 const CAP_BPS = 300_000
 const FALLS_WITHIN_MS = 5_000
@@ -23,6 +25,7 @@ await scenario('sdk_alone', async (_, browser) => {
   const ben = await SdkPage.join(browser, { room, identity: 'ben' })
   await publishesOneByOne(ada, ben)
   const camera = await ada.run(publishPicture)
+  await asksForFewer(ben, camera)
   await capsItself(ben, camera)
   await ben.close()
   await saysWhatItWants(browser, room, camera)
@@ -51,9 +54,23 @@ async function publishesOneByOne(ada, ben) {
   )
 }
 
-async function capsItself(ben, camera) {
+/** The server leaves out pictures that no other refers to: it has to read which these are. */
+async function asksForFewer(ben, camera) {
   const width = () => ben.run(widthOf, camera)
   await until('ben sees the largest layer', RISES_WITHIN_MS, async () => (await width()) === 1280)
+  const all = await ben.run(picturesIn, RATE_OVER_MS)
+  await ben.run(wantRate, { camera, fps: FEW_FPS })
+  await sleep(1_000)
+  const few = await ben.run(picturesIn, RATE_OVER_MS)
+  check(few > 0 && few <= all / 2, `of ${all} pictures ${few} come once ben wants ${FEW_FPS} a second`)
+  await ben.run(wantRate, { camera, fps: 30 })
+  await sleep(1_000)
+  const again = await ben.run(picturesIn, RATE_OVER_MS)
+  check(again > 1.5 * few, `and ${again} once it wants them all`)
+}
+
+async function capsItself(ben, camera) {
+  const width = () => ben.run(widthOf, camera)
   await ben.run((bps) => window.room.simulateScenario('subscriber-bandwidth', bps), CAP_BPS)
   const since = Date.now()
   await until(
@@ -185,6 +202,27 @@ async function widthOf(sid) {
   const publication = people.map((person) => person.trackPublications.get(sid)).find(Boolean)
   const report = await publication?.track?.getRTCStatsReport()
   return [...(report?.values() ?? [])].find(({ type }) => type === 'inbound-rtp')?.frameWidth ?? 0
+}
+
+/** In the page: pictures decoded in so many milliseconds. */
+async function picturesIn(ms) {
+  const decoded = async () => {
+    const reports = await Promise.all(window.peers.map((peer) => peer.getStats()))
+    const entries = reports.flatMap((report) => [...report.values()])
+    const pictures = entries.filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video')
+    return pictures.reduce((sum, entry) => sum + (entry.framesDecoded ?? 0), 0)
+  }
+  const before = await decoded()
+  await new Promise((resolve) => setTimeout(resolve, ms))
+  return (await decoded()) - before
+}
+
+function wantRate({ camera, fps }) {
+  const people = [...window.room.remoteParticipants.values()]
+  people
+    .map((person) => person.trackPublications.get(camera))
+    .find(Boolean)
+    .setVideoFPS(fps)
 }
 
 /** In the page: whether packets of any picture arrive. */
