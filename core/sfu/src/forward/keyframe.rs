@@ -1,6 +1,6 @@
 //! Where the newest key frame of a stream begins, of which more than one packet may say that it is one.
 //!
-//! Source: of H.264 its parameter sets as well as each of its slices, in packets of their own (RFC 6184 §5.2).
+//! Source: of H.265 its parameter sets as well as each of its slices, in packets of their own (RFC 7798 §4.4).
 
 /// By the stream's own numbers.
 #[derive(Clone, Copy, Debug, Default)]

@@ -20,8 +20,8 @@ use super::slab::Slab;
 use super::track::Packet;
 use crate::{SubscriptionSpec, limits};
 
-/// Bytes of the header extension block at most: 4 + elements of 3, 4 and 2, padded.
-pub(super) const EXTENSIONS_MAX: usize = 16;
+/// Bytes of the header extension block at most: 4 + an element of 3 or 4.
+pub(super) const EXTENSIONS_MAX: usize = 8;
 
 /// What is needed to build a packet again, byte for byte.
 #[derive(Clone, Copy, Debug, Default)]
