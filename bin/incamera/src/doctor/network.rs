@@ -204,11 +204,17 @@ pub(super) fn ask_stun(
     let why = "behind a router, clients must be told the router's address";
     let seen = || -> io::Result<(SocketAddr, Option<u16>)> {
         let all: Vec<SocketAddr> = server.to_socket_addrs()?.collect();
+        let mut failed = None;
         for socket in sockets {
             let bound = socket.local_addr()?;
-            if let Some(at) = all.iter().find(|at| at.is_ipv4() == bound.is_ipv4()) {
-                return Ok((stun::ask(socket, *at)?, Some(bound.port())));
+            let Some(at) = all.iter().find(|at| at.is_ipv4() == bound.is_ipv4()) else { continue };
+            match stun::ask(socket, *at) {
+                Ok(seen) => return Ok((seen, Some(bound.port()))),
+                Err(error) => failed = Some(error),
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let is_told = |at: &&SocketAddr| {
             advertised.is_empty() || advertised.iter().any(|ip| ip.is_ipv4() == at.is_ipv4())
