@@ -207,6 +207,9 @@ pub const REQUESTS_PER_SECOND: u32 = 50;
 /// takes a hundredth of the hub's time. Offers of 230 KB, with 40 tracks to receive, may come six times a second.
 pub const BYTES_PER_REQUEST: usize = 32 << 10;
 
+/// Bytes of what a participant is told at once of a change of its own that cost as much as one request more.
+pub const OWN_BYTES_PER_REQUEST: usize = 8 << 10;
+
 /// How often a room is told of one participant on end: its name, its tracks, what is muted. The newest is told.
 pub const UPDATE_EVERY: Duration = Duration::from_millis(100);
 

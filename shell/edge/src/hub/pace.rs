@@ -4,7 +4,8 @@
 //! Guarantees: whatever a participant does, nobody is told of it more often than each [`UPDATE_EVERY`] on end, nor more
 //! bytes than [`UPDATE_BYTES_PER_SECOND`], and all who hear it together no more than [`UPDATE_SPREAD_PER_SECOND`], or
 //! one update each [`UPDATE_WAIT_MAX`]; what comes at once is [`UPDATE_AHEAD_MAX`] of that, and one update.
-//! Not here: what is told. That is put together when it is told, so that what waits is always the newest.
+//! Not here: what is told. That is put together when it is told, so that what waits is always the newest. Nor what a
+//! participant is told of itself before the others, for which it pays with requests (`request`).
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::{DataRate, PeerId, TrackId, TrackKind, TrackSid};
+use prost::Message as _;
 use sfu::Instruction;
 use sfu::control::{
     DepartureReason, Input, ProfileChange, ProfileError, PublishError, Size, Speaker,
@@ -22,7 +23,8 @@ use wire::sdp::CandidateTransport;
 use super::seat::ResumeFault;
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
-    BYTES_PER_REQUEST, FEATURES_MAX, REFUSALS_MAX, SWITCHES_MAX, TRACKS_TOLD_PER_REQUEST,
+    BYTES_PER_REQUEST, FEATURES_MAX, OWN_BYTES_PER_REQUEST, REFUSALS_MAX, SWITCHES_MAX,
+    TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -348,21 +350,34 @@ impl Hub {
             metadata: Some(update.metadata).filter(|metadata| !metadata.is_empty()),
             attributes: update.attributes.into_iter().collect(),
         };
+        let before = self.version(peer);
         let (reason, why) = match self.control.update_profile(peer, change) {
             Ok(()) => (Reason::Ok, ""),
             Err(ProfileError::NotAllowed) => (Reason::NotAllowed, MAY_NOT_UPDATE),
             Err(ProfileError::TooLarge) => (Reason::LimitExceeded, PROFILE_TOO_LARGE),
         };
         self.drain();
-        // livekit-client waits for what the room is told, 5 s and not for the answer. The others' may come later.
-        let waits = self.seats.get(&peer).is_some_and(|seat| seat.pace.waits_until().is_some());
-        if reason == Reason::Ok
-            && waits
-            && let Some(own) = self.participant_info(peer)
-        {
-            self.send(peer, Message::Update(proto::ParticipantUpdate { participants: vec![own] }));
+        if self.version(peer) != before {
+            self.tell_own_change(peer);
         }
         self.respond(peer, update.request_id, reason, why, None);
+    }
+
+    fn version(&self, peer: PeerId) -> Option<u32> {
+        self.control.participant(peer).map(|held| held.version)
+    }
+
+    /// Tells a participant of a change of its own that the room is told later: livekit-client waits 5 s for that, and
+    /// not for the answer. It pays for it as far as it can.
+    fn tell_own_change(&mut self, peer: PeerId) {
+        let waits = self.seats.get(&peer).is_some_and(|seat| seat.pace.waits_until().is_some());
+        let Some(own) = self.participant_info(peer).filter(|_| waits) else {
+            return;
+        };
+        let price = u32::try_from(own.encoded_len() / OWN_BYTES_PER_REQUEST).unwrap_or(u32::MAX);
+        if self.seats.get_mut(&peer).is_some_and(|seat| seat.requests.take(self.now, price)) {
+            self.send(peer, Message::Update(proto::ParticipantUpdate { participants: vec![own] }));
+        }
     }
 
     fn update_audio_track(&mut self, peer: PeerId, update: proto::UpdateLocalAudioTrack) {
@@ -476,7 +491,8 @@ pub(super) fn cost(asked: &Asked) -> u32 {
     } else if let Asked::Offer(offer) = asked {
         1 + offer.sdp.len() / BYTES_PER_REQUEST
     } else if let Asked::UpdateMetadata(update) = asked {
-        1 + update.metadata.len() / BYTES_PER_REQUEST
+        let attributes = update.attributes.iter().map(|(key, value)| key.len() + value.len());
+        1 + (update.metadata.len() + attributes.sum::<usize>()) / BYTES_PER_REQUEST
     } else {
         1
     };

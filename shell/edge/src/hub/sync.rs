@@ -50,8 +50,8 @@ impl Hub {
         self.replay_missed(peer, &state.datachannel_receive_states);
     }
 
-    /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Clients drop
-    /// an answer that they do not wait for.
+    /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Not of those
+    /// that live: it may have ended these, and announce their source anew.
     fn tell_unheard_answers(&mut self, peer: PeerId, named: &[proto::TrackPublishedResponse]) {
         let named: BTreeSet<TrackSid> = named
             .iter()
@@ -60,7 +60,8 @@ impl Hub {
             .collect();
         let own = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let is_unheard = |track: &&TrackId| {
-            self.control.publication(**track).is_some_and(|held| !named.contains(&held.sid))
+            let publication = self.control.publication(**track);
+            publication.is_some_and(|held| !held.is_live() && !named.contains(&held.sid))
         };
         for track in own.filter(is_unheard).copied().collect::<Vec<_>>() {
             self.tell_published(peer, track);

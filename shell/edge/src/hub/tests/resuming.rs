@@ -96,6 +96,9 @@ fn an_answer_that_was_lost_comes_again_with_the_resume() {
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     node.ask(&again, Asked::SyncState(state));
     assert_eq!(cids(&again.told()), ["lost"], "and nothing that it knows");
+    let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
+    node.ask(&again, Asked::SyncState(proto::SyncState::default()));
+    assert_eq!(cids(&again.told()), ["lost"], "nor what lives: it may have ended that");
 }
 
 /// LiveKit #4560: such a message, without what it is about, took a server down.

@@ -84,6 +84,30 @@ fn who_changes_itself_is_told_at_once_also_while_the_room_has_to_wait() {
 }
 
 #[test]
+fn who_changes_itself_pays_for_what_it_is_told_of_it() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    node.ask(&alice, describe("m".repeat(200_000)));
+    node.ask(&alice, describe("n".repeat(200_000)));
+    alice.told();
+    for _ in 0..300 {
+        node.ask(&alice, Asked::UpdateMetadata(proto::UpdateParticipantMetadata::default()));
+        assert_eq!(infos(&alice.told(), "alice").len(), 0, "nothing changed");
+    }
+    node.wait(Duration::from_secs(15));
+    alice.told();
+    let mut told = Vec::new();
+    for number in 0..300 {
+        let attributes = [("turn".to_owned(), format!("{number}"))].into();
+        let update = proto::UpdateParticipantMetadata { attributes, ..Default::default() };
+        node.ask(&alice, Asked::UpdateMetadata(update));
+        told.extend(infos(&alice.told(), "alice"));
+    }
+    let bytes: usize = told.iter().map(prost::Message::encoded_len).sum();
+    assert!((1..25).contains(&told.len()) && bytes < 5_000_000, "{} of {bytes} bytes", told.len());
+}
+
+#[test]
 fn what_changes_nothing_is_told_to_nobody() {
     let mut node = Node::new();
     let mut alice = node.active("alice");
