@@ -55,6 +55,12 @@ impl SrtpReceiver {
         self.keys.profile()
     }
 
+    /// Nothing of this stream is expected any more: of too many it is forgotten first. Replays are refused as before.
+    pub fn end_stream(&mut self, ssrc: u32) {
+        self.rtp_streams.end(ssrc);
+        self.rtcp_streams.end(ssrc);
+    }
+
     /// Opens an SRTP packet in place.
     ///
     /// # Errors

@@ -61,8 +61,8 @@ const fn bit(index: u64) -> u64 {
 
 /// The windows of all streams of one session and kind (SRTP or SRTCP).
 ///
-/// A full table forgets the stream that has been silent longest. Only the peer's own authentic packets can bring that
-/// about, and what may then be replayed belongs to a stream older than all the others.
+/// A full table forgets a stream that has ended, or else the one that has been silent longest: of one that goes on
+/// after a pause nobody would know the cycle any more. Only the peer's own authentic packets can bring that about.
 #[derive(Debug, Default)]
 pub(super) struct ReplayTable {
     /// Ascending; `streams` is parallel to it.
@@ -77,7 +77,7 @@ pub(super) struct ReplayTable {
 #[derive(Debug)]
 struct Stream {
     window: ReplayWindow,
-    /// [`ReplayTable::accepted`] when its last packet was.
+    /// [`ReplayTable::accepted`] when its last packet was; 0 once it has ended.
     heard: u64,
 }
 
@@ -142,6 +142,14 @@ impl ReplayTable {
                 }
             }
             Slot::Unknown(at) => self.insert(at, ssrc, index),
+        }
+    }
+
+    /// Nothing of a stream is expected any more. It is known until there are too many.
+    pub(super) fn end(&mut self, ssrc: u32) {
+        let at = self.ssrcs.binary_search(&ssrc).ok();
+        if let Some(stream) = at.and_then(|at| self.streams.get_mut(at)) {
+            stream.heard = 0;
         }
     }
 
@@ -223,6 +231,19 @@ mod tests {
             assert_eq!(accept(&mut table, ssrc, 7), Err(SrtpError::Replayed));
             assert_eq!(accept(&mut table, ssrc, 8), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_has_ended_and_knows_what_pauses() {
+        let mut table = ReplayTable::default();
+        accept(&mut table, 0, 70_000).unwrap();
+        for ssrc in 1..=2 * u32::try_from(SRTP_STREAMS_MAX).unwrap() {
+            accept(&mut table, ssrc, 1).unwrap();
+            table.end(ssrc);
+            assert_eq!(accept(&mut table, ssrc, 1), Err(SrtpError::Replayed));
+        }
+        let slot = table.find(0);
+        assert_eq!(table.estimate(slot, 4_465), 65_536 + 4_465);
     }
 
     #[test]
