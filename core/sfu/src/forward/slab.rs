@@ -1,41 +1,75 @@
 //! A table whose rows are found by a number that is used again after removal.
+//!
+//! Owns: where a row is. Guarantees: of rows that were once many and are few, those behind the last go back.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A full table grows by a fourth: rows are large, and doubling would leave half of them empty.
 const GROWTH: usize = 4;
+
+/// So few are kept for those who come.
+const ROWS_KEPT: usize = 1024;
 
 /// Rows of `T`. A row's number is valid from `insert` until `remove`.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     rows: Vec<Option<T>>,
-    free: Vec<u32>,
+    /// The lowest first, so that what is behind them empties.
+    free: BinaryHeap<Reverse<u32>>,
+    /// With fewer in use it is looked whether any can go back.
+    many: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), free: Vec::new() }
+        Self { rows: Vec::new(), free: BinaryHeap::new(), many: 0 }
     }
 }
 
 impl<T> Slab<T> {
     pub(super) fn insert(&mut self, row: T) -> u32 {
-        if let Some(at) = self.free.pop() {
+        let at = if let Some(Reverse(at)) = self.free.pop() {
             if let Some(place) = self.rows.get_mut(at as usize) {
                 *place = Some(row);
             }
-            return at;
+            at
+        } else {
+            if self.rows.len() == self.rows.capacity() {
+                self.rows.reserve_exact((self.rows.len() / GROWTH).max(GROWTH));
+            }
+            self.rows.push(Some(row));
+            u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
+        };
+        if self.rows.len() > ROWS_KEPT {
+            self.many = self.many.max((self.in_use() / 2).min(self.rows.len() / 4));
         }
-        if self.rows.len() == self.rows.capacity() {
-            self.rows.reserve_exact((self.rows.len() / GROWTH).max(GROWTH));
-        }
-        self.rows.push(Some(row));
-        u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
+        at
     }
 
     /// What the row holds by value stays where it was until another takes its place.
     pub(super) fn remove(&mut self, at: u32) -> Option<T> {
         let row = self.rows.get_mut(at as usize)?.take()?;
-        self.free.push(at);
+        self.free.push(Reverse(at));
+        if self.in_use() < self.many {
+            self.give_back();
+        }
         Some(row)
+    }
+
+    fn in_use(&self) -> usize {
+        self.rows.len() - self.free.len()
+    }
+
+    /// Each time with half as many in use, since all rows are looked at.
+    #[cold]
+    fn give_back(&mut self) {
+        let len = self.rows.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.rows.truncate(len);
+        self.rows.shrink_to(len + len / GROWTH);
+        self.free.retain(|Reverse(at)| (*at as usize) < len);
+        self.free.shrink_to(self.free.len());
+        self.many = if len > ROWS_KEPT { (self.in_use() / 2).max(1) } else { 0 };
     }
 
     /// Where a row is or may be, without a look at it.
@@ -62,6 +96,27 @@ impl<T> Slab<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_rows_that_were_many_and_are_few_those_behind_the_last_go_back() {
+        let mut slab = Slab::default();
+        let rows: Vec<u32> = (0..100_000).map(|row| slab.insert(row)).collect();
+        for row in rows.iter().filter(|row| **row != 30).rev() {
+            slab.remove(*row);
+        }
+        assert!(slab.len() < 5_000 && slab.rows.capacity() < 10_000, "{}", slab.len());
+        assert_eq!((slab.get(30), slab.get(99_999)), (Some(&30), None));
+        // From the front on the last stays where it is, and all before it is used again.
+        let mut slab = Slab::default();
+        let rows: Vec<u32> = (0..100_000).map(|row| slab.insert(row)).collect();
+        for row in &rows[..99_999] {
+            slab.remove(*row);
+        }
+        assert_eq!((slab.insert(7), slab.get(99_999)), (0, Some(&99_999)));
+        slab.remove(99_999);
+        slab.remove(0);
+        assert!(slab.rows.capacity() < 10_000);
+    }
 
     #[test]
     fn a_freed_number_is_used_again() {

@@ -32,9 +32,9 @@ const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// What lasts is measured over so many of them.
 const LASTING_WINDOWS: usize = 4;
 
-/// What goes to a receiver with each payload, at the most: header, extensions and the tag of AES-GCM. Of sound it is
-/// half.
-const PACKET_OVERHEAD: usize = FIXED_HEADER_LEN + EXTENSIONS_MAX + 16;
+/// What goes to a receiver with each payload: header, extensions and the tag of AES-GCM. Of sound it is half. The
+/// extensions count twice: counted as they are, a layer that just fits does not in one window, and does in the next.
+const PACKET_OVERHEAD: usize = FIXED_HEADER_LEN + 2 * EXTENSIONS_MAX + 16;
 
 /// What is measured of a stream that somebody begins to receive has the key frame in it for so long: as many windows,
 /// and as many again and some more until it has followed what they say then.
