@@ -22,7 +22,7 @@ pub const HEADERS_MAX: usize = 64;
 /// TCP connections at once. An open and quiet one holds 13 KiB, 195 MiB for all, and under TLS 19 KiB more; one whose
 /// head comes without an end 37 KiB beside, so that 15,360 of these hold 750 MiB at the very worst, for
 /// [`HEAD_TIME_MAX`]. Of those that are sessions each may hold twice [`UNFINISHED_SMALL`] beside it, and all together
-/// twice [`UNFINISHED_BYTES_MAX`]: 480 and 128 MiB, for [`MESSAGE_TIME_MAX`].
+/// twice [`UNFINISHED_BYTES_MAX`] and [`UNFINISHED_MIDDLE_BYTES_MAX`]: 480 and 160 MiB, for [`MESSAGE_TIME_MAX`].
 pub const CONNECTIONS_MAX: usize = 15_360;
 
 /// Of these, of one network, which may be a house full of people behind one address: half, so that others find room
@@ -148,20 +148,24 @@ pub const OUTBOX_MAX: usize = 256;
 /// Messages waiting for the hub, from all connections and workers: some 2 ms of its work.
 pub const HUB_INBOX_MAX: usize = 1024;
 
-/// Fields of signalling messages that are decoded and that the hub has not had yet, of those of more than
-/// [`FRAME_SMALL`] and of the others: four of the largest messages, or as many offers of 32 KB, or 4,000 mutes, each
-/// counted as if it were all empty elements. In memory a field takes up to `wire::limits::ELEMENT_SIZE_MAX`, 64 MiB
-/// for all of each kind.
+/// Fields of signalling messages that are decoded and that the hub has not had yet, of those of up to [`FRAME_SMALL`],
+/// up to [`FRAME_MIDDLE`] and of the others: four of the largest messages, or as many offers of 32 KB, or 4,000 mutes,
+/// each counted as if it were all empty elements. In memory a field takes up to `wire::limits::ELEMENT_SIZE_MAX`, 64
+/// MiB for all of each kind.
 pub const DECODED_FIELDS_MAX: usize = 4 * FIELDS_MAX;
 /// Bytes of a signalling message that waits for none that is longer, as nearly all are.
 pub const FRAME_SMALL: usize = 1 << 10;
+/// Bytes of one that waits for none that is longer still: an offer of Chromium's in a call of ten. In a room of 3,000
+/// all make offers of 400 KB at once.
+pub const FRAME_MIDDLE: usize = 64 << 10;
 
 /// Bytes of signalling messages that have begun to come and are not whole: 32 of the largest, 280 offers of 230 KB. One
 /// that comes in pieces lies in up to twice as much.
 pub const UNFINISHED_BYTES_MAX: usize = 64 << 20;
+/// The same of those that begin with a frame of up to [`FRAME_MIDDLE`].
+pub const UNFINISHED_MIDDLE_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of one that is not counted, so that no number of others keeps it waiting: an offer in a small call, and nearly
-/// all else.
+/// Bytes of one that is not counted, so that no number of others keeps it waiting: nearly all but offers.
 pub const UNFINISHED_SMALL: usize = 16 << 10;
 
 /// How long one may take from its first byte to its last, and so how long it keeps others waiting: the largest at
@@ -501,6 +505,10 @@ pub const UPWARD_SHARE_BYTES_MAX: usize = UPWARD_BYTES_MAX / 16;
 /// Data messages that wait for one worker, of 80 bytes each: 20 MiB. Each of [`HUB_INBOX_MAX`] to 240 receivers there,
 /// when nothing more is read any more. In a larger room as many that come together may still cost receivers one.
 pub const SENDS_MAX: usize = 1 << 18;
+
+/// Of both the part that messages may take that may be lost: in a room of 3,000 one member's alone are more than a
+/// worker sends.
+pub const SENDS_LOSSY_PART: usize = 4;
 
 /// How many wait when who sends reliable ones is held back: 160 to 100 receivers, 50 ms of a worker's work.
 pub const SENDS_CROWDED: usize = SENDS_MAX / 16;

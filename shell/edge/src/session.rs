@@ -17,7 +17,7 @@ use wire::token::TokenKind;
 use wire::{proto, twirp};
 
 use crate::answers::{AnswerPart, Wanted};
-use crate::limits::{DECODED_FIELDS_MAX, FRAME_SMALL};
+use crate::limits::{DECODED_FIELDS_MAX, FRAME_MIDDLE, FRAME_SMALL};
 use crate::pulse::Pulse;
 
 /// One signalling connection, never used twice in a process; whoever knocks later has a higher one.
@@ -73,11 +73,12 @@ pub enum Refusal {
     Crowded,
 }
 
-/// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`] for small ones and as much for
-/// others, so that a mute waits behind nothing large.
+/// What all messages that the hub has not had yet may take: [`DECODED_FIELDS_MAX`] for small ones, as much for those of
+/// a call of ordinary size and for others, so that a mute waits behind no offer, and an offer behind none that is huge.
 #[derive(Debug)]
 pub struct Decoding {
     small: Arc<Semaphore>,
+    middle: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
@@ -89,15 +90,22 @@ pub struct DecodingPart {
 
 impl Default for Decoding {
     fn default() -> Self {
-        let [small, large] = [(); 2].map(|()| Arc::new(Semaphore::new(DECODED_FIELDS_MAX)));
-        Self { small, large }
+        let all = [(); 3].map(|()| Arc::new(Semaphore::new(DECODED_FIELDS_MAX)));
+        let [small, middle, large] = all;
+        Self { small, middle, large }
     }
 }
 
 impl Decoding {
     /// Waits until there is room for a frame of `len` bytes: a field takes two of them at least.
     pub(crate) async fn take(&self, len: usize) -> DecodingPart {
-        let whose = if len <= FRAME_SMALL { &self.small } else { &self.large };
+        let whose = if len <= FRAME_SMALL {
+            &self.small
+        } else if len <= FRAME_MIDDLE {
+            &self.middle
+        } else {
+            &self.large
+        };
         let fields = u32::try_from(len.div_ceil(2).min(FIELDS_MAX)).unwrap_or(u32::MAX);
         // It is never closed.
         DecodingPart { _held: Arc::clone(whose).acquire_many_owned(fields).await.ok() }
@@ -211,14 +219,18 @@ mod tests {
     fn only_so_much_is_decoded_at_once_and_small_frames_do_not_wait() {
         let all = Decoding::default();
         let largest = [(); 4].map(|()| all.take(wire::limits::FRAME_MAX).now_or_never().unwrap());
+        assert!(all.take(FRAME_MIDDLE + 1).now_or_never().is_none());
+        let offers = [(); 4].map(|()| all.take(FRAME_MIDDLE).now_or_never().unwrap());
         assert!(all.take(FRAME_SMALL + 1).now_or_never().is_none());
         let worst = [(); 128].map(|()| all.take(FRAME_SMALL).now_or_never().unwrap());
         assert!(
             all.take(2).now_or_never().is_none(),
             "nor of those that do not wait for large ones"
         );
-        drop(largest);
-        assert!(all.take(FRAME_SMALL + 1).now_or_never().is_some());
+        drop((largest, offers));
+        for len in [FRAME_SMALL + 1, FRAME_MIDDLE + 1] {
+            assert!(all.take(len).now_or_never().is_some());
+        }
         drop(worst);
         assert!(all.take(2).now_or_never().is_some());
     }

@@ -2,10 +2,10 @@
 //!
 //! Owns: how long one may take from its first byte to its last, and how much of the node's memory all of them may.
 //! Guarantees: no number of clients that begin messages and do not end them makes them take more than
-//! [`UNFINISHED_BYTES_MAX`], but for small ones, of which each connection may have one ([`UNFINISHED_SMALL`]); none
-//! waits for ever. Room is taken before a frame's payload is read, by the length that its head says, since a WebSocket
-//! reserves that much at once, and is held until what the message lay in is given back.
-//! Not here: where a frame ends (`frame_io`), what is decoded (`session`).
+//! [`UNFINISHED_BYTES_MAX`] and [`UNFINISHED_MIDDLE_BYTES_MAX`], but for small ones, of which each connection may have
+//! one ([`UNFINISHED_SMALL`]); none waits for ever, nor one of an ordinary call for huge ones. Room is taken before a
+//! frame's payload is read, by the length that its head says, since a WebSocket reserves that much at once, and is held
+//! until what the message lay in is given back. Not here: where a frame ends (`frame_io`), what is decoded (`session`).
 
 use std::fmt;
 use std::io;
@@ -18,15 +18,21 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::limits::FRAME_MAX;
 
-use crate::limits::{UNFINISHED_BYTES_MAX, UNFINISHED_SMALL};
+use crate::limits::{
+    FRAME_MIDDLE, UNFINISHED_BYTES_MAX, UNFINISHED_MIDDLE_BYTES_MAX, UNFINISHED_SMALL,
+};
 
 /// Of all connections, a permit for each byte.
-#[derive(Debug)]
-pub struct Unfinished(Arc<Semaphore>);
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    /// Of messages that begin with a frame of up to [`FRAME_MIDDLE`].
+    middle: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 /// The message that one connection's client is at.
 pub(crate) struct Message {
-    all: Arc<Semaphore>,
+    all: Unfinished,
     time_max: Duration,
     /// When it began, if one has and is not whole.
     begun: Option<Instant>,
@@ -34,6 +40,8 @@ pub(crate) struct Message {
     len: usize,
     /// Those of which there is room: also of messages before it that lay where it comes to lie.
     held: Option<OwnedSemaphorePermit>,
+    /// Whose they are, once there are some.
+    is_middle: bool,
     wanted: Option<Pin<Box<dyn Future<Output = Taken> + Send>>>,
     /// Runs while something is waited for. On the heap: most messages come whole.
     until: Option<Pin<Box<Sleep>>>,
@@ -62,21 +70,24 @@ pub(crate) fn is_late(error: &io::Error) -> bool {
 
 impl Default for Unfinished {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(UNFINISHED_BYTES_MAX)))
+        let [middle, large] = [UNFINISHED_MIDDLE_BYTES_MAX, UNFINISHED_BYTES_MAX]
+            .map(|bytes| Arc::new(Semaphore::new(bytes)));
+        Self { middle, large }
     }
 }
 
 impl Unfinished {
     /// For a connection over which nothing has come.
     pub(crate) fn of_connection(&self, time_max: Duration) -> Message {
-        Message::new(Arc::clone(&self.0), time_max)
+        Message::new(self.clone(), time_max)
     }
 }
 
 impl Message {
-    const fn new(all: Arc<Semaphore>, time_max: Duration) -> Self {
+    const fn new(all: Unfinished, time_max: Duration) -> Self {
         let (begun, held, wanted, until) = (None, None, None, None);
-        Self { all, time_max, begun, len: 0, held, wanted, until, is_given_up: false }
+        let (is_middle, is_given_up) = (false, false);
+        Self { all, time_max, begun, len: 0, held, is_middle, wanted, until, is_given_up }
     }
 
     /// A byte of it has come, maybe its first.
@@ -96,7 +107,7 @@ impl Message {
 
     /// The same for another reader, which begins with nothing if no message is under way.
     pub(crate) fn hand_over(&mut self) -> Self {
-        let fresh = || Self::new(Arc::clone(&self.all), self.time_max);
+        let fresh = || Self::new(self.all.clone(), self.time_max);
         if self.begun.is_none() {
             return fresh();
         }
@@ -121,7 +132,10 @@ impl Message {
         let len = self.len.saturating_add(payload_len);
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if len > UNFINISHED_SMALL && len > held {
-            let all = &self.all;
+            if self.held.is_none() && self.wanted.is_none() {
+                self.is_middle = len <= FRAME_MIDDLE;
+            }
+            let all = if self.is_middle { &self.all.middle } else { &self.all.large };
             let lacking = u32::try_from(len - held).unwrap_or(u32::MAX);
             let wanted = self
                 .wanted
@@ -191,7 +205,7 @@ pub(crate) mod tests {
             assert!(room(&mut message, len).is_some_and(|room| room.is_ok()), "{len}");
             message.end();
         }
-        assert_eq!(node.0.available_permits(), UNFINISHED_BYTES_MAX - 110_000);
+        assert_eq!(node.large.available_permits(), UNFINISHED_BYTES_MAX - 110_000);
         drop(message);
         let others = exhausted(&node);
         let [mut late, mut given_up] = [Duration::ZERO, TIME].map(|time| node.of_connection(time));
@@ -202,7 +216,7 @@ pub(crate) mod tests {
         given_up.give_up();
         assert!(room(&mut given_up, FRAME_MAX).is_some(), "who keeps nothing needs no room");
         drop(others);
-        assert_eq!(node.0.available_permits(), UNFINISHED_BYTES_MAX, "neither is waited for");
+        assert_eq!(node.large.available_permits(), UNFINISHED_BYTES_MAX, "neither is waited for");
     }
 
     #[tokio::test]
@@ -211,17 +225,30 @@ pub(crate) mod tests {
         let mut large = exhausted(&node);
         let mut another = node.of_connection(TIME);
         assert!(room(&mut another, UNFINISHED_SMALL).is_some_and(|room| room.is_ok()));
+        let mut offers: Vec<_> = (0..UNFINISHED_MIDDLE_BYTES_MAX / FRAME_MAX)
+            .map(|_| node.of_connection(TIME))
+            .collect();
+        for offer in &mut offers {
+            for len in [FRAME_MIDDLE, FRAME_MAX - FRAME_MIDDLE] {
+                let has_room = room(offer, len).is_some_and(|room| room.is_ok());
+                assert!(has_room, "it waits for none that began as a huge one");
+            }
+        }
         assert!(room(&mut another, 1).is_none(), "with this piece it is no small one");
+        offers.pop();
+        assert!(room(&mut another, 1).is_some_and(|room| room.is_ok()));
+        let mut another = node.of_connection(TIME);
+        assert!(room(&mut another, FRAME_MIDDLE + 1).is_none());
         // Whole, it lies there until its reader is gone.
         let whole = large.last_mut().unwrap();
         whole.end();
         drop(whole.hand_over());
-        assert!(room(&mut another, 1).is_none());
+        assert!(room(&mut another, FRAME_MIDDLE + 1).is_none());
         large.pop();
-        assert!(room(&mut another, 1).is_some_and(|room| room.is_ok()));
+        assert!(room(&mut another, FRAME_MIDDLE + 1).is_some_and(|room| room.is_ok()));
         assert!(room(&mut large[0], FRAME_MAX + 1).is_some(), "it is refused by who reads it");
         drop((large, another));
-        assert_eq!(node.0.available_permits(), UNFINISHED_BYTES_MAX);
+        assert_eq!(node.large.available_permits(), UNFINISHED_BYTES_MAX);
     }
 
     #[tokio::test]
@@ -239,7 +266,7 @@ pub(crate) mod tests {
         assert!(is_late(&late.unwrap_err()));
         let mut crowded = node.of_connection(Duration::ZERO);
         let all = u32::try_from(UNFINISHED_BYTES_MAX).unwrap();
-        let held = Arc::clone(&node.0).try_acquire_many_owned(all).unwrap();
+        let held = Arc::clone(&node.large).try_acquire_many_owned(all).unwrap();
         crowded.begin();
         let late = poll_fn(|context| crowded.poll_room(context, FRAME_MAX as u64)).await;
         assert!(is_late(&late.unwrap_err()));

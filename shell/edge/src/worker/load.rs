@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use model::PeerId;
 
 use super::Channel;
-use crate::limits::{SENDS_BYTES_CROWDED, SENDS_BYTES_MAX, SENDS_CROWDED, SENDS_MAX};
+use crate::limits::{
+    SENDS_BYTES_CROWDED, SENDS_BYTES_MAX, SENDS_CROWDED, SENDS_LOSSY_PART, SENDS_MAX,
+};
 
 /// How many of the node's gauges are above their marks. What one thread notes of a gauge may overtake what another
 /// noted before, so that it is less than none for a moment.
@@ -79,7 +81,10 @@ impl Load {
     /// named to the worker.
     #[must_use]
     pub(super) fn add(&self, to: PeerId, channel: Channel, bytes: usize) -> bool {
-        let has_room = self.messages.level() < SENDS_MAX && self.bytes.level() < SENDS_BYTES_MAX;
+        // What may be lost leaves room for what may not, of other rooms above all.
+        let part = if channel == Channel::Reliable { 1 } else { SENDS_LOSSY_PART };
+        let has_room =
+            self.messages.level() < SENDS_MAX / part && self.bytes.level() < SENDS_BYTES_MAX / part;
         if has_room {
             self.messages.rise(1);
             self.bytes.rise(bytes);
@@ -120,7 +125,7 @@ mod tests {
     fn a_full_queue_takes_nothing_and_names_who_lost_once() {
         let load = Load::new(&Crowd::default());
         for _ in 0..SENDS_MAX {
-            assert!(load.add(peer(1), Channel::Lossy, 1));
+            assert!(load.add(peer(1), Channel::Reliable, 1));
         }
         assert!(!load.add(peer(1), Channel::Lossy, 1));
         assert!(load.take_losers().is_empty());
@@ -130,6 +135,17 @@ mod tests {
         assert!(load.take_losers().is_empty());
         load.remove(1);
         assert!(load.add(peer(1), Channel::Reliable, 1));
+    }
+
+    #[test]
+    fn what_may_be_lost_takes_no_room_from_what_may_not() {
+        for bytes in [1, SENDS_BYTES_MAX / 64] {
+            let load = Load::new(&Crowd::default());
+            let taken = (0..SENDS_MAX).filter(|_| load.add(peer(1), Channel::Lossy, bytes)).count();
+            assert!((1..=SENDS_MAX / SENDS_LOSSY_PART).contains(&taken), "{taken} of {bytes}");
+            assert!(load.add(peer(2), Channel::Reliable, 1));
+            assert!(load.take_losers().is_empty());
+        }
     }
 
     #[test]
