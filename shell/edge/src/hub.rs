@@ -357,7 +357,7 @@ impl Hub {
                 self.data(peer, channel, since, content.expose());
             }
             FromWorker::Report(Report::HistoryReleased { room, bytes }) => {
-                let bytes = LogData(bytes);
+                let (room, bytes) = (self.pseudonyms.of_open(room), LogData(bytes));
                 crate::log!(
                     INFO,
                     "a room's history is zeroed and unmapped",

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use model::{ALIAS_LEN, Alias, Classified, DataClass, Loggable, Scalar};
+use model::{ALIAS_LEN, Alias, Classified, DataClass, Loggable, RoomId, Scalar};
 use ring::hmac;
 use tracing::field::DisplayValue;
 use wire::rinse;
@@ -116,6 +116,8 @@ pub(crate) struct Pseudonyms {
 pub(crate) enum Kind {
     Identity,
     Room,
+    /// The number of one that is open: two of a name are two. It is the same for days, as the room may be.
+    OpenRoom,
 }
 
 /// What a person or a room is called in the log.
@@ -138,10 +140,15 @@ impl Pseudonyms {
         Alias(self.of(Kind::Identity, identity).0)
     }
 
+    pub(crate) fn of_open(&self, room: RoomId) -> Pseudonym {
+        self.of(Kind::OpenRoom, &room.0.to_string())
+    }
+
     pub(crate) fn of(&self, kind: Kind, name: &str) -> Pseudonym {
         let kind: &[u8] = match kind {
             Kind::Identity => b"identity\0",
             Kind::Room => b"room\0",
+            Kind::OpenRoom => b"open room\0",
         };
         let tag = rinse::sign(&self.key, &[kind, name.as_bytes()]);
         let mut bytes = [0; PSEUDONYM_LEN];

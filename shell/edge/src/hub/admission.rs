@@ -202,7 +202,7 @@ impl Hub {
             "participant joined",
             peer = peer,
             subject = self.pseudonyms.of(Kind::Identity, participant.identity.expose()),
-            room = participant.room,
+            room = self.pseudonyms.of_open(participant.room),
             room_subject = self.pseudonyms.of(Kind::Room, room.name.expose()),
         );
     }
