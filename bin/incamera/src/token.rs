@@ -113,7 +113,8 @@ pub(crate) struct Create {
     /// A key and a value for the application; may be given again
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = parse_attribute)]
     attributes: Vec<(String, String)>,
-    /// How long the token is good: a number and s, m, h or d; servers take it for a minute longer, since clocks differ
+    /// How long the token is good, and whoever loses the connection comes back: a number and s, m, h or d; servers take
+    /// it for a minute longer, since clocks differ
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = parse_duration)]
     valid_for: Duration,
 
