@@ -535,6 +535,10 @@ export class Call {
     this.me
       .on(ParticipantEvent.TrackMuted, changed)
       .on(ParticipantEvent.TrackUnmuted, changed)
+      // Of a picture that is attached, the client opens the camera anew when a phone comes back to the page.
+      .on(ParticipantEvent.LocalTrackUnpublished, ({ track }) => {
+        if (track?.isStopped) track.detach()
+      })
       .on(ParticipantEvent.LocalSenderCreated, (sender) => {
         // The client library has put the worker before it by now, or it never will.
         if (hasTransform(sender)) return

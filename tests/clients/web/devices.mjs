@@ -1,10 +1,23 @@
 /**
  * A camera and a microphone are on only while somebody wants them to be: not when the browser allows them after the
  * consent was withdrawn or the call was left, not when the server takes no picture, not when another link is opened in
- * the same tab, not when another one is chosen that is to stay off, and none is turned on or off while the call that
- * takes them begins. What the call has taken has one button, from its first moment.
+ * the same tab, not when another one is chosen that is to stay off, not when a phone comes back to the page from another
+ * app, and none is turned on or off while the call that takes them begins. What the call has taken has one button, from
+ * its first moment.
  */
-import { check, control, freshKey, freshRoom, linkTo, mintToken, Person, scenario, sleep, until } from './driver.mjs'
+import {
+  check,
+  control,
+  freshKey,
+  freshRoom,
+  linkTo,
+  mintToken,
+  Person,
+  SERVER,
+  scenario,
+  sleep,
+  until,
+} from './driver.mjs'
 
 const CONSENT = /camera and microphone/i
 
@@ -22,6 +35,8 @@ await scenario('devices', async (_, browser) => {
   await allowedTooLate(browser)
   await chosenWhileOff(browser)
   await openedAfterAll(browser)
+  await backFromAnotherApp(browser)
+  await takenAwayMeanwhile(browser)
   await beforeTheAnswer(browser)
   await allowedAfterLeaving(browser)
   await whileJoining(browser)
@@ -106,6 +121,66 @@ function refuseFirstCamera() {
     isFirst = false
     throw new DOMException('in use', 'NotReadableError')
   }
+}
+
+/** In the page, before it runs: it is a phone's. */
+function onPhone() {
+  Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true, brands: [] } })
+}
+
+/** The person looks at another app, and comes back; whoever looks next sees what that has turned on. */
+async function comeBack({ page }) {
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+  await sleep(1_000)
+}
+
+/** On a phone, where the client opens anew what another app has taken. */
+async function backFromAnotherApp(browser) {
+  const ada = await lobby(browser, { script: onPhone })
+  await ada.consent(true)
+  await ada.page.evaluate(() => window.devices.tracks.find(({ kind }) => kind === 'video').stop())
+  await comeBack(ada)
+  control((await lights(ada)).join() === 'audio,video', 'a camera that is on is opened anew')
+  await ada.page.getByRole('combobox', { name: 'Camera' }).selectOption({ index: 1 })
+  await settles(ada, 4, 'audio,video')
+  await comeBack(ada)
+  check((await lights(ada)).join() === 'audio,video', 'but not the one in whose place another was chosen')
+  await ada.page.getByRole('button', { name: 'Camera', exact: true }).click()
+  control((await lights(ada)).join() === 'audio', 'the camera was turned off')
+  await comeBack(ada)
+  check((await lights(ada)).join() === 'audio', 'and stays off when the page comes back')
+  await ada.page.getByRole('button', { name: 'Camera', exact: true }).click()
+  await until('the camera is on', 5_000, async () => (await lights(ada)).join() === 'audio,video')
+  await ada.page.getByRole('switch', { name: CONSENT }).uncheck()
+  await comeBack(ada)
+  check((await lights(ada)).length === 0, 'as do both once the consent was withdrawn')
+  await ada.close()
+}
+
+/** A moderator takes the right to publish away while the page is behind another app, and draws nothing. */
+async function takenAwayMeanwhile(browser) {
+  const room = freshRoom('devices')
+  const ada = await lobby(browser, { script: onPhone, room })
+  await ada.consent(true)
+  await ada.join()
+  await until('ada sends both', 10_000, async () => (await ada.tracks()).length === 2)
+  await ada.page.locator('.tile video:visible').waitFor()
+  await ada.page.evaluate(() => {
+    window.requestAnimationFrame = () => 0
+  })
+  const answer = await fetch(`${SERVER}/twirp/livekit.RoomService/UpdateParticipant`, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      authorization: `Bearer ${mintToken(room, 'host', { video: { roomAdmin: true } })}`,
+    },
+    body: JSON.stringify({ room, identity: 'ada', permission: { canSubscribe: true, canPublish: false } }),
+  })
+  control(answer.ok, 'a moderator takes the right to publish away')
+  await until('both are off', 5_000, async () => (await lights(ada)).length === 0)
+  await comeBack(ada)
+  check((await lights(ada)).length === 0, 'what was taken away stays off when the page comes back')
+  await ada.close()
 }
 
 /** The server takes its time to answer that it has a track. */
@@ -312,12 +387,15 @@ function link(room, video, publish = '180p') {
 }
 
 /** Somebody before the call; with `hasToWait`, the browser allows nothing before `allow`. `script` runs before the page. */
-async function lobby(browser, { video, publish, userAgent, script = () => {}, hasToWait = false } = {}) {
+async function lobby(
+  browser,
+  { video, publish, userAgent, script = () => {}, hasToWait = false, room = freshRoom('devices') } = {},
+) {
   const context = await browser.newContext({ userAgent })
   await context.addInitScript(noteDevices, hasToWait)
   await context.addInitScript(script)
   const page = await context.newPage()
-  await page.goto(link(freshRoom('devices'), video, publish)).catch(() => {
+  await page.goto(link(room, video, publish)).catch(() => {
     throw new Error('no page')
   })
   await page.getByRole('button', { name: 'Join' }).waitFor()

@@ -3,9 +3,14 @@ import { Device } from './device.ts'
 
 class Track {
   isOn = true
+  isShown = true
 
   stop(): void {
     this.isOn = false
+  }
+
+  detach(): void {
+    this.isShown = false
   }
 }
 
@@ -28,6 +33,7 @@ it('opens, closes, and has one open at most', async () => {
   expect([first.isOn, second.isOn, device.track]).toEqual([false, true, second])
   device.close()
   expect([second.isOn, device.track]).toEqual([false, undefined])
+  expect([first.isShown, second.isShown]).toEqual([false, false])
 })
 
 it('what is allowed after it was closed is stopped at once', async () => {

@@ -1,9 +1,11 @@
 /**
  * One device of a person's, open or not: what was said last is what holds.
  *
- * Opening takes as long as the browser asks the person. What it gives when it is wanted no more is stopped at once.
+ * Opening takes as long as the browser asks the person. What it gives when it is wanted no more is stopped at once. What is
+ * closed is shown nowhere any more either: of a picture that is attached, the client opens the camera anew when a phone
+ * comes back to the page.
  */
-export class Device<Opened extends { stop(): void }> {
+export class Device<Opened extends { stop(): void; detach(): unknown }> {
   #track: Opened | undefined
   /** Counts what was said, so that an answer to anything but the last is known. */
   #said = 0
@@ -33,6 +35,7 @@ export class Device<Opened extends { stop(): void }> {
 
   close(): void {
     this.#said += 1
+    this.#track?.detach()
     this.#track?.stop()
     this.#track = undefined
   }
