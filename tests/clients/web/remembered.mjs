@@ -17,6 +17,7 @@ import {
   markSensitive,
   mintToken,
   scenario,
+  until,
 } from './driver.mjs'
 
 const profile = mkdtempSync(join(tmpdir(), 'incamera-remembered-'))
@@ -65,7 +66,39 @@ async function withoutStorage(browser) {
   check(!(await inHeap(page, key)), 'and forgets the key when they leave')
 }
 
-await scenario('remembered', async () => {
+/** Others were heard, and the person has turned a camera off before: neither keeps the call in the page's memory. */
+async function besideOthers(open, browser) {
+  const [room, key] = [freshRoom('remembered'), freshKey()]
+  const ben = await open({ room, key, identity: 'ben', publish: 'none' })
+  await ben.join()
+  for (const [hasConsent, what] of [
+    [false, 'who was heard'],
+    [true, 'a camera that was turned off before'],
+  ]) {
+    const token = mintToken(room, 'ada')
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.goto(linkTo({ token, key, publish: '180p' })).catch(() => {
+      throw new Error('no page')
+    })
+    if (hasConsent) {
+      await page.getByRole('switch', { name: /camera and microphone/i }).check()
+      await page.locator('.preview video').waitFor()
+      await page.getByRole('button', { name: 'Camera', exact: true }).click()
+    }
+    await page.getByRole('button', { name: 'Join' }).click()
+    await page.locator('.call').waitFor({ timeout: 15_000 })
+    const hears = () => [...document.querySelectorAll('audio')].some(({ srcObject }) => srcObject)
+    await until('ada hears ben', 10_000, () => page.evaluate(hears))
+    await page.getByRole('button', { name: 'Leave' }).click()
+    await page.getByRole('heading', { name: 'You have left' }).waitFor()
+    for (const [name, text] of Object.entries({ key, token }))
+      check(!(await inHeap(page, text)), `${what} does not keep the ${name} in the page's memory`)
+    await context.close()
+  }
+}
+
+await scenario('remembered', async (open, other) => {
   const [room, key] = [freshRoom('remembered'), freshKey()]
   markSensitive(key)
   const token = mintToken(room, 'ada')
@@ -94,6 +127,7 @@ await scenario('remembered', async () => {
     const words = await page.innerText('main')
     check(/stays in your browser.s history/.test(words), 'it says that the browser has not')
     await withoutStorage(browser)
+    await besideOthers(open, other)
   } finally {
     await browser.close()
   }

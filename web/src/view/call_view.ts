@@ -131,7 +131,11 @@ export class CallView {
     clearTimeout(this.#warningEnds)
     document.removeEventListener('keydown', this.#keydown)
     this.#stage.close()
-    for (const [track, audio] of this.#attached) track.detach(audio)
+    // The client keeps an element that a track has left, and with it all that it stands in.
+    for (const [track, audio] of this.#attached) {
+      audio.remove()
+      track.detach(audio)
+    }
     this.#attached.clear()
     this.view.remove()
   }
