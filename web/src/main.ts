@@ -85,11 +85,15 @@ function start(): void {
  */
 async function startAgain(): Promise<void> {
   const before = starts
-  const signal = AbortSignal.timeout(PAGE_WITHIN_MS)
+  // Safari before 16 has no `AbortSignal.timeout`.
+  const patience = new AbortController()
+  const ends = setTimeout(() => patience.abort(), PAGE_WITHIN_MS)
+  const { signal } = patience
   const hasPage = await fetch(location.pathname, { cache: 'no-store', signal }).then(
     ({ ok }) => ok,
     () => false,
   )
+  clearTimeout(ends)
   // A link that was opened meanwhile is what counts.
   if (starts !== before || isInCall) return
   if (hasPage && !endsWithPage()) location.reload()
