@@ -43,7 +43,7 @@ import { Receipt } from './media/receipt.ts'
 import { type SealedMessage, SealedWorker } from './media/sealed.ts'
 import { shutReceivers } from './media/shut.ts'
 import { hasTransform, isSealed } from './media/transform.ts'
-import { type Distrust, DistrustError, InterruptedError } from './words.ts'
+import { type Distrust, DistrustError, InterruptedError, NotPermittedError } from './words.ts'
 
 /** Where LiveKit's components look for chat: JSON of `id`, `timestamp` and `message`. */
 const TOPIC_CHAT = 'lk-chat-topic'
@@ -300,7 +300,18 @@ export class Call {
     return `key=${encodeURIComponent(randomKey())}&cipher=${this.invitation.cipher}`
   }
 
-  /** @throws InterruptedError while there is no connection: then nothing was said. */
+  /**
+   * Whether what one says reaches anybody, as the server says now: a moderator may have changed it. What somebody hidden
+   * says comes without a sender, and nobody can open it.
+   */
+  get maySay(): boolean {
+    const { canPublishData = true, hidden = false } = this.me.permissions ?? {}
+    return canPublishData && !hidden
+  }
+
+  /**
+   * @throws InterruptedError while there is no connection, NotPermittedError unless one `maySay`: then nothing was said.
+   */
   async sayToAll(text: string): Promise<void> {
     const written = this.#chat.write(this.me.identity, text, Date.now())
     if (!written) return
@@ -313,7 +324,7 @@ export class Call {
   /**
    * Announces a fresh random key under the current one; all switch to it a moment later.
    *
-   * @throws InterruptedError while there is no connection: then the key stays.
+   * @throws InterruptedError while there is no connection, NotPermittedError unless one `maySay`: then the key stays.
    */
   async rotate(): Promise<void> {
     const announcement = this.#ring.next(randomKey())
@@ -392,7 +403,7 @@ export class Call {
 
   /**
    * Publishes data, sealed. The client would send it in the clear if encryption were off; without a connection it would
-   * keep it for one, and lose it if that is a new one.
+   * keep it for one, and lose it if that is a new one; it sends what the server drops.
    */
   async #send(
     topic: string,
@@ -402,6 +413,7 @@ export class Call {
     if (!this.room.isE2EEEnabled) throw new Error('Encryption is not on.')
     await this.#settled()
     if (this.room.state !== ConnectionState.Connected) throw new InterruptedError()
+    if (!this.maySay) throw new NotPermittedError()
     await this.me.publishData(payload, { reliable: true, topic, destinationIdentities: [...to] })
   }
 

@@ -8,6 +8,7 @@ import {
   isThisMachine,
   joinFailure,
   listOf,
+  NotPermittedError,
   notDone,
   notTaken,
   screenFailure,
@@ -90,6 +91,12 @@ it('what is not said while the connection is interrupted is told as such', () =>
   const what = 'The message could not be sent'
   expect(notDone(what, new InterruptedError())).toMatch(/^The message .* sent: .* interrupted\./)
   expect(notDone(what, new Error('odd'))).toBe('The message could not be sent. Try again.')
+})
+
+it('what is not said because it would reach nobody is told as such', () => {
+  expect(notDone('The key could not be changed', new NotPermittedError())).toMatch(
+    /^The key .* changed: your link does not allow it\.$/,
+  )
 })
 
 it('who chooses no screen is not told about cameras', () => {

@@ -34,11 +34,17 @@ export class InterruptedError extends Error {
   override readonly name = 'InterruptedError'
 }
 
+/** The server passes on nothing that this person says. */
+export class NotPermittedError extends Error {
+  override readonly name = 'NotPermittedError'
+}
+
 /** That something was not done, and why. `what` is a sentence without its full stop. */
 export function notDone(what: string, error: unknown): string {
-  return error instanceof InterruptedError
-    ? `${what}: the connection is interrupted. Try again when it is back.`
-    : `${what}. Try again.`
+  if (error instanceof InterruptedError)
+    return `${what}: the connection is interrupted. Try again when it is back.`
+  if (error instanceof NotPermittedError) return `${what}: your link does not allow it.`
+  return `${what}. Try again.`
 }
 
 function distrusted(why: Distrust): Notice {

@@ -1,4 +1,7 @@
-/** A new key reaches everybody, media goes on without a gap, and the old link opens nothing more. */
+/**
+ * A new key reaches everybody, media goes on without a gap, and the old link opens nothing more. Who can tell nobody of a
+ * key does not change it.
+ */
 import {
   check,
   freshKey,
@@ -19,6 +22,8 @@ const CALLS = 3
 const FREEZE_SECONDS_MAX = 0.5
 
 await scenario('rotate_key', async (open) => {
+  await heardByNobody(open, { canPublish: false, canPublishData: false })
+  await heardByNobody(open, { hidden: true })
   const calls = []
   while (calls.length === 0 || (leastFrozen(calls) > FREEZE_SECONDS_MAX && calls.length < CALLS)) {
     for (const { people } of calls.slice(-1)) for (const person of people) await person.close()
@@ -153,4 +158,29 @@ async function lastOpened([identity, source, untilMs]) {
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   return { lastMs, frames }
+}
+
+/** The server passes on nothing that ada says. With another key she would be alone, and so would what she writes. */
+async function heardByNobody(open, video) {
+  const rights = JSON.stringify(video)
+  const call = { room: freshRoom('unheard'), key: freshKey(), audio: '0' }
+  const ben = await open({ ...call, identity: 'ben', publish: '180p' })
+  await ben.join()
+  const ada = await open({ ...call, identity: 'ada', publish: 'none', claims: { video } })
+  await ada.join()
+  const decoded = async () => (await ada.receives('ben', 'camera')).framesDecoded
+  await until('ada sees ben', 15_000, async () => (await decoded()) > 0)
+  await ada.press('Encryption')
+  const rotate = ada.page.getByRole('button', { name: 'Change the key' })
+  await rotate.click({ force: true })
+  await sleep(2_000)
+  check((await ada.facts()).epoch === 0, `who has ${rights} changes no key`)
+  check(await rotate.isDisabled(), 'nor is offered to')
+  const before = await decoded()
+  await until('ada goes on seeing ben', 5_000, async () => (await decoded()) > before)
+  await ada.page.keyboard.press('Escape')
+  check(await (await ada.openChat()).isDisabled(), 'nor can they write')
+  await ada.page.getByText('Your link does not let you write.').waitFor()
+  await ada.close()
+  await ben.close()
 }

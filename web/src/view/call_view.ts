@@ -228,6 +228,7 @@ export class CallView {
     const { room } = this.#call
     this.#stage.show(this.#call.pictures())
     this.#showControls()
+    this.#chat.show()
     if (this.#encryption.view.open) this.#encryption.show()
     const others = [...room.remoteParticipants.values()].map(({ identity }) =>
       this.#call.nameOf(identity),

@@ -1,7 +1,7 @@
 /** The chat beside the stage: sealed messages, newest last. */
 import type { Call } from '../call.ts'
 import { type ChatLine, TEXT_LENGTH_MAX } from '../chat.ts'
-import { element, setText } from '../dom.ts'
+import { element, setAttribute, setText } from '../dom.ts'
 import { notDone } from '../words.ts'
 import { icon } from './icons.ts'
 
@@ -18,6 +18,12 @@ export class ChatPanel {
     'aria-label': 'Messages',
   })
   readonly #input: HTMLInputElement
+  readonly #button: HTMLButtonElement
+  readonly #notAllowed = element(
+    'p',
+    { class: 'muted small', hidden: true },
+    'Your link does not let you write.',
+  )
   readonly #problem = element('p', { class: 'problem', role: 'alert' })
   /** Lines to send, one after the other; the first is on its way. */
   readonly #outgoing: string[] = []
@@ -30,6 +36,11 @@ export class ChatPanel {
       maxlength: TEXT_LENGTH_MAX,
       autocomplete: 'off',
     })
+    this.#button = element(
+      'button',
+      { class: 'primary', type: 'submit', 'aria-label': 'Send' },
+      icon('send'),
+    )
     this.view = element(
       'aside',
       { class: 'chat', 'aria-label': 'Chat', hidden: true },
@@ -46,6 +57,7 @@ export class ChatPanel {
       element('p', { class: 'muted small' }, 'Encrypted like the call. Not kept anywhere.'),
       this.#lines,
       this.#problem,
+      this.#notAllowed,
       element(
         'form',
         {
@@ -55,9 +67,17 @@ export class ChatPanel {
           },
         },
         this.#input,
-        element('button', { class: 'primary', type: 'submit', 'aria-label': 'Send' }, icon('send')),
+        this.#button,
       ),
     )
+  }
+
+  /** Lets the person write, or says that they may not. */
+  show(): void {
+    const { maySay } = this.#call
+    this.#input.disabled = !maySay
+    this.#button.disabled = !maySay
+    setAttribute(this.#notAllowed, 'hidden', maySay)
   }
 
   focus(): void {

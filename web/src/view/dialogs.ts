@@ -15,6 +15,11 @@ export class EncryptionDialog {
   readonly #number = element('output', { class: 'safety' })
   readonly #epoch = element('dd')
   readonly #rotate: HTMLButtonElement
+  readonly #notAllowed = element(
+    'p',
+    { class: 'muted small', hidden: true },
+    'Your link does not let you change the key.',
+  )
   readonly #copied = element('p', { class: 'muted small', role: 'status' })
   #isStarting = false
 
@@ -67,6 +72,7 @@ export class EncryptionDialog {
         ),
       ),
       this.#copied,
+      this.#notAllowed,
       element(
         'p',
         { class: 'muted small' },
@@ -106,11 +112,13 @@ export class EncryptionDialog {
     )
     // A button that is disabled loses the focus.
     setAttribute(this.#rotate, 'aria-disabled', !this.#mayRotate() && 'true')
+    setAttribute(this.#notAllowed, 'hidden', this.#call.maySay)
     void this.#call.safetyNumber().then((number) => setText(this.#number, number))
   }
 
   #mayRotate(): boolean {
-    return !this.#isStarting && !this.#call.isRotating && this.#call.lock().level !== 'pending'
+    const { maySay, isRotating } = this.#call
+    return maySay && !this.#isStarting && !isRotating && this.#call.lock().level !== 'pending'
   }
 
   async #startRotation(): Promise<void> {
