@@ -525,7 +525,7 @@ export class Call {
     const senders = people.filter(isSending).map(({ identity }) => identity)
     const isBehind =
       !senders.some((identity) => this.#mistimed.has(identity)) &&
-      this.#receipt.areAhead(senders, indexOf(this.#ring.epoch))
+      this.#receipt.areAhead(senders, indexOf(this.#ring.epoch), this.#ring.hasComeRound)
     this.#looksBehind = isBehind ? this.#looksBehind + 1 : 0
     if (this.#looksBehind === LOOKS_BEHIND) this.#missedAKey()
   }

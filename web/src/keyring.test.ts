@@ -3,6 +3,7 @@ import {
   ACCEPT_OLD_MS,
   ANNOUNCED_WITHIN_MS,
   encodeAnnouncement,
+  indexOf,
   isLater,
   KeyRing,
   parseAnnouncement,
@@ -46,6 +47,22 @@ describe('rotating', () => {
       { do: 'hold', index: 3, key: SECOND },
     ])
   })
+})
+
+it('has come round once a later key may have the slot of one that was dropped', () => {
+  const first = 5
+  const ring = new KeyRing(first, FIRST)
+  for (let nowMs = 0; ring.epoch < first + RING_SIZE; nowMs += 60_000) {
+    const later = Array.from({ length: RING_SIZE }, (_, slot) => slot).filter((slot) =>
+      isLater(slot, indexOf(ring.epoch)),
+    )
+    const filled = Array.from({ length: ring.epoch - first }, (_, n) => indexOf(first + n))
+    expect(ring.hasComeRound).toBe(later.some((slot) => filled.includes(slot)))
+    ring.admit(ring.next(SECOND), nowMs)
+    ring.advance(nowMs + USE_AFTER_MS)
+    ring.advance(nowMs + USE_AFTER_MS + ACCEPT_OLD_MS)
+  }
+  expect(ring.hasComeRound).toBe(true)
 })
 
 it('a slot comes after those of the last few epochs, and none does that is not in the ring', () => {

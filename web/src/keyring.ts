@@ -43,8 +43,10 @@ interface HeldKey extends Announcement {
 export class KeyRing {
   /** In order of epoch; the last is the newest. Never empty. */
   #held: HeldKey[]
+  readonly #first: number
 
   constructor(epoch: number, key: string) {
+    this.#first = epoch
     this.#held = [{ epoch, key, useAtMs: 0, used: true, dropAtMs: undefined }]
   }
 
@@ -56,6 +58,13 @@ export class KeyRing {
   /** The key that encrypts. */
   get key(): string {
     return this.#used().key
+  }
+
+  /**
+   * Whether a later key may have the slot of one that was dropped: whoever lacks it then finds another key there, not none.
+   */
+  get hasComeRound(): boolean {
+    return this.epoch - this.#first > RING_SIZE / 2
   }
 
   /** True from the announcement of a key until it is used. */

@@ -62,14 +62,18 @@ it('the troubles of one are not those of another, and are forgotten with them', 
 describe('who is ahead', () => {
   const missing = (index: number) => new Error(`MissingKey: missing key at index ${index} for ada`)
   /** Whether this page, with key 0, is left behind by who sends: they were opened before, and now lack a key. */
-  async function areAhead(now: Record<string, Error | undefined>, opened: string[]) {
+  async function areAhead(
+    now: Record<string, Error | undefined>,
+    opened: string[],
+    hasComeRound = false,
+  ) {
     const receipt = new Receipt()
     await receipt.look(opened.map((identity) => person(identity, { frames: 1 })))
     for (const identity of opened) receipt.forget(identity)
     for (const [identity, error] of Object.entries(now)) if (error) receipt.failed(identity, error)
     const senders = Object.keys(now)
     await receipt.look(senders.map((identity) => person(identity, { frames: 0 })))
-    return receipt.areAhead(senders, 0)
+    return receipt.areAhead(senders, 0, hasComeRound)
   }
 
   it.each([
@@ -83,4 +87,16 @@ describe('who is ahead', () => {
   ])('%s', async (_, now: Record<string, Error | undefined>, opened, expected) => {
     expect(await areAhead(now, opened)).toBe(expected)
   })
+
+  it.each([
+    ['who has another key', { ada: INVALID }, ['ada'], true],
+    ['and somebody with a later one', { ada: INVALID, cy: missing(1) }, ['ada'], true],
+    ['not all', { ada: INVALID, cy: undefined }, ['ada', 'cy'], false],
+    ['nobody who was ever opened', { eve: INVALID }, ['ada'], false],
+  ])(
+    'once all slots have held a key: %s',
+    async (_, now: Record<string, Error | undefined>, opened, expected) => {
+      expect(await areAhead(now, opened, true)).toBe(expected)
+    },
+  )
 })

@@ -38,11 +38,15 @@ export class Receipt {
     return this.#records.get(identity)?.trouble
   }
 
-  /** Whether all of these use a key that comes after the one in this slot, and any of them was with us before. */
-  areAhead(senders: readonly string[], index: number): boolean {
+  /**
+   * Whether all of these use a key that comes after the one in this slot, and any of them was with us before. Once the
+   * ring `hasComeRound`, one that differs may be that, and counts: which slot it has, the worker does not say.
+   */
+  areAhead(senders: readonly string[], index: number, hasComeRound: boolean): boolean {
     const isAhead = (identity: string) => {
       const { trouble, missing } = this.#of(identity)
-      return trouble === 'key-unknown' && isLater(missing, index)
+      const isUnknown = trouble === 'key-unknown' && isLater(missing, index)
+      return isUnknown || (hasComeRound && trouble === 'key-differs')
     }
     return senders.every(isAhead) && senders.some((identity) => this.#opened.has(identity))
   }
