@@ -169,6 +169,7 @@ impl Hub {
             self.add_track(peer, request);
         }
         if let (Some(offer), Some(parsed)) = (offer, parsed) {
+            // The response has told it of all tracks.
             self.answer(peer, offer.id, &parsed);
         }
         self.refresh_token(peer);

@@ -63,7 +63,10 @@ impl Hub {
     /// Takes an offer that came as a request of its own.
     pub(super) fn offer(&mut self, peer: PeerId, offer: &proto::SessionDescription) {
         match Offer::parse(&offer.sdp) {
-            Ok(parsed) => self.answer(peer, offer.id, &parsed),
+            Ok(parsed) => {
+                self.tell_tracks(peer);
+                self.answer(peer, offer.id, &parsed);
+            }
             Err(error) => self.refuse_offer(peer, &error),
         }
     }
@@ -74,9 +77,8 @@ impl Hub {
         self.tell(Input::Depart(peer, DepartureReason::Mismatch));
     }
 
+    /// An answer names tracks: the client must have been told of them.
     pub(super) fn answer(&mut self, peer: PeerId, id: u32, offer: &Offer) {
-        // An answer names tracks: the client must have been told of them.
-        self.tell_participants();
         self.make_peer(peer, &offer.transport);
         self.restart_ice(peer, offer);
         let Some(seat) = self.seats.get_mut(&peer) else {

@@ -452,8 +452,25 @@ impl Hub {
         }
     }
 
+    /// Tells every room who changed and who is gone if that is about tracks of the participant's room; what is not,
+    /// as that somebody joined, can wait.
+    pub(super) fn tell_tracks(&mut self, peer: PeerId) {
+        let Some(room) = self.seats.get(&peer).map(|seat| seat.room) else {
+            return;
+        };
+        let mut changed = self.news.changed.get(&room).into_iter().flatten();
+        let is_about_tracks = self.news.departed.contains_key(&room)
+            || changed.any(|changed| {
+                let seat = self.seats.get(changed);
+                seat.is_some_and(|seat| !self.live_tracks(*changed).eq(seat.told.iter().copied()))
+            });
+        if is_about_tracks {
+            self.tell_participants();
+        }
+    }
+
     /// Tells every room who changed and who is gone.
-    pub(super) fn tell_participants(&mut self) {
+    fn tell_participants(&mut self) {
         self.tell_silences();
         let mut withheld = Vec::new();
         while let Some(&(at, peer)) = self.news.held.first().filter(|(at, _)| *at <= self.now) {
@@ -526,13 +543,17 @@ impl Hub {
 
     /// Everybody knows the participant's tracks.
     fn note_told(&mut self, peer: PeerId) {
-        let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
-        let is_live =
-            |track: &&TrackId| self.control.publication(**track).is_some_and(Publication::is_live);
-        let told = tracks.filter(is_live).copied().collect();
+        let told = self.live_tracks(peer).collect();
         if let Some(seat) = self.seats.get_mut(&peer) {
             seat.told = told;
         }
+    }
+
+    fn live_tracks(&self, peer: PeerId) -> impl Iterator<Item = TrackId> {
+        let tracks = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
+        let is_live =
+            |track: &TrackId| self.control.publication(*track).is_some_and(Publication::is_live);
+        tracks.copied().filter(move |track| is_live(track))
     }
 
     /// What is told of a participant goes onto its bill.

@@ -155,6 +155,38 @@ fn add_track(cid: &str, kind: TrackKind) -> Asked {
     })
 }
 
+/// Somebody who knocks, and waits for the answer.
+struct Knocker {
+    answer: oneshot::Receiver<Verdict>,
+    inbox: mpsc::Receiver<Outgoing>,
+    is_cut: oneshot::Receiver<()>,
+}
+
+impl Knocker {
+    fn admitted(mut self) -> Result<Client, Refusal> {
+        let Self { inbox, is_cut, .. } = self;
+        match self.answer.try_recv() {
+            Ok(Verdict::Admitted(session)) => Ok(Client { session, inbox, is_cut }),
+            Ok(Verdict::Refused(refusal)) => Err(refusal),
+            Ok(Verdict::Later(..)) => Err(Refusal::Crowded),
+            Err(_) => Err(Refusal::Unavailable("no answer")),
+        }
+    }
+}
+
+fn knock(token: VerifiedToken, join: proto::JoinRequest) -> (ToHub, Knocker) {
+    let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
+    let (reply, answer) = oneshot::channel();
+    let (cut, is_cut) = oneshot::channel();
+    let knock = Box::new(Knock { token, join, outbox, cut, part: None, session: None });
+    (ToHub::Knock(knock, reply), Knocker { answer, inbox, is_cut })
+}
+
+fn request(client: &Client, message: Asked) -> ToHub {
+    let request = proto::SignalRequest { message: Some(message) };
+    ToHub::Request(client.session, Box::new(request), DecodingPart::default())
+}
+
 /// What has just come from a participant.
 fn said(from: PeerId, channel: Channel, packet: Vec<u8>) -> ToHub {
     ToHub::Worker(FromWorker::Message(from, channel, Timestamp::MAX, packet.into()))
@@ -214,8 +246,13 @@ impl Node {
     }
 
     fn tell(&mut self, message: ToHub) {
+        self.tell_at_once([message]);
+    }
+
+    /// In one turn.
+    fn tell_at_once(&mut self, messages: impl IntoIterator<Item = ToHub>) {
         self.now += Duration::from_millis(1);
-        self.hub.turn(self.now, unix_ms(self.now), std::iter::once(message));
+        self.hub.turn(self.now, unix_ms(self.now), messages.into_iter());
     }
 
     fn wait(&mut self, duration: Duration) {
@@ -228,17 +265,9 @@ impl Node {
     }
 
     fn knock(&mut self, token: VerifiedToken, join: proto::JoinRequest) -> Result<Client, Refusal> {
-        let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
-        let (reply, mut answer) = oneshot::channel();
-        let (cut, is_cut) = oneshot::channel();
-        let knock = Box::new(Knock { token, join, outbox, cut, part: None, session: None });
-        self.tell(ToHub::Knock(knock, reply));
-        match answer.try_recv() {
-            Ok(Verdict::Admitted(session)) => Ok(Client { session, inbox, is_cut }),
-            Ok(Verdict::Refused(refusal)) => Err(refusal),
-            Ok(Verdict::Later(..)) => Err(Refusal::Crowded),
-            Err(_) => Err(Refusal::Unavailable("no answer")),
-        }
+        let (knock, knocker) = knock(token, join);
+        self.tell(knock);
+        knocker.admitted()
     }
 
     /// What somebody is told that asks before it knocks.
@@ -264,8 +293,7 @@ impl Node {
     }
 
     fn ask(&mut self, client: &Client, message: Asked) {
-        let request = proto::SignalRequest { message: Some(message) };
-        self.tell(ToHub::Request(client.session, Box::new(request), DecodingPart::default()));
+        self.tell(request(client, message));
     }
 
     /// Announces and offers a microphone and a camera.

@@ -76,6 +76,57 @@ fn an_offer_may_come_after_the_join() {
     assert!(node.sent().iter().any(|(_, sent)| matches!(sent, ToWorker::AddPeer(_))));
 }
 
+/// How many participants each update names.
+fn updates(client: &mut Client) -> Vec<usize> {
+    let told = client.told().into_iter();
+    let updates =
+        told.filter_map(
+            |it| if let Told::Update(it) = it { Some(it.participants.len()) } else { None },
+        );
+    updates.collect()
+}
+
+#[test]
+fn everybody_hears_of_ten_joins_in_one_message() {
+    let mut node = Node::new();
+    let mut alice = node.active("alice");
+    let join = |sdp: &str, names: std::ops::Range<u32>| {
+        let join = joining(sdp);
+        let publisher_offer = join.publisher_offer.filter(|offer| !offer.sdp.is_empty());
+        let join = proto::JoinRequest { publisher_offer, ..join };
+        let all = names.map(|number| knock(token(&number.to_string(), "red"), join.clone()));
+        all.unzip::<_, _, Vec<_>, Vec<_>>()
+    };
+    let (knocks, _ten) = join(CHROMIUM_JOIN, 0..10);
+    node.tell_at_once(knocks);
+    assert_eq!(updates(&mut alice), [10]);
+
+    let (knocks, knockers) = join("", 10..20);
+    node.tell_at_once(knocks);
+    assert_eq!(updates(&mut alice), [10]);
+    let ten: Vec<Client> = knockers.into_iter().map(|it| it.admitted().unwrap()).collect();
+    let offers = ten.iter().map(|it| request(it, Asked::Offer(description(NATIVE_JOIN, 0))));
+    node.tell_at_once(offers.collect::<Vec<_>>());
+    assert_eq!(updates(&mut alice), [10], "who have offered after they joined");
+}
+
+#[test]
+fn whoever_offers_is_told_of_a_track_of_that_moment_before_an_answer_names_it() {
+    let mut node = Node::new();
+    let (alice, mut bob) = (node.active("alice"), node.active("bob"));
+    node.ask(&alice, add_track(MICROPHONE, TrackKind::Audio));
+    node.ask(&alice, add_track(CAMERA, TrackKind::Video));
+    bob.told();
+    node.tell_at_once([
+        request(&alice, Asked::Offer(description(CHROMIUM_PUBLISH, 2))),
+        request(&bob, Asked::Offer(description(CHROMIUM_JOIN, 8))),
+    ]);
+    let told = bob.told();
+    let names = |it: &Told| matches!(it, Told::Answer(it) if it.mid_to_track_id.len() == 2);
+    let tells = |it: &Told| matches!(it, Told::Update(it) if it.participants[0].tracks.len() == 2);
+    assert!(position(&told, tells) < position(&told, names));
+}
+
 #[test]
 fn what_does_not_parse_is_refused_before_there_is_a_session() {
     let mut node = Node::new();
