@@ -22,7 +22,7 @@ use super::untold::Untold;
 use super::{AUDIO_CODECS, Hub, REFRESH_EVERY, Timer, VIDEO_CODECS, seat, translate};
 use crate::config::Next;
 use crate::limits::REFUSALS_MAX;
-use crate::log::{Kind, Pseudonyms};
+use crate::log::{Kind, Pseudonym, Pseudonyms};
 use crate::session::{Knock, Outgoing, Refusal, SessionId, Verdict};
 
 /// Seconds between a client's pings, and after which it gives up without an answer.
@@ -221,16 +221,21 @@ impl Hub {
         join: &proto::JoinRequest,
         session: Session,
     ) {
-        let id = session.id;
+        let Some(held) = self.control.participant(peer) else {
+            return;
+        };
+        let (id, room, identity) = (session.id, held.room, held.identity.clone());
+        let name = self.gather(room).name(&identity);
         let accepted =
             AcceptedCodecs { audio: AUDIO_CODECS.to_vec(), video: VIDEO_CODECS.to_vec() };
         let mut local = self.local_transport(peer, 0);
-        if self.is_switching(peer) {
+        if self.is_switching(room, name) {
             local.candidates.retain(|candidate| candidate.transport != CandidateTransport::Udp);
         }
-        let debts = self.debts(peer);
+        let debts = self.debts(room, name);
         let seat = Seat {
-            room: self.control.participant(peer).map_or(RoomId(0), |held| held.room),
+            room,
+            name,
             session: Some(session),
             latest: id,
             token,
@@ -261,30 +266,25 @@ impl Hub {
             resume_fault: None,
         };
         self.sessions.insert(id, peer);
-        self.gather(seat.room);
         if seat.permission.recorder {
             // That the room is recorded, whoever is hidden.
-            self.note_room(seat.room);
+            self.note_room(room);
         }
         self.seats.insert(peer, Box::new(seat));
     }
 
     /// Whether it asked for TCP alone before it came, which counts once: a client whom that does not suit comes again.
-    fn is_switching(&mut self, peer: PeerId) -> bool {
-        let Some(held) = self.control.participant(peer) else {
+    fn is_switching(&mut self, room: RoomId, name: Pseudonym) -> bool {
+        let Some(gathering) = self.gatherings.get_mut(&room) else {
             return false;
         };
-        let Some(gathering) = self.gatherings.get_mut(&held.room) else {
-            return false;
-        };
-        let name = gathering.name(&held.identity);
         let before = gathering.switching.len();
         gathering.switching.retain(|waiting| *waiting != name);
         gathering.switching.len() < before
     }
 
     /// What a room needs beside Control's, unless it is there.
-    pub(super) fn gather(&mut self, room: RoomId) {
+    pub(super) fn gather(&mut self, room: RoomId) -> &super::Gathering {
         let created_at_ms = self.unix_ms_wire();
         let (random, answers) = (&self.random, &self.answers);
         self.gatherings.entry(room).or_insert_with(|| super::Gathering {
@@ -300,7 +300,7 @@ impl Hub {
             lag: Default::default(),
             switching: Default::default(),
             answers: answers.of_room(),
-        });
+        })
     }
 
     fn join_response(&self, peer: PeerId) -> proto::JoinResponse {

@@ -147,8 +147,8 @@ impl Hub {
         gathering.replay_at = None;
         let (control, seats) = (&self.control, &self.seats);
         gathering.replay.forget(self.now, |identity| {
-            let back = control.participants(room).find(|held| held.identity == *identity)?;
-            seats.get(&back.peer).map(|seat| seat.joined)
+            let back = control.room(room)?.participants.get(identity)?;
+            seats.get(back).map(|seat| seat.joined)
         });
         self.time_replay(room);
     }

@@ -81,7 +81,8 @@ impl Hub {
         // Whoever is here again replaces its former presence by being told of: a goodbye would take what is here.
         let here = self.control.participants(seat.room);
         let here = here.filter(|held| held.is_visible() || held.peer == peer);
-        let here: BTreeSet<Pseudonym> = here.map(|held| gathering.name(&held.identity)).collect();
+        let here = here.filter_map(|held| self.seats.get(&held.peer));
+        let here: BTreeSet<Pseudonym> = here.map(|seat| seat.name).collect();
         gone.filter(|leaver| !here.contains(&leaver.name)).map(translate::gone).collect()
     }
 }

@@ -28,6 +28,7 @@ use super::pace::{Pace, time_of};
 use super::{Hub, seat, translate};
 use crate::config::Next;
 use crate::limits::{GOODBYE_PROFILE_MAX, REFUSALS_MAX, UNPAID_MAX, UPDATE_BYTES_PER_SECOND};
+use crate::log::Pseudonym;
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
 
@@ -209,7 +210,7 @@ impl Hub {
             gathering.gone.note(Leaver {
                 at: self.now,
                 sid: departure.sid.clone(),
-                name: gathering.name(&departure.identity),
+                name: seat.name,
                 version: departure.version,
                 reason: departure.reason,
             });
@@ -248,6 +249,7 @@ impl Hub {
         if let Some(at) = seat.pace.waits_until() {
             self.news.held.remove(&(at, peer));
         }
+        let name = seat.name;
         let debts = Debts {
             told: seat.pace.paid(),
             requests: seat.requests.paid(),
@@ -268,7 +270,6 @@ impl Hub {
         let Some(gathering) = self.gatherings.get_mut(&room) else {
             return;
         };
-        let name = gathering.name(identity);
         gathering.unpaid.retain(|(_, debts)| !debts.are_paid(now));
         if gathering.unpaid.len() >= UNPAID_MAX {
             gathering.unpaid.pop_front();
@@ -277,11 +278,8 @@ impl Hub {
     }
 
     /// What a newcomer owes from when it was there before.
-    pub(super) fn debts(&mut self, peer: PeerId) -> Debts {
-        let held = self.control.participant(peer);
-        let found = held.and_then(|held| {
-            let gathering = self.gatherings.get_mut(&held.room)?;
-            let name = gathering.name(&held.identity);
+    pub(super) fn debts(&mut self, room: RoomId, name: Pseudonym) -> Debts {
+        let found = self.gatherings.get_mut(&room).and_then(|gathering| {
             let at = gathering.unpaid.iter().position(|(left, _)| *left == name)?;
             gathering.unpaid.remove(at)
         });

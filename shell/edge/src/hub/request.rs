@@ -455,12 +455,12 @@ impl Hub {
         let has_tcp = candidates.any(|it| it.transport != CandidateTransport::Udp);
         let is_wanted = proto::CandidateProtocol::try_from(protocol)
             .is_ok_and(|protocol| protocol == proto::CandidateProtocol::Tcp);
-        let held = self.control.participant(peer);
-        let gathering = held.and_then(|held| self.gatherings.get_mut(&held.room));
-        let (Some(held), Some(gathering), true) = (held, gathering, has_tcp && is_wanted) else {
+        let seat = self.seats.get(&peer);
+        let gathering = seat.and_then(|seat| self.gatherings.get_mut(&seat.room));
+        let (Some(seat), Some(gathering), true) = (seat, gathering, has_tcp && is_wanted) else {
             return self.metrics.requests_ignored.count();
         };
-        let name = gathering.name(&held.identity);
+        let name = seat.name;
         gathering.switching.retain(|waiting| *waiting != name);
         if gathering.switching.len() >= SWITCHES_MAX {
             gathering.switching.pop_front();

@@ -205,11 +205,8 @@ impl Hub {
         };
         // What an agent is, its token says.
         permission.agent |= seat.token.claims.participant_kind() == Kind::Agent;
-        if let Some(gathering) = self.gatherings.get_mut(&seat.room)
-            && let Some(held) = self.control.participant(peer)
-        {
-            let name = gathering.name(&held.identity);
-            gathering.moderated.note(name, now, permission.clone());
+        if let Some(gathering) = self.gatherings.get_mut(&seat.room) {
+            gathering.moderated.note(seat.name, now, permission.clone());
         }
         let grant = seat.token.claims.video.get_or_insert_with(VideoGrant::default);
         grant.set_permission(&permission);

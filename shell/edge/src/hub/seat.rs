@@ -18,6 +18,7 @@ use wire::token::VerifiedToken;
 use super::bucket::{Names, Requests};
 use super::pace::Pace;
 use super::untold::Untold;
+use crate::log::Pseudonym;
 use crate::session::{Outgoing, SessionId};
 
 /// The signalling connection that a participant has now.
@@ -87,6 +88,8 @@ pub(super) enum ResumeFault {
 
 pub(super) struct Seat {
     pub(super) room: RoomId,
+    /// What its identity is called there.
+    pub(super) name: Pseudonym,
     pub(super) session: Option<Session>,
     /// Its session's, or that of the last which it had.
     pub(super) latest: SessionId,

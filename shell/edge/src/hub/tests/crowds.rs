@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::limits::{REQUESTS_BURST, TRACKS_TOLD_PER_REQUEST};
+use crate::limits::{REPLAY_GONE_MAX, REQUESTS_BURST, TRACKS_TOLD_PER_REQUEST};
 
 const MEMBERS: usize = 800;
 
@@ -146,4 +146,41 @@ fn a_few_tracks_are_taken_at_once_in_a_large_room() {
     let told = alice.told();
     let published = told.iter().filter(|it| matches!(it, Told::TrackPublished(_))).count();
     assert_eq!(published, 15);
+}
+
+/// Who has come back is not looked for among all for each who left, and nobody's name is reckoned again.
+#[test]
+fn those_who_left_a_large_room_are_missed_and_forgotten_without_keeping_anybody_waiting() {
+    let mut node = large();
+    let others = members(&mut node);
+    let (peer, heard) = (node.peer(&others[0]), node.now);
+    let room = node.hub.seats[&peer].room;
+    node.ask(&others[1], Asked::Leave(proto::LeaveRequest::default()));
+    let gathering = &node.hub.gatherings[&room];
+    let naming = fastest(|| {
+        let all = node.hub.control.participants(room);
+        assert!(all.map(|held| gathering.name(&held.identity)).is_sorted_by(PartialEq::ne));
+    });
+    let missing = fastest(|| assert_eq!(node.hub.gone_since(peer, heard).len(), 1));
+    assert!(missing < naming / 2, "{missing:?}, and {naming:?} to name all");
+
+    let sid = node.hub.control.participant(peer).unwrap().sid.clone();
+    for number in 0..REPLAY_GONE_MAX {
+        node.hub.forget_words(room, sid.clone(), Identity::new(&format!("gone {number}")));
+    }
+    node.hub.now += REPLAY_GONE_TIME_MAX;
+    let began = Instant::now();
+    node.hub.forget_packets(room);
+    let forgetting = began.elapsed();
+    // Unoptimized, it takes a hundredth of this.
+    assert!(forgetting < Duration::from_millis(20), "{forgetting:?}");
+}
+
+fn fastest(work: impl Fn()) -> Duration {
+    let each = (0..20).map(|_| {
+        let began = Instant::now();
+        work();
+        began.elapsed()
+    });
+    each.min().unwrap()
 }
