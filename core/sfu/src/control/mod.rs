@@ -351,6 +351,8 @@ pub struct Control {
     names: BTreeMap<RoomName, RoomId>,
     /// Boxed: a map's nodes have room for twice as many values as they hold.
     participants: BTreeMap<PeerId, Box<Participant>>,
+    /// How many of them each worker has.
+    loads: Vec<usize>,
     tracks: BTreeMap<TrackId, Publication>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -368,14 +370,15 @@ pub struct Control {
 impl Control {
     /// An empty node.
     #[must_use]
-    pub const fn new(config: Config, seed: u64) -> Self {
+    pub fn new(config: Config, seed: u64) -> Self {
         Self {
             capacity: Capacity::new(config.busy_max),
-            config,
             entropy: Entropy::new(seed),
             rooms: BTreeMap::new(),
             names: BTreeMap::new(),
             participants: BTreeMap::new(),
+            loads: vec![0; usize::from(config.workers.max(1))],
+            config,
             tracks: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             timers: BTreeSet::new(),

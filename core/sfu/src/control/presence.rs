@@ -213,6 +213,9 @@ impl Control {
             join_deadline,
         };
         self.participants.insert(peer, Box::new(participant));
+        if let Some(load) = self.loads.get_mut(usize::from(peer.worker.0)) {
+            *load += 1;
+        }
         self.timers.insert((join_deadline, Timer::Join(peer)));
         self.instruct(peer.worker, Instruction::AddPeer { peer, room });
         self.outputs.push_back(Output::ParticipantChanged(peer));
@@ -229,12 +232,10 @@ impl Control {
             let least = self.workers().min_by_key(|worker| self.capacity.share(*worker));
             return least.unwrap_or(WorkerId(0));
         }
-        let mut loads = vec![(0usize, 0usize); usize::from(self.config.workers.max(1))];
-        for participant in self.participants.values() {
-            let load = loads.get_mut(usize::from(participant.peer.worker.0));
-            if let Some((here, all)) = load {
-                *all += 1;
-                *here += usize::from(participant.room == room);
+        let mut loads: Vec<(usize, usize)> = self.loads.iter().map(|all| (0, *all)).collect();
+        for peer in self.rooms.get(&room).into_iter().flat_map(|held| held.participants.values()) {
+            if let Some((here, _)) = loads.get_mut(usize::from(peer.worker.0)) {
+                *here += 1;
             }
         }
         let workers = || {
@@ -273,6 +274,9 @@ impl Control {
         let Some(participant) = self.participants.remove(&peer) else {
             return;
         };
+        if let Some(load) = self.loads.get_mut(usize::from(peer.worker.0)) {
+            *load -= 1;
+        }
         self.timers.remove(&(participant.join_deadline, Timer::Join(peer)));
         self.instruct(peer.worker, Instruction::RemovePeer { peer });
         let (room, visibility) = (participant.room, participant.visibility);

@@ -35,6 +35,53 @@ fn listening(identity: &str) -> Join {
     Join { auto_subscribe: false, ..join("red", identity) }
 }
 
+/// How long it takes at best that one more comes into a room of its own.
+#[expect(clippy::disallowed_methods, reason = "what a join costs is measured")]
+fn joining(node: &mut Node, rooms: std::ops::Range<usize>) -> Duration {
+    let each = rooms.map(|room| {
+        let join = join(&format!("r{room}"), "alice");
+        let began = std::time::Instant::now();
+        node.control.join(node.now, join).expect("admitted");
+        let took = began.elapsed();
+        node.drain();
+        took
+    });
+    each.min().unwrap()
+}
+
+#[test]
+fn a_join_takes_no_longer_however_many_are_in_other_rooms() {
+    let mut node = Node::new(Config { participants_max: 20_000, ..config() });
+    let few = joining(&mut node, 0..50);
+    joining(&mut node, 50..10_000);
+    let many = joining(&mut node, 10_000..10_050);
+    assert!(many < 4 * few, "{many:?} instead of {few:?}");
+}
+
+#[test]
+fn it_is_known_how_many_each_worker_has() {
+    let mut node = Node::new(Config { spill_at: 2, ..config() });
+    let is_so = |node: &Node, expect: [usize; 2]| {
+        let on = |worker| node.control.everyone().filter(|it| it.peer.worker.0 == worker).count();
+        assert_eq!([on(0), on(1)], expect);
+        assert_eq!(node.control.loads, expect);
+    };
+    let peers = ["a", "b", "c", "d", "e"].map(|who| node.active(join("red", who)));
+    is_so(&node, [3, 2]);
+    node.active(join("red", "a"));
+    is_so(&node, [3, 2]);
+    node.tell(Input::Depart(peers[2], DepartureReason::Left));
+    node.tell(Input::Depart(peers[2], DepartureReason::Left));
+    is_so(&node, [3, 1]);
+    node.try_join(join("blue", "f")).unwrap();
+    is_so(&node, [3, 2]);
+    let red = node.control.room_named(&RoomName::new("red")).unwrap().room;
+    node.tell(Input::Close(red));
+    is_so(&node, [0, 1]);
+    node.wait(61 * SECOND);
+    is_so(&node, [0, 0]);
+}
+
 #[test]
 fn a_participant_is_subscribed_to_so_many_tracks_and_to_others_as_those_end() {
     let mut node = Node::new(config());
