@@ -49,7 +49,7 @@ pub(crate) const LABEL_BYTES_MAX: usize = 64;
 
 /// Steps that one input can make a peer take before it counts as never coming to rest. A DTLS flight is
 /// under ten datagrams. An SCTP burst is bounded by [`CHANNEL_BUFFER_BYTES_MAX`] or [`OUTSTANDING_MAX`] messages, some
-/// 300 packets of three steps each; one retransmission may release all messages of one burst of small ones,
+/// 550 packets of three steps each; one retransmission may release all messages of one burst of small ones,
 /// [`PIECES_MAX`].
 pub(crate) const STEPS_PER_INPUT_MAX: usize = 4_096;
 
@@ -133,12 +133,12 @@ pub(crate) const HELD_MESSAGE_BYTES: usize = 1024;
 pub(crate) const HELD_BYTES_PER_SECOND: u32 = 16 * 1024;
 
 /// Bytes of an SCTP chunk's payload. Of those that SCTP puts into one packet it counts neither the padding nor the last
-/// one's header: of the shortest data packets, of 5 bytes if a back end says them, a packet then has up to 1,192 bytes.
-/// With DTLS's (37) and UDP over IPv6 that fits a path of 1,280.
+/// one's header: of messages of 5 bytes, as a back end may say them, a packet then has 1,188, and of none that is a
+/// data packet more than 1,195. With DTLS's (37) and UDP over IPv6 that fits a path of 1,280.
 pub(crate) const SCTP_PAYLOAD_BYTES_MAX: u32 = 1_004;
 
 /// Chunks from the first that a client has not acknowledged to the last that it was sent. SCTP looks at all of them
-/// whenever it sends. [`CHANNEL_BUFFER_BYTES_MAX`] of the shortest data packets, of 21 bytes, would be 12,483.
+/// whenever it sends. [`CHANNEL_BUFFER_BYTES_MAX`] of messages of one byte would be 262,144.
 pub(crate) const OUTSTANDING_MAX: u32 = 8_192;
 /// Those that are kept for the pieces of long messages: [`CHANNEL_BUFFER_BYTES_MAX`] is 262 of them.
 pub(crate) const OUTSTANDING_PIECES: u32 = 272;
