@@ -55,10 +55,11 @@ impl SrtpReceiver {
         self.keys.profile()
     }
 
-    /// Nothing of this stream is expected any more: of too many it is forgotten first. Replays are refused as before.
-    pub fn end_stream(&mut self, ssrc: u32) {
-        self.rtp_streams.end(ssrc);
-        self.rtcp_streams.end(ssrc);
+    /// Whether this stream belongs to nothing any more: of too many such a one is forgotten first. Replays are refused
+    /// as before.
+    pub fn set_ended(&mut self, ssrc: u32, has_ended: bool) {
+        self.rtp_streams.set_ended(ssrc, has_ended);
+        self.rtcp_streams.set_ended(ssrc, has_ended);
     }
 
     /// Opens an SRTP packet in place.

@@ -77,8 +77,10 @@ pub(super) struct ReplayTable {
 #[derive(Debug)]
 struct Stream {
     window: ReplayWindow,
-    /// [`ReplayTable::accepted`] when its last packet was; 0 once it has ended.
+    /// [`ReplayTable::accepted`] when its last packet was.
     heard: u64,
+    /// It belongs to nothing any more, though packets of it may still come.
+    has_ended: bool,
 }
 
 /// A stream's place in the table, valid until the next [`ReplayTable::accept`].
@@ -145,11 +147,11 @@ impl ReplayTable {
         }
     }
 
-    /// Nothing of a stream is expected any more. It is known until there are too many.
-    pub(super) fn end(&mut self, ssrc: u32) {
+    /// Whether a stream belongs to nothing any more. It is known until there are too many.
+    pub(super) fn set_ended(&mut self, ssrc: u32, has_ended: bool) {
         let at = self.ssrcs.binary_search(&ssrc).ok();
         if let Some(stream) = at.and_then(|at| self.streams.get_mut(at)) {
-            stream.heard = 0;
+            stream.has_ended = has_ended;
         }
     }
 
@@ -164,7 +166,8 @@ impl ReplayTable {
     #[cold]
     fn insert(&mut self, mut at: usize, ssrc: u32, index: u64) {
         if self.ssrcs.len() >= SRTP_STREAMS_MAX {
-            let heard = self.streams.iter().enumerate().min_by_key(|(_, stream)| stream.heard);
+            let streams = self.streams.iter().enumerate();
+            let heard = streams.min_by_key(|(_, stream)| (!stream.has_ended, stream.heard));
             if let Some(silent) = heard.map(|(silent, _)| silent) {
                 self.ssrcs.remove(silent);
                 self.streams.remove(silent);
@@ -174,7 +177,7 @@ impl ReplayTable {
         let mut window = ReplayWindow::new(index);
         window.mark(index);
         self.ssrcs.insert(at, ssrc);
-        self.streams.insert(at, Stream { window, heard: self.accepted });
+        self.streams.insert(at, Stream { window, heard: self.accepted, has_ended: false });
         self.last = at;
     }
 }
@@ -239,8 +242,9 @@ mod tests {
         accept(&mut table, 0, 70_000).unwrap();
         for ssrc in 1..=2 * u32::try_from(SRTP_STREAMS_MAX).unwrap() {
             accept(&mut table, ssrc, 1).unwrap();
-            table.end(ssrc);
+            table.set_ended(ssrc, true);
             assert_eq!(accept(&mut table, ssrc, 1), Err(SrtpError::Replayed));
+            assert_eq!(accept(&mut table, ssrc, 2), Ok(()), "it was on its way");
         }
         let slot = table.find(0);
         assert_eq!(table.estimate(slot, 4_465), 65_536 + 4_465);

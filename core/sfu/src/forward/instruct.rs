@@ -197,18 +197,7 @@ impl<M: Memory> Forward<M> {
             && let Some(peer) = self.peers.get_mut(peer)
         {
             peer.tracks.retain(|&track| track != row);
-            let mut keys = peer.keys.as_mut();
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "which entries go does not hang on the order"
-            )]
-            peer.ssrcs.retain(|ssrc, stream| {
-                let stays = stream.track != row;
-                if let Some((receiver, _)) = keys.as_mut().filter(|_| !stays) {
-                    receiver.end_stream(*ssrc);
-                }
-                stays
-            });
+            peer.keep_ssrcs(|_, stream| stream.track != row);
         }
         self.release_room(track.room);
     }

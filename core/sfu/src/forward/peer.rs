@@ -222,30 +222,41 @@ impl Peer {
         kept.map_or_else(Patience::new, |(_, patience)| *patience)
     }
 
-    /// Remembers what an SSRC is, within bounds. Where there is no room it takes that of what the same rtp stream no
-    /// longer has.
+    /// Forgets what SSRCs are but for some, which may change.
     #[expect(
         clippy::disallowed_methods,
         reason = "what becomes of an entry does not hang on the order"
     )]
+    pub(super) fn keep_ssrcs(&mut self, mut stays: impl FnMut(u32, &mut StreamRef) -> bool) {
+        let mut receiver = self.keys.as_mut().map(|(receiver, _)| receiver);
+        self.ssrcs.retain(|&ssrc, place| {
+            let stays = stays(ssrc, place);
+            if let Some(receiver) = receiver.as_mut().filter(|_| !stays) {
+                receiver.set_ended(ssrc, true);
+            }
+            stays
+        });
+    }
+
+    /// Remembers what an SSRC is, within bounds. Where there is no room it takes that of what the same rtp stream no
+    /// longer has.
     pub(super) fn learn(&mut self, ssrc: u32, stream: StreamRef) -> bool {
         if self.ssrcs.len() >= limits::SSRCS_MAX && !self.ssrcs.contains_key(&ssrc) {
-            self.ssrcs.retain(|_, place| !place.is_of(stream) || place.role == Role::Media);
+            self.keep_ssrcs(|_, place| !place.is_of(stream) || place.role == Role::Media);
             if self.ssrcs.len() >= limits::SSRCS_MAX {
                 return false;
             }
         }
         self.ssrcs.insert(ssrc, stream);
+        if let Some((receiver, _)) = &mut self.keys {
+            receiver.set_ended(ssrc, false);
+        }
         true
     }
 
     /// An rtp stream begins anew under this SSRC; the one that it had is past. Its retransmissions go on under any.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what becomes of an entry does not hang on the order"
-    )]
     pub(super) fn supersede(&mut self, now: Timestamp, ssrc: u32, stream: StreamRef) {
-        self.ssrcs.retain(|&other, place| match place.role {
+        self.keep_ssrcs(|other, place| match place.role {
             _ if !place.is_of(stream) => true,
             _ if other == ssrc => {
                 place.role = Role::Media;
