@@ -67,6 +67,11 @@ impl<M: Memory> Forward<M> {
             }
             self.rest(now, row);
         }
+        let rows = self.peers.len() as usize;
+        if self.idle_until.len() > rows {
+            self.idle_until.truncate(rows);
+            self.idle_until.shrink_to(rows);
+        }
         // As long as there is a history, its packets grow old.
         self.next_tick = if self.rooms.is_empty() { Timestamp::MAX } else { now + TICK };
     }
