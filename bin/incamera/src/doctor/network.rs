@@ -202,32 +202,33 @@ pub(super) fn ask_stun(
     report: &mut Report,
 ) -> Option<SocketAddr> {
     let why = "behind a router, clients must be told the router's address";
-    let seen = || -> io::Result<(SocketAddr, Option<u16>)> {
+    let seen = || -> io::Result<(SocketAddr, Option<u16>, Option<(IpAddr, io::Error)>)> {
         let all: Vec<SocketAddr> = server.to_socket_addrs()?.collect();
-        let mut failed = None;
-        for socket in sockets {
-            let bound = socket.local_addr()?;
-            let Some(at) = all.iter().find(|at| at.is_ipv4() == bound.is_ipv4()) else { continue };
-            match stun::ask(socket, *at) {
-                Ok(seen) => return Ok((seen, Some(bound.port()))),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let is_told = |at: &&SocketAddr| {
             advertised.is_empty() || advertised.iter().any(|ip| ip.is_ipv4() == at.is_ipv4())
         };
+        let mut failed = None;
+        for socket in sockets {
+            let bound = socket.local_addr()?;
+            let at = all.iter().filter(is_told).find(|at| at.is_ipv4() == bound.is_ipv4());
+            match at.map(|at| stun::ask(socket, *at)) {
+                Some(Ok(seen)) => return Ok((seen, Some(bound.port()), failed)),
+                Some(Err(error)) => failed = Some((bound.ip(), error)),
+                None => {}
+            }
+        }
+        if let Some((_, error)) = failed {
+            return Err(error);
+        }
         let none = || io::Error::other("it has no address of a family that is advertised");
         let at = *all.iter().find(is_told).ok_or_else(none)?;
         let local = match at {
             SocketAddr::V4(_) => UdpSocket::bind("0.0.0.0:0")?,
             SocketAddr::V6(_) => UdpSocket::bind("[::]:0")?,
         };
-        Ok((stun::ask(&local, at)?, None))
+        Ok((stun::ask(&local, at)?, None, None))
     }();
-    let (seen, port) = match seen {
+    let (seen, port, failed) = match seen {
         Ok(found) => found,
         Err(error) => {
             report.add(Finding::wrong(
@@ -239,6 +240,14 @@ pub(super) fn ask_stun(
             return None;
         }
     };
+    if let Some((from, error)) = failed {
+        report.add(Finding::warning(
+            "stun",
+            format!("{server} gives no answer to {from}: {error}"),
+            "what clients send there may not come, nor what is sent from there",
+            "let UDP out from that address, or do not advertise what belongs to it",
+        ));
+    }
     let ip = seen.ip();
     if advertised.is_empty() || advertised.contains(&ip) {
         report.add(Finding::fine("stun", format!("from outside this machine is {ip}")));
