@@ -199,7 +199,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for FrameIo<T> {
         if let (At::Head { .. }, At::Payload(len)) = (*at, next)
             && !(is_control && len <= CONTROL_MAX)
         {
-            ready!(message.poll_room(context, len))?;
+            ready!(message.poll_room(context, len, *first & FINAL != 0))?;
         }
         *at = next;
         buffer.put_slice(bytes);

@@ -162,7 +162,7 @@ pub const FRAME_MIDDLE: usize = 64 << 10;
 /// Bytes of signalling messages that have begun to come and are not whole: 32 of the largest, 280 offers of 230 KB. One
 /// that comes in pieces lies in up to twice as much.
 pub const UNFINISHED_BYTES_MAX: usize = 64 << 20;
-/// The same of those that begin with a frame of up to [`FRAME_MIDDLE`].
+/// The same of those that are one frame of up to [`FRAME_MIDDLE`].
 pub const UNFINISHED_MIDDLE_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of one that is not counted, so that no number of others keeps it waiting: nearly all but offers.
@@ -213,6 +213,11 @@ pub const BYTES_PER_REQUEST: usize = 32 << 10;
 
 /// Bytes of what a participant is told at once of a change of its own that cost as much as one request more.
 pub const OWN_BYTES_PER_REQUEST: usize = 8 << 10;
+/// With fewer left nothing of that is told at once: they are for what else it asks.
+pub const REQUESTS_KEPT: u32 = REQUESTS_BURST / 2;
+
+/// How long LiveKit's clients wait for the answer to a track that they announce (livekit-client `RTCEngine.addTrack`).
+pub const ANSWER_AWAITED_TIME: Duration = Duration::from_secs(10);
 
 /// How often a room is told of one participant on end: its name, its tracks, what is muted. The newest is told.
 pub const UPDATE_EVERY: Duration = Duration::from_millis(100);
@@ -506,9 +511,11 @@ pub const UPWARD_SHARE_BYTES_MAX: usize = UPWARD_BYTES_MAX / 16;
 /// when nothing more is read any more. In a larger room as many that come together may still cost receivers one.
 pub const SENDS_MAX: usize = 1 << 18;
 
-/// Of both the part that messages may take that may be lost: in a room of 3,000 one member's alone are more than a
-/// worker sends.
-pub const SENDS_LOSSY_PART: usize = 4;
+/// Messages beside those that may be lost, 100 ms of a worker's work: in a room of 3,000 one member's alone are more
+/// than it sends.
+pub const SENDS_LOSSY_MAX: usize = SENDS_MAX / 8;
+/// Their bytes.
+pub const SENDS_LOSSY_BYTES_MAX: usize = SENDS_BYTES_MAX / 8;
 
 /// How many wait when who sends reliable ones is held back: 160 to 100 receivers, 50 ms of a worker's work.
 pub const SENDS_CROWDED: usize = SENDS_MAX / 16;

@@ -25,7 +25,7 @@ use crate::limits::{
 /// Of all connections, a permit for each byte.
 #[derive(Clone, Debug)]
 pub struct Unfinished {
-    /// Of messages that begin with a frame of up to [`FRAME_MIDDLE`].
+    /// Of those that are one frame of up to [`FRAME_MIDDLE`], or end so: none of them waits for more.
     middle: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
@@ -115,7 +115,7 @@ impl Message {
         std::mem::replace(self, fresh)
     }
 
-    /// Waits for room for one more frame of it, with so many bytes of payload.
+    /// Waits for room for one more frame of it, with so many bytes of payload. Chromium sends up to 64 KiB in one.
     ///
     /// # Errors
     /// It has taken too long.
@@ -123,6 +123,7 @@ impl Message {
         &mut self,
         context: &mut Context<'_>,
         payload_len: u64,
+        is_last: bool,
     ) -> Poll<io::Result<()>> {
         // Of a longer one nothing is kept: its reader refuses it.
         let payload_len = usize::try_from(payload_len).unwrap_or(usize::MAX);
@@ -133,7 +134,7 @@ impl Message {
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if len > UNFINISHED_SMALL && len > held {
             if self.held.is_none() && self.wanted.is_none() {
-                self.is_middle = len <= FRAME_MIDDLE;
+                self.is_middle = is_last && len <= FRAME_MIDDLE;
             }
             let all = if self.is_middle { &self.all.middle } else { &self.all.large };
             let lacking = u32::try_from(len - held).unwrap_or(u32::MAX);
@@ -184,7 +185,12 @@ pub(crate) mod tests {
 
     fn room(message: &mut Message, len: usize) -> Option<io::Result<()>> {
         message.begin();
-        poll_fn(|context| message.poll_room(context, len as u64)).now_or_never()
+        poll_fn(|context| message.poll_room(context, len as u64, false)).now_or_never()
+    }
+
+    fn last_room(message: &mut Message, len: usize) -> Option<io::Result<()>> {
+        message.begin();
+        poll_fn(|context| message.poll_room(context, len as u64, true)).now_or_never()
     }
 
     /// Messages that have all the room that there is.
@@ -210,7 +216,7 @@ pub(crate) mod tests {
         let others = exhausted(&node);
         let [mut late, mut given_up] = [Duration::ZERO, TIME].map(|time| node.of_connection(time));
         late.begin();
-        let outcome = poll_fn(|context| late.poll_room(context, FRAME_MAX as u64)).await;
+        let outcome = poll_fn(|context| late.poll_room(context, FRAME_MAX as u64, true)).await;
         assert!(is_late(&outcome.unwrap_err()));
         assert!(room(&mut given_up, FRAME_MAX).is_none());
         given_up.give_up();
@@ -225,27 +231,27 @@ pub(crate) mod tests {
         let mut large = exhausted(&node);
         let mut another = node.of_connection(TIME);
         assert!(room(&mut another, UNFINISHED_SMALL).is_some_and(|room| room.is_ok()));
-        let mut offers: Vec<_> = (0..UNFINISHED_MIDDLE_BYTES_MAX / FRAME_MAX)
-            .map(|_| node.of_connection(TIME))
-            .collect();
-        for offer in &mut offers {
-            for len in [FRAME_MIDDLE, FRAME_MAX - FRAME_MIDDLE] {
-                let has_room = room(offer, len).is_some_and(|room| room.is_ok());
-                assert!(has_room, "it waits for none that began as a huge one");
-            }
-        }
         assert!(room(&mut another, 1).is_none(), "with this piece it is no small one");
-        offers.pop();
-        assert!(room(&mut another, 1).is_some_and(|room| room.is_ok()));
-        let mut another = node.of_connection(TIME);
-        assert!(room(&mut another, FRAME_MIDDLE + 1).is_none());
+        let mut offers: Vec<_> = (0..50).map(|_| node.of_connection(TIME)).collect();
+        for offer in &mut offers {
+            let has_room = last_room(offer, FRAME_MIDDLE).is_some_and(|room| room.is_ok());
+            assert!(has_room, "it waits for none of the huge ones");
+        }
+        let left = UNFINISHED_MIDDLE_BYTES_MAX - 50 * FRAME_MIDDLE;
+        assert_eq!(node.middle.available_permits(), left);
+        for len in [FRAME_MIDDLE, FRAME_MIDDLE + 1] {
+            let mut first = node.of_connection(TIME);
+            assert!(room(&mut first, len).is_none(), "more comes behind it");
+            assert!(last_room(&mut node.of_connection(TIME), FRAME_MIDDLE + 1).is_none());
+        }
+        assert_eq!(node.middle.available_permits(), left);
         // Whole, it lies there until its reader is gone.
         let whole = large.last_mut().unwrap();
         whole.end();
         drop(whole.hand_over());
-        assert!(room(&mut another, FRAME_MIDDLE + 1).is_none());
+        assert!(room(&mut another, 1).is_none());
         large.pop();
-        assert!(room(&mut another, FRAME_MIDDLE + 1).is_some_and(|room| room.is_ok()));
+        assert!(room(&mut another, 1).is_some_and(|room| room.is_ok()));
         assert!(room(&mut large[0], FRAME_MAX + 1).is_some(), "it is refused by who reads it");
         drop((large, another));
         assert_eq!(node.large.available_permits(), UNFINISHED_BYTES_MAX);
@@ -268,7 +274,7 @@ pub(crate) mod tests {
         let all = u32::try_from(UNFINISHED_BYTES_MAX).unwrap();
         let held = Arc::clone(&node.large).try_acquire_many_owned(all).unwrap();
         crowded.begin();
-        let late = poll_fn(|context| crowded.poll_room(context, FRAME_MAX as u64)).await;
+        let late = poll_fn(|context| crowded.poll_room(context, FRAME_MAX as u64, true)).await;
         assert!(is_late(&late.unwrap_err()));
         drop(held);
     }

@@ -14,7 +14,8 @@ use model::PeerId;
 
 use super::Channel;
 use crate::limits::{
-    SENDS_BYTES_CROWDED, SENDS_BYTES_MAX, SENDS_CROWDED, SENDS_LOSSY_PART, SENDS_MAX,
+    SENDS_BYTES_CROWDED, SENDS_BYTES_MAX, SENDS_CROWDED, SENDS_LOSSY_BYTES_MAX, SENDS_LOSSY_MAX,
+    SENDS_MAX,
 };
 
 /// How many of the node's gauges are above their marks. What one thread notes of a gauge may overtake what another
@@ -59,6 +60,8 @@ impl Gauge {
 pub(super) struct Load {
     messages: Gauge,
     bytes: Gauge,
+    /// Messages and bytes of what may be lost: they keep nobody's reliable ones waiting to be read.
+    lossy: [AtomicUsize; 2],
     losers: Mutex<BTreeSet<PeerId>>,
 }
 
@@ -68,6 +71,7 @@ impl Load {
         Self {
             messages: Gauge::new(SENDS_CROWDED, crowd),
             bytes: Gauge::new(SENDS_BYTES_CROWDED, crowd),
+            lossy: Default::default(),
             losers: Mutex::default(),
         }
     }
@@ -81,23 +85,40 @@ impl Load {
     /// named to the worker.
     #[must_use]
     pub(super) fn add(&self, to: PeerId, channel: Channel, bytes: usize) -> bool {
-        // What may be lost leaves room for what may not, of other rooms above all.
-        let part = if channel == Channel::Reliable { 1 } else { SENDS_LOSSY_PART };
-        let has_room =
-            self.messages.level() < SENDS_MAX / part && self.bytes.level() < SENDS_BYTES_MAX / part;
+        if channel != Channel::Reliable {
+            return self.add_lossy(bytes);
+        }
+        let has_room = self.messages.level() < SENDS_MAX && self.bytes.level() < SENDS_BYTES_MAX;
         if has_room {
             self.messages.rise(1);
             self.bytes.rise(bytes);
-        } else if channel == Channel::Reliable {
+        } else {
             self.losers().insert(to);
         }
         has_room
     }
 
+    fn add_lossy(&self, bytes: usize) -> bool {
+        let [messages, all] = &self.lossy;
+        let has_room = messages.load(Ordering::Relaxed) < SENDS_LOSSY_MAX
+            && all.load(Ordering::Relaxed) < SENDS_LOSSY_BYTES_MAX;
+        if has_room {
+            messages.fetch_add(1, Ordering::Relaxed);
+            all.fetch_add(bytes, Ordering::Relaxed);
+        }
+        has_room
+    }
+
     /// A message was taken from the queue.
-    pub(super) fn remove(&self, bytes: usize) {
-        self.messages.fall(1);
-        self.bytes.fall(bytes);
+    pub(super) fn remove(&self, channel: Channel, bytes: usize) {
+        if channel == Channel::Reliable {
+            self.messages.fall(1);
+            self.bytes.fall(bytes);
+        } else {
+            let [messages, all] = &self.lossy;
+            messages.fetch_sub(1, Ordering::Relaxed);
+            all.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Who has lost a reliable message since this was last asked.
@@ -127,24 +148,25 @@ mod tests {
         for _ in 0..SENDS_MAX {
             assert!(load.add(peer(1), Channel::Reliable, 1));
         }
-        assert!(!load.add(peer(1), Channel::Lossy, 1));
         assert!(load.take_losers().is_empty());
         assert!(!load.add(peer(2), Channel::Reliable, 1));
         assert!(!load.add(peer(2), Channel::Reliable, 1));
         assert_eq!(load.take_losers(), BTreeSet::from([peer(2)]));
         assert!(load.take_losers().is_empty());
-        load.remove(1);
+        load.remove(Channel::Reliable, 1);
         assert!(load.add(peer(1), Channel::Reliable, 1));
     }
 
     #[test]
-    fn what_may_be_lost_takes_no_room_from_what_may_not() {
+    fn what_may_be_lost_takes_no_room_from_what_may_not_and_holds_nobody_back() {
         for bytes in [1, SENDS_BYTES_MAX / 64] {
             let load = Load::new(&Crowd::default());
             let taken = (0..SENDS_MAX).filter(|_| load.add(peer(1), Channel::Lossy, bytes)).count();
-            assert!((1..=SENDS_MAX / SENDS_LOSSY_PART).contains(&taken), "{taken} of {bytes}");
-            assert!(load.add(peer(2), Channel::Reliable, 1));
+            assert!((1..=SENDS_LOSSY_MAX).contains(&taken), "{taken} of {bytes}");
+            assert!(load.add(peer(2), Channel::Reliable, 1) && !load.is_crowded());
             assert!(load.take_losers().is_empty());
+            load.remove(Channel::DataTrack, bytes);
+            assert!(load.add(peer(1), Channel::Lossy, bytes));
         }
     }
 
@@ -153,7 +175,7 @@ mod tests {
         let load = Load::new(&Crowd::default());
         assert!(load.add(peer(1), Channel::Reliable, SENDS_BYTES_MAX));
         assert!(!load.add(peer(1), Channel::Reliable, 1));
-        load.remove(SENDS_BYTES_MAX);
+        load.remove(Channel::Reliable, SENDS_BYTES_MAX);
         assert!(load.add(peer(1), Channel::Reliable, 1));
     }
 
@@ -169,12 +191,12 @@ mod tests {
         add(1);
         assert!(load.is_crowded() && other.is_crowded());
         add(SENDS_BYTES_CROWDED);
-        load.remove(1);
+        load.remove(Channel::Reliable, 1);
         assert!(load.is_crowded(), "by bytes");
-        load.remove(SENDS_BYTES_CROWDED);
+        load.remove(Channel::Reliable, SENDS_BYTES_CROWDED);
         assert!(!load.is_crowded() && !other.is_crowded());
         for _ in 0..load.messages.level() {
-            load.remove(1);
+            load.remove(Channel::Reliable, 1);
         }
         assert_eq!((load.bytes.level(), crowd.0.load(Ordering::Relaxed)), (0, 0));
     }

@@ -178,8 +178,8 @@ impl Workers {
             | ToWorker::Stop => true,
         };
         if is_wanted && let Err(SendError(unsent)) = inbox.queue.send(message) {
-            if let ToWorker::Send { message, .. } = unsent {
-                inbox.load.remove(message.expose().len());
+            if let ToWorker::Send { channel, message, .. } = unsent {
+                inbox.load.remove(channel, message.expose().len());
             }
             return;
         }

@@ -50,7 +50,7 @@ impl Worker {
             ToWorker::RemovePeer(peer) => self.close(now, peer),
             ToWorker::Send { peer, channel, since, message } => {
                 let message = message.into_inner();
-                self.load.remove(message.len());
+                self.load.remove(channel, message.len());
                 let mut lags = false;
                 self.drive(now, peer, |seat, pile| {
                     lags = seat.send(now, since, channel, message, pile);
