@@ -20,11 +20,11 @@ use wire::proto::signal_response::Message;
 use wire::proto::simulate_scenario::Scenario;
 use wire::sdp::CandidateTransport;
 
-use super::seat::ResumeFault;
+use super::seat::{ResumeFault, Seat};
 use super::{AUDIO_CODECS, Hub, Timer, VIDEO_CODECS, translate};
 use crate::limits::{
-    BYTES_PER_REQUEST, FEATURES_MAX, OWN_BYTES_PER_REQUEST, REFUSALS_MAX, SWITCHES_MAX,
-    TRACKS_TOLD_PER_REQUEST,
+    BYTES_PER_REQUEST, FEATURES_MAX, OWN_BYTES_PER_REQUEST, REFUSALS_MAX, REQUESTS_KEPT,
+    SWITCHES_MAX, TRACKS_TOLD_PER_REQUEST,
 };
 use crate::session::Outgoing;
 use crate::worker::ToWorker;
@@ -305,8 +305,9 @@ impl Hub {
 
     pub(super) fn tell_published(&mut self, peer: PeerId, track: TrackId) {
         let publication = self.control.publication(track);
-        let card = self.seats.get(&peer).and_then(|seat| seat.cards.get(&track));
+        let card = self.seats.get_mut(&peer).and_then(|seat| seat.cards.get_mut(&track));
         if let (Some(publication), Some(card)) = (publication, card) {
+            card.answered_at.get_or_insert(self.now);
             let cid = publication.cid.to_string();
             let track = Some(translate::track(publication, card));
             self.send(peer, Message::TrackPublished(proto::TrackPublishedResponse { cid, track }));
@@ -368,14 +369,20 @@ impl Hub {
     }
 
     /// Tells a participant of a change of its own that the room is told later: livekit-client waits 5 s for that, and
-    /// not for the answer. It pays for it as far as it can.
+    /// not for the answer. It pays for it as long as much is left for its other requests.
     fn tell_own_change(&mut self, peer: PeerId) {
-        let waits = self.seats.get(&peer).is_some_and(|seat| seat.pace.waits_until().is_some());
-        let Some(own) = self.participant_info(peer).filter(|_| waits) else {
+        let now = self.now;
+        let may = |seat: &&mut Box<Seat>| {
+            seat.pace.waits_until().is_some() && seat.requests.affords_at(REQUESTS_KEPT) <= now
+        };
+        if self.seats.get_mut(&peer).filter(may).is_none() {
+            return;
+        }
+        let Some(own) = self.participant_info(peer) else {
             return;
         };
         let price = u32::try_from(own.encoded_len() / OWN_BYTES_PER_REQUEST).unwrap_or(u32::MAX);
-        if self.seats.get_mut(&peer).is_some_and(|seat| seat.requests.take(self.now, price)) {
+        if self.seats.get_mut(&peer).is_some_and(|seat| seat.requests.take(now, price)) {
             self.send(peer, Message::Update(proto::ParticipantUpdate { participants: vec![own] }));
         }
     }

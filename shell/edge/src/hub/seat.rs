@@ -55,6 +55,8 @@ impl Client {
 /// Made of requests that are `translate::is_bounded` alone, and without numbers that nobody knows: everybody in the
 /// room is sent it, and not every reader of JSON takes those, nor do we write them.
 pub(super) struct Card {
+    /// When its client was told first that it may publish it.
+    pub(super) answered_at: Option<Timestamp>,
     pub(super) name: String,
     pub(super) stream: String,
     /// The codec that the client named first, until its media says which it is.

@@ -12,7 +12,7 @@ use wire::proto;
 use wire::proto::client_info::Sdk;
 
 use super::Hub;
-use crate::limits::{REQUESTS_BURST, SYNC_NAMES_PER_REQUEST};
+use crate::limits::{ANSWER_AWAITED_TIME, REQUESTS_BURST, SYNC_NAMES_PER_REQUEST};
 
 impl Hub {
     /// What the client believes, after a resume. It may ask for much, so a session says it once, and pays for it as far
@@ -50,18 +50,26 @@ impl Hub {
         self.replay_missed(peer, &state.datachannel_receive_states);
     }
 
-    /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Not of those
-    /// that live: it may have ended these, and announce their source anew.
+    /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Of those that
+    /// live it may have ended any and announce its source anew, so it is told of the latest alone.
     fn tell_unheard_answers(&mut self, peer: PeerId, named: &[proto::TrackPublishedResponse]) {
         let named: BTreeSet<TrackSid> = named
             .iter()
             .filter_map(|it| it.track.as_ref())
             .map(|track| TrackSid::from_wire(&track.sid))
             .collect();
+        let cards = self.seats.get(&peer).map(|seat| &seat.cards);
+        let is_latest = |track: &TrackId| {
+            let at = cards.and_then(|cards| cards.get(track)?.answered_at);
+            at.is_some_and(|at| self.now < at + ANSWER_AWAITED_TIME)
+        };
         let own = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let is_unheard = |track: &&TrackId| {
             let publication = self.control.publication(**track);
-            publication.is_some_and(|held| !held.is_live() && !named.contains(&held.sid))
+            publication.is_some_and(|held| {
+                let is_awaited = !held.is_live() || is_latest(track);
+                is_awaited && !named.contains(&held.sid)
+            })
         };
         for track in own.filter(is_unheard).copied().collect::<Vec<_>>() {
             self.tell_published(peer, track);

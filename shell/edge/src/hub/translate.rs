@@ -246,6 +246,7 @@ pub(super) fn card(request: proto::AddTrackRequest) -> Card {
         audio_features: request.audio_features().collect(),
         packet_trailer_features: request.packet_trailer_features().collect(),
         backup_codec_policy: request.backup_codec_policy(),
+        answered_at: None,
         name: request.name,
         stream: request.stream,
         disable_dtx: request.disable_dtx,

@@ -2,7 +2,7 @@
 
 use super::receivers::{everyone, only};
 use super::*;
-use crate::limits::GONE_MAX;
+use crate::limits::{ANSWER_AWAITED_TIME, GONE_MAX};
 use wire::room_service::Request;
 
 #[test]
@@ -91,6 +91,7 @@ fn an_answer_that_was_lost_comes_again_with_the_resume() {
     let state = proto::SyncState { publish_tracks: known.collect(), ..Default::default() };
     assert_eq!(state.publish_tracks.len(), 2);
     let sid = sid_of(&node, &alice);
+    node.wait(ANSWER_AWAITED_TIME);
     node.ask(&alice, add_track("lost", TrackKind::Audio));
     node.tell(ToHub::Closed(alice.session));
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
@@ -99,6 +100,15 @@ fn an_answer_that_was_lost_comes_again_with_the_resume() {
     let mut again = node.knock(token("alice", "red"), resuming(&sid)).unwrap();
     node.ask(&again, Asked::SyncState(proto::SyncState::default()));
     assert_eq!(cids(&again.told()), ["lost"], "nor what lives: it may have ended that");
+    // It offers with the announcement, and both answers are lost.
+    let mut bob = node.active("bob");
+    let sid = sid_of(&node, &bob);
+    node.publish(&bob);
+    let published = cids(&bob.told());
+    node.tell(ToHub::Closed(bob.session));
+    let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
+    node.ask(&again, Asked::SyncState(proto::SyncState::default()));
+    assert_eq!((published.len(), cids(&again.told())), (2, published));
 }
 
 /// LiveKit #4560: such a message, without what it is about, took a server down.
