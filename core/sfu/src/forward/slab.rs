@@ -17,13 +17,15 @@ pub(super) struct Slab<T> {
     rows: Vec<Option<T>>,
     /// The lowest first, so that what is behind them empties.
     free: BinaryHeap<Reverse<u32>>,
+    /// Rows up to the last that is in use.
+    end: usize,
     /// With fewer in use it is looked whether any can go back.
     many: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), free: BinaryHeap::new(), many: 0 }
+        Self { rows: Vec::new(), free: BinaryHeap::new(), end: 0, many: 0 }
     }
 }
 
@@ -41,6 +43,7 @@ impl<T> Slab<T> {
             self.rows.push(Some(row));
             u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
         };
+        self.end = self.end.max(at as usize + 1);
         if self.rows.len() > ROWS_KEPT {
             self.many = self.many.max((self.in_use() / 2).min(self.rows.len() / 4));
         }
@@ -51,8 +54,16 @@ impl<T> Slab<T> {
     pub(super) fn remove(&mut self, at: u32) -> Option<T> {
         let row = self.rows.get_mut(at as usize)?.take()?;
         self.free.push(Reverse(at));
-        let is_last = at as usize + 1 == self.rows.len();
-        if self.in_use() < self.many || (is_last && self.has_gap()) {
+        while self
+            .end
+            .checked_sub(1)
+            .is_some_and(|last| self.rows.get(last).is_none_or(Option::is_none))
+        {
+            self.end -= 1;
+        }
+        let has_gap =
+            self.rows.len() > ROWS_KEPT && self.end <= self.rows.len() / GROWTH * (GROWTH - 1);
+        if self.in_use() < self.many || has_gap {
             self.give_back();
         }
         Some(row)
@@ -62,16 +73,10 @@ impl<T> Slab<T> {
         self.rows.len() - self.free.len()
     }
 
-    /// Whether many rows behind the last that is in use are empty.
-    fn has_gap(&self) -> bool {
-        let gap = self.rows.iter().rev().take_while(|row| row.is_none()).count();
-        self.rows.len() > ROWS_KEPT && gap >= self.rows.len() / GROWTH
-    }
-
     /// Each time with half as many in use, or with a fourth to give, since all rows are looked at.
     #[cold]
     fn give_back(&mut self) {
-        let len = self.rows.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        let len = self.end;
         self.rows.truncate(len);
         self.rows.shrink_to(len + len / GROWTH);
         self.free.retain(|Reverse(at)| (*at as usize) < len);
@@ -116,12 +121,13 @@ mod tests {
         // From the front on the last stays where it is, and all before it is used again.
         let mut slab = Slab::default();
         let rows: Vec<u32> = (0..100_000).map(|row| slab.insert(row)).collect();
-        for row in &rows[..99_999] {
+        for row in &rows[..99_998] {
             slab.remove(*row);
         }
         assert_eq!((slab.insert(7), slab.get(99_999)), (0, Some(&99_999)));
         let newcomers: Vec<u32> = (0..20).map(|row| slab.insert(row)).collect();
         slab.remove(99_999);
+        slab.remove(99_998);
         assert!(slab.rows.capacity() < 10_000, "with those who came meanwhile still there");
         assert_eq!(slab.get(newcomers[19]), Some(&19));
     }
