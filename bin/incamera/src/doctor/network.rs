@@ -193,6 +193,14 @@ fn comes_around(at: SocketAddr, sockets: &[UdpSocket]) -> bool {
     false
 }
 
+/// Whether an address is for people inside, and nothing to be heard from outside.
+const fn is_inner(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(it) => it.is_private() || it.is_loopback() || it.is_link_local(),
+        IpAddr::V6(it) => it.is_unique_local() || it.is_loopback() || it.is_unicast_link_local(),
+    }
+}
+
 /// Asks a STUN server for this machine's address out there: from a media port if one of its family is free, else over a
 /// family that clients are told of.
 pub(super) fn ask_stun(
@@ -202,22 +210,25 @@ pub(super) fn ask_stun(
     report: &mut Report,
 ) -> Option<SocketAddr> {
     let why = "behind a router, clients must be told the router's address";
-    let seen = || -> io::Result<(SocketAddr, Option<u16>, Option<(IpAddr, io::Error)>)> {
+    let seen = || -> io::Result<(SocketAddr, Option<u16>, Vec<(IpAddr, io::Error)>)> {
         let all: Vec<SocketAddr> = server.to_socket_addrs()?.collect();
         let is_told = |at: &&SocketAddr| {
             advertised.is_empty() || advertised.iter().any(|ip| ip.is_ipv4() == at.is_ipv4())
         };
-        let mut failed = None;
+        let (mut first, mut silent) = (None, Vec::new());
         for socket in sockets {
             let bound = socket.local_addr()?;
             let at = all.iter().filter(is_told).find(|at| at.is_ipv4() == bound.is_ipv4());
             match at.map(|at| stun::ask(socket, *at)) {
-                Some(Ok(seen)) => return Ok((seen, Some(bound.port()), failed)),
-                Some(Err(error)) => failed = Some((bound.ip(), error)),
+                Some(Ok(seen)) => _ = first.get_or_insert((seen, Some(bound.port()))),
+                Some(Err(error)) => silent.push((bound.ip(), error)),
                 None => {}
             }
         }
-        if let Some((_, error)) = failed {
+        if let Some((seen, port)) = first {
+            return Ok((seen, port, silent));
+        }
+        if let Some((_, error)) = silent.pop() {
             return Err(error);
         }
         let none = || io::Error::other("it has no address of a family that is advertised");
@@ -226,9 +237,9 @@ pub(super) fn ask_stun(
             SocketAddr::V4(_) => UdpSocket::bind("0.0.0.0:0")?,
             SocketAddr::V6(_) => UdpSocket::bind("[::]:0")?,
         };
-        Ok((stun::ask(&local, at)?, None, None))
+        Ok((stun::ask(&local, at)?, None, silent))
     }();
-    let (seen, port, failed) = match seen {
+    let (seen, port, silent) = match seen {
         Ok(found) => found,
         Err(error) => {
             report.add(Finding::wrong(
@@ -240,7 +251,12 @@ pub(super) fn ask_stun(
             return None;
         }
     };
-    if let Some((from, error)) = failed {
+    for (from, error) in silent.into_iter().filter(|(from, _)| !is_inner(*from)) {
+        let from = match from {
+            from if !from.is_unspecified() => from.to_string(),
+            IpAddr::V4(_) => "what comes over IPv4".to_owned(),
+            IpAddr::V6(_) => "what comes over IPv6".to_owned(),
+        };
         report.add(Finding::warning(
             "stun",
             format!("{server} gives no answer to {from}: {error}"),
