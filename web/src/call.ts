@@ -498,7 +498,8 @@ export class Call {
     this.#isAnnouncing = true
     const isSaid = await this.#announce(announcement).then(
       () => true,
-      () => false,
+      // Who may not say it again has said it once, or nobody hears it.
+      (error: unknown) => error instanceof NotPermittedError,
     )
     this.#isAnnouncing = false
     if (this.#announced !== announcement) return
@@ -562,7 +563,7 @@ export class Call {
         this.#emit('say', `${displayName(person)} joined.`)
       })
       .on(RoomEvent.ParticipantDisconnected, (person) => {
-        this.#receipt.forget(person.identity)
+        this.#receipt.forget(person.identity, this.room.state === ConnectionState.Connected)
         this.mark('left', person.identity)
         this.#emit('say', `${displayName(person)} left.`)
       })

@@ -128,10 +128,17 @@ function onPhone() {
   Object.defineProperty(navigator, 'userAgentData', { value: { mobile: true, brands: [] } })
 }
 
-/** The person looks at another app, and comes back; whoever looks next sees what that has turned on. */
+/** The person looks at another app, and comes back. */
 async function comeBack({ page }) {
   await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+}
+
+/** And nothing is opened by that: the browser is not even asked. */
+async function comesBackToNothing(ada) {
+  const before = await asked(ada)
+  await comeBack(ada)
   await sleep(1_000)
+  return (await asked(ada)) === before
 }
 
 /** On a phone, where the client opens anew what another app has taken. */
@@ -139,21 +146,21 @@ async function backFromAnotherApp(browser) {
   const ada = await lobby(browser, { script: onPhone })
   await ada.consent(true)
   await ada.page.evaluate(() => window.devices.tracks.find(({ kind }) => kind === 'video').stop())
+  await until('the camera is off', 5_000, async () => (await lights(ada)).join() === 'audio')
   await comeBack(ada)
-  control((await lights(ada)).join() === 'audio,video', 'a camera that is on is opened anew')
+  await until('it is on again', 5_000, async () => (await lights(ada)).join() === 'audio,video')
+  control(true, 'a camera that is on is opened anew')
   await ada.page.getByRole('combobox', { name: 'Camera' }).selectOption({ index: 1 })
   await settles(ada, 4, 'audio,video')
-  await comeBack(ada)
-  check((await lights(ada)).join() === 'audio,video', 'but not the one in whose place another was chosen')
+  check(await comesBackToNothing(ada), 'but not the one in whose place another was chosen')
   await ada.page.getByRole('button', { name: 'Camera', exact: true }).click()
-  control((await lights(ada)).join() === 'audio', 'the camera was turned off')
-  await comeBack(ada)
-  check((await lights(ada)).join() === 'audio', 'and stays off when the page comes back')
+  await until('it is off', 5_000, async () => (await lights(ada)).join() === 'audio')
+  check(await comesBackToNothing(ada), 'and stays off when the page comes back')
   await ada.page.getByRole('button', { name: 'Camera', exact: true }).click()
   await until('the camera is on', 5_000, async () => (await lights(ada)).join() === 'audio,video')
   await ada.page.getByRole('switch', { name: CONSENT }).uncheck()
-  await comeBack(ada)
-  check((await lights(ada)).length === 0, 'as do both once the consent was withdrawn')
+  await until('both are off', 5_000, async () => (await lights(ada)).length === 0)
+  check(await comesBackToNothing(ada), 'as do both once the consent was withdrawn')
   await ada.close()
 }
 
@@ -178,8 +185,7 @@ async function takenAwayMeanwhile(browser) {
   })
   control(answer.ok, 'a moderator takes the right to publish away')
   await until('both are off', 5_000, async () => (await lights(ada)).length === 0)
-  await comeBack(ada)
-  check((await lights(ada)).length === 0, 'what was taken away stays off when the page comes back')
+  check(await comesBackToNothing(ada), 'what was taken away stays off when the page comes back')
   await ada.close()
 }
 

@@ -22,6 +22,8 @@ export class Receipt {
   readonly #records = new Map<string, Record>()
   /** Of whom anything was ever decoded: whoever has no key can send what looks like a later one. */
   readonly #opened = new Set<string>()
+  /** Those of them who have been here since. */
+  readonly #stayed = new Set<string>()
 
   /** The worker could not open something of this person. */
   failed(identity: string, error: Error): void {
@@ -40,19 +42,23 @@ export class Receipt {
 
   /**
    * Whether all of these use a key that comes after the one in this slot, and any of them was with us before. Once the
-   * ring `hasComeRound`, one that differs may be that, and counts: which slot it has, the worker does not say.
+   * ring `hasComeRound`, one that differs may be that, and counts: which slot it has, the worker does not say. Not that of
+   * somebody who has left and come again: that may be by an old link.
    */
   areAhead(senders: readonly string[], index: number, hasComeRound: boolean): boolean {
     const isAhead = (identity: string) => {
       const { trouble, missing } = this.#of(identity)
       const isUnknown = trouble === 'key-unknown' && isLater(missing, index)
-      return isUnknown || (hasComeRound && trouble === 'key-differs')
+      const mayBeLater = hasComeRound && this.#stayed.has(identity)
+      return isUnknown || (mayBeLater && trouble === 'key-differs')
     }
     return senders.every(isAhead) && senders.some((identity) => this.#opened.has(identity))
   }
 
-  forget(identity: string): void {
+  /** They are not here any more, whether they have left or we were away. */
+  forget(identity: string, hasLeft: boolean): void {
     this.#records.delete(identity)
+    if (hasLeft) this.#stayed.delete(identity)
   }
 
   /** Looks at what has been decoded since the last look. Returns whether any verdict changed. */
@@ -68,6 +74,7 @@ export class Receipt {
       record.failure = undefined
       record.trouble = undefined
       this.#opened.add(person.identity)
+      this.#stayed.add(person.identity)
     } else {
       record.trouble = record.failure
     }
