@@ -3,9 +3,10 @@
 //! Owns: how long one may take from its first byte to its last, and how much of the node's memory all of them may.
 //! Guarantees: no number of clients that begin messages and do not end them makes them take more than
 //! [`UNFINISHED_BYTES_MAX`] and [`UNFINISHED_MIDDLE_BYTES_MAX`], but for small ones, of which each connection may have
-//! one ([`UNFINISHED_SMALL`]); none waits for ever, nor one of an ordinary call for huge ones. Room is taken before a
-//! frame's payload is read, by the length that its head says, since a WebSocket reserves that much at once, and is held
-//! until what the message lay in is given back. Not here: where a frame ends (`frame_io`), what is decoded (`session`).
+//! one ([`UNFINISHED_SMALL`]); none waits for ever, nor an offer of an ordinary call, in one frame, for huge ones. Room
+//! is taken before a frame's payload is read, by the length that its head says, since a WebSocket reserves that much at
+//! once, and is held until what the message lay in is given back.
+//! Not here: where a frame ends (`frame_io`), what is decoded (`session`).
 
 use std::fmt;
 use std::io;

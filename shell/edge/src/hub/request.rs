@@ -307,7 +307,7 @@ impl Hub {
         let publication = self.control.publication(track);
         let card = self.seats.get_mut(&peer).and_then(|seat| seat.cards.get_mut(&track));
         if let (Some(publication), Some(card)) = (publication, card) {
-            card.answered_at.get_or_insert(self.now);
+            card.answered_at = Some(self.now);
             let cid = publication.cid.to_string();
             let track = Some(translate::track(publication, card));
             self.send(peer, Message::TrackPublished(proto::TrackPublishedResponse { cid, track }));

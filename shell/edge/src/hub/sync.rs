@@ -51,23 +51,25 @@ impl Hub {
     }
 
     /// Tracks that it announced and does not name: the answer may be lost, and with it what waits for it. Of those that
-    /// live it may have ended any and announce its source anew, so it is told of the latest alone.
+    /// live it may have ended any and announce its source anew: it is told of the latest alone, and of none whose
+    /// source is announced again.
     fn tell_unheard_answers(&mut self, peer: PeerId, named: &[proto::TrackPublishedResponse]) {
         let named: BTreeSet<TrackSid> = named
             .iter()
             .filter_map(|it| it.track.as_ref())
             .map(|track| TrackSid::from_wire(&track.sid))
             .collect();
-        let cards = self.seats.get(&peer).map(|seat| &seat.cards);
+        let seat = self.seats.get(&peer);
+        let is_queued = |cid: &str| seat.is_some_and(|seat| seat.queued.contains_key(cid));
         let is_latest = |track: &TrackId| {
-            let at = cards.and_then(|cards| cards.get(track)?.answered_at);
+            let at = seat.and_then(|seat| seat.cards.get(track)?.answered_at);
             at.is_some_and(|at| self.now < at + ANSWER_AWAITED_TIME)
         };
         let own = self.control.participant(peer).into_iter().flat_map(|held| &held.tracks);
         let is_unheard = |track: &&TrackId| {
             let publication = self.control.publication(**track);
             publication.is_some_and(|held| {
-                let is_awaited = !held.is_live() || is_latest(track);
+                let is_awaited = !held.is_live() || (is_latest(track) && !is_queued(&held.cid));
                 is_awaited && !named.contains(&held.sid)
             })
         };

@@ -109,6 +109,11 @@ fn an_answer_that_was_lost_comes_again_with_the_resume() {
     let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
     node.ask(&again, Asked::SyncState(proto::SyncState::default()));
     assert_eq!((published.len(), cids(&again.told())), (2, published));
+    // It announces one of them anew, which ends with its next offer.
+    node.ask(&again, add_track(MICROPHONE, TrackKind::Audio));
+    let mut again = node.knock(token("bob", "red"), resuming(&sid)).unwrap();
+    node.ask(&again, Asked::SyncState(proto::SyncState::default()));
+    assert_eq!(cids(&again.told()), [CAMERA], "not with the sid of the one that ends");
 }
 
 /// LiveKit #4560: such a message, without what it is about, took a server down.
