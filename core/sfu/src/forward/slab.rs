@@ -1,6 +1,6 @@
 //! A table whose rows are found by a number that is used again after removal.
 //!
-//! Owns: where a row is. Guarantees: of rows that were once many and are few, those behind the last go back.
+//! Owns: where a row is. Guarantees: the empty rows behind the last go back once they are a fourth of all.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,13 +19,11 @@ pub(super) struct Slab<T> {
     free: BinaryHeap<Reverse<u32>>,
     /// Rows up to the last that is in use.
     end: usize,
-    /// With fewer in use it is looked whether any can go back.
-    many: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), free: BinaryHeap::new(), end: 0, many: 0 }
+        Self { rows: Vec::new(), free: BinaryHeap::new(), end: 0 }
     }
 }
 
@@ -44,9 +42,6 @@ impl<T> Slab<T> {
             u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
         };
         self.end = self.end.max(at as usize + 1);
-        if self.rows.len() > ROWS_KEPT {
-            self.many = self.many.max((self.in_use() / 2).min(self.rows.len() / 4));
-        }
         at
     }
 
@@ -54,34 +49,22 @@ impl<T> Slab<T> {
     pub(super) fn remove(&mut self, at: u32) -> Option<T> {
         let row = self.rows.get_mut(at as usize)?.take()?;
         self.free.push(Reverse(at));
-        while self
-            .end
-            .checked_sub(1)
-            .is_some_and(|last| self.rows.get(last).is_none_or(Option::is_none))
-        {
+        while let Some(None) = self.end.checked_sub(1).and_then(|last| self.rows.get(last)) {
             self.end -= 1;
         }
-        let has_gap =
-            self.rows.len() > ROWS_KEPT && self.end <= self.rows.len() / GROWTH * (GROWTH - 1);
-        if self.in_use() < self.many || has_gap {
+        if self.rows.len() > ROWS_KEPT && self.end <= self.rows.len() / GROWTH * (GROWTH - 1) {
             self.give_back();
         }
         Some(row)
     }
 
-    fn in_use(&self) -> usize {
-        self.rows.len() - self.free.len()
-    }
-
-    /// Each time with half as many in use, or with a fourth to give, since all rows are looked at.
+    /// All rows that are free are looked at, so not of each that goes.
     #[cold]
     fn give_back(&mut self) {
-        let len = self.end;
-        self.rows.truncate(len);
-        self.rows.shrink_to(len + len / GROWTH);
-        self.free.retain(|Reverse(at)| (*at as usize) < len);
-        self.free.shrink_to(self.free.len());
-        self.many = if len > ROWS_KEPT { (self.in_use() / 2).max(1) } else { 0 };
+        self.rows.truncate(self.end);
+        self.rows.shrink_to(self.end + self.end / GROWTH);
+        self.free.retain(|Reverse(at)| (*at as usize) < self.end);
+        self.free.shrink_to_fit();
     }
 
     /// Where a row is or may be, without a look at it.
