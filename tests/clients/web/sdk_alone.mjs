@@ -1,7 +1,7 @@
 /**
  * livekit-client by itself, for what the call page does not do: it publishes a hundred tracks one after the other in
- * one session, asks for fewer pictures a second, caps its own bandwidth, as a test of itself, and after a break of the signalling has told the server
- * what it wanted meanwhile.
+ * one session, asks for fewer pictures a second, caps its own bandwidth, as a test of itself, and after a break of the
+ * signalling has told the server what it wanted meanwhile.
  */
 import { check, control, freshRoom, SERVER, scenario, sleep, until } from './driver.mjs'
 import { SdkPage } from './sdk_page.mjs'
@@ -58,14 +58,14 @@ async function publishesOneByOne(ada, ben) {
 async function asksForFewer(ben, camera) {
   const width = () => ben.run(widthOf, camera)
   await until('ben sees the largest layer', RISES_WITHIN_MS, async () => (await width()) === 1280)
-  const all = await ben.run(picturesIn, RATE_OVER_MS)
-  await ben.run(wantRate, { camera, fps: FEW_FPS })
+  const all = await picturesOf(ben)
+  await wantRate(ben, camera, FEW_FPS)
   await sleep(1_000)
-  const few = await ben.run(picturesIn, RATE_OVER_MS)
+  const few = await picturesOf(ben)
   check(few > 0 && few <= all / 2, `of ${all} pictures ${few} come once ben wants ${FEW_FPS} a second`)
-  await ben.run(wantRate, { camera, fps: 30 })
+  await wantRate(ben, camera, 30)
   await sleep(1_000)
-  const again = await ben.run(picturesIn, RATE_OVER_MS)
+  const again = await picturesOf(ben)
   check(again > 1.5 * few, `and ${again} once it wants them all`)
 }
 
@@ -97,38 +97,38 @@ async function saysWhatItWants(browser, room, camera) {
   const proxy = await SignalProxy.start(SERVER)
   try {
     const cy = await SdkPage.join(browser, { room, identity: 'cy', through: proxy.url })
-    await until('cy receives the picture', 10_000, () => cy.run(flows))
+    await until('cy receives the picture', 10_000, () => flows(cy))
     const sid = await cy.run(() => window.room.localParticipant.sid)
     proxy.swallow()
-    await cy.run(want, { camera, wanted: false })
+    await want(cy, camera, false)
     await sleep(1_000)
-    control(await cy.run(flows), 'the server has not heard that cy wants it no more')
+    control(await flows(cy), 'the server has not heard that cy wants it no more')
     await proxy.drop()
     await until('cy resumes', 10_000, () =>
       cy.run(() => window.disturbed.length > 0 && window.room.state === 'connected'),
     )
-    await until('the picture ends', 5_000, async () => !(await cy.run(flows)))
+    await until('the picture ends', 5_000, async () => !(await flows(cy)))
     await sleep(2_000)
     check(
-      !(await cy.run(flows)),
+      !(await flows(cy)),
       'what cy turned off while the signalling was broken is off after it resumed',
     )
     check((await cy.run(() => window.room.localParticipant.sid)) === sid, 'in the same session')
-    await cy.run(want, { camera, wanted: true })
-    await until('it comes again', 10_000, () => cy.run(flows))
+    await want(cy, camera, true)
+    await until('it comes again', 10_000, () => flows(cy))
     check(true, 'and on again when it is wanted')
-    await cy.run(want, { camera, wanted: false })
-    await until('the picture ends again', 5_000, async () => !(await cy.run(flows)))
+    await want(cy, camera, false)
+    await until('the picture ends again', 5_000, async () => !(await flows(cy)))
     const before = await cy.run(() => window.disturbed.length)
     proxy.swallow()
-    await cy.run(want, { camera, wanted: true })
+    await want(cy, camera, true)
     await sleep(1_000)
-    control(!(await cy.run(flows)), 'the server has not heard that cy wants it once more')
+    control(!(await flows(cy)), 'the server has not heard that cy wants it once more')
     await proxy.drop()
     await until('cy resumes again', 10_000, () =>
       cy.run((n) => window.disturbed.length > n && window.room.state === 'connected', before),
     )
-    await until('it comes once more', 10_000, () => cy.run(flows))
+    await until('it comes once more', 10_000, () => flows(cy))
     check(
       (await cy.run(() => window.room.localParticipant.sid)) === sid,
       'what cy turned on while the signalling was broken is on after it resumed',
@@ -204,44 +204,39 @@ async function widthOf(sid) {
   return [...(report?.values() ?? [])].find(({ type }) => type === 'inbound-rtp')?.frameWidth ?? 0
 }
 
-/** In the page: pictures decoded in so many milliseconds. */
-async function picturesIn(ms) {
-  const decoded = async () => {
+/** In the page: by how much a count of all pictures that come has grown in so many milliseconds. */
+async function growth({ of, ms }) {
+  const count = async () => {
     const reports = await Promise.all(window.peers.map((peer) => peer.getStats()))
     const entries = reports.flatMap((report) => [...report.values()])
     const pictures = entries.filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video')
-    return pictures.reduce((sum, entry) => sum + (entry.framesDecoded ?? 0), 0)
+    return pictures.reduce((sum, entry) => sum + (entry[of] ?? 0), 0)
   }
-  const before = await decoded()
+  const before = await count()
   await new Promise((resolve) => setTimeout(resolve, ms))
-  return (await decoded()) - before
+  return (await count()) - before
 }
 
-function wantRate({ camera, fps }) {
+function picturesOf(who) {
+  return who.run(growth, { of: 'framesDecoded', ms: RATE_OVER_MS })
+}
+
+/** Whether packets of any picture arrive. */
+async function flows(who) {
+  return (await who.run(growth, { of: 'packetsReceived', ms: 500 })) > 0
+}
+
+/** In the page: asks for a picture otherwise, by a method of livekit-client's. */
+function ask({ camera, method, value }) {
   const people = [...window.room.remoteParticipants.values()]
-  people
-    .map((person) => person.trackPublications.get(camera))
-    .find(Boolean)
-    .setVideoFPS(fps)
+  const publication = people.map((person) => person.trackPublications.get(camera)).find(Boolean)
+  publication[method](value)
 }
 
-/** In the page: whether packets of any picture arrive. */
-async function flows() {
-  const packets = async () => {
-    const reports = await Promise.all(window.peers.map((peer) => peer.getStats()))
-    const entries = reports.flatMap((report) => [...report.values()])
-    const pictures = entries.filter(({ type, kind }) => type === 'inbound-rtp' && kind === 'video')
-    return pictures.reduce((sum, entry) => sum + entry.packetsReceived, 0)
-  }
-  const before = await packets()
-  await new Promise((resolve) => setTimeout(resolve, 500))
-  return (await packets()) > before
+function wantRate(who, camera, value) {
+  return who.run(ask, { camera, method: 'setVideoFPS', value })
 }
 
-function want({ camera, wanted }) {
-  const people = [...window.room.remoteParticipants.values()]
-  people
-    .map((person) => person.trackPublications.get(camera))
-    .find(Boolean)
-    .setSubscribed(wanted)
+function want(who, camera, value) {
+  return who.run(ask, { camera, method: 'setSubscribed', value })
 }
