@@ -77,7 +77,6 @@ fn transport() -> Arc<TransportConfig> {
 }
 
 /// What the association wants, or what happened in it.
-#[derive(Debug)]
 pub(crate) enum Step {
     /// An SCTP packet to send.
     Packet(Bytes),

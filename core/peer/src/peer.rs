@@ -9,10 +9,11 @@
 mod client;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Path, Timestamp};
+use model::{CallContent, Path, Timestamp};
 use rtp::srtp::KeyingMaterial;
 use zeroize::Zeroize as _;
 
@@ -49,8 +50,7 @@ pub struct Transmit {
     pub verifies_remote: bool,
 }
 
-/// What happened in a transport.
-#[derive(Debug)]
+/// What happened in a transport. `Debug` shows its kind alone.
 pub enum Event {
     /// DTLS gave the SRTP keys. Comes once, before [`Event::Connected`].
     Keys(KeyingMaterial),
@@ -63,11 +63,26 @@ pub enum Event {
     /// The client closed a data channel; its id may come again.
     ChannelClosed(ChannelId),
     /// A whole message arrived, at that time at the earliest.
-    Message(ChannelId, Timestamp, Vec<u8>),
+    Message(ChannelId, Timestamp, CallContent<Vec<u8>>),
     /// The client did not acknowledge data in time. [`Event::Closed`] follows.
     Overdue,
     /// The transport is finished, by the client's wish or by an error.
     Closed,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keys(_) => "Keys",
+            Self::Selected(_) => "Selected",
+            Self::Connected => "Connected",
+            Self::ChannelOpen(..) => "ChannelOpen",
+            Self::ChannelClosed(_) => "ChannelClosed",
+            Self::Message(..) => "Message",
+            Self::Overdue => "Overdue",
+            Self::Closed => "Closed",
+        })
+    }
 }
 
 /// What to do next.
@@ -113,8 +128,8 @@ pub struct Peer {
     life: Life,
 }
 
-impl std::fmt::Debug for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Peer(…)")
     }
 }
@@ -347,7 +362,7 @@ impl Peer {
             channels::Step::Open(id, label) => Event::ChannelOpen(id, label),
             channels::Step::Closed(id) => Event::ChannelClosed(id),
             channels::Step::Message(id, since, message) => {
-                Event::Message(id, self.timestamp(since), message)
+                Event::Message(id, self.timestamp(since), message.into())
             }
         };
         Some(Output::Event(event))

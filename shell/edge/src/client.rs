@@ -131,7 +131,9 @@ impl Client {
                 Output::Event(Event::ChannelOpen(id, label)) if &*label == "_reliable" => {
                     self.reliable = Some(id);
                 }
-                Output::Event(Event::Message(_, _, message)) => self.heard.push(message),
+                Output::Event(Event::Message(_, _, message)) => {
+                    self.heard.push(message.into_inner())
+                }
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(_) => {}
                 Output::Wait(at) => {

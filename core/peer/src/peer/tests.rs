@@ -107,8 +107,7 @@ impl Wire {
         self.settle();
         assert!(self.client.send(self.now, self.now, ChannelId::at(0), b"still here"));
         self.settle();
-        let is_it =
-            |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"still here");
+        let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it.expose() == b"still here");
         assert!(self.server_heard(is_it));
     }
 }
@@ -184,7 +183,7 @@ fn messages_pass_whole_in_both_directions() {
             .iter()
             .filter_map(|event| {
                 let Event::Message(id, _, message) = event else { return None };
-                (*id == ChannelId::at(channel)).then_some(&**message)
+                (*id == ChannelId::at(channel)).then_some(&**message.expose())
             })
             .collect();
         assert_eq!(messages, [&large[..], b"x", b""]);
@@ -907,7 +906,7 @@ impl Copying {
             self.wire.tick(true, |_| true);
             for event in self.wire.heard[1].drain(..) {
                 let Event::Message(_, since, chunk) = event else { panic!("{event:?}") };
-                assert_eq!(chunk[..4], self.read.to_be_bytes(), "in order, each once");
+                assert_eq!(chunk.expose()[..4], self.read.to_be_bytes(), "in order, each once");
                 let waited = self.wire.now.since(since);
                 assert!(waited <= crate::HELD_TIME_MAX + 20 * STEP, "{waited:?}");
                 self.read += 1;
@@ -975,7 +974,8 @@ fn what_may_be_lost_is_read_though_the_client_is_held_back() {
     assert!(wire.client.send(wire.now, wire.now, ChannelId::at(2), b"at once"));
     wire.tick(true, |_| true);
     wire.tick(true, |_| true);
-    let is_it = |event: &Event| matches!(event, Event::Message(_, _, it) if it == b"at once");
+    let is_it =
+        |event: &Event| matches!(event, Event::Message(_, _, it) if it.expose() == b"at once");
     assert!(wire.server_heard(is_it));
     assert!(!wire.server.channels.as_ref().unwrap().has_caught_up(), "and still is");
 }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use model::{PeerId, Timestamp};
+use model::{CallContent, PeerId, Timestamp};
 use sfu::Report;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -52,9 +52,9 @@ impl Upward {
         peer: PeerId,
         channel: Channel,
         since: Timestamp,
-        bytes: Vec<u8>,
+        content: CallContent<Vec<u8>>,
     ) -> bool {
-        let message = FromWorker::Message(peer, channel, since, bytes.into());
+        let message = FromWorker::Message(peer, channel, since, content);
         let Some(message) = self.offer(message) else { return true };
         if channel != Channel::Reliable {
             self.metrics.worker_messages_dropped.count();
@@ -192,17 +192,20 @@ mod tests {
         let mut upward = Upward::new(to_hub, Arc::clone(&metrics));
         upward.tell(FromWorker::Connected(peer(0)));
         for _ in 0..UPWARD_SHARE_MAX {
-            assert!(upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1]));
+            assert!(upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1].into()));
         }
-        assert!(!upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1]));
-        assert!(upward.pass(peer(0), Channel::Lossy, Timestamp::ZERO, vec![1]), "only dropped");
+        assert!(!upward.pass(peer(0), Channel::Reliable, Timestamp::ZERO, vec![1].into()));
+        assert!(
+            upward.pass(peer(0), Channel::Lossy, Timestamp::ZERO, vec![1].into()),
+            "only dropped"
+        );
         assert!(upward.pass(
             peer(1),
             Channel::Reliable,
             Timestamp::ZERO,
-            vec![0; UPWARD_SHARE_BYTES_MAX]
+            vec![0; UPWARD_SHARE_BYTES_MAX].into()
         ));
-        assert!(!upward.pass(peer(1), Channel::Reliable, Timestamp::ZERO, vec![1]));
+        assert!(!upward.pass(peer(1), Channel::Reliable, Timestamp::ZERO, vec![1].into()));
         assert_eq!(metrics.data_senders_cut.total(), 2);
         while upward.retry() {
             assert!(upward.is_behind(), "so that no more is read");

@@ -287,7 +287,7 @@ fn a_file_that_is_copied_over_a_network_that_loses_arrives_whole() {
         }
         for (event, number) in wire.heard[1].iter().zip(0_usize..) {
             let Event::Message(_, _, chunk) = event else { panic!("{event:?}") };
-            assert_eq!(**chunk, [number.to_le_bytes()[0]; CHUNK]);
+            assert_eq!(**chunk.expose(), [number.to_le_bytes()[0]; CHUNK]);
         }
         wire.second(true, |_| true);
         assert_eq!(wire.server.channels.as_ref().unwrap().unread(), 0);
@@ -319,7 +319,7 @@ fn countless_short_messages_are_heard_whether_they_are_held_back_or_lost() {
         assert!(!is_held || most >= PIECES_AT_EASE, "{most}");
         for (event, number) in wire.heard[1].iter().zip(0_u32..) {
             let Event::Message(_, _, word) = event else { panic!("{event:?}") };
-            assert_eq!(**word, number.to_be_bytes());
+            assert_eq!(**word.expose(), number.to_be_bytes());
         }
     }
 }

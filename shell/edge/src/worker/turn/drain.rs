@@ -122,18 +122,19 @@ fn tell(
                 upward.tell(FromWorker::ChannelOpen(id, channel));
             }
         }
-        Event::Message(channel, since, bytes) => {
+        Event::Message(channel, since, message) => {
             let Some(channel) = seat.channel(channel) else { return true };
             #[cfg(feature = "sabotage")]
-            crate::sabotage::panic_if_asked("worker", &bytes);
+            crate::sabotage::panic_if_asked("worker", message.expose());
+            let len = message.expose().len();
             let is_within = match channel {
-                Channel::Reliable => seat.allowance.take(now, bytes.len()),
-                Channel::Lossy | Channel::DataTrack => seat.allowance.take_lossy(now, bytes.len()),
+                Channel::Reliable => seat.allowance.take(now, len),
+                Channel::Lossy | Channel::DataTrack => seat.allowance.take_lossy(now, len),
             };
             if !is_within {
                 return upward.refuse(channel);
             }
-            return upward.pass(id, channel, since, bytes);
+            return upward.pass(id, channel, since, message);
         }
         // What it means to those who wait is said where it came.
         Event::ChannelClosed(_) => {}
