@@ -66,8 +66,8 @@ const STEP_ROOMS: [&str; 2] = ["--rooms", "200x10"];
 const STEP_TRIES: u32 = 6;
 const STEP_TRIES_FOR_GOAL: u32 = 2;
 
-/// Of fewer that have a transport the clients judge nothing.
-const JUDGED_FROM: u32 = 1_000;
+/// Of fewer that have a transport the clients judge nothing (`load/src/crowd.rs`).
+const JUDGED_FROM: u32 = 2_000;
 
 /// What goes on beside many rooms.
 const BESIDE: (u32, u32) = (5, 50);
