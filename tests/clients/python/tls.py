@@ -62,6 +62,7 @@ from client import (  # noqa: E402
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, nothing_grows, refused  # noqa: E402
+from process import resident_kib  # noqa: E402
 from stranger import HANDSHAKE_BYTES_MAX, STRANGER_BYTES_MAX, handshake, over_tcp, request  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
@@ -69,6 +70,10 @@ WEB = Path(__file__).parents[1] / "web"
 #: The server looks four times a second, and waits until the files have rested.
 SHOWN_WITHIN_S = 3
 HANDSHAKE_S = 10
+#: Handshakes that stand still at once, from so many networks, since one may not have so many; a place for the
+#: connection, for TLS and for what is under way.
+CROWD, CROWD_NETWORKS, CROWD_KIB_EACH_MAX = 3_000, 6, 40
+JOIN_WITHIN_S = 3.0
 #: Open files of a server that has none left for its certificate.
 FILES = 72
 #: The promise of `forgotten`.
@@ -426,6 +431,49 @@ def cut_after_s() -> float:
         return time.monotonic() - began
 
 
+async def standing(number: int, hello: bytes, answered: list[int]) -> float:
+    """How long a connection is held that says its hello, or half of it, and nothing more."""
+    here = (f"127.0.{1 + number % CROWD_NETWORKS}.7", 0)
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", HTTP_PORT, local_addr=here)
+    # Half of them have the server sign first.
+    writer.write(hello if number % 2 else hello[: len(hello) // 2])
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(2 * HANDSHAKE_S):
+            if await reader.read(1):
+                answered.append(number)
+            while await reader.read(1 << 16):
+                pass
+    writer.close()
+    return time.monotonic() - began
+
+
+async def stands_a_crowd(server: Server) -> None:
+    """Thousands who begin a handshake and go no further; somebody joins meanwhile."""
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing := ssl.MemoryBIO(), server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello, answered = outgoing.read(), []
+    before = resident_kib(server.process.pid)
+    held = [asyncio.create_task(standing(number, hello, answered)) for number in range(CROWD)]
+    await until("the hellos are answered", HANDSHAKE_S / 2, lambda: len(answered) >= CROWD // 2)
+    growth = resident_kib(server.process.pid) - before
+    began = time.monotonic()
+    ben = await join(fresh_room("beside"), "ben")
+    took = time.monotonic() - began
+    still = sum(not it.done() for it in held)
+    check(
+        still == CROWD and growth <= CROWD * CROWD_KIB_EACH_MAX and took <= JOIN_WITHIN_S,
+        f"beside {still} handshakes that stand still, which took {growth >> 10} MiB, ben joined in {took:.1f} s",
+    )
+    await ben.disconnect()
+    seconds = await asyncio.gather(*held)
+    check(
+        HANDSHAKE_S - 0.5 <= min(seconds) and max(seconds) <= HANDSHAKE_S + 2,
+        f"they are cut after {min(seconds):.1f} to {max(seconds):.1f} s",
+    )
+
+
 async def answers_strangers(folder: Path) -> None:
     """Who shows no token costs a line the certificates and little more, whatever it says."""
     end = "-----END CERTIFICATE-----"
@@ -456,6 +504,8 @@ async def main() -> None:
 
 async def act() -> None:
     mark_sensitive(API_SECRET)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     folder, authority = FOLDER, AUTHORITY
     await refuses_what_it_should(folder, authority)
     number = authority.certify(folder, NAMES)
@@ -465,6 +515,7 @@ async def act() -> None:
         await speaks_as_it_should()
         await answers_livekit_api()
         await answered
+        await stands_a_crowd(server)
         await holds_a_call_with_a_browser()
         await forgets_what_rode_under_it(server)
         await forgets_keys_that_were_renewed(server, folder, authority, number)
