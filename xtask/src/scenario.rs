@@ -26,10 +26,10 @@ Usage: cargo xtask test [NAME…] [--list]
 Runs black-box scenarios (all of them, or those named): each gets a fresh `incamera dev`, or `serve`
 with keys of all kinds, on free ports of 127.0.0.1 (some: of an address before a network namespace, in
 which the script runs), or ports at which its script starts servers itself; then its script runs with a
-time limit. It passes when the script ends with 0, the server ends gracefully after SIGTERM, and the
-server's log holds no token, key, secret, identity or client address. Those that measure nothing closely run two at a
-time, before the others; what fails so is tried again alone, but not where something was that must never be: a secret
-that was found, a forged token that was taken, a frame without the key that was seen.
+time limit. It passes when the script ends with 0, the server ends gracefully after SIGTERM, and the server's log
+holds no token, key, secret, identity or client address. Many need root. Those that measure nothing closely run two at
+a time, before the others; what fails so is tried again alone, but not where something was that must never be: a
+secret that was found, a forged token that was taken, a frame without the key that was seen.
 
 A script finds in its environment:
   INCAMERA_URL        http://127.0.0.1:PORT of its server
@@ -193,6 +193,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("faults", "python/faults.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed").shared(),
     scenario("quiet", "python/quiet.py", 90).over(SPREAD, "packets_relayed"),
+    own("stamped", "python/stamped.py", 120),
     scenario("unacknowledged", "python/unacknowledged.py", 150).apart(),
     scenario("slow_reader", "python/slow_reader.py", 120),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed").shared(),
@@ -510,6 +511,9 @@ fn examine(run: &Run<'_>) -> Result<Shown, Failure> {
     let marked = run.marked();
     if marked.is_empty() && !DESERTED.contains(&scenario.name) {
         return Err("the script marks nothing as sensitive: the log was searched for nobody".into());
+    }
+    if text.is_empty() {
+        return Err("the server's log is empty: nothing was searched".into());
     }
     let named = run.secrets();
     let printed = |word: &str| -> Vec<String> {

@@ -68,7 +68,7 @@ const BANNED: &[(&str, &str)] = &[
 const LOG: &[&str] =
     &["shell/edge/src/log.rs", "bin/incamera/src/log.rs", "bin/incamera/src/lines.rs"];
 
-/// What no text file may say: a path of one machine, an index of one workplace.
+/// What no text file may say: a path of one machine, an index of packages.
 const BANNED_EVERYWHERE: &[&str] = &[
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
@@ -606,6 +606,7 @@ fn every_scenario_script_is_in_the_table_and_there() {
 const USERS_OF_OURS: &[(&str, &str)] = &[
     ("web/frame_encryption.mjs", "pits core/e2ee against LiveKit's own"),
     ("python/forgotten.py", "media holds what is looked for"),
+    ("python/stamped.py", "media holds what is looked for"),
     ("python/unacknowledged.py", "media holds what is looked for"),
     ("python/blind.py", "media holds what is looked for"),
     ("python/marked.py", "media holds what is looked for"),
@@ -670,6 +671,7 @@ const SHARED_BY_SCENARIOS: &[&str] = &[
     "web/room_client.mjs",
     "web/lossy_server.mjs",
     "web/sdk_page.mjs",
+    "web/stamped_call.mjs",
     "web/sdk_person.mjs",
     "web/signal_proxy.mjs",
     "web/throttled_network.mjs",

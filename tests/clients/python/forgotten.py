@@ -21,11 +21,11 @@ from client import API_KEY, API_SECRET, NEVER, SERVER, check, measured, never, s
 from guarded import found_behind_guards
 from guest import begin_guest
 from livekit import api, rtc
-from marked import AGE_MAX_S, KEPT, PERSONAL, PERSON_GONE_S, SPOKEN, aged, arrive, found, load, stopped, talk, token, vanished
+from marked import (
+    AGE_MAX_S, KEPT, MEDIA_GONE_S, PERSONAL, PERSON_GONE_S, SPOKEN, aged, arrive, found, load, stopped, talk, token, vanished,
+)  # fmt: skip
 from memory import LOOK_LATE_S, Memory, Scan, Watch, mark
 
-#: From the last goodbye of a call, or from its sender's removal, to the end of its media.
-MEDIA_GONE_S = 1.0
 #: A client that was killed says nothing: after 30 s without a check it is put out.
 KILLED_GONE_S = 30.0 + PERSON_GONE_S
 #: After its last participant has left, a room can be come back to for 20 s.

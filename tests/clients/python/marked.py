@@ -1,6 +1,6 @@
 """People and media that can be found again: all that they are and say carries a mark (`memory`).
 
-Media are the load client's, since no SDK lets a test say what an encoded frame holds.
+Media are the load client's; those of browsers: `stamped`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from client import API_KEY, API_SECRET, SERVER, SIGNAL, check, control, fresh_ro
 from livekit import api, rtc
 from memory import FOR_GOOD_S, RUN, Scan, Watch, mark, stamped
 
-#: The policy's, and that of the promise that goes beyond it.
+#: What docs/security.md promises of what is said, and of a person.
 AGE_MAX_S, PERSON_GONE_S = 10.0, 2.0
+#: From the last goodbye of a call, or from its sender's removal, to the end of its media.
+MEDIA_GONE_S = 1.0
 
 #: What is known of a person, and what it says. Lossy packets are kept for nobody: to find one is luck.
 PERSONAL = ("identity", "name", "metadata", "attribute")

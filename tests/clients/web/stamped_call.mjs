@@ -1,0 +1,152 @@
+/**
+ * A call of livekit-client's in which every encoded frame of sound and pictures carries marks, over a network that
+ * loses packets, and with a server of its own; driven from outside.
+ *
+ * `node stamped_call.mjs <room> <mark>` prints one line of JSON a second: the server's process, and what came and came
+ * again so far. The marks are `<mark><codec>-`, the milliseconds of Unix time and a space. Lines of stdin are orders to
+ * ada, who sends: `pause`, `go on`, `leave`; one that is done is said in `did`. With stdin ben leaves, and the server ends.
+ */
+import { LossyServer } from './lossy_server.mjs'
+import { createInterface } from 'node:readline'
+import { launch } from './driver.mjs'
+import { SdkPage } from './sdk_page.mjs'
+
+const LOSS = 0.1
+/** With so many a frame of a picture fills a packet and more with nothing else. */
+const COPIES = { audio: 1, vp8: 40, h264: 40 }
+
+const [room, mark] = process.argv.slice(2)
+const tell = (said) => console.log(JSON.stringify(said))
+let did
+const server = await LossyServer.start()
+const browser = await launch()
+try {
+  const ben = await SdkPage.join(browser, { room, identity: 'ben' })
+  await ben.run(receive, { worker: String(stampFrames), mark })
+  const ada = await SdkPage.join(browser, { room, identity: 'ada' })
+  await ada.run(publish, { worker: String(stampFrames), mark, copies: COPIES })
+  server.lose(LOSS)
+  const orders = {
+    pause: () => ada.run(() => window.send(false)),
+    'go on': () => ada.run(() => window.send(true)),
+    leave: () => ada.run(() => window.room.disconnect()),
+  }
+  const telling = setInterval(async () => {
+    const [sent, came] = [await ada.run(counts), await ben.run(counts)]
+    tell({ server: server.server.pid, sent, came, did })
+  }, 1_000)
+  for await (const order of createInterface({ input: process.stdin })) {
+    await orders[order]()
+    did = order
+    tell({ server: server.server.pid, did })
+  }
+  clearInterval(telling)
+  await ben.run(() => window.room.disconnect())
+} finally {
+  await browser.close()
+  await server.stop()
+}
+process.exit(0)
+
+/** In a worker: puts marks behind each frame that is sent, and takes them away from each that comes. */
+function stampFrames() {
+  self.onrtctransform = ({ transformer }) => {
+    const { mark, codec, copies } = transformer.options
+    const [writes, reads] = [new TextEncoder(), new TextDecoder('latin1')]
+    const marks = new RegExp(`(?:${mark}[a-z0-9]+-[0-9]{13} )+$`)
+    const stamped = (data) => {
+      const stamps = writes.encode(`${mark}${codec}-${Date.now()} `.repeat(copies))
+      const out = new Uint8Array(data.byteLength + stamps.length)
+      out.set(new Uint8Array(data))
+      out.set(stamps, data.byteLength)
+      return out.buffer
+    }
+    const bare = (data) => data.slice(0, reads.decode(data).replace(marks, '').length)
+    const transform = (frame, controller) => {
+      frame.data = codec === undefined ? bare(frame.data) : stamped(frame.data)
+      controller.enqueue(frame)
+    }
+    const through = new TransformStream({ transform })
+    transformer.readable.pipeThrough(through).pipeTo(transformer.writable)
+  }
+}
+
+/** In the page: sound, a camera in layers and a second picture, each with its own codec and mark. */
+async function publish({ worker, mark, copies }) {
+  const { room, livekit, peers } = window
+  const source = URL.createObjectURL(new Blob([`(${worker})()`], { type: 'text/javascript' }))
+  const stamper = new Worker(source)
+  const picture = () => {
+    const canvas = document.createElement('canvas')
+    Object.assign(canvas, { width: 640, height: 360 })
+    const pen = canvas.getContext('2d')
+    setInterval(() => {
+      for (let spot = 0; spot < 20; spot++) {
+        pen.fillStyle = `hsl(${Math.random() * 360} 80% 50%)`
+        pen.fillRect(Math.random() * 640, Math.random() * 360, 60, 60)
+      }
+    }, 66)
+    return canvas.captureStream(15).getVideoTracks()[0]
+  }
+  const context = new AudioContext()
+  const [tone, end] = [new OscillatorNode(context), new MediaStreamAudioDestinationNode(context)]
+  tone.connect(end)
+  tone.start()
+  const { Microphone, Camera, ScreenShare } = livekit.Track.Source
+  const videoEncoding = { maxBitrate: 500_000, maxFramerate: 15 }
+  const tracks = {
+    audio: [end.stream.getAudioTracks()[0], { source: Microphone }],
+    vp8: [picture(), { source: Camera, videoCodec: 'vp8', simulcast: true, videoEncoding }],
+    h264: [picture(), { source: ScreenShare, videoCodec: 'h264', simulcast: false, videoEncoding }],
+  }
+  let codec
+  for (const peer of peers) {
+    const add = peer.addTransceiver.bind(peer)
+    // A sender that has begun looks for no transform any more.
+    peer.addTransceiver = (...words) => {
+      const transceiver = add(...words)
+      const options = { mark, codec, copies: copies[codec] }
+      transceiver.sender.transform = new RTCRtpScriptTransform(stamper, options)
+      return transceiver
+    }
+  }
+  const senders = []
+  for (const [name, [track, options]] of Object.entries(tracks)) {
+    codec = name
+    const publication = await room.localParticipant.publishTrack(track, options)
+    senders.push([publication.track.sender, track])
+  }
+  // Without a word to the server: all that it sees is that nothing comes.
+  window.send = (isOn) =>
+    Promise.all(senders.map(([sender, track]) => sender.replaceTrack(isOn ? track : null)))
+}
+
+/** In the page: takes the marks away from all that comes. */
+function receive({ worker, mark }) {
+  const { room, livekit, peers } = window
+  const source = URL.createObjectURL(new Blob([`(${worker})()`], { type: 'text/javascript' }))
+  const stripper = new Worker(source)
+  for (const peer of peers)
+    peer.addEventListener('track', ({ receiver }) => {
+      receiver.transform = new RTCRtpScriptTransform(stripper, { mark })
+    })
+  room.on(livekit.RoomEvent.TrackSubscribed, (track) => document.body.append(track.attach()))
+}
+
+/** In the page: of each codec that is sent or comes, its streams, frames, and packets that went again or came again. */
+async function counts() {
+  const totals = {}
+  for (const peer of window.peers) {
+    const report = await peer.getStats()
+    for (const entry of report.values()) {
+      if (entry.type !== 'outbound-rtp' && entry.type !== 'inbound-rtp') continue
+      const codec = report.get(entry.codecId)?.mimeType.toLowerCase() ?? 'none yet'
+      totals[codec] ??= { streams: 0, frames: 0, again: 0 }
+      const total = totals[codec]
+      total.streams += 1
+      total.frames += entry.framesDecoded ?? entry.framesEncoded ?? entry.packetsReceived ?? 0
+      total.again += entry.retransmittedPacketsReceived ?? entry.retransmittedPacketsSent ?? 0
+    }
+  }
+  return totals
+}
