@@ -133,7 +133,9 @@ fn signal_json(data: &[u8]) {
 fn data_packet(data: &[u8]) {
     let (sid, identity) = (ParticipantSid::from_wire("PA_0"), Identity::new("ada"));
     let sender = wire::data::Sender { sid: &sid, identity: &identity, hidden: false, agent: true };
-    drop(wire::data::receive(data, wire::data::Delivery::Reliable, sender));
+    for delivery in [wire::data::Delivery::Reliable, wire::data::Delivery::Lossy] {
+        drop(wire::data::receive(data, delivery, sender));
+    }
 }
 
 /// The first byte chooses method and encoding.
