@@ -27,8 +27,8 @@ static HEAP: sys::Counting = sys::Counting;
 const HELP: &str = "\
 Usage: cargo run --release -p benches [-- --history FILE]
 
-Measures forwarding, ingest, the timer, the SRTP profiles, token verification, building a peer and the
-handshake of a join (ICE, DTLS, SCTP; in memory). Fails when forwarding a packet takes more than 1.6
+Measures forwarding, ingest, the timer, the SRTP profiles, frame encryption, token verification, building a
+peer and the handshake of a join (ICE, DTLS, SCTP; in memory). Fails when forwarding a packet takes more than 1.6
 times (1,100 bytes) or 2.5 times (120 bytes) the bare AES-128-GCM seal of the same run, or allocates;
 when a turn of the timer over 64,000 silent subscriptions takes longer than 1,500 of them; or when
 encrypting a frame end to end allocates, or takes more than twice as long where start codes must be

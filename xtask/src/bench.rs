@@ -7,8 +7,8 @@ use crate::command::{Log, cargo};
 pub(crate) const HELP: &str = "
 Usage: cargo xtask bench [--keep]
 
-Measures forwarding, ingest, the timer, the SRTP profiles, token verification and the handshake of a
-join, and fails when a packet or a turn of the timer costs more than its gate allows, or a packet
+Measures forwarding, ingest, the timer, the SRTP profiles, frame encryption, token verification and the
+handshake of a join, and fails when a packet or a turn of the timer costs more than its gate allows, or a packet
 allocates. A packet that costs more is measured again for up to three minutes.
 
   --keep   appends the figures and this machine to benches/history.ndjson

@@ -39,8 +39,9 @@ ACME; else they are plain: on this machine only, or behind a proxy that speaks T
 
 SIGHUP reads keys, revocations and the certificate again; calls go on. The revocation file and the
 certificate are also read again when they change, and what is revoked ends within a second; to take a
-revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells every
-client to come back to the next process, and ends within seconds; a second one ends at once.
+revocation back, remove it and send SIGHUP. A file that is wrong changes nothing. SIGTERM tells clients
+to come back to the next process, or to leave if that would not take them, and ends within seconds; a
+second one ends at once.
 
 A certificate by ACME is kept in `state_dir`, and renewed after two thirds of its life. Until the first is
 there, /readyz says so and nobody can join. The authority must reach this server at TCP 443 of each name,
@@ -87,7 +88,7 @@ Example:
     username: monitor
     password: PASSWORD
   room:
-    auto_create: false             # only back ends make rooms; true if nothing is said
+    # auto_create: false           # only back ends make rooms; true if nothing is said
     max_participants: 50           # of a room that says nothing else
   node_selector:
     cpu_load_limit: 0.9            # joins are refused while the media workers are busier

@@ -40,7 +40,7 @@ pub const STREAMS_MAX: usize = model::Layer::SPATIAL_MAX;
 
 // Forwarding.
 
-/// How old a packet may get in a room's history. The policy allows ten seconds; half a second is left
+/// How old a packet may get in a room's history. The promise is ten seconds (docs/security.md); half a second is left
 /// for a worker that is late. Retransmissions are asked for within one.
 pub const HISTORY_AGE_MAX: Duration = Duration::from_millis(9_500);
 /// How long a packet is kept while memory lasts: a second of outage and a round trip.

@@ -573,7 +573,7 @@ pub const TCP_OTHER_WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// How long anything may take to be written from when it was given to a TCP connection, or the connection is
 /// cut. With the age at which a packet is sent once more ([`sfu::limits::RESEND_AGE_MAX`]) it is less than the
-/// ten seconds of the policy.
+/// ten seconds that are promised (docs/security.md).
 pub const TCP_WRITE_TIME_MAX: Duration = Duration::from_secs(7);
 
 /// How long a TCP connection may take to its end once its peer is gone: for a goodbye. Its address is to be

@@ -99,9 +99,10 @@ counters! {
     /// Joins refused with 400: the request or its offer does not parse; or with 409, because the same participant came
     /// in by a later one.
     joins_refused_request,
-    /// Joins refused with 404 or 403: no such room, or as many as it holds are there.
+    /// Joins refused with 404 or 403: no such room, as many as it holds are there, or a client with two peer
+    /// connections.
     joins_refused_room,
-    /// Joins refused with 503: the node is full or stopping.
+    /// Joins refused with 503: the node is full or stopping, or a room has more to say than can be told.
     joins_refused_unavailable,
     /// Joins refused with 429 because too many came with one token or the tokens of one key.
     joins_refused_rate,

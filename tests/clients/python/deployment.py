@@ -1,7 +1,8 @@
 """The service as it is shipped: systemd's own judge of the unit, and a call on a server that runs as it says.
 
-systemd need not run here: what the unit takes away (user, capabilities, new privileges, writable code) is taken
-away by hand. Needs root, to give it up.
+systemd need not run here: of what the unit takes away, the user, capabilities, new privileges and, where the kernel can,
+writable code are taken away by hand; system calls, address families and parts of the file system are not, which the
+judge alone looks at. Needs root, to give it up.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from own_server import HTTP_PORT, LOG, TCP_PORT, UDP_PORT, Server, nothing_grows
 from process import processor_s  # noqa: E402
 
 FOLDER = Path(tempfile.mkdtemp(prefix="incamera-faults-"))
-#: The policy's ten seconds, and the scanner's own time.
+#: The promised ten seconds, and the scanner's own time.
 FORGOTTEN_S = 10.0
 #: After the end of a server, of which a second is for the restart.
 BACK_WITHIN_S = 10.0
