@@ -626,6 +626,8 @@ mod tests {
         assert!(shown.measured.iter().any(|it| it.contains("none of 2 names")), "{shown:?}");
         let found = of("ada\njoin-7f3a\n", "INFO closed room=join-7f3a\n").unwrap_err();
         assert!(is_final(&found), "{found}");
+        let empty = of("ada\n", "").unwrap_err();
+        assert!(empty.contains("empty"), "{empty}");
         let silent = of("", "INFO listening\n").unwrap_err();
         assert!(silent.contains("marks nothing"), "{silent}");
     }

@@ -606,7 +606,7 @@ fn every_scenario_script_is_in_the_table_and_there() {
 const USERS_OF_OURS: &[(&str, &str)] = &[
     ("web/frame_encryption.mjs", "pits core/e2ee against LiveKit's own"),
     ("python/forgotten.py", "media holds what is looked for"),
-    ("python/stamped.py", "media holds what is looked for"),
+    ("python/stamped.py", "says what is looked for"),
     ("python/unacknowledged.py", "media holds what is looked for"),
     ("python/blind.py", "media holds what is looked for"),
     ("python/marked.py", "media holds what is looked for"),

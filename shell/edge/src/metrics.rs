@@ -102,7 +102,7 @@ counters! {
     /// Joins refused with 404 or 403: no such room, as many as it holds are there, or a client with two peer
     /// connections.
     joins_refused_room,
-    /// Joins refused with 503: the node is full or stopping, or a room has more to say than can be told.
+    /// Joins refused with 503: the node is full or stopping, a room has more to say than can be told, or it went wrong.
     joins_refused_unavailable,
     /// Joins refused with 429 because too many came with one token or the tokens of one key.
     joins_refused_rate,

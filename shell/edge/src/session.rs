@@ -61,7 +61,7 @@ pub enum Refusal {
     NoRoom,
     /// 403: as many as the room holds are there. LiveKit's clients ask why, and show the words of a 401 or 403 alone.
     RoomFull,
-    /// 503: the node is full or stopping.
+    /// 503: the node is full or stopping, the room has more to say than can be told, or the join went wrong.
     Unavailable(&'static str),
     /// 409: while it waited, the same identity knocked again and was let in.
     Overtaken,

@@ -453,7 +453,8 @@ async def stands_a_crowd(server: Server) -> None:
     client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing := ssl.MemoryBIO(), server_hostname="localhost")
     with contextlib.suppress(ssl.SSLWantReadError):
         client.do_handshake()
-    hello, answered = outgoing.read(), []
+    hello = outgoing.read()
+    answered: list[int] = []
     before = resident_kib(server.process.pid)
     held = [asyncio.create_task(standing(number, hello, answered)) for number in range(CROWD)]
     await until("the hellos are answered", HANDSHAKE_S / 2, lambda: len(answered) >= CROWD // 2)

@@ -6,9 +6,9 @@
  * again so far. The marks are `<mark><codec>-`, the milliseconds of Unix time and a space. Lines of stdin are orders to
  * ada, who sends: `pause`, `go on`, `leave`; one that is done is said in `did`. With stdin ben leaves, and the server ends.
  */
-import { LossyServer } from './lossy_server.mjs'
 import { createInterface } from 'node:readline'
-import { launch } from './driver.mjs'
+import { LossyServer } from './lossy_server.mjs'
+import { launch, sleep } from './driver.mjs'
 import { SdkPage } from './sdk_page.mjs'
 
 const LOSS = 0.1
@@ -17,36 +17,51 @@ const COPIES = { audio: 1, vp8: 40, h264: 40 }
 
 const [room, mark] = process.argv.slice(2)
 const tell = (said) => console.log(JSON.stringify(said))
-let did
 const server = await LossyServer.start()
-const browser = await launch()
 try {
+  const browser = await launch()
+  try {
+    await hold(browser)
+  } finally {
+    await browser.close()
+  }
+} finally {
+  await server.stop()
+}
+process.exit(server.server.exitCode ?? 1)
+
+async function hold(browser) {
   const ben = await SdkPage.join(browser, { room, identity: 'ben' })
   await ben.run(receive, { worker: String(stampFrames), mark })
   const ada = await SdkPage.join(browser, { room, identity: 'ada' })
   await ada.run(publish, { worker: String(stampFrames), mark, copies: COPIES })
   server.lose(LOSS)
-  const orders = {
+  let [did, isOver] = [undefined, false]
+  const orders = createInterface({ input: process.stdin })
+  const telling = (async () => {
+    while (!isOver) {
+      const [sent, came] = [await ada.run(counts), await ben.run(counts)]
+      const stays = await ben.run(() => window.room.state === 'connected')
+      tell({ server: server.server.pid, did, stays, sent, came })
+      await sleep(1_000)
+    }
+  })()
+  // Judged below: nothing is to be waited for then.
+  telling.catch(() => orders.close())
+  const acts = {
     pause: () => ada.run(() => window.send(false)),
     'go on': () => ada.run(() => window.send(true)),
     leave: () => ada.run(() => window.room.disconnect()),
   }
-  const telling = setInterval(async () => {
-    const [sent, came] = [await ada.run(counts), await ben.run(counts)]
-    tell({ server: server.server.pid, sent, came, did })
-  }, 1_000)
-  for await (const order of createInterface({ input: process.stdin })) {
-    await orders[order]()
+  for await (const order of orders) {
+    await acts[order]()
     did = order
-    tell({ server: server.server.pid, did })
+    tell({ did })
   }
-  clearInterval(telling)
+  isOver = true
+  await telling
   await ben.run(() => window.room.disconnect())
-} finally {
-  await browser.close()
-  await server.stop()
 }
-process.exit(0)
 
 /** In a worker: puts marks behind each frame that is sent, and takes them away from each that comes. */
 function stampFrames() {
@@ -133,7 +148,7 @@ function receive({ worker, mark }) {
   room.on(livekit.RoomEvent.TrackSubscribed, (track) => document.body.append(track.attach()))
 }
 
-/** In the page: of each codec that is sent or comes, its streams, frames, and packets that went again or came again. */
+/** In the page: of each codec that is sent or comes, the frames of each stream, and packets that went or came again. */
 async function counts() {
   const totals = {}
   for (const peer of window.peers) {
@@ -141,11 +156,10 @@ async function counts() {
     for (const entry of report.values()) {
       if (entry.type !== 'outbound-rtp' && entry.type !== 'inbound-rtp') continue
       const codec = report.get(entry.codecId)?.mimeType.toLowerCase() ?? 'none yet'
-      totals[codec] ??= { streams: 0, frames: 0, again: 0 }
-      const total = totals[codec]
-      total.streams += 1
-      total.frames += entry.framesDecoded ?? entry.framesEncoded ?? entry.packetsReceived ?? 0
-      total.again += entry.retransmittedPacketsReceived ?? entry.retransmittedPacketsSent ?? 0
+      totals[codec] ??= { frames: [], again: 0 }
+      totals[codec].frames.push(entry.framesDecoded ?? entry.framesEncoded ?? 0)
+      totals[codec].again +=
+        entry.retransmittedPacketsReceived ?? entry.retransmittedPacketsSent ?? 0
     }
   }
   return totals
