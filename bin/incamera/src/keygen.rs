@@ -94,7 +94,7 @@ fn written(
     let mut text = Zeroizing::new(String::new());
     let said = write!(
         text,
-        "A key pair, {kid}. The server's operator cannot mint with it.
+        "A key pair, {kid}. Nobody can mint with the public half, which the server gets.
   {private}   yours alone: `incamera token create --private-key-file`, or any JWT library
   {public}   the server's: `keys: {{{name}: {{public_key: {public}}}}}`
   {jwks}   the same as a key set: `keys: {{{name}: {{jwks: {jwks}}}}}`
@@ -116,7 +116,7 @@ fn printed(name: &str, pair: &KeyPair, secret: &str) -> Zeroizing<String> {
     let public = pair.public().to_pem();
     let indented: String = public.lines().map(|line| format!("#      {line}\n")).collect();
     Zeroizing::new(format!(
-        "# A key pair. The server's operator cannot mint with it; LiveKit's server SDKs cannot sign with it.
+        "# A key pair. Nobody can mint with the public half; LiveKit's server SDKs cannot sign with the private one.
 # The private half, yours alone, for `incamera token create --private-key-file` or any JWT library:
 {private}
 # The public half, the server's, in its settings either as PEM or as a key set:

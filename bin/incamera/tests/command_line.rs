@@ -187,7 +187,7 @@ fn what_keygen_prints_is_settings_and_says_who_can_mint_with_what() {
     let printed = incamera(&["token", "keygen", "--name", "mine"]);
     let text = String::from_utf8(printed.stdout).unwrap();
     let (pair, shared) = text.split_once("# A shared secret").unwrap();
-    assert!(pair.starts_with("# A key pair. The server's operator cannot mint with it;"), "{text}");
+    assert!(pair.starts_with("# A key pair. Nobody can mint with the public half;"), "{text}");
     assert!(shared.contains("The server's operator could mint with it.\nkeys:\n"), "{text}");
     let read = |text: &str| {
         let text = format!("rtc: {{node_ip: 127.0.0.1}}\n{text}");

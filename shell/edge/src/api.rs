@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use wire::frame::Encoding;
 use wire::limits::API_BODY_MAX;
 use wire::room_service::{DENIED, Method, Request, Response as Answer};
-use wire::token::{TokenError, TokenId, VerifiedToken};
+use wire::token::{TokenError, TokenId, TokenKind, VerifiedToken};
 use wire::twirp::{self, Code, Error};
 
 use crate::budget::{Rate, SharedBudget};
@@ -44,6 +44,10 @@ const NO_ENCODING: Error =
     Error::new(Code::BadRoute, "the content type is application/protobuf or application/json");
 const NO_TOKEN: Error =
     Error::new(Code::Unauthenticated, "no token: send `Authorization: Bearer …`");
+const REFRESHED: Error = Error::new(
+    Code::Unauthenticated,
+    "the token was made here, for a client to come back with: ask with one of the back end's",
+);
 const TOO_MANY_WRONG: Error =
     Error::new(Code::ResourceExhausted, "too many wrong tokens came from your network");
 const TOO_OFTEN: Error =
@@ -206,13 +210,18 @@ impl Front {
         Ok((encoding, encode(response, encoding).await?))
     }
 
-    /// Who asks.
+    /// Who asks: somebody with a token that a back end has signed. Where only the public half of its key is here, what
+    /// the server signs with moderates nothing.
     fn back_end(&self, parts: &Parts) -> Result<VerifiedToken, Error> {
         let text = bearer(&parts.headers).ok_or(NO_TOKEN)?;
-        self.believe(parts, text).map_err(|disbelief| match disbelief {
+        let token = self.believe(parts, text).map_err(|disbelief| match disbelief {
             Disbelief::Wrong(error) => unbelieved(error),
             Disbelief::Unheard => TOO_MANY_WRONG,
-        })
+        })?;
+        match token.kind {
+            TokenKind::Original => Ok(token),
+            TokenKind::Refresh => Err(REFRESHED),
+        }
     }
 
     async fn ask_hub(&self, request: Request) -> Result<Answer, Error> {

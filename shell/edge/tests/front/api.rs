@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wire::grant::VideoGrant;
 use wire::limits::API_BODY_MAX;
-use wire::token::Claims;
+use wire::token::{Claims, mint_refresh, verify};
 
 use crate::house::{Answer, House, Hub, access, soon, token};
 
@@ -91,6 +91,21 @@ async fn what_is_not_asked_rightly_has_a_twirp_error() {
     ] {
         check(target, &admin, "{}", (status, error)).await;
         check(target, "", "", (status, error)).await;
+    }
+}
+
+/// Who has the server's own secret would moderate by it, though the back end's key is somewhere else.
+#[tokio::test]
+async fn a_token_to_come_back_with_asks_for_nothing() {
+    let house = House::open().await;
+    let admin = bearer(|_| {});
+    let (keys, now) = (house.access.borrow().keys.clone(), 0);
+    let text = admin.trim_end().rsplit_once(' ').unwrap().1;
+    let token = verify(&keys, text, now).unwrap();
+    let refreshed = mint_refresh(&keys, &token, now).unwrap();
+    for (text, expect) in [(text, 200), (&refreshed, 401)] {
+        let headers = format!("authorization: Bearer {text}\r\n{JSON}");
+        assert_eq!(house.post(LIST, &headers, b"{}").await.status, expect);
     }
 }
 
