@@ -71,6 +71,9 @@ const TOO_MUCH: &str = "too much is logged";
 /// What a script says of what no processor excuses (`never` in `client.py` and `driver.mjs`).
 const NEVER: &str = "this must never be";
 
+/// Scenarios whose scripts have the server panic.
+const PANICKING: &[&str] = &["acme", "panic"];
+
 /// What pages are opened in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Browser {
@@ -479,7 +482,7 @@ struct Run<'a> {
 /// What a run has shown. A failure says in its first line all that went wrong, since some of it is final whatever the
 /// rest is.
 fn concluded(run: &Run<'_>) -> Result<Shown, Failure> {
-    let wrong = [search(run).err(), judge(run).err(), run.stopped.clone().err()];
+    let wrong = [search(run).err(), calm(run).err(), judge(run).err(), run.stopped.clone().err()];
     let wrong: Vec<Failure> = wrong.into_iter().flatten().collect();
     if wrong.is_empty() { examine(run) } else { Err(wrong.join("; ")) }
 }
@@ -557,6 +560,15 @@ fn counted(log: &str, expected: &str) -> Result<String, Failure> {
     Ok(format!("the server counted {total} {counter}"))
 }
 
+/// Whether the server has caught no panic: who provokes one comes again by himself, which no script would see.
+fn calm(run: &Run<'_>) -> Result<(), Failure> {
+    let panic = run.server.lines().find(|line| line.contains(" panicked"));
+    match panic.filter(|_| !PANICKING.contains(&run.scenario.name)) {
+        Some(line) => Err(format!("{NEVER}: {line}")),
+        None => Ok(()),
+    }
+}
+
 /// Whether the script ended well and in time.
 fn judge(run: &Run<'_>) -> Result<(), Failure> {
     let said = verdict(&run.client).map_or_else(String::new, |said| format!(": {said}"));
@@ -630,6 +642,14 @@ mod tests {
         assert!(empty.contains("empty"), "{empty}");
         let silent = of("", "INFO listening\n").unwrap_err();
         assert!(silent.contains("marks nothing"), "{silent}");
+    }
+
+    #[test]
+    fn a_panic_that_the_server_has_caught_is_final() {
+        let log = "INFO listening\nERROR edge::panics: panicked at=hub.rs:7\n";
+        let found = marking("join", "ada\n", Some(0), Ok(()), log, "PASS join").unwrap_err();
+        assert!(is_final(&found), "{found}");
+        assert!(marking("acme", "ada\n", Some(0), Ok(()), log, "PASS acme").is_ok());
     }
 
     #[test]
