@@ -47,6 +47,8 @@ const ESCAPE_GATE: f64 = 2.0;
 /// A turn of the timer may take as long as so many bare seals of 1,100 bytes: to visit each subscription takes thrice
 /// that.
 const TIMER_GATE: f64 = 1_500.0;
+/// And it takes this many at least, if those subscriptions are there.
+const TIMER_LEAST: f64 = 50.0;
 
 /// By the names that DTLS has for them.
 const PROFILES: [(&str, Profile); 3] = [
@@ -95,6 +97,9 @@ impl Record {
         self.row("the timer, 64,000 silent subscriptions", turn);
         let ratio = turn.min / seal.min;
         self.figures.push(("timer_ratio".into(), ratio));
+        if ratio < TIMER_LEAST {
+            self.broken.push(format!("the timer looks at nobody: it takes {ratio:.0} bare seals"));
+        }
         if ratio > TIMER_GATE {
             let most = format!("{TIMER_GATE:.0} are the most");
             self.broken.push(format!("the timer takes as long as {ratio:.0} bare seals, {most}"));
