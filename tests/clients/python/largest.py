@@ -276,6 +276,8 @@ async def crowd(http: aiohttp.ClientSession, rooms: tuple[str, str], who: str, n
     for stream in streams:
         stream.close()
     await falls_to(before + ALL_GROWTH_KIB_MAX // 4)
+    left = resident_kib(PID) - before
+    measured(left <= ALL_GROWTH_KIB_MAX // 4, f"once they are gone {left} KiB of it are left ({ALL_GROWTH_KIB_MAX // 4} are allowed)")
     return max(others)
 
 

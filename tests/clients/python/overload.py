@@ -109,7 +109,7 @@ async def act() -> None:
     figures = [float(found[1]) for found in lost if found]
     whole = sum(it.returncode == 0 for it in calls)
     measured(
-        len(refused) <= AT_ONCE and len(figures) == len(lost) == whole and not any(figures),
+        0 < whole and len(refused) <= AT_ONCE and len(figures) == len(lost) == whole and not any(figures),
         f"{whole} calls filled it, and {max(figures, default=1):g} % was lost; {len(refused)} more came too late",
     )
     took = await is_ready(True)

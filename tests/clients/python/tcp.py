@@ -92,15 +92,18 @@ async def call(what: str) -> int:
             lambda: page.receives("microphone").get("audioEnergy", 0) > 0.001,
         )
         await until(
-            "the wheel decodes the page's video", 20, lambda: max(watcher.frames.values(), default=0) > 50
+            "the wheel decodes the page's video",
+            20,
+            lambda: any(watcher.frames.get(name, 0) > 50 for name in watcher.luma),
         )
         await until(
             "the wheel hears the page", 10, lambda: any(v > AUDIBLE for v in watcher.loudness.values())
         )
         check(page.facts["lock"] == "sealed", f"{what}, the page's lock is closed")
+        read: list[bytes] = []
+        wheel.on("data_received", lambda packet: read.append(packet.data))
         page.say("written over TCP")
-        heard = lambda: "written over TCP" in page.facts.get("said", [])  # noqa: E731
-        await until("the page shows what it wrote", 5, heard)
+        await until("the wheel reads what the page writes", 5, lambda: any(b"written over TCP" in it for it in read))
         await asyncio.sleep(5)
         sent = sent_over_tcp()
     finally:

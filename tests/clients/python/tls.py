@@ -188,12 +188,7 @@ def incamera_room(
 
 async def answers_livekit_api() -> None:
     async with api.LiveKitAPI(SERVER, "clinic7", API_SECRET) as server:
-        try:
-            await server.room.list_rooms(api.ListRoomsRequest())
-        except aiohttp.ClientConnectionError as error:
-            raise AssertionError(f"livekit-api gets no answer: {error}") from error
-        except (api.TwirpError, aiohttp.ClientResponseError):
-            pass
+        await server.room.list_rooms(api.ListRoomsRequest())
     check(True, "livekit-api is answered over https://")
     for name, url in [("localhost", SERVER), ("127.0.0.1", f"https://127.0.0.1:{HTTP_PORT}")]:
         listed = incamera_room(url, os.environ)

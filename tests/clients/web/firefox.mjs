@@ -54,8 +54,9 @@ await scenario('firefox', async (_open, _chromium, follow, openFirefox) => {
   const bound = await DevServer.start(['--bind', '127.0.0.1'])
   try {
     await listensToOthers({ forMedia: false })
+    check((await bound.stop()) === 0, 'SIGTERM ends it as well')
   } finally {
-    await bound.stop()
+    bound.child.kill('SIGKILL')
   }
 })
 

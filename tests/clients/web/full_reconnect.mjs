@@ -20,6 +20,7 @@ await scenario('full_reconnect', async (open) => {
     )
 
     const { participantSid } = await ada.facts()
+    const { trackSid } = await ben.receives('ada', 'camera')
     proxy.dropAndForget()
     await until('ada has a new session', 20_000, async () => {
       const facts = await ada.facts()
@@ -31,7 +32,7 @@ await scenario('full_reconnect', async (open) => {
         await ben.receives('ada', 'camera'),
         await ben.receives('ada', 'microphone'),
       ]
-      return video.framesDecoded > 30 && audio.emitted > 10_000
+      return video.trackSid !== trackSid && video.framesDecoded > 30 && audio.emitted > 10_000
     })
     await until(
       'ada sees ben again',

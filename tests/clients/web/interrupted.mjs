@@ -51,9 +51,10 @@ async function nothingIsLost(ada, ben, proxy) {
 async function theKeyWaits(ada, ben, proxy) {
   await ada.press('Close chat')
   for (const [epoch, cut] of [[1, () => proxy.drop(2_500)], [2, () => proxy.dropAndForget()]]) {
+    const before = await ada.moment('key held')
     await ada.press('Encryption')
     await ada.press('Change the key')
-    await until('the new key is announced', 1_000, () => ada.moment('key held'), 10)
+    await until('the new key is announced', 1_000, async () => (await ada.moment('key held')) !== before, 10)
     await cut()
     await ada.page.keyboard.press('Escape')
     await until(`both use key ${epoch}`, 20_000, async () => {

@@ -58,10 +58,11 @@ export class LossyServer {
 
   async stop() {
     this.server.kill('SIGTERM')
-    await this.ended
+    const code = await this.ended
     this.#near.close()
     for (const socket of this.#flows.values()) socket.close()
     rmSync(this.#folder, { recursive: true, force: true })
+    if (code !== 0) throw new Error(`the server ended with ${code}`)
   }
 
   #near = dgram.createSocket('udp4')

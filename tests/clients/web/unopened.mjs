@@ -25,6 +25,8 @@ import { SignalProxy } from './signal_proxy.mjs'
 
 const WATCHED_MS = 5_000
 const PACKETS = 50
+/** What was sent before a page left has come by then, and its receiver has said what it thinks of it. */
+const UNDER_WAY_MS = 2_000
 
 await scenario('unopened', async (open, browser) => {
   await announcesWhatIsNot(open, browser)
@@ -267,6 +269,7 @@ async function givesAnotherIdentity(open) {
     const said = await ben.page.locator('.notice h1').innerText()
     check(/another/.test(said), `ben's page leaves a server that calls ben eve: ${said}`)
     check(await ben.page.evaluate(areOff), 'and has closed the camera and the microphone')
+    await sleep(UNDER_WAY_MS)
     never(wasUnsealed(grace), 'grace has received something of his that was not sealed')
     check(unreadable(grace).length === 0, 'grace has received nothing of his that was not sealed')
 
@@ -308,6 +311,7 @@ async function cannotSeal(open, browser) {
   await ada.consent(true)
   await page.getByRole('button', { name: 'Join' }).click()
   await page.getByRole('heading', { name: 'What you send could not be sealed' }).waitFor()
+  await sleep(UNDER_WAY_MS)
   never(wasUnsealed(grace), "ada's page has sent something in the clear")
   check(unreadable(grace).length === 0, "ada's page leaves before anything is sent in the clear")
   await context.close()

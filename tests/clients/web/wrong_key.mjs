@@ -55,6 +55,9 @@ await scenario('wrong_key', async (open) => {
   ]
   never(video.framesDecoded > 0, `eve has decoded ${video.framesDecoded} frames without the key`)
   never(audio.audioEnergy > 0, 'eve has heard something without the key')
+  for (const line of ['Can you read this?', 'And this?', 'Or this?'])
+    never((await ada.page.getByText(line).count()) > 0, 'what another key has sealed is shown')
+  control(video.packets > 100 && audio.packets > 100, "ada's packets reach eve all the while")
   measured(video.framesDecoded === 0, `eve has decoded 0 frames of ${video.packets} packets`)
   measured(
     audio.emitted === 0 && audio.audioEnergy === 0,
