@@ -20,6 +20,8 @@ use crate::files;
 /// What everybody may do who is neither the file's owner nor of its group.
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
+/// Of a folder: what is in it is its owner's to remove, whoever may write there (inode(7)).
+const STICKY: u32 = 0o1000;
 
 /// A file that others may do more with than they should.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) enum How {
     Read,
     /// Write what decides who gets in.
     Write,
+    /// Put another file in the place of it.
+    Replace,
 }
 
 impl How {
@@ -45,13 +49,16 @@ impl How {
         match self {
             Self::Read => "every user of this machine can read it, and it holds a key",
             Self::Write => "every user of this machine can write it",
+            Self::Replace => "every user of this machine can put another in its place",
         }
     }
 
     pub(crate) const fn why(self) -> &'static str {
         match self {
             Self::Read => "whoever has that can pass for the server, or let anybody in",
-            Self::Write => "whoever writes it decides who gets in, or whom the server believes",
+            Self::Write | Self::Replace => {
+                "whoever writes it decides who gets in, or whom the server believes"
+            }
         }
     }
 }
@@ -59,11 +66,12 @@ impl How {
 impl Exposed {
     /// The command that mends it.
     pub(crate) fn fix(&self) -> String {
-        let rights = match self.how {
-            How::Read => "o=",
-            How::Write => "o-w",
+        let (rights, path) = match self.how {
+            How::Read => ("o=", self.path.as_path()),
+            How::Write => ("o-w", self.path.as_path()),
+            How::Replace => ("o-w", folder_of(&self.path)),
         };
-        format!("chmod {rights} {}", self.path.display())
+        format!("chmod {rights} {}", path.display())
     }
 }
 
@@ -143,9 +151,20 @@ fn judge(path: PathBuf, found: &Metadata, holds: Holds) -> Option<Exposed> {
     let how = match (others & OTHERS_READ != 0, others & OTHERS_WRITE != 0) {
         (true, _) if is_secret => How::Read,
         (_, true) => How::Write,
+        (true | false, false) if is_replaceable(&path) => How::Replace,
         (true | false, false) => return None,
     };
     Some(Exposed { path, how, is_refused: holds == Holds::TokenSecret })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether the folder of a file is everybody's to remove and to make files in.
+fn is_replaceable(path: &Path) -> bool {
+    fs::metadata(folder_of(path))
+        .is_ok_and(|folder| folder.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
 }
 
 #[cfg(test)]
@@ -192,6 +211,14 @@ mod tests {
                 Some(_) | None => assert_eq!(refused, Ok(expect), "{mode:o} {holds:?}"),
             }
         }
+        for (mode, expect) in
+            [(0o775, None), (0o777, Some(How::Replace)), (0o1777, None), (0o755, None)]
+        {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(opened(0o600, Holds::NoSecret, Manner::Refuse), Ok(expect), "{mode:o}");
+            let refused = opened(0o600, Holds::TokenSecret, Manner::Refuse);
+            assert_eq!(refused.is_err(), expect.is_some(), "{mode:o}: {refused:?}");
+        }
         let mut opener = Opener::new(folder.clone(), Manner::Refuse);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         opener.look_at(&path, Holds::TokenSecret);
@@ -225,5 +252,9 @@ mod tests {
         let exposed = |how| Exposed { path: PathBuf::from("keys.yaml"), how, is_refused: true };
         assert_eq!(exposed(How::Read).fix(), "chmod o= keys.yaml");
         assert_eq!(exposed(How::Write).fix(), "chmod o-w keys.yaml");
+        assert_eq!(exposed(How::Replace).fix(), "chmod o-w .");
+        let path = PathBuf::from("etc/keys.yaml");
+        let replaced = Exposed { path, ..exposed(How::Replace) };
+        assert_eq!(replaced.fix(), "chmod o-w etc");
     }
 }
