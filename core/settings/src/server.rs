@@ -1,7 +1,7 @@
 //! The settings file: a `livekit.yaml`, with a few keys of our own.
 //!
 //! Guarantees: what is returned can be served with; keys of LiveKit's that have no effect here, and keys that
-//! nobody knows, become warnings, so that a file that works there starts us.
+//! nobody knows, become warnings, so that a file that works there starts us, unless what is meant guards something.
 //! Not here: what to listen on by default in development (`bin/incamera`).
 
 use std::fmt;
@@ -83,6 +83,15 @@ const INERT: &[&str] = &[
     "turn",
     "video",
     "webhook",
+];
+
+/// Keys without which more would be let in, or less protected, than who wrote them believes; and what a key begins with
+/// that is meant as one of them.
+const GUARDS: [(&str, &str); 4] = [
+    ("revo", "revocations"),
+    ("refresh", "refresh_secret_file"),
+    ("tls", "tls"),
+    ("behind", "behind_proxy"),
 ];
 
 /// What a server is told by its operator.
@@ -187,16 +196,16 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
         let metrics = metrics.as_ref().map(|metrics| metrics.address.port());
         check_acme(acme, &http, [tcp_port, metrics], &mut cautions)?;
     }
-    let mut warnings = warnings("", map);
+    let mut warnings = warnings("", map)?;
     warnings.append(&mut cautions);
     if let Some(rtc) = rtc {
-        warnings.extend(self::warnings("rtc.", rtc));
+        warnings.extend(self::warnings("rtc.", rtc)?);
     }
     if let Some(selector) = selector {
-        warnings.extend(self::warnings("node_selector.", selector));
+        warnings.extend(self::warnings("node_selector.", selector)?);
     }
     if let Some(room) = room {
-        warnings.extend(self::warnings("room.", room));
+        warnings.extend(self::warnings("room.", room)?);
     }
     warnings.sort_by_key(|fault| fault.line);
     Ok(Settings {
@@ -412,26 +421,40 @@ fn tcp_port(node: &Node) -> Result<Option<u16>, Fault> {
 }
 
 /// What is left of a map once everything that has an effect has been taken, and what of that had no value. A word that
-/// nobody knows is not repeated.
-fn warnings(prefix: &str, map: Map) -> Vec<Fault> {
+/// nobody knows is not repeated; one that is meant as a guard is refused, since without that the server would serve.
+fn warnings(prefix: &str, map: Map) -> Result<Vec<Fault>, Fault> {
     let valueless = map.valueless().iter().map(|(line, name)| {
         Fault::new(*line, format!("`{prefix}{name}` has no value, and no effect"))
     });
-    let valueless: Vec<Fault> = valueless.collect();
+    let mut all: Vec<Fault> = valueless.collect();
     let known: Vec<String> = map.known().iter().map(|name| format!("{prefix}{name}")).collect();
-    let each = map.rest().into_iter().map(|entry| {
+    for entry in map.rest() {
         let path = format!("{prefix}{}", entry.name);
-        if let Some(inert) = INERT.iter().find(|inert| **inert == path) {
-            return Fault::new(entry.line, format!("`{inert}` has no effect here"));
-        }
-        let all = known.iter().map(String::as_str).chain(INERT.iter().copied());
-        let reason = match known::meant(&path, all) {
-            Some(meant) => format!("this key is not known: is `{meant}` meant?"),
-            None => "this key is not known, and has no effect".to_owned(),
+        let reason = if let Some(inert) = INERT.iter().find(|inert| **inert == path) {
+            format!("`{inert}` has no effect here")
+        } else if let Some(guard) = guard(&entry.name) {
+            let reason = format!(
+                "this key is not known: is `{guard}` meant, at the top of the file? Without it the server would be \
+                 less safe than its settings say"
+            );
+            return Err(Fault::new(entry.line, reason));
+        } else {
+            let each = known.iter().map(String::as_str).chain(INERT.iter().copied());
+            match known::meant(&path, each) {
+                Some(meant) => format!("this key is not known: is `{meant}` meant?"),
+                None => "this key is not known, and has no effect".to_owned(),
+            }
         };
-        Fault::new(entry.line, reason)
-    });
-    valueless.into_iter().chain(each).collect()
+        all.push(Fault::new(entry.line, reason));
+    }
+    Ok(all)
+}
+
+/// The guard that an unknown key is meant as.
+fn guard(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let begun = GUARDS.iter().find(|(begin, _)| name.starts_with(begin)).map(|(_, guard)| *guard);
+    begun.or_else(|| known::meant(&name, GUARDS.map(|(_, guard)| guard)))
 }
 
 #[cfg(test)]

@@ -569,6 +569,37 @@ const WHERE_A_WORD_STANDS: &[&str] = &[
 ];
 
 #[test]
+fn a_key_that_is_meant_as_a_guard_is_refused_and_one_that_is_not_is_told() {
+    let with = |more: &str| format!("port: 7000\n{more}\nkeys: {{mine: {SECRET}}}\n");
+    for (more, line, meant) in [
+        ("revokations: revoked.yaml", 2, "revocations"),
+        ("revcoations: revoked.yaml", 2, "revocations"),
+        ("recovations: revoked.yaml", 2, "revocations"),
+        ("Revocation_file: revoked.yaml", 2, "revocations"),
+        ("revoked: revoked.yaml", 2, "revocations"),
+        ("rtc:\n  node_ip: 127.0.0.1\n  revocations: revoked.yaml", 4, "revocations"),
+        ("room: {revocation: revoked.yaml}", 2, "revocations"),
+        ("refresh_secret: refresh", 2, "refresh_secret_file"),
+        ("refesh_secret_file: refresh", 2, "refresh_secret_file"),
+        ("TLS: {cert_file: leaf.pem, key_file: key.pem}", 2, "tls"),
+        ("tsl: {cert_file: leaf.pem, key_file: key.pem}", 2, "tls"),
+        ("behind_proxi: true", 2, "behind_proxy"),
+        ("behind-a-proxy: true", 2, "behind_proxy"),
+    ] {
+        let fault = settings(&with(more)).unwrap_err();
+        assert_eq!(fault.line, line, "{more}: {fault}");
+        assert!(fault.reason.contains(&format!("is `{meant}` meant")), "{more}: {fault}");
+    }
+    for more in
+        ["bind_adresses: []", "region: a", "revision: 3", "turn: {tls_port: 5349}", "prot: 1"]
+    {
+        assert_eq!(settings(&with(more)).unwrap().warnings.len(), 1, "{more}");
+    }
+    let said = settings(&with("prot: 1")).unwrap().warnings[0].to_string();
+    assert!(said.contains("is `port` meant?"), "{said}");
+}
+
+#[test]
 fn no_word_of_a_file_is_repeated_wherever_it_stands() {
     // A person, a secret, what would look like an option, and what YAML has another meaning for.
     for word in ["ada.lovelace@clinic.example", HEX, "bind_adress_of_ada", "'&ada *ada'"] {
