@@ -21,11 +21,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use settings::limits::{REVOCATION_FILE_MAX, SETTINGS_MAX};
-use settings::{Holds, Settings, Tls};
+use settings::{Holds, RevocationList, Settings, Tls};
 use wire::key::Project;
 
 use crate::secrecy::{Manner, Opener};
-use crate::{Failure, authority, files, serve};
+use crate::{Failure, authority, certificate, files, serve};
 use finding::{Finding, Report};
 
 pub(crate) const ABOUT: &str = "\
@@ -152,8 +152,12 @@ fn check_files(
             Finding::wrong("revocations", what, why, fix)
         };
         let read = files::read_with(&file, REVOCATION_FILE_MAX);
-        report.add(match read.map(|(text, _)| settings::read_revocations(&text)) {
-            Ok(Ok(all)) => Finding::fine("revocations", format!("{} are revoked", all.len())),
+        let finding = match read.map(|(text, _)| settings::read_revocations(&text)) {
+            Ok(Ok(list)) => {
+                caution(&list, &file, settings, report);
+                let number = list.revocations.len();
+                Finding::fine("revocations", format!("{number} are revoked"))
+            }
             Ok(Err(fault)) => wrong(
                 format!("{}: {fault}", file.display()),
                 "mend that line; that nothing is revoked is written as `tokens: []`",
@@ -162,7 +166,8 @@ fn check_files(
                 within(failure),
                 "give the file that is meant, which the server's user can read; one that revokes nothing says `tokens: []`",
             ),
-        });
+        };
+        report.add(finding);
     }
     let has_public = settings.projects.iter().any(|it| matches!(it, Project::Public(_)));
     if has_public && settings.refresh.is_none() {
@@ -174,6 +179,20 @@ fn check_files(
              token to come back",
             "head -c 32 /dev/urandom | base64 | install -m 0640 -g incamera /dev/stdin refresh, with the group of the \
              server's user; and `refresh_secret_file: refresh`; with people in calls, reload some seconds before a restart",
+        ));
+    }
+}
+
+/// What in the revocation file may be meant otherwise.
+fn caution(list: &RevocationList, file: &Path, settings: &Settings, report: &mut Report) {
+    let is_known =
+        |name: &str| settings.projects.iter().any(|project| &**project.name().expose() == name);
+    for caution in list.cautions(is_known, certificate::now()) {
+        report.add(Finding::warning(
+            "revocations",
+            format!("{}: {caution}", file.display()),
+            "if it is a slip, what is meant is not revoked, or more than is meant",
+            "keys are named as in `keys` or by the id of an app; `issued_before` is a second of Unix time, now `date +%s`",
         ));
     }
 }

@@ -17,7 +17,7 @@ use edge::config::{Config, MetricsAt, Rooms};
 use edge::networks::AddressesOf;
 use model::{LocalText, LogData, Share};
 use settings::limits::REVOCATION_FILE_MAX;
-use settings::{Acme, Fault, Holds, Standing};
+use settings::{Acme, Fault, Holds, RevocationList, Standing};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use wire::access::Access;
 use wire::revocation::Revocations;
@@ -40,8 +40,19 @@ pub(crate) fn say_warnings(written: &Written, was: Option<&Written>) {
         let file = LocalText(written.path.display());
         edge::log!(WARN, "about the settings", file = file, warning = LocalText(warning));
     }
+    if let Some(file) = &written.revocations {
+        say_cautions(file.path(), &written.cautions, was.map_or(&[], |was| &was.cautions));
+    }
     let said = was.map_or([].as_slice(), |was| &was.exposed);
     secrecy::say(written.exposed.iter().filter(|exposed| !said.contains(exposed)));
+}
+
+/// Says what in the revocation file may be meant otherwise, unless it was `said` of the same line.
+fn say_cautions(path: &Path, all: &[Fault], said: &[Fault]) {
+    for caution in all.iter().filter(|caution| !said.contains(caution)) {
+        let (file, warning) = (LocalText(path.display()), LocalText(caution));
+        edge::log!(WARN, "about the revocation file", file = file, warning = warning);
+    }
 }
 
 /// Those of `all` that are not among those that were `said`, wherever these stood: of two with the same words both are
@@ -154,9 +165,9 @@ impl RevocationFile {
         let (text, exposed) = read.map_err(|reason| {
             Unread::NotNow(format!("{}: {reason}", settings::shown(&path.to_string_lossy())))
         })?;
-        let revocations = settings::read_revocations(&text)
+        let list = settings::read_revocations(&text)
             .map_err(|fault| Unread::Wrong(format!("{}: {fault}", path.display())))?;
-        Ok(Revoked { revocations, exposed })
+        Ok(Revoked { list, exposed })
     }
 
     /// What it says now, or what is wrong with it, if that is news since the last look.
@@ -173,7 +184,7 @@ impl RevocationFile {
 /// What it says, and what others may do too much with it.
 #[derive(Debug)]
 pub(crate) struct Revoked {
-    pub(crate) revocations: Revocations,
+    pub(crate) list: RevocationList,
     pub(crate) exposed: Option<Exposed>,
 }
 
@@ -357,10 +368,15 @@ impl Reload {
         };
         match news {
             None => {}
-            Some(Ok(Revoked { revocations, exposed })) => {
+            Some(Ok(Revoked { list, exposed })) => {
                 let found = exposed.into_iter().collect();
                 secrecy::say(&secrecy::news(&mut self.written.exposed, &[held.path()], found));
-                self.revoke(revocations, server);
+                let keys = &self.written.config.access.keys;
+                let cautions =
+                    list.cautions(|name| keys.project(name).is_some(), certificate::now());
+                say_cautions(held.path(), &cautions, &self.written.cautions);
+                self.written.cautions = cautions;
+                self.revoke(list.revocations, server);
             }
             Some(Err(failure)) => {
                 server.metrics().files_failed.count();
@@ -476,7 +492,7 @@ mod tests {
         assert!(file.look().is_none());
         std::fs::write(&path, format!("tokens: [{id}]")).unwrap();
         let says = file.look().unwrap().unwrap();
-        assert_eq!((says.revocations.len(), says.exposed), (1, None));
+        assert_eq!((says.list.revocations.len(), says.exposed), (1, None));
         assert!(file.look().is_none());
         // With its rights, which decide who can take back what is revoked.
         std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();

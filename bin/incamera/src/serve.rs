@@ -98,7 +98,7 @@ and its revoked.yaml:
     - 64 DIGITS                    # as `incamera token id` prints it
     - {key: back-end, jti: t-1}
   identities:
-    - {identity: ada, issued_before: 1800000000}
+    - {identity: ada, issued_before: 1764460800} # `date +%s`: what was minted before is refused
   keys: [stolen]                   # all that it signs, whenever that was
 or, if nothing is revoked, `tokens: []`.
 
@@ -137,6 +137,8 @@ pub(crate) struct Written {
     /// The key of refresh tokens if the files give none.
     pub(crate) fallback: RefreshKey,
     pub(crate) warnings: Vec<Fault>,
+    /// What in the revocation file may be meant otherwise.
+    pub(crate) cautions: Vec<Fault>,
     pub(crate) exposed: Vec<Exposed>,
     pub(crate) config: Config,
     /// Where the certificate comes from.
@@ -193,11 +195,14 @@ impl Written {
         let refresh = refresh.unwrap_or_else(|| fallback.clone());
         let mut access = Access::new(ProjectKeys::new(refresh, projects)?);
         opener.look_at(&path, if holds_secret { Holds::TokenSecret } else { Holds::NoSecret });
+        let mut cautions = Vec::new();
         let revocations = revocations.map(|named| {
             let file = RevocationFile::new(folder.join(&named.name));
             let read = file.read().map_err(|unread| named.fault(unread.into_reason()));
             let read = read.map_err(|fault| within(fault.to_string()))?;
-            access.revocations = read.revocations;
+            let is_known = |name: &str| access.keys.project(name).is_some();
+            cautions = read.list.cautions(is_known, certificate::now());
+            access.revocations = read.list.revocations;
             opener.exposed.extend(read.exposed);
             Ok::<_, Failure>(file)
         });
@@ -253,7 +258,17 @@ impl Written {
             next: if rooms.are_made_by_joins { Next::Process } else { Next::Nobody },
         };
         let exposed = opener.exposed;
-        Ok(Self { path, fallback, warnings, exposed, config, source, certificate, revocations })
+        Ok(Self {
+            path,
+            fallback,
+            warnings,
+            cautions,
+            exposed,
+            config,
+            source,
+            certificate,
+            revocations,
+        })
     }
 
     /// Opens what is kept of an authority, if one is to be asked.

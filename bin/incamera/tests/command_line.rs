@@ -304,6 +304,36 @@ fn serve_refuses_settings_with_file_line_and_reason_and_no_secret() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[test]
+fn what_a_revocation_file_may_mean_otherwise_is_told_by_its_line_and_never_by_a_name() {
+    let folder = std::env::temp_dir().join(format!("incamera-meant-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("server.yaml");
+    // So that it says what it has to say, and ends.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = format!(
+        "keys: {{mine: 0123456789abcdef0123456789abcdef}}\nport: {}\nrtc: {{node_ip: 127.0.0.1}}\n\
+         revocations: revoked.yaml\n",
+        taken.local_addr().unwrap().port()
+    );
+    std::fs::write(&path, settings).unwrap();
+    let revoked =
+        "keys: [mine, mnie]\nidentities:\n  - {identity: lovelace, issued_before: 99999999999}\n";
+    std::fs::write(folder.join("revoked.yaml"), revoked).unwrap();
+    for command in ["serve", "doctor"] {
+        let output = incamera(&[command, "--config", path.to_str().unwrap()]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        for words in [
+            "line 1: no key or app here has this name: right only if it was removed",
+            "line 3: `issued_before` lies ahead",
+        ] {
+            assert!(said.contains(words), "{command}: {said}");
+        }
+        assert!(!said.contains("mnie") && !said.contains("lovelace"), "{command}: {said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 /// Whatever is logged beside it, so that whoever collects lines by level is told.
 #[test]
 fn why_a_server_does_not_start_is_an_object_where_each_line_of_the_log_is_one() {

@@ -26,7 +26,7 @@ mod yaml;
 pub use acme::Acme;
 pub use keys::{secret_of, shown};
 pub use metrics::{Metrics, MetricsLogin};
-pub use revocations::read_revocations;
+pub use revocations::{RevocationList, read_revocations};
 pub use rooms::Rooms;
 pub use server::{CertificateFiles, NamedFile, Settings, Tls, read_settings};
 pub use standing::{Heard, Standing};
