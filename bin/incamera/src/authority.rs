@@ -27,7 +27,7 @@ use settings::address::Network;
 use settings::certificate::{Chain, UnixTime};
 use zeroize::Zeroizing;
 
-use crate::{Failure, certificate, files};
+use crate::{Failure, certificate, files, log};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long people need not trust another one.
@@ -134,7 +134,8 @@ impl Authority {
         let [root, issuer, key] = files.all().map(|file| files::read(file, files::SECRET_FILE_MAX));
         let (root, issuer, key) = (root?, issuer?, key?);
         let chain = Chain::read(&format!("{}{}", issuer.as_str(), root.as_str()))?;
-        certificate::certified(&chain, &key).map_err(|reason| format!("issuer.key {reason}"))?;
+        certificate::certified(&chain, &key)
+            .map_err(|error| format!("issuer.key {}", log::reasons(&error)))?;
         let base64: Zeroizing<String> =
             Zeroizing::new(key.lines().filter(|line| !line.starts_with('-')).collect());
         let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));

@@ -7,14 +7,14 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use edge::tls::CertifiedKey;
+use edge::tls::{CertifiedKey, CertifiedKeyError};
 use model::LogData;
 use settings::certificate::{CertificateError, Chain, UnixTime};
 use settings::{CertificateFiles, Fault, Holds};
 
-use crate::files;
 use crate::secrecy::{self, Exposed};
 use crate::watched::{Trouble, Unread, Watched};
+use crate::{files, log};
 
 /// From when on the operator is told that a certificate ends: authorities of the web renew theirs a month
 /// before, so something has failed by then.
@@ -61,6 +61,20 @@ struct Source {
     key_file: Watched,
 }
 
+/// Which of the two files is wrong, and why nothing is known of what it says.
+enum Wrong {
+    Cert(Unread),
+    Key(Unread),
+}
+
+impl Wrong {
+    fn into_unread(self) -> Unread {
+        match self {
+            Self::Cert(unread) | Self::Key(unread) => unread,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Said {
     #[default]
@@ -81,7 +95,7 @@ enum End {
 impl Source {
     /// Reads and judges both files. A chain that is `shown` already is not judged by the clock: that it has ended
     /// keeps nothing else from being read again.
-    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Unread> {
+    fn read(&self, now: UnixTime, shown: Option<&Chain>) -> Result<Pair, Wrong> {
         let mut exposed = Vec::new();
         let mut open = |file: &Watched, holds| {
             let path = file.path();
@@ -90,15 +104,18 @@ impl Source {
             exposed.extend(found);
             Ok(text)
         };
-        let text = open(&self.cert_file, Holds::NoSecret)?;
-        let key = open(&self.key_file, Holds::CertificateKey)?;
+        let text = open(&self.cert_file, Holds::NoSecret).map_err(Wrong::Cert)?;
+        let key = open(&self.key_file, Holds::CertificateKey).map_err(Wrong::Key)?;
         let fault = |error: CertificateError| format!("{}: {error}", self.cert_name);
-        let chain = Chain::read(&text).map_err(|error| Unread::Wrong(fault(error)))?;
+        let chain = Chain::read(&text);
+        let chain = chain.map_err(|error| Wrong::Cert(Unread::Wrong(fault(error))))?;
         if shown != Some(&chain) {
-            chain.check(now).map_err(|error| Unread::NotNow(fault(error)))?;
+            let held = chain.check(now);
+            held.map_err(|error| Wrong::Cert(Unread::NotNow(fault(error))))?;
         }
-        let certified = certified(&chain, &key)
-            .map_err(|reason| Unread::Wrong(format!("{} {reason}", self.key_name)))?;
+        let certified = certified(&chain, &key).map_err(|error| {
+            Wrong::Key(Unread::Wrong(format!("{} {}", self.key_name, log::reasons(&error))))
+        })?;
         Ok(Pair { chain, certified, exposed })
     }
 
@@ -127,8 +144,13 @@ impl Certificate {
             key_name: tls.key_file,
         };
         let read = source.read(now, shown);
-        let Pair { chain, certified, exposed: _ } =
-            read.map_err(|unread| Fault { line: tls.line, reason: unread.into_reason() })?;
+        let Pair { chain, certified, exposed: _ } = read.map_err(|wrong| {
+            let line = match wrong {
+                Wrong::Cert(_) => tls.cert_line,
+                Wrong::Key(_) => tls.key_line,
+            };
+            Fault { line, reason: wrong.into_unread().into_reason() }
+        })?;
         let watch = Watch { source, is_changing: false, trouble: Trouble::default() };
         Ok(Self { certified, chain, watch, ends: Ends::default() })
     }
@@ -163,7 +185,7 @@ impl Watch {
         if has_changed || !(was_changing || self.trouble.may_be_over()) {
             return None;
         }
-        let read = self.source.read(now, None);
+        let read = self.source.read(now, None).map_err(Wrong::into_unread);
         self.trouble.news(was_changing, read)
     }
 }
@@ -206,16 +228,10 @@ impl Ends {
     }
 }
 
-/// Joins certificate and key; what is wrong with the key, with every reason behind it.
-pub(crate) fn certified(chain: &Chain, key: &str) -> Result<CertifiedKey, String> {
+/// Joins certificate and key; what is wrong is wrong with the key.
+pub(crate) fn certified(chain: &Chain, key: &str) -> Result<CertifiedKey, CertifiedKeyError> {
     let certificates = chain.certificates().iter().map(|each| each.der.clone()).collect();
-    let valid_to = chain.valid_to().0;
-    CertifiedKey::new(certificates, key, valid_to).map_err(|error| match std::error::Error::source(
-        &error,
-    ) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })
+    CertifiedKey::new(certificates, key, chain.valid_to().0)
 }
 
 /// The time by the system's clock.
@@ -298,6 +314,35 @@ mod tests {
         assert!(shown.chain != chain && look(&mut shown, now).is_none());
         let [key] = held.as_slice() else { panic!("{held:?}") };
         assert_eq!((key.path.as_path(), key.how), (folder.join("k.pem").as_path(), How::Read));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_the_line_of_its_file() {
+        let folder = std::env::temp_dir().join(format!("incamera-line-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (one, other) =
+            (pair(Duration::from_secs(86_400 * 30)), pair(Duration::from_secs(86_400 * 30)));
+        fs::write(folder.join("c.pem"), &one.0).unwrap();
+        let fault = |key: &str, now| {
+            fs::write(folder.join("k.pem"), key).unwrap();
+            let text = "keys: {k: 0123456789abcdef0123456789abcdef}\ntls:\n  cert_file: c.pem\n  key_file: k.pem";
+            let settings = settings::read_settings(text, &mut |name, _| {
+                files::read(&folder.join(name), files::SECRET_FILE_MAX)
+            });
+            let Some(settings::Tls::Files(tls)) = settings.unwrap().tls else { panic!("no files") };
+            Certificate::new(tls, &folder, now, None).err().unwrap()
+        };
+        let encrypted = one.1.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        for (key, now, line, words) in [
+            (&other.1, now(), 4, "k.pem is not the key"),
+            (&one.0, now(), 4, "k.pem holds no private key"),
+            (&encrypted, now(), 4, "k.pem holds a key under a passphrase"),
+            (&one.1, UnixTime(u64::MAX), 3, "c.pem: its certificate 1 has expired"),
+        ] {
+            let fault = fault(key, now);
+            assert!(fault.line == line && fault.reason.contains(words), "{fault}");
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -134,8 +134,10 @@ pub enum Tls {
 
 /// The certificate that clients see, and its key.
 pub struct CertificateFiles {
-    /// Where the settings name it.
-    pub line: usize,
+    /// Where the settings name the certificate.
+    pub cert_line: usize,
+    /// Where they name the key.
+    pub key_line: usize,
     /// The path of the certificate.
     pub cert_file: String,
     /// The path of the key.
@@ -149,7 +151,8 @@ pub struct CertificateFiles {
 impl fmt::Debug for CertificateFiles {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("CertificateFiles")
-            .field("line", &self.line)
+            .field("cert_line", &self.cert_line)
+            .field("key_line", &self.key_line)
             .field("cert_file", &self.cert_file)
             .field("key_file", &self.key_file)
             .finish_non_exhaustive()
@@ -302,10 +305,11 @@ fn tls(node: Node, read: &mut ReadFile<'_>) -> Result<Tls, Fault> {
     map.end()?;
     let text = keys::open(&cert_file, Holds::NoSecret, read)?;
     let name = cert_file.text()?.to_owned();
-    let chain = Chain::read(&text).map_err(|error| cert_file.fault(format!("{name} {error}")))?;
+    let chain = Chain::read(&text).map_err(|error| cert_file.fault(format!("{name}: {error}")))?;
     let key = keys::open(&key_file, Holds::CertificateKey, read)?;
     Ok(Tls::Files(CertificateFiles {
-        line: cert_file.line,
+        cert_line: cert_file.line,
+        key_line: key_file.line,
         cert_file: name,
         key_file: key_file.text()?.to_owned(),
         chain,

@@ -26,7 +26,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::{certificate, files};
+use crate::{certificate, files, log};
 
 /// Rights of others than the owner: with one of them a folder is no place for keys.
 const OTHERS: u32 = 0o077;
@@ -58,7 +58,8 @@ impl Kept {
     /// Reads certificate and key, one after the other in one text.
     pub(crate) fn read(text: &str) -> Result<Self, String> {
         let chain = Chain::read(text).map_err(|error| error.to_string())?;
-        let certified = certificate::certified(&chain, text)?;
+        let certified = certificate::certified(&chain, text);
+        let certified = certified.map_err(|error| log::reasons(&error))?;
         Ok(Self { chain, certified })
     }
 

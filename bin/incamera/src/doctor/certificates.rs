@@ -4,12 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use edge::tls::CertifiedKeyError;
 use settings::CertificateFiles;
 use settings::certificate::CertificateError;
 
 use super::finding::{Finding, Report};
 use crate::authority::{Authority, RENEW_DAYS};
 use crate::certificate::{self, WARN_DAYS};
+use crate::log;
 
 const CHECK: &str = "certificate";
 
@@ -40,16 +42,24 @@ pub(super) fn check(tls: &CertificateFiles, report: &mut Report) {
             report.add(Finding::wrong(CHECK, what, "every client refuses it: nobody can join", fix));
         }
     }
-    if let Err(reason) = certificate::certified(&tls.chain, &tls.key) {
+    if let Err(error) = certificate::certified(&tls.chain, &tls.key) {
+        let key = &tls.key_file;
         report.add(Finding::wrong(
             CHECK,
-            format!("{} {reason}", tls.key_file),
+            format!("{key} {}", log::reasons(&error)),
             "the server does not start with them, and a running one keeps those of before",
-            format!(
-                "give the key that {name} was asked for with: `openssl x509 -in {name} -noout -pubkey` and \
-                 `openssl pkey -in {key} -pubout` must print the same",
-                key = tls.key_file
-            ),
+            match error {
+                CertifiedKeyError::Encrypted => format!(
+                    "`openssl pkey -in {key} -out plain.pem`, and `key_file: plain.pem`, with the rights that {key} has"
+                ),
+                CertifiedKeyError::NoKey => {
+                    "give the file that begins with BEGIN PRIVATE KEY: certbot calls it privkey.pem".to_owned()
+                }
+                CertifiedKeyError::OtherKey | CertifiedKeyError::Unsuitable(_) => format!(
+                    "give the key that {name} was asked for with: `openssl x509 -in {name} -noout -pubkey` and \
+                     `openssl pkey -in {key} -pubout` must print the same"
+                ),
+            },
         ));
     }
     check_names(tls, report);
@@ -126,5 +136,37 @@ pub(super) fn check_secrecy(check: &'static str, path: &Path, report: &mut Repor
             "it holds a secret: whoever has it can pass for the server, or let anybody in",
             format!("chmod o= {name}"),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::tests::pair;
+    use std::time::Duration;
+
+    #[test]
+    fn what_mends_a_key_is_said_by_what_is_wrong_with_it() {
+        let (one, other) =
+            (pair(Duration::from_secs(86_400 * 30)), pair(Duration::from_secs(86_400 * 30)));
+        let fix = |key: &str| {
+            let text = "keys: {k: 0123456789abcdef0123456789abcdef}\ntls: {cert_file: c.pem, key_file: k.pem}";
+            let settings = settings::read_settings(text, &mut |name, _| {
+                Ok(if name == "c.pem" { one.0.clone() } else { key.to_owned() }.into())
+            });
+            let Some(settings::Tls::Files(tls)) = settings.unwrap().tls else { panic!("no files") };
+            let mut report = Report::default();
+            check(&tls, &mut report);
+            report.to_string()
+        };
+        let remedies =
+            ["openssl pkey -in k.pem -out plain.pem", "BEGIN PRIVATE KEY", "must print the same"];
+        let encrypted = one.1.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        for (key, remedy) in [(&encrypted, 0), (&one.0, 1), (&other.1, 2)] {
+            let said = fix(key);
+            let found = remedies.iter().position(|words| said.contains(words));
+            assert_eq!(found, Some(remedy), "{said}");
+        }
+        assert!(!remedies.iter().any(|words| fix(&one.1).contains(words)));
     }
 }

@@ -334,8 +334,8 @@ fn a_certificate_comes_with_its_times_and_never_shows_its_key() {
     assert!(!format!("{taken:?}").contains("PRIVATE"));
     let Some(Tls::Files(tls)) = taken.tls else { panic!("{taken:?}") };
     assert_eq!(
-        (tls.line, tls.cert_file.as_str(), tls.key_file.as_str()),
-        (3, "leaf.pem", "key.pem")
+        ((tls.cert_line, tls.key_line), tls.cert_file.as_str(), tls.key_file.as_str()),
+        ((3, 4), "leaf.pem", "key.pem")
     );
     assert_eq!(tls.chain.valid_to().to_string(), "2027-01-15T08:00:00Z");
 }
@@ -377,7 +377,11 @@ fn what_cannot_be_served_with_is_refused_with_its_line_and_without_a_secret() {
     let with = |more: &str| format!("keys: {{mine: {SECRET}}}\n{more}\n");
     check(&with("tls: {cert_file: leaf.pem}"), 2, "`key_file` is missing");
     check(&with("tls: {cert_file: leaf.pem, key_file: no.pem}"), 2, "no such file");
-    check(&with("tls:\n  cert_file: key.pem\n  key_file: key.pem"), 3, "holds no certificate");
+    check(
+        &with("tls:\n  cert_file: key.pem\n  key_file: key.pem"),
+        3,
+        "key.pem: holds no certificate",
+    );
     check(&with("tls: {cert_file: leaf.pem, key_file: key.pem, acm: {}}"), 2, "not known");
     check(&with("port: 0"), 2, "port");
     check(&with("rtc: {udp_port: 50000-60000}"), 2, "one port");
