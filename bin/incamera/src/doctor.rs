@@ -15,7 +15,8 @@ mod port;
 mod sockets;
 mod stun;
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -97,11 +98,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
 /// What the settings say, unless a server would not start with them.
 fn read(path: &Path, opener: &mut Opener, report: &mut Report) -> Option<Settings> {
     let name = path.display();
-    let mut open = |file: &str, holds| opener.open(file, holds);
-    let read = files::read(path, SETTINGS_MAX).and_then(|text| {
-        let settings = settings::read_settings(&text, &mut open);
-        settings.map_err(|fault| format!("{name}: {fault}"))
-    });
+    let read = match files::read(path, SETTINGS_MAX) {
+        Ok(text) => {
+            let read = settings::read_settings(&text, &mut |file, holds| opener.open(file, holds));
+            read.map_err(|fault| (format!("{name}: {fault}"), opener.unopened.take()))
+        }
+        Err(failure) => Err((failure, Some(path.to_owned()))),
+    };
     match read {
         Ok(settings) => {
             report.add(Finding::fine("settings", format!("{name} is as it should be")));
@@ -115,15 +118,45 @@ fn read(path: &Path, opener: &mut Opener, report: &mut Report) -> Option<Setting
             }
             Some(settings)
         }
-        Err(failure) => {
+        Err((failure, unopened)) => {
+            let fix = unopened.and_then(|path| what_opens(&path));
             report.add(Finding::wrong(
                 "settings",
                 failure,
                 "the server does not start with them, nor does it read them again",
-                "mend that line; `incamera help serve` shows a whole file",
+                fix.unwrap_or("mend that line; `incamera help serve` shows a whole file"),
             ));
             None
         }
+    }
+}
+
+/// What is to be done about a file that could not be read, unless that is for what stands in it.
+fn what_opens(path: &Path) -> Option<&'static str> {
+    let found = path.metadata().and_then(|found| {
+        // A pipe would wait for its writer.
+        if found.is_file() {
+            File::open(path).map(drop)
+        } else {
+            Err(ErrorKind::IsADirectory.into())
+        }
+    });
+    found.err().and_then(|error| mends(error.kind()))
+}
+
+const fn mends(kind: ErrorKind) -> Option<&'static str> {
+    if matches!(kind, ErrorKind::PermissionDenied) {
+        return Some(
+            "let the server's user read it, and run this as that user: `chgrp incamera FILE; chmod 0640 FILE`, and let \
+             that group enter its folder",
+        );
+    }
+    let is_another =
+        matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory);
+    if is_another {
+        Some("give the file that is meant; a path is relative to the file that names it")
+    } else {
+        None
     }
 }
 
@@ -207,5 +240,46 @@ fn check_rights(opener: &Opener, report: &mut Report) {
         } else {
             Finding::warning("rights", what, why, fix)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_mends_settings_is_said_by_what_is_wrong() {
+        let folder = std::env::temp_dir().join(format!("incamera-mends-{}", std::process::id()));
+        fs::create_dir_all(folder.join("folder.yaml")).unwrap();
+        let path = folder.join("server.yaml");
+        let fix = |name: &str, text: &str| {
+            fs::write(&path, text).unwrap();
+            let mut opener = Opener::new(folder.clone(), Manner::Tell);
+            let mut report = Report::default();
+            assert!(read(&folder.join(name), &mut opener, &mut report).is_none());
+            report.to_string()
+        };
+        let (line, give) = ("mend that line", "give the file that is meant");
+        for (name, text, words) in [
+            ("server.yaml", "keys: [", line),
+            ("server.yaml", "key_file: server.yaml", line),
+            ("server.yaml", "key_file: nowhere.yaml", give),
+            ("server.yaml", "key_file: folder.yaml", give),
+            ("server.yaml", "key_file: server.yaml/keys.yaml", give),
+            ("nowhere.yaml", "", give),
+            ("folder.yaml", "", give),
+        ] {
+            let said = fix(name, text);
+            assert!(said.contains(words), "{text}: {said}");
+            assert!(!said.contains(if words == line { give } else { line }), "{text}: {said}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_mended_by_its_rights_and_what_the_disk_lacks_by_nothing() {
+        assert!(mends(ErrorKind::PermissionDenied).is_some_and(|fix| fix.contains("chmod 0640")));
+        assert_eq!(mends(ErrorKind::StorageFull), None);
     }
 }

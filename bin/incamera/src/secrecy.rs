@@ -80,6 +80,8 @@ pub(crate) struct Opener {
     folder: PathBuf,
     manner: Manner,
     pub(crate) exposed: Vec<Exposed>,
+    /// What could not be opened last.
+    pub(crate) unopened: Option<PathBuf>,
 }
 
 /// What becomes of a file that is refused.
@@ -93,13 +95,19 @@ pub(crate) enum Manner {
 
 impl Opener {
     pub(crate) fn new(folder: PathBuf, manner: Manner) -> Self {
-        Self { folder, manner, exposed: Vec::new() }
+        Self { folder, manner, exposed: Vec::new(), unopened: None }
     }
 
     /// The text of a file that is named in the settings; what is wrong with it, without its name.
     pub(crate) fn open(&mut self, name: &str, holds: Holds) -> Result<Zeroizing<String>, String> {
         let path = self.folder.join(name);
-        let (text, exposed) = read(&path, files::SECRET_FILE_MAX, holds)?;
+        let (text, exposed) = match read(&path, files::SECRET_FILE_MAX, holds) {
+            Ok(read) => read,
+            Err(reason) => {
+                self.unopened = Some(path);
+                return Err(reason);
+            }
+        };
         if let Some(exposed) = exposed {
             if exposed.is_refused && self.manner == Manner::Refuse {
                 return Err(format!("{}: {}", exposed.how.what(), exposed.fix()));
