@@ -52,7 +52,10 @@ pub enum StartError {
     #[error("the settings do not make sense")]
     Config(#[source] ConfigError),
     /// The TCP port is taken, or the address is not this machine's.
-    #[error("cannot listen for HTTP on {address}: another `port` or `--http-port` may be free")]
+    #[error(
+        "cannot listen for HTTP on {address}{}",
+        advice(.source, "`port` (of `dev`: `--http-port`)")
+    )]
     Http {
         /// Where it was to listen.
         address: SocketAddr,
@@ -62,7 +65,8 @@ pub enum StartError {
     },
     /// The port for figures is taken, or the address is not this machine's.
     #[error(
-        "cannot listen for metrics on {address}: another `prometheus.port` or `--metrics-port` may be free"
+        "cannot listen for metrics on {address}{}",
+        advice(.source, "`prometheus.port` (of `dev`: `--metrics-port`)")
     )]
     Metrics {
         /// Where it was to listen.
@@ -72,7 +76,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The port for an authority's questions is taken, or may not be used.
-    #[error("cannot listen for an authority on {address}")]
+    #[error("cannot listen for an authority on {address}{}", advice(.source, "`http_port`"))]
     Challenges {
         /// Where it was to listen.
         address: SocketAddr,
@@ -82,7 +86,8 @@ pub enum StartError {
     },
     /// The TCP port for media is taken, or the address is not this machine's.
     #[error(
-        "cannot listen for media over TCP on {address}: another `rtc.tcp_port` or `--tcp-port` may be free"
+        "cannot listen for media over TCP on {address}{}",
+        advice(.source, "`rtc.tcp_port` (of `dev`: `--tcp-port`)")
     )]
     Tcp {
         /// Where it was to listen.
@@ -93,7 +98,8 @@ pub enum StartError {
     },
     /// The UDP port is taken, or the address is not this machine's.
     #[error(
-        "cannot receive media over UDP on {address}: another `rtc.udp_port` or `--udp-port` may be free"
+        "cannot receive media over UDP on {address}{}",
+        advice(.source, "`rtc.udp_port` (of `dev`: `--udp-port`)")
     )]
     Udp {
         /// Where it was to be received.
@@ -111,6 +117,19 @@ pub enum StartError {
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
     Randomness,
+}
+
+/// What may help where an address cannot be taken, whose port `key` says.
+fn advice(error: &io::Error, key: &str) -> String {
+    if matches!(error.kind(), io::ErrorKind::AddrInUse) {
+        format!(": another {key} may be free")
+    } else if matches!(error.kind(), io::ErrorKind::AddrNotAvailable) {
+        ": the address is none of this machine's, see `bind_addresses` and `rtc.ips`".to_owned()
+    } else if matches!(error.kind(), io::ErrorKind::PermissionDenied) {
+        ": a port below 1024 wants CAP_NET_BIND_SERVICE, see deploy/incamera.service".to_owned()
+    } else {
+        String::new()
+    }
 }
 
 /// A running server. Dropped without [`Self::stop`], it ends without a word to anybody.
@@ -495,6 +514,26 @@ mod tests {
             tcp: vec![any],
             metrics,
             ..config::tests::config(&["127.0.0.1:0"], &["127.0.0.1"])
+        }
+    }
+
+    #[test]
+    fn why_it_does_not_listen_comes_with_what_may_help() {
+        let address = SocketAddr::from(([192, 0, 2, 7], 443));
+        for (kind, advice) in [
+            (io::ErrorKind::AddrInUse, ": another `port` (of `dev`: `--http-port`) may be free"),
+            (
+                io::ErrorKind::AddrNotAvailable,
+                ": the address is none of this machine's, see `bind_addresses` and `rtc.ips`",
+            ),
+            (
+                io::ErrorKind::PermissionDenied,
+                ": a port below 1024 wants CAP_NET_BIND_SERVICE, see deploy/incamera.service",
+            ),
+            (io::ErrorKind::OutOfMemory, ""),
+        ] {
+            let said = StartError::Http { address, source: kind.into() }.to_string();
+            assert_eq!(said, format!("cannot listen for HTTP on 192.0.2.7:443{advice}"));
         }
     }
 
