@@ -212,6 +212,11 @@ impl Media {
         }
     }
 
+    /// Whether clients are told of an address that others than this machine reach.
+    pub(crate) fn is_advertised_elsewhere(&self) -> bool {
+        self.advertised.iter().any(|address| !address.is_loopback())
+    }
+
     /// What this comes to on a machine with the addresses `own`.
     ///
     /// # Errors

@@ -165,7 +165,10 @@ impl fmt::Debug for CertificateFiles {
 /// The first thing that a server cannot run with, or should not.
 pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fault> {
     let mut map = yaml::read(text, SETTINGS_MAX)?.map()?;
+    let is_bound = map.entries().any(|entry| entry.name == "bind_addresses");
     let mut rtc = map.take("rtc").map(Node::map).transpose()?;
+    let node_ip = rtc.as_ref().and_then(|rtc| rtc.entries().find(|it| it.name == "node_ip"));
+    let node_ip_line = node_ip.map_or(1, |entry| entry.line);
     let udp_port = rtc.as_mut().and_then(|rtc| rtc.take("udp_port"));
     let udp_port = udp_port.map_or(Ok(UDP_PORT), |node| port(&node))?;
     let tcp_node = rtc.as_mut().and_then(|rtc| rtc.take("tcp_port"));
@@ -190,6 +193,14 @@ pub fn read_settings(text: &str, read: &mut ReadFile<'_>) -> Result<Settings, Fa
         ));
     }
     let media = Media::read(rtc.as_mut(), udp_port, tcp_port, local, &mut cautions)?;
+    let is_answered = is_bound || matches!(tls, Some(Tls::Acme(_)));
+    if !is_answered && local.is_some() && media.is_advertised_elsewhere() {
+        cautions.push(Fault::new(
+            node_ip_line,
+            "media is for others, and HTTP listens on this machine alone: give `bind_addresses`, or `behind_proxy: true` \
+             if a proxy is before it",
+        ));
+    }
 
     let (busy_max, selector) = load::busy_max(&mut map)?;
     let (rooms, room) = rooms::rooms(&mut map)?;

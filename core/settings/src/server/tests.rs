@@ -113,6 +113,8 @@ colour: red
     let said: Vec<String> = taken.warnings.iter().map(ToString::to_string).collect();
     let expect = [
         "line 2: `redis` has no effect here",
+        "line 7: media is for others, and HTTP listens on this machine alone: give `bind_addresses`, or \
+         `behind_proxy: true` if a proxy is before it",
         "line 8: `rtc.use_external_ip` has no effect here: clients are told `rtc.node_ip` alone",
         "line 9: this key is not known: is `rtc.pli_throttle` meant?",
         "line 12: `turn` has no effect here",
@@ -311,7 +313,9 @@ fn tokens_go_in_the_clear_on_this_machine_only_unless_a_proxy_is_declared() {
 #[test]
 fn a_proxy_before_tls_of_our_own_is_taken_with_a_word_on_what_it_switches_off() {
     let warned = |more: &str| {
-        let text = format!("keys: {{mine: {SECRET}}}\nrtc: {{node_ip: 192.0.2.7}}\n{more}");
+        let text = format!(
+            "keys: {{mine: {SECRET}}}\nrtc: {{node_ip: 192.0.2.7}}\n{more}bind_addresses: [127.0.0.1]\n"
+        );
         let warnings = settings(&text).unwrap().warnings;
         warnings.iter().map(|it| (it.line, it.reason.clone())).collect::<Vec<_>>()
     };
@@ -324,6 +328,30 @@ fn a_proxy_before_tls_of_our_own_is_taken_with_a_word_on_what_it_switches_off() 
     assert_eq!(warned("behind_proxy: true\n"), []);
     assert_eq!(warned(tls), []);
     assert_eq!(warned(&format!("{tls}behind_proxy: false\n")), []);
+}
+
+#[test]
+fn media_for_others_beside_http_for_this_machine_alone_is_told_unless_that_is_said() {
+    let node = |ip: &str| format!("rtc: {{node_ip: {ip}}}");
+    let other = node("192.0.2.7");
+    let (bound, proxy) = ("bind_addresses: [127.0.0.1]", "behind_proxy: true");
+    let tls = "tls: {cert_file: leaf.pem, key_file: key.pem}";
+    for (lines, expect) in [
+        (vec![other.as_str()], 1),
+        (vec![&other, tls], 1),
+        (vec![&node("[127.0.0.1, '2001:db8::7']")], 1),
+        (vec![&other, bound], 0),
+        (vec![&other, proxy], 0),
+        (vec![&other, tls, "bind_addresses: ['']"], 0),
+        (vec![&node("127.0.0.1")], 0),
+        (vec![], 0),
+    ] {
+        let text = format!("keys: {{mine: {SECRET}}}\n{}\n", lines.join("\n"));
+        let said = settings(&text).unwrap().warnings;
+        let told =
+            |fault: &&Fault| fault.line == 2 && fault.reason.contains("give `bind_addresses`");
+        assert_eq!((said.iter().filter(told).count(), said.len()), (expect, expect), "{text}");
+    }
 }
 
 #[test]
