@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use ring::rand::SystemRandom;
-use wire::key::KeyPair;
+use wire::key::{KeyPair, ProjectKey};
 use zeroize::Zeroizing;
 
 use crate::{Failure, files, secret};
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Algorithm::EdDsa)]
     algorithm: Algorithm,
     /// The name that the keys shall have on the server; the secret's gets `-shared` after it
-    #[arg(long, default_value = "project")]
+    #[arg(long, default_value = "project", value_parser = name)]
     name: String,
     /// A folder for the keys, which is made; without one they are printed
     #[arg(long, value_name = "FOLDER")]
@@ -51,6 +51,23 @@ enum Algorithm {
     /// ECDSA over P-256
     #[value(name = "ES256")]
     Es256,
+}
+
+/// A name that settings have as it is written, wherever it stands in what is made here.
+fn name(text: &str) -> Result<String, String> {
+    const SECRET: &str = "a secret that is long enough for a key";
+    for key in [text, &format!("{text}-shared")] {
+        ProjectKey::hs256(key, SECRET.as_bytes()).map_err(|error| error.to_string())?;
+        for yaml in [format!("{key}: {SECRET}\n"), format!("{{{key}: {SECRET}}}\n")] {
+            if settings::secret_of(&yaml, key).is_ok_and(|read| read.as_str() == SECRET) {
+                continue;
+            }
+            return Err(
+                "letters, digits, `-`, `_` and `.` are a name in YAML as they stand".to_owned()
+            );
+        }
+    }
+    Ok(text.to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {

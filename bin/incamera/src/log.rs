@@ -3,6 +3,7 @@
 //! Not here: how lines reach standard error (`lines`).
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
@@ -42,6 +43,18 @@ pub(crate) struct Logging {
     log_format: Format,
 }
 
+/// The filter of the command line says nothing of what to log.
+#[derive(Debug)]
+pub(crate) struct WrongFilter(String);
+
+impl fmt::Display for WrongFilter {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl Error for WrongFilter {}
+
 impl Logging {
     /// Sends the log, panics too, to standard error.
     pub(crate) fn start(&self) -> Result<(), crate::Failure> {
@@ -70,7 +83,11 @@ impl Logging {
         }
         FORMAT.get_or_init(|| self.log_format);
         panics::log_by_place(lines::flush);
-        wrong.map_or(Ok(()), |wrong| Err(wrong.into()))
+        match wrong {
+            None => Ok(()),
+            Some(wrong) if self.log.is_some() => Err(WrongFilter(wrong).into()),
+            Some(wrong) => Err(wrong.into()),
+        }
     }
 }
 

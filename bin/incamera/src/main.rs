@@ -87,6 +87,9 @@ enum Command {
 #[global_allocator]
 static ALLOCATOR: WipingAllocator = WipingAllocator;
 
+/// What clap ends with as well.
+const WRONG_COMMAND_LINE: u8 = 2;
+
 /// Why a command failed, in words for the one who typed it.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -103,7 +106,7 @@ fn main() -> ExitCode {
     });
     let code = outcome.unwrap_or_else(|failure| {
         log::complain(failure.as_ref());
-        ExitCode::FAILURE
+        if failure.is::<log::WrongFilter>() { WRONG_COMMAND_LINE.into() } else { ExitCode::FAILURE }
     });
     lines::flush();
     code

@@ -400,7 +400,7 @@ impl Reload {
         let revocations = LogData(config.access.revocations.len());
         edge::log!(INFO, "revocations read again", revocations = revocations);
         if heard.gone > 0 {
-            let gone = LogData(heard.gone);
+            let gone = LogData(self.standing.gone());
             edge::log!(
                 WARN,
                 "revocations are gone from their file: they stand until it has them again, or a reload takes them back",

@@ -133,6 +133,9 @@ pub(crate) fn read(
     holds: Holds,
 ) -> Result<(Zeroizing<String>, Option<Exposed>), String> {
     let (text, found) = files::read_with(path, bytes_max)?;
+    // As where a certificate is named in the place of its key.
+    let has_key = holds != Holds::CertificateKey || text.contains("PRIVATE KEY-----");
+    let holds = if has_key { holds } else { Holds::NoSecret };
     Ok((text, judge(path.to_owned(), &found, holds)))
 }
 
@@ -186,7 +189,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("incamera-secrecy-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("named");
-        fs::write(&path, "text").unwrap();
+        let key = "-----BEGIN PRIVATE KEY-----";
+        fs::write(&path, key).unwrap();
         let opened = |mode: u32, holds, manner| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let mut opener = Opener::new(folder.clone(), manner);
@@ -227,6 +231,8 @@ mod tests {
             let refused = opened(0o600, Holds::TokenSecret, Manner::Refuse);
             assert_eq!(refused.is_err(), expect.is_some(), "{mode:o}: {refused:?}");
         }
+        fs::write(&path, "-----BEGIN CERTIFICATE-----").unwrap();
+        assert_eq!(opened(0o644, Holds::CertificateKey, Manner::Tell), Ok(None), "no key is in it");
         let mut opener = Opener::new(folder.clone(), Manner::Refuse);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         opener.look_at(&path, Holds::TokenSecret);

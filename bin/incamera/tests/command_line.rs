@@ -183,6 +183,14 @@ fn keygen_overwrites_nothing_and_says_so() {
 }
 
 #[test]
+fn keygen_takes_names_that_settings_have_as_they_are_written() {
+    for name in ["project", "Ward-7_b.2", "7", "a b", "süd"] {
+        let done = incamera(&["token", "keygen", "--name", name]);
+        assert_eq!(done.status.code(), Some(0), "{name}");
+    }
+}
+
+#[test]
 fn what_keygen_prints_is_settings_and_says_who_can_mint_with_what() {
     let printed = incamera(&["token", "keygen", "--name", "mine"]);
     let text = String::from_utf8(printed.stdout).unwrap();
@@ -356,6 +364,7 @@ fn why_a_server_does_not_start_is_an_object_where_each_line_of_the_log_is_one() 
     let said = String::from_utf8(refused.stderr).unwrap();
     let line: serde_json::Value = serde_json::from_str(said.trim_end()).unwrap();
     assert!(line["level"] == "ERROR" && said.contains("edge=debgu"), "{said}");
+    assert_eq!(refused.status.code(), Some(2), "the command line is wrong");
     let refused = incamera(&serve);
     let said = String::from_utf8(refused.stderr).unwrap();
     let last = said.lines().last().unwrap();
@@ -370,6 +379,18 @@ fn a_wrong_command_line_exits_2() {
         &["token", "create", "--api-key", "k", "--join"],
         &["dev", "--http-port", "x"],
         &["dev", "--spread-at", "0"],
+        &["dev", "--log", "edge=debgu"],
+        &["token", "keygen", "--name", ""],
+        &["token", "keygen", "--name", "incamera:mine"],
+        &["token", "keygen", "--name", "a: b"],
+        &["token", "keygen", "--name", "a #b"],
+        &["token", "keygen", "--name", "a "],
+        &["token", "keygen", "--name", "- a"],
+        &["token", "keygen", "--name", "a, b"],
+        &["token", "keygen", "--name", "'a'"],
+        &["token", "keygen", "--name", "{a"],
+        &["token", "keygen", "--name", "a\nb"],
+        &["token", "keygen", "--name", "--- a"],
         &["room", "update", "demo", "ada"],
         &["sing"],
         &[],
