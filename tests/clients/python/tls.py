@@ -133,7 +133,7 @@ async def refuses_what_it_should(folder: Path, authority: Authority) -> None:
     authority.certify(folder, NAMES, stem="third")
     (folder / "mixed.key").write_text((folder / "third.key").read_text())
     said = refused("serve", "--config", write_settings(folder, "mixed"))
-    check("line 4: mixed.key is not the key of this certificate" in said, "nor with another's key")
+    check("line 5: mixed.key is not the key of this certificate" in said, "nor with another's key")
 
 
 async def speaks_as_it_should() -> None:
