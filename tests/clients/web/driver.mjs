@@ -112,19 +112,32 @@ export function linkTo({ server = SERVER, token, key, ...options }) {
   return `${server}/call#${fragment.join('&')}`
 }
 
+const NETWORK_CHANGED = 'net::ERR_NETWORK_CHANGED'
+
 /** Opens a link, of which nothing is printed behind its `#`: there are token and key. */
 async function goto(page, link) {
   for (let left = 3; ; left--) {
+    // Chromium drops what is under way when an interface comes or goes, as those of scenarios do: the page, or a part of
+    // it, as its style, without which no picture is where it is seen.
+    let part
+    const note = (request) => {
+      const said = request.failure()?.errorText
+      if (said?.includes(NETWORK_CHANGED)) part = said
+    }
+    page.on('requestfailed', note)
     const failure = await page.goto(link).then(
       () => undefined,
       (error) => error.message.split('\n')[0].replaceAll(/#[^"\s]*/g, ''),
     )
-    if (failure === undefined) return
-    // Chromium drops what is under way when an interface comes or goes, as those of scenarios do.
-    if (!failure.includes('net::ERR_NETWORK_CHANGED') || left === 0)
-      throw new Error(`no page at ${link.split('#')[0]}: ${failure}`)
+    page.off('requestfailed', note)
+    const wrong = failure ?? part
+    if (wrong === undefined) return
+    if (!wrong.includes(NETWORK_CHANGED) || left === 0)
+      throw new Error(`no page at ${link.split('#')[0]}: ${wrong}`)
     // Its own page that says so is yet to come, and would end whatever is opened by then.
-    await page.waitForEvent('framenavigated')
+    if (failure !== undefined) await page.waitForEvent('framenavigated')
+    // To a page that is there a link with the same path leads within it.
+    else await page.goto('about:blank')
   }
 }
 
