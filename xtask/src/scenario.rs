@@ -196,7 +196,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     own("faults", "python/faults.py", 180),
     scenario("forgotten", "python/forgotten.py", 150).over(SPREAD, "packets_relayed").shared(),
     scenario("quiet", "python/quiet.py", 90).over(SPREAD, "packets_relayed"),
-    own("stamped", "python/stamped.py", 120),
+    own("stamped", "python/stamped.py", 170),
     scenario("unacknowledged", "python/unacknowledged.py", 150).apart(),
     scenario("slow_reader", "python/slow_reader.py", 120),
     scenario("blind", "python/blind.py", 60).over(SPREAD_WITH_METRICS, "packets_relayed").shared(),

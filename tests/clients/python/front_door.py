@@ -123,10 +123,10 @@ async def strangers(others: int) -> None:
 async def knocks() -> int:
     """Binding requests under a participant's own name, which everybody on the way can read. How many datagrams came in the
     end from her address."""
-    tap, heard = Tap({MEDIA[1]}, interface=cable()), datagrams_in()
+    tap, came_before = Tap({MEDIA[1]}, interface=cable()), datagrams_in()
     ada = await join(fresh_room("door"), "ada")
     await asyncio.sleep(1)
-    control(datagrams_in() > heard, f"{datagrams_in() - heard} datagrams to ada, who joins, are counted by the same count")
+    control(datagrams_in() > came_before, f"{datagrams_in() - came_before} datagrams to ada, who joins, are counted by the same count")
     names = {it.source: username for it in tap.seen if it.target == MEDIA and (username := username_of(it.payload))}
     check(names, "ada's checks were seen")
     forger = Forger()

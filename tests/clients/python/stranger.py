@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import AsyncIterator
 
 #: The longest answer to whoever has no token or password, but for the files of the page.
 STRANGER_BYTES_MAX = 2_048
@@ -21,11 +22,20 @@ async def over_tcp(host: str, port: int, sent: bytes) -> bytes:
     with contextlib.suppress(ConnectionError):
         writer.write(sent)
         await writer.drain()
-        async with asyncio.timeout(GIVE_UP_S):
+        async with until_it_is_cut():
             while piece := await reader.read(1 << 16):
                 answer += piece
     writer.close()
     return answer
+
+
+@contextlib.asynccontextmanager
+async def until_it_is_cut() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(GIVE_UP_S):
+            yield
+    except TimeoutError as error:
+        raise AssertionError(f"a stranger's connection is still open after {GIVE_UP_S} s") from error
 
 
 def request(path: str, method: str = "GET") -> bytes:
@@ -56,7 +66,7 @@ async def handshake(host: str, port: int, version: ssl.TLSVersion, *, is_finishe
 
     step()
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(GIVE_UP_S):
+        async with until_it_is_cut():
             while piece := await reader.read(1 << 16):
                 received += len(piece)
                 if is_finished:
