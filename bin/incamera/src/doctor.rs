@@ -154,7 +154,7 @@ const fn mends(kind: ErrorKind) -> Option<&'static str> {
     let is_another =
         matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory);
     if is_another {
-        Some("give the file that is meant; a path is relative to the file that names it")
+        Some("give the file that is meant; a path in a file is relative to that file")
     } else {
         None
     }

@@ -23,6 +23,9 @@ const OTHERS_WRITE: u32 = 0o002;
 /// Of a folder: what is in it is its owner's to remove, whoever may write there (inode(7)).
 const STICKY: u32 = 0o1000;
 
+/// What is mounted where.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
 /// A file that others may do more with than they should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exposed {
@@ -69,7 +72,10 @@ impl Exposed {
         let (rights, path) = match self.how {
             How::Read => ("o=", self.path.as_path()),
             How::Write => ("o-w", self.path.as_path()),
-            How::Replace => ("o-w", folder_of(&self.path)),
+            How::Replace => {
+                let folder = open_folder(&self.path).unwrap_or_default();
+                return format!("chmod o-w {}", folder.display());
+            }
         };
         format!("chmod {rights} {}", path.display())
     }
@@ -162,20 +168,39 @@ fn judge(path: PathBuf, found: &Metadata, holds: Holds) -> Option<Exposed> {
     let how = match (others & OTHERS_READ != 0, others & OTHERS_WRITE != 0) {
         (true, _) if is_secret => How::Read,
         (_, true) => How::Write,
-        (true | false, false) if is_replaceable(&path) => How::Replace,
+        (true | false, false) if open_folder(&path).is_some() => How::Replace,
         (true | false, false) => return None,
     };
     Some(Exposed { path, how, is_refused: holds == Holds::TokenSecret })
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// A folder on the way to a file, or to where a link leads from there, in which everybody may remove what is somebody
+/// else's and put something in its place.
+fn open_folder(path: &Path) -> Option<PathBuf> {
+    // Mounts of Kubernetes are open to all, and nobody can write there.
+    let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
+    let path = std::path::absolute(path).ok()?;
+    let linked = fs::canonicalize(&path).ok();
+    let folders = [Some(&path), linked.as_ref()].into_iter().flatten();
+    let mut folders = folders.flat_map(|path| path.ancestors().skip(1));
+    let is_open = |folder: &&Path| {
+        fs::metadata(folder)
+            .is_ok_and(|found| found.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
+            && !is_read_only(&mounts, folder)
+    };
+    folders.find(is_open).map(Path::to_owned)
 }
 
-/// Whether the folder of a file is everybody's to remove and to make files in.
-fn is_replaceable(path: &Path) -> bool {
-    fs::metadata(folder_of(path))
-        .is_ok_and(|folder| folder.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
+/// Whether nobody can write in `folder` by what is said of `mounts` (proc_pid_mountinfo(5): the fifth field is where,
+/// the sixth how; of two at one place the later holds).
+fn is_read_only(mounts: &str, folder: &Path) -> bool {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(4);
+        Some((Path::new(fields.next()?), fields.next()?))
+    });
+    let over = mounts.filter(|(place, _)| folder.starts_with(place));
+    let (_, how) = over.max_by_key(|(place, _)| place.components().count()).unzip();
+    how.is_some_and(|how| how.split(',').any(|option| option == "ro"))
 }
 
 #[cfg(test)]
@@ -266,9 +291,39 @@ mod tests {
         let exposed = |how| Exposed { path: PathBuf::from("keys.yaml"), how, is_refused: true };
         assert_eq!(exposed(How::Read).fix(), "chmod o= keys.yaml");
         assert_eq!(exposed(How::Write).fix(), "chmod o-w keys.yaml");
-        assert_eq!(exposed(How::Replace).fix(), "chmod o-w .");
-        let path = PathBuf::from("etc/keys.yaml");
-        let replaced = Exposed { path, ..exposed(How::Replace) };
-        assert_eq!(replaced.fix(), "chmod o-w etc");
+    }
+
+    #[test]
+    fn a_file_is_no_safer_than_the_folders_on_the_way_to_it() {
+        let folder = std::env::temp_dir().join(format!("incamera-folders-{}", std::process::id()));
+        let [outer, inner] = [folder.join("outer"), folder.join("outer/inner")];
+        fs::create_dir_all(&inner).unwrap();
+        let (file, link) = (inner.join("file"), folder.join("link"));
+        fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for (modes, expect) in [
+            ([0o755, 0o755], None),
+            ([0o755, 0o777], Some(&inner)),
+            ([0o777, 0o755], Some(&outer)),
+            ([0o1777, 0o755], None),
+        ] {
+            for (folder, mode) in [&outer, &inner].into_iter().zip(modes) {
+                fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            for path in [&file, &link] {
+                assert_eq!(open_folder(path).as_ref(), expect, "{modes:?}");
+                let exposed = Exposed { path: path.clone(), how: How::Replace, is_refused: false };
+                let fix = expect.map(|folder| format!("chmod o-w {}", folder.display()));
+                assert!(fix.is_none_or(|fix| fix == exposed.fix()));
+            }
+        }
+        fs::remove_dir_all(&folder).unwrap();
+        let mounts = "1 0 8:1 / / rw,relatime - ext4 /dev/sda rw\n\
+                      2 1 8:1 /a /etc/x ro,relatime - ext4 /dev/sda rw\n";
+        for (folder, expect) in
+            [("/etc", false), ("/etc/x", true), ("/etc/x/..data", true), ("/etc/xy", false)]
+        {
+            assert_eq!(is_read_only(mounts, Path::new(folder)), expect, "{folder}");
+        }
     }
 }

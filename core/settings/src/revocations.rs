@@ -108,7 +108,7 @@ fn token(node: Node) -> Result<(TokenId, Option<ProjectName>), Fault> {
 fn caution(mut lines: impl Iterator<Item = usize>, reason: &str) -> Option<Fault> {
     let first = lines.next()?;
     let more = lines.count();
-    let more = if more == 0 { String::new() } else { format!(" (and so on {more} more)") };
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
     Some(Fault::new(first, format!("{reason}{more}")))
 }
 
@@ -155,7 +155,7 @@ mod tests {
         check("keys: [Mine]\n", &[(1, "no key or app here has this name")]);
         check("tokens:\n  - {key: mine, jti: a}\n  - {key: mni, jti: a}\n", &[(3, "no key")]);
         let twice = "tokens:\n  - {key: mni, jti: a}\nkeys:\n  - mnie\n  - mnij\n";
-        check(twice, &[(2, "removed (and so on 2 more)")]);
+        check(twice, &[(2, "removed (and 2 more)")]);
         let at = |second: u64| {
             format!("identities:\n  - {{identity: ada, issued_before: {second}}}\nkeys: [mnie]\n")
         };

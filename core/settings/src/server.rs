@@ -85,7 +85,7 @@ const INERT: &[&str] = &[
     "webhook",
 ];
 
-/// Keys without which more would be let in, or less protected, than who wrote them believes; and what a key begins with
+/// Keys without which others would be let in than who wrote them believes, or in the clear; and what a key begins with
 /// that is meant as one of them.
 const GUARDS: [(&str, &str); 4] = [
     ("revo", "revocations"),

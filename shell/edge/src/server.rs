@@ -54,7 +54,7 @@ pub enum StartError {
     /// The TCP port is taken, or the address is not this machine's.
     #[error(
         "cannot listen for HTTP on {address}{}",
-        advice(.source, "`port` (of `dev`: `--http-port`)")
+        advice(.source, .address, "`port` (of `dev`: `--http-port`)")
     )]
     Http {
         /// Where it was to listen.
@@ -66,7 +66,7 @@ pub enum StartError {
     /// The port for figures is taken, or the address is not this machine's.
     #[error(
         "cannot listen for metrics on {address}{}",
-        advice(.source, "`prometheus.port` (of `dev`: `--metrics-port`)")
+        advice(.source, .address, "`prometheus.port` (of `dev`: `--metrics-port`)")
     )]
     Metrics {
         /// Where it was to listen.
@@ -76,7 +76,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The port for an authority's questions is taken, or may not be used.
-    #[error("cannot listen for an authority on {address}{}", advice(.source, "`http_port`"))]
+    #[error("cannot listen for an authority on {address}{}", advice(.source, .address, "`tls.acme.http_port`"))]
     Challenges {
         /// Where it was to listen.
         address: SocketAddr,
@@ -87,7 +87,7 @@ pub enum StartError {
     /// The TCP port for media is taken, or the address is not this machine's.
     #[error(
         "cannot listen for media over TCP on {address}{}",
-        advice(.source, "`rtc.tcp_port` (of `dev`: `--tcp-port`)")
+        advice(.source, .address, "`rtc.tcp_port` (of `dev`: `--tcp-port`)")
     )]
     Tcp {
         /// Where it was to listen.
@@ -99,7 +99,7 @@ pub enum StartError {
     /// The UDP port is taken, or the address is not this machine's.
     #[error(
         "cannot receive media over UDP on {address}{}",
-        advice(.source, "`rtc.udp_port` (of `dev`: `--udp-port`)")
+        advice(.source, .address, "`rtc.udp_port` (of `dev`: `--udp-port`)")
     )]
     Udp {
         /// Where it was to be received.
@@ -120,12 +120,13 @@ pub enum StartError {
 }
 
 /// What may help where an address cannot be taken, whose port `key` says.
-fn advice(error: &io::Error, key: &str) -> String {
+fn advice(error: &io::Error, address: &SocketAddr, key: &str) -> String {
     if matches!(error.kind(), io::ErrorKind::AddrInUse) {
         format!(": another {key} may be free")
     } else if matches!(error.kind(), io::ErrorKind::AddrNotAvailable) {
-        ": the address is none of this machine's, see `bind_addresses` and `rtc.ips`".to_owned()
-    } else if matches!(error.kind(), io::ErrorKind::PermissionDenied) {
+        ": the address is none of this machine's, see `bind_addresses` and `rtc.ips` (of `dev`: `--bind`)"
+            .to_owned()
+    } else if matches!(error.kind(), io::ErrorKind::PermissionDenied) && address.port() < 1024 {
         ": a port below 1024 wants CAP_NET_BIND_SERVICE, see deploy/incamera.service".to_owned()
     } else {
         String::new()
@@ -524,7 +525,7 @@ mod tests {
             (io::ErrorKind::AddrInUse, ": another `port` (of `dev`: `--http-port`) may be free"),
             (
                 io::ErrorKind::AddrNotAvailable,
-                ": the address is none of this machine's, see `bind_addresses` and `rtc.ips`",
+                ": the address is none of this machine's, see `bind_addresses` and `rtc.ips` (of `dev`: `--bind`)",
             ),
             (
                 io::ErrorKind::PermissionDenied,
@@ -535,6 +536,19 @@ mod tests {
             let said = StartError::Http { address, source: kind.into() }.to_string();
             assert_eq!(said, format!("cannot listen for HTTP on 192.0.2.7:443{advice}"));
         }
+        let (address, kind) = (SocketAddr::from(([192, 0, 2, 7], 7882)), io::ErrorKind::AddrInUse);
+        let source = || io::Error::from(kind);
+        for (error, key) in [
+            (StartError::Metrics { address, source: source() }, "`prometheus.port`"),
+            (StartError::Challenges { address, source: source() }, "`tls.acme.http_port`"),
+            (StartError::Tcp { address, source: source() }, "`rtc.tcp_port`"),
+            (StartError::Udp { address, source: source() }, "`rtc.udp_port`"),
+        ] {
+            assert!(error.to_string().contains(&format!(": another {key}")), "{error}");
+        }
+        let source = io::ErrorKind::PermissionDenied.into();
+        let said = StartError::Udp { address, source }.to_string();
+        assert!(!said.contains("1024"), "{said}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
