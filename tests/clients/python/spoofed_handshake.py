@@ -20,6 +20,8 @@ SERVER: Address = ("127.0.0.1", int(os.environ["INCAMERA_UDP_PORT"]))
 #: Joins under each attack: of every kind once, and of hellos so many for each datagram of the client.
 JOINS = 20
 JOINS_BESIDE_HELLOS = 5
+#: So many more at most until enough hellos have come while a handshake went on.
+MORE_JOINS_MAX = 40
 VOLLEYS = (20, 80)
 #: Datagrams of the client after each of which it is attacked: checks, hello, certificate, and what follows.
 STEPS_MAX = 12
@@ -179,7 +181,7 @@ async def act() -> None:
         )
     await tap.caught_up()
     # A volley that comes when a client's handshake is over already is asked nothing.
-    for number in range(JOINS_BESIDE_HELLOS):
+    for number in range(MORE_JOINS_MAX):
         if len(questions()) >= JOINS_BESIDE_HELLOS * max(VOLLEYS):
             break
         await joins.one_after_the_other(f"more-{number}", 1)
