@@ -70,12 +70,9 @@ impl Exposed {
     /// The command that mends it.
     pub(crate) fn fix(&self) -> String {
         let (rights, path) = match self.how {
-            How::Read => ("o=", self.path.as_path()),
-            How::Write => ("o-w", self.path.as_path()),
-            How::Replace => {
-                let folder = open_folder(&self.path).unwrap_or_default();
-                return format!("chmod o-w {}", folder.display());
-            }
+            How::Read => ("o=", self.path.clone()),
+            How::Write => ("o-w", self.path.clone()),
+            How::Replace => ("o-w", open_folder(&self.path).unwrap_or_default()),
         };
         format!("chmod {rights} {}", path.display())
     }
@@ -177,8 +174,6 @@ fn judge(path: PathBuf, found: &Metadata, holds: Holds) -> Option<Exposed> {
 /// A folder on the way to a file, or to where a link leads from there, in which everybody may remove what is somebody
 /// else's and put something in its place.
 fn open_folder(path: &Path) -> Option<PathBuf> {
-    // Mounts of Kubernetes are open to all, and nobody can write there.
-    let mounts = fs::read_to_string(MOUNTS).unwrap_or_default();
     let path = std::path::absolute(path).ok()?;
     let linked = fs::canonicalize(&path).ok();
     let folders = [Some(&path), linked.as_ref()].into_iter().flatten();
@@ -186,7 +181,8 @@ fn open_folder(path: &Path) -> Option<PathBuf> {
     let is_open = |folder: &&Path| {
         fs::metadata(folder)
             .is_ok_and(|found| found.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
-            && !is_read_only(&mounts, folder)
+            // Mounts of Kubernetes are open to all, and nobody can write there.
+            && !fs::read_to_string(MOUNTS).is_ok_and(|mounts| is_read_only(&mounts, folder))
     };
     folders.find(is_open).map(Path::to_owned)
 }
