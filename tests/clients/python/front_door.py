@@ -14,12 +14,12 @@ import base64
 import contextlib
 import json
 import os
-import resource
 import secrets
 import socket
 import struct
 import time
 import zlib
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,7 +30,7 @@ from client import (
 from datagrams import Address, Datagram, Forger, Tap, cable, datagrams_in, knock, unread
 from livekit import api
 from livekit.protocol import rtc as wire
-from process import processor_s, resident_kib
+from process import open_many_files, processor_s, resident_kib
 from stranger import STRANGER_BYTES_MAX, over_tcp, request
 
 HOST = urlsplit(SERVER).hostname or ""
@@ -84,6 +84,35 @@ async def flood(count: int, *also: Address) -> dict:
     return json.loads(printed)
 
 
+class Flooded(NamedTuple):
+    sent: int
+    bytes: int
+    seconds: float
+    #: That the server has read, for all that can be seen from outside.
+    came: int
+    #: To anybody here.
+    answers: int
+    growth_kib: int
+
+
+async def flooded(count: int, *also: Address) -> Flooded:
+    """Floods the server until it has read so many datagrams."""
+    # Once before it is measured: what is allocated for the first of a kind stays.
+    await flood(20_000, *also)
+    await asyncio.sleep(0.5)
+    before, heard, unheard = resident_kib(PID), datagrams_in(), unread(PID, MEDIA[1])
+    sent = size = came = 0
+    began = time.monotonic()
+    # What came while the server had to wait for a processor, and found no room, shows nothing: as many more are sent.
+    while came < count and sent < SENT_MAX * count:
+        it = await flood(min(max(count - came, 20_000), SENT_MAX * count - sent), *also)
+        sent, size = sent + it["sent"], size + it["bytes"]
+        await asyncio.sleep(0.5)
+        came = sent - (unread(PID, MEDIA[1]) - unheard)
+    answers, growth = datagrams_in() - heard, resident_kib(PID) - before
+    return Flooded(sent, size, time.monotonic() - began, came, answers, growth)
+
+
 def username_of(request: bytes) -> bytes | None:
     """The user name of a binding request, which everybody on the way can read."""
     at = 20
@@ -97,27 +126,15 @@ def username_of(request: bytes) -> bytes | None:
 
 async def strangers(others: int) -> None:
     """Datagrams of all shapes from many addresses; `others` have come before."""
-    # Once before it is measured: what is allocated for the first of a kind stays.
-    await flood(20_000)
-    await asyncio.sleep(0.5)
-    before, heard, unheard = resident_kib(PID), datagrams_in(), unread(PID, MEDIA[1])
-    sent = size = came = 0
-    began = time.monotonic()
-    # What came while the server had to wait for a processor, and found no room, shows nothing: as many more are sent.
-    while came < COUNT and sent < SENT_MAX * COUNT:
-        flooded = await flood(min(max(COUNT - came, 20_000), SENT_MAX * COUNT - sent))
-        sent, size = sent + flooded["sent"], size + flooded["bytes"]
-        await asyncio.sleep(0.5)
-        came = sent - (unread(PID, MEDIA[1]) - unheard)
-    growth, answers = resident_kib(PID) - before, datagrams_in() - heard
+    it = await flooded(COUNT)
     measured(
-        answers == 0,
-        f"{sent} datagrams of eight shapes from random addresses, {size >> 20} MiB in {time.monotonic() - began:.0f} s: "
-        f"{answers} answers, and so no byte out for those in (1 each is allowed)",
+        it.answers == 0,
+        f"{it.sent} datagrams of eight shapes from random addresses, {it.bytes >> 20} MiB in {it.seconds:.0f} s: "
+        f"{it.answers} answers, and so no byte out for those in (1 each is allowed)",
     )
-    measured(came >= COUNT, f"{came} of them found room at the server's port ({COUNT} must, of {SENT_MAX} times as many at most)")
-    measured(growth <= GROWTH_KIB_MAX, f"its memory grew by {growth} KiB ({GROWTH_KIB_MAX} are allowed)")
-    expects("datagrams_received", int(0.99 * (others + came)))
+    measured(it.came >= COUNT, f"{it.came} of them found room at the server's port ({COUNT} must, of {SENT_MAX} times as many at most)")
+    measured(it.growth_kib <= GROWTH_KIB_MAX, f"its memory grew by {it.growth_kib} KiB ({GROWTH_KIB_MAX} are allowed)")
+    expects("datagrams_received", int(0.99 * (others + it.came)))
 
 
 async def knocks() -> int:
@@ -163,20 +180,15 @@ async def knocks() -> int:
 
 async def in_adas_name(client: Address) -> int:
     """Datagrams from the address of somebody who is in: those come as far as the session. How many."""
-    await flood(20_000, client)
-    await asyncio.sleep(0.5)
-    before, unheard = resident_kib(PID), unread(PID, MEDIA[1])
-    sent = (await flood(COUNT // 10, client))["sent"]
-    await asyncio.sleep(0.5)
-    growth, unheard = resident_kib(PID) - before, unread(PID, MEDIA[1]) - unheard
+    it = await flooded(COUNT // 10, client)
     measured(
-        growth <= GROWTH_KIB_MAX,
-        f"{sent} more, half of them under ada's own address, of which {unheard} found no room: memory grew by {growth} KiB "
-        f"({GROWTH_KIB_MAX} are allowed)",
+        it.came >= COUNT // 10 and it.growth_kib <= GROWTH_KIB_MAX,
+        f"{it.sent} datagrams, half of them under ada's own address, of which {it.came} found room: memory grew by "
+        f"{it.growth_kib} KiB ({GROWTH_KIB_MAX} are allowed)",
     )
     # Of those in her name a quarter is media, under numbers of streams that nobody has.
-    expects("media_unauthentic", (sent - unheard) // 8)
-    return sent - unheard
+    expects("media_unauthentic", it.came // 8)
+    return it.came
 
 
 def shapes() -> dict[str, bytes]:
@@ -438,8 +450,7 @@ def sleeper(room: str, number: int) -> socket.socket:
 
 async def act() -> None:
     check(os.geteuid() == 0, "this is root, who alone may forge addresses and listen in")
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    open_many_files()
     await strangers(await knocks())
     await tokens_and_bombs()
     await slow_readers()

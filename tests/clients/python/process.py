@@ -1,8 +1,15 @@
-"""What the kernel says of a process. Source: proc(5)."""
+"""What the kernel says of a process, and what this one may. Source: proc(5), getrlimit(2)."""
 
 from __future__ import annotations
 
 import os
+import resource
+
+
+def open_many_files() -> None:
+    """From now on this process, and those that it starts, may have as many open as the system lets it."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
 def resident_kib(pid: int) -> int:

@@ -62,7 +62,7 @@ from client import (  # noqa: E402
 from livekit import api, rtc  # noqa: E402
 from memory import Memory, mark  # noqa: E402
 from own_server import BINARY, TCP_PORT, UDP_PORT, Server, nothing_grows, refused  # noqa: E402
-from process import resident_kib  # noqa: E402
+from process import open_many_files, resident_kib  # noqa: E402
 from stranger import HANDSHAKE_BYTES_MAX, STRANGER_BYTES_MAX, handshake, over_tcp, request  # noqa: E402
 
 NAMES = ["localhost", "127.0.0.1"]
@@ -500,8 +500,7 @@ async def main() -> None:
 
 async def act() -> None:
     mark_sensitive(API_SECRET)
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    open_many_files()
     folder, authority = FOLDER, AUTHORITY
     await refuses_what_it_should(folder, authority)
     number = authority.certify(folder, NAMES)

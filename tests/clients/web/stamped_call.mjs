@@ -34,9 +34,10 @@ process.exit(0)
 
 async function hold(browser) {
   const ben = await SdkPage.join(browser, { room, identity: 'ben' })
-  await ben.run(receive, { worker: String(stampFrames), mark })
   const ada = await SdkPage.join(browser, { room, identity: 'ada' })
-  await ada.run(publish, { worker: String(stampFrames), mark, copies: COPIES })
+  for (const person of [ada, ben]) await person.run(startWorker, String(stampFrames))
+  await ben.run(receive, mark)
+  await ada.run(publish, { mark, copies: COPIES })
   // A network that loses has Chromium send fewer layers.
   await until('both layers of the camera are sent', LAYERS_WITHIN_MS, async () => {
     const { frames } = (await ada.run(counts))['video/vp8'] ?? { frames: [] }
@@ -93,11 +94,15 @@ function stampFrames() {
   }
 }
 
+/** In the page. */
+function startWorker(text) {
+  const source = URL.createObjectURL(new Blob([`(${text})()`], { type: 'text/javascript' }))
+  window.worker = new Worker(source)
+}
+
 /** In the page: sound, a camera in layers and a second picture, each with its own codec and mark. */
-async function publish({ worker, mark, copies }) {
-  const { room, livekit, peers } = window
-  const source = URL.createObjectURL(new Blob([`(${worker})()`], { type: 'text/javascript' }))
-  const stamper = new Worker(source)
+async function publish({ mark, copies }) {
+  const { room, livekit, peers, worker } = window
   const picture = () => {
     const canvas = document.createElement('canvas')
     Object.assign(canvas, { width: 640, height: 360 })
@@ -128,7 +133,7 @@ async function publish({ worker, mark, copies }) {
     peer.addTransceiver = (...words) => {
       const transceiver = add(...words)
       const options = { mark, codec, copies: copies[codec] }
-      transceiver.sender.transform = new RTCRtpScriptTransform(stamper, options)
+      transceiver.sender.transform = new RTCRtpScriptTransform(worker, options)
       return transceiver
     }
   }
@@ -144,13 +149,11 @@ async function publish({ worker, mark, copies }) {
 }
 
 /** In the page: takes the marks away from all that comes. */
-function receive({ worker, mark }) {
-  const { room, livekit, peers } = window
-  const source = URL.createObjectURL(new Blob([`(${worker})()`], { type: 'text/javascript' }))
-  const stripper = new Worker(source)
+function receive(mark) {
+  const { room, livekit, peers, worker } = window
   for (const peer of peers)
     peer.addEventListener('track', ({ receiver }) => {
-      receiver.transform = new RTCRtpScriptTransform(stripper, { mark })
+      receiver.transform = new RTCRtpScriptTransform(worker, { mark })
     })
   room.on(livekit.RoomEvent.TrackSubscribed, (track) => document.body.append(track.attach()))
 }
